@@ -1,0 +1,1 @@
+"""The plug-ins that ship with the tuner."""

@@ -1,0 +1,1 @@
+"""Non-negative matrix factorisation of genome tracks, smoothed by a fused lasso."""

@@ -1,0 +1,1 @@
+"""Perturb-seq: from counts to designs, programs, significance and figures."""

@@ -1,0 +1,1 @@
+"""Where trials run: one small interface, an implementation a file."""

@@ -1,0 +1,186 @@
+"""The protocol between the engine and a method: what a plug-in is.
+
+A plug-in is one class. The engine asks it for a search space, hands it cases to run, times
+``run`` alone, turns the metrics of ``score`` into an objective, and asks it to ``freeze`` the best
+setting. This module imports nothing heavy, so that listing plug-ins stays cheap.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from optuna.distributions import BaseDistribution
+    from pydantic import BaseModel
+
+Value = str | int | float | bool | None
+"""What a parameter may hold."""
+
+Params = Mapping[str, Value]
+"""Parameter values by name: every parameter a plug-in knows, searched or not."""
+
+Direction = Literal["maximize", "minimize"]
+
+
+class InputError(ValueError):
+    """Bad input from the user: the message is one line that says what to do.
+
+    The command line prints it without a traceback and ends with exit code 2. Everything else that
+    a plug-in raises is a bug and is shown as one.
+    """
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem that a trial is run on: a region of a genome, a data set.
+
+    Attributes
+    ----------
+    name : str
+        Unique among the cases of a study; appears in metrics and figures.
+    data : object
+        What ``run`` and ``score`` need. The engine never looks inside.
+    """
+
+    name: str
+    data: Any = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The cases that trials are run on, and those that only the frozen setting ever sees."""
+
+    tuned: Sequence[Case]
+    held_out: Sequence[Case] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """One case, run with one setting: what figures and tables are made from."""
+
+    case: Case
+    params: Params
+    output: Any = field(repr=False)
+    metrics: Mapping[str, float]
+    seconds: float
+    held_out: bool = False
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a frozen setting comes from: written into the head of the script.
+
+    Attributes
+    ----------
+    study : str
+        Name of the study.
+    trial : int or None
+        Number of the best trial in it.
+    metrics : mapping
+        Its metrics as the study measured them.
+    versions : mapping
+        Package name to version, as used in the study.
+    fingerprint : str
+        SHA-256 over the input files.
+    created : str
+        ISO 8601 time of the export, in UTC.
+    """
+
+    study: str
+    trial: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+    created: str = ""
+
+
+ConfigT = TypeVar("ConfigT", bound="BaseModel")
+
+
+class Plugin(ABC, Generic[ConfigT]):
+    """A method with a few knobs, a score and a clock.
+
+    Subclasses set the three class attributes, implement the abstract verbs, and register under the
+    entry-point group ``tuner.plugins``. An instance lives in one worker process; the engine makes
+    one from the validated configuration wherever it needs one.
+
+    Attributes
+    ----------
+    name : str
+        The entry-point name.
+    Config : type of pydantic model
+        The plug-in's own top-level sections of the YAML file (``data``, ...). Forbid extra keys in
+        it: an unknown key is then reported with its line. Declare paths as
+        `tuner.paths.InputPath`, so that they are relative to the YAML file.
+    metrics : mapping
+        Names of the metrics that `score` gives, and their directions. The first is the primary
+        one, which the time-weighted score is made from.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[BaseModel]]
+    metrics: ClassVar[Mapping[str, Direction]]
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+    @abstractmethod
+    def search_space(self) -> Mapping[str, BaseDistribution]:
+        """Give every parameter that can be tuned, with the range worth searching."""
+
+    @abstractmethod
+    def load(self) -> Cases:
+        """Read what the cases need. Called once in each worker process, off the clock."""
+
+    @abstractmethod
+    def run(self, case: Case, params: Params, seed: int) -> Any:
+        """Run the method: the only part on the clock. Pure: no global state, no files written."""
+
+    @abstractmethod
+    def score(self, case: Case, output: Any) -> Mapping[str, float]:
+        """Give the metrics of an output, all names of `metrics`, finite. Off the clock."""
+
+    @abstractmethod
+    def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
+        """Write a stand-alone script with `params` frozen in; it imports no tuner.
+
+        `path` is a temporary name: the engine moves it into place once it is whole.
+        """
+
+    @classmethod
+    @abstractmethod
+    def tiny(cls, folder: Path) -> Mapping[str, Any]:
+        """Make a small instance below `folder`; give its YAML sections. For contract tests."""
+
+    def defaults(self) -> Params:
+        """Give the value of every parameter that a configuration does not mention."""
+        return self.baseline() or {}
+
+    def baseline(self) -> Params | None:
+        """Give the reference setting, measured as trial 0; None where there is none."""
+        return None
+
+    def check(self, params: Params) -> None:
+        """Raise `InputError` where `params` cannot be run, naming the parameter."""
+
+    def inputs(self) -> Sequence[Path]:
+        """Give the input files, for the data fingerprint. Raise `InputError` if one is missing."""
+        return ()
+
+    def figures(self, results: Sequence[Result]) -> Mapping[str, Figure]:
+        """Draw the best setting's results: file stem to figure."""
+        return {}
+
+    def tables(self, results: Sequence[Result]) -> Mapping[str, pd.DataFrame]:
+        """Tabulate the best setting's results: file stem to table."""
+        return {}
+
+    def analyse(self, params: Params, folder: Path) -> None:
+        """Do what comes after the best setting, into `folder` (``tuner analyse``)."""
+        raise InputError(f"plug-in '{self.name}' has no analysis after the best setting")
