@@ -37,7 +37,7 @@ def _expand(patterns: list[Path], info: ValidationInfo) -> list[Path]:
 
 
 InputPath = Annotated[Path, AfterValidator(_resolve)]
-"""An existing file or folder, relative to the configuration file (validation context ``folder``)."""
+"""An existing file or folder, relative to the configuration file (context key ``folder``)."""
 
 InputPaths = Annotated[list[Path], BeforeValidator(_listed), AfterValidator(_expand)]
 """A folder, a file, a glob, or a list of these; at least one match for each."""

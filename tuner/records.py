@@ -1,0 +1,140 @@
+"""What the coordinator knows of a study, as plain data: trackers and reports read these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from tuner.plugin import Direction, Params
+
+State = Literal["complete", "pruned", "infeasible", "failed"]
+"""How a trial ended. Infeasible: over its time or memory limit, or refused by the plug-in."""
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """One case of one trial.
+
+    Attributes
+    ----------
+    name : str
+        The case's name.
+    metrics : mapping
+        The plug-in's metrics, plus ``speedup`` (baseline's time / time) and ``score`` where there
+        is a baseline.
+    seconds : float
+        Wall time of ``run`` that enters the score.
+    cpu_seconds : float
+        CPU time of the same call, all threads of the worker.
+    """
+
+    name: str
+    metrics: Mapping[str, float]
+    seconds: float
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One finished trial.
+
+    Attributes
+    ----------
+    number : int
+        Optuna's trial number.
+    params : mapping
+        Every parameter of the plug-in, searched or not.
+    searched : mapping
+        The part of `params` that the sampler drew.
+    cases : sequence of CaseRecord
+        In the study's order; fewer than the study has where the trial ended early.
+    metrics : mapping
+        Means over the cases: the plug-in's metrics, ``time`` (seconds), and where there is a
+        baseline ``speedup`` and ``score``. Empty unless complete.
+    values : sequence of float
+        What the sampler was told, one for each objective. Empty unless complete.
+    reason : str or None
+        Why the trial is not complete: one line, then the last lines of the worker's stderr.
+    started, finished : datetime
+        Timezone-aware, UTC; of the trial itself, not of its logging.
+    """
+
+    number: int
+    state: State
+    params: Params
+    searched: Params
+    cases: Sequence[CaseRecord]
+    metrics: Mapping[str, float]
+    values: Sequence[float]
+    started: datetime
+    finished: datetime
+    reason: str | None = None
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class StudyInfo:
+    """What identifies and describes a study.
+
+    Attributes
+    ----------
+    name, plugin : str
+        Study name; entry-point name of the plug-in.
+    config : mapping
+        The validated configuration as plain data (JSON-ready).
+    config_text : str
+        The YAML file as the user wrote it.
+    signature : str
+        Hash of what decides a trial's outcome; a study is resumed only where it is equal.
+    metrics : mapping
+        The plug-in's metrics and their directions; the first is the primary one.
+    objectives : mapping
+        Tuned quantities (``score``, ``r``, ``time``, ...) and their directions; often one.
+    search_space : mapping
+        Name to a JSON-ready description: ``{"type": "float", "low": .., "high": .., "log": true}``.
+    """
+
+    name: str
+    plugin: str
+    config: Mapping[str, Any]
+    config_text: str
+    signature: str
+    seed: int
+    storage: str
+    metrics: Mapping[str, Direction]
+    objectives: Mapping[str, Direction]
+    search_space: Mapping[str, Mapping[str, Any]]
+    versions: Mapping[str, str]
+    fingerprint: str
+    git_commit: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a study stands when the command ends.
+
+    Attributes
+    ----------
+    best, baseline : TrialRecord or None
+        The best complete trial and trial 0.
+    held_out : sequence of CaseRecord
+        The frozen setting on cases that tuning never saw; ``held_out_baseline`` beside it.
+    counts : mapping
+        Number of trials by state.
+    finished : bool
+        Whether the study reached its number of trials or its timeout; False after an interrupt.
+    artifacts : Path or None
+        A folder of figures, tables, the frozen script and the configuration.
+    """
+
+    best: TrialRecord | None
+    baseline: TrialRecord | None
+    counts: Mapping[State, int]
+    finished: bool
+    held_out: Sequence[CaseRecord] = ()
+    held_out_baseline: Sequence[CaseRecord] = ()
+    artifacts: Path | None = None
+    notes: Sequence[str] = field(default_factory=tuple)
