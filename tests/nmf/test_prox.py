@@ -11,6 +11,8 @@ from tuner_plugins.nmf.native import load_kernels
 from tuner_plugins.nmf.prox import ProxError, prox_tv1d, prox_tv1d_columns
 from tuner_plugins.nmf.prox_numba import numba_prox
 
+from benchmarks.prox import kkt_residual
+
 KERNELS = ["c", "numba"]
 
 
@@ -23,28 +25,6 @@ def solve(request, monkeypatch):
     else:
         monkeypatch.setattr("tuner_plugins.nmf.prox._c_prox", lambda single: None)
     return prox_tv1d
-
-
-def kkt_residual(y, x, lam, weights=None):
-    """Give the largest violation of the optimality conditions, relative to `lam`.
-
-    The running sum of w*(x - y) is the dual: within [-lam, lam], at +lam where x steps up, at
-    -lam where it steps down, 0 after the last position. The last bits of x move the dual, too:
-    what rounding every x_i can add up to at most is no violation.
-    """
-    weights = np.ones(len(y)) if weights is None else weights
-    dual = np.cumsum(weights * (x.astype(np.longdouble) - y))
-    step = np.diff(x)
-    inner = dual[:-1]
-    violations = [
-        np.abs(dual[-1:]),
-        np.abs(inner) - lam,
-        lam - inner[step > 0],
-        lam + inner[step < 0],
-    ]
-    rounding = np.finfo(float).eps * (weights * np.abs(x)).sum()
-    worst = max(v.max(initial=0.0) for v in violations)
-    return float(max(worst - rounding, 0.0) / lam)
 
 
 def brute_force(y, lam, weights):

@@ -86,30 +86,32 @@ PROX_INLINE void prox_fill(const prox_problem *p, int64_t from, int64_t to, doub
     for (int64_t i = from + 1; i < to; i++) p->x[i] = value;
 }
 
+/* The position after the run of equal y at i. */
+PROX_INLINE int64_t prox_run_end(const double *y, int64_t i, int64_t n)
+{
+    const double value = y[i++];
+    if (i == n || y[i] != value) return i;
+#ifdef __AVX512F__
+    const __m512d same = _mm512_set1_pd(value); /* a pile-up: runs of tens of positions */
+    for (; i + 8 <= n; i += 8) {
+        unsigned equal = _mm512_cmpeq_pd_mask(_mm512_loadu_pd(y + i), same);
+        if (equal != 0xff) return i + __builtin_ctz(~equal);
+    }
+#endif
+    while (i < n && y[i] == value) i++;
+    return i;
+}
+
 /* Sums of w*y and w over the run of equal y at i; gives the position after it. */
 PROX_INLINE int64_t prox_run(const prox_problem *p, int64_t i, double *sum, double *weight)
 {
     const double *y = p->y, *w = p->w;
     double value = y[i], total = w ? w[i] : 1.0;
-    int64_t end = i + 1, n = p->n;
-    if (w)
-        for (; end < n && y[end] == value; end++) total += w[end];
-    else {
-#ifdef __AVX512F__
-        if (end < n && y[end] == value) { /* a pile-up: runs of tens of positions */
-            const __m512d same = _mm512_set1_pd(value);
-            unsigned equal = 0xff;
-            while (end + 8 <= n) {
-                equal = _mm512_cmpeq_pd_mask(_mm512_loadu_pd(y + end), same);
-                if (equal != 0xff) break;
-                end += 8;
-            }
-            end += equal == 0xff ? 0 : __builtin_ctz(~equal);
-            if (equal != 0xff) goto done;
-        }
-#endif
-        while (end < n && y[end] == value) end++;
-    done:
+    int64_t end = i + 1;
+    if (w) {
+        for (; end < p->n && y[end] == value; end++) total += w[end];
+    } else {
+        end = prox_run_end(y, i, p->n);
         total = (double)(end - i);
     }
     *sum = value * total;
