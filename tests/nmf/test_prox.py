@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -247,22 +249,28 @@ def test_bad_columns_are_answered_in_one_line():
             prox_tv1d_columns(columns, 1.0, out=out)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_time_is_linear(shape):
-    """Count what a backtracking method would blow up on: four times the size, not 16 the time."""
-    from time import process_time
+def seconds_a_position(y, lam):
+    times = []
+    for _ in range(3):
+        begin = process_time()
+        prox_tv1d(y, lam)
+        times.append((process_time() - begin) / y.size)
+    return min(times)
 
+
+@pytest.mark.parametrize("teeth", [0.0, 2.0])
+@pytest.mark.parametrize("shape", [np.abs, np.square, np.sqrt])
+def test_time_is_linear_where_knots_lie_far_behind(shape, teeth):
+    """A method that starts again from each knot takes eight times as long a position here.
+
+    The penalty grows with the signal, such that a knot is known only a tenth of the signal later;
+    teeth make every second position a knot.
+    """
     if load_kernels() is None:
         pytest.skip("no C compiler here: the clock would time Numba's compiler")
-    y = signals(shape, 400_000, np.random.default_rng(11))
 
-    def seconds(n):
-        times = []
-        for _ in range(3):
-            begin = process_time()
-            for _ in range(400_000 // n):
-                prox_tv1d(y[:n], 10.0)
-            times.append(process_time() - begin)
-        return min(times)
+    def simulate(n):
+        y = n * shape(np.linspace(0, 1, n)) + teeth * (-1.0) ** np.arange(n)
+        return y, (n / 20) ** 2
 
-    assert seconds(400_000) < 4 * seconds(50_000)
+    assert seconds_a_position(*simulate(320_000)) < 4 * seconds_a_position(*simulate(40_000))
