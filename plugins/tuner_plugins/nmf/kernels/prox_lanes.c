@@ -8,8 +8,7 @@
  * alone, so from the first knot on that a stretch shares with the one before, it is right. Where
  * none is shared, the hulls go on until one is.
  */
-#if defined(__AVX512F__) && defined(__AVX512DQ__)
-#include <immintrin.h>
+#ifdef PROX_WIDE
 
 #define PROX_LANES 16
 #define PROX_STRETCH 4104 /* positions of a stretch, and how far it reads into the next one */

@@ -4,7 +4,7 @@ static int prox_look(prox_problem *p)
     const double *y = p->y, *w = p->w;
     double low = INFINITY, high = -INFINITY, lightest = INFINITY, sum = 0, total = 0;
     int64_t i = 0;
-#ifdef PROX_BLOCK
+#ifdef PROX_WIDE
     const __m512d one = _mm512_set1_pd(1.0);
     __m512d lows = _mm512_set1_pd(low), highs = _mm512_set1_pd(high), lights = lows;
     __m512d sums = _mm512_setzero_pd(), totals = sums;
@@ -42,7 +42,7 @@ static int prox_all(prox_problem *p)
 {
     int status = PROX_OK;
     const int64_t none = INT64_MAX, *known = &none;
-#ifdef PROX_SPAN
+#ifdef PROX_WIDE
     prox_lane_knots *knots = NULL;
     if (p->n > PROX_SPAN && prox_is_rough(p->y, p->n)) knots = malloc(sizeof *knots);
     int64_t patience = PROX_SPAN, pulled;
@@ -96,3 +96,7 @@ int tuner_prox_tv1d_f32(const float *y, const float *w, float *x, int64_t n, dou
     free(wide);
     return status;
 }
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
