@@ -13,6 +13,9 @@ from tuner_plugins.nmf.compress import SignalError
 from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
 from tuner_plugins.nmf.write import save_loadings
 
+SETTING: Mapping[str, Any] = {}
+"""The frozen setting, put here when the script is made."""
+
 
 class UsageError(ValueError):
     """A wrong argument; the message is one line that says what to do."""
@@ -56,19 +59,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return given
 
 
-def main(setting: Mapping[str, Any], arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script; give its exit code: 0, or 2 after one line about bad input."""
     try:
         given = parse_arguments(arguments)
         tracks = list_tracks(given.bigwigs)
         start, end = whole_region(tracks, given.chrom, given.start, given.end)
-        loadings = compute_loadings(tracks, given.chrom, start, end, given.k, setting)
-        save_loadings(given.output, loadings, setting["dtype"])
+        loadings = compute_loadings(tracks, given.chrom, start, end, given.k, SETTING)
+        save_loadings(given.output, loadings, SETTING["dtype"])
     except (UsageError, BigWigError, SignalError, OSError) as error:
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(globals()["SETTING"]))
