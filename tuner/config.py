@@ -7,12 +7,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from tuner.plugin import InputError, Plugin
+from tuner.provenance import fingerprint
 from tuner.registry import plugin_class
 from tuner.samplers import PRUNERS, SAMPLERS, Choice
 from tuner.space import Space, SpaceError, build_space
@@ -140,6 +142,11 @@ class Config:
         """Name of the study: the configured one, or the file's stem."""
         return self.engine.study.name or self.document.path.stem
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the plug-in's input files; read once."""
+        return fingerprint(self.plugin.inputs())
+
     def deciding(self) -> dict[str, Any]:
         """Give what decides a trial's outcome, as plain data: the study is resumed by it."""
         study = self.engine.study
@@ -152,6 +159,7 @@ class Config:
             "sampler": study.sampler.model_dump(mode="json"),
             "pruner": study.pruner.model_dump(mode="json"),
             "limits": self.engine.limits.model_dump(mode="json"),
+            "data_fingerprint": self.fingerprint,
         }
 
     def signature(self) -> str:

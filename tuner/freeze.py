@@ -172,7 +172,8 @@ def _stays(
         return False
     if isinstance(node, ast.Import | ast.ImportFrom):
         origin = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
-        if origin.split(".")[0] in own_packages or getattr(node, "level", 0):
+        relative = isinstance(node, ast.ImportFrom) and node.level > 0
+        if relative or origin.split(".")[0] in own_packages:
             if not isinstance(node, ast.ImportFrom) or any(alias.asname for alias in node.names):
                 raise ValueError(f"{module}: import from {origin} by plain names, for bundling")
         elif origin != "__future__":

@@ -51,9 +51,8 @@ def plugin_class(name: str) -> type[Plugin[Any]]:
     """
     loaded = _load(PLUGINS, "plug-in", name)
     if not (isinstance(loaded, type) and issubclass(loaded, Plugin)):
-        raise InputError(
-            f"plug-in '{name}': expected a subclass of tuner.plugin.Plugin, got {loaded}"
-        )
+        target = _points(PLUGINS)[name].value
+        raise InputError(f"plug-in '{name}': {target} is no subclass of tuner.plugin.Plugin")
     return loaded
 
 

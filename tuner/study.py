@@ -163,7 +163,7 @@ class Coordinator:
             else math.prod(map(_cardinality, self._config.space.searched.values()))
         )
         trials = self._study.get_trials(deepcopy=False)
-        return sum(trial.user_attrs.get(ROLE) != BASELINE for trial in trials) >= size
+        return bool(sum(trial.user_attrs.get(ROLE) != BASELINE for trial in trials) >= size)
 
     # -- recovering ---------------------------------------------------------------------------
 
