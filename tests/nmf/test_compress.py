@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tuner_plugins.nmf.compress import (
     SignalError,
     bin_signal,

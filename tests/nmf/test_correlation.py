@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tuner_plugins.nmf.correlation import annotation_correlations, best_correlation
 from tuner_plugins.nmf.factorize import Loadings
 

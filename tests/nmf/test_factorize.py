@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.utils.extmath import randomized_svd
-from tests.nmf.tracks import CHROM, LENGTH, make_tracks
-
 from tuner_plugins.nmf import reference
 from tuner_plugins.nmf.bigwig import read_runs
 from tuner_plugins.nmf.compress import bin_signal, fill_gaps, join_runs
@@ -19,6 +17,8 @@ from tuner_plugins.nmf.factorize import (
     solve_weights,
     start_weights,
 )
+
+from tests.nmf.tracks import CHROM, LENGTH, make_tracks
 
 
 @pytest.fixture(scope="module")

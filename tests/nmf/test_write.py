@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from tuner_plugins.nmf import write
 from tuner_plugins.nmf.factorize import Loadings
 from tuner_plugins.nmf.write import save_loadings

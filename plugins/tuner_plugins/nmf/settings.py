@@ -26,9 +26,12 @@ DEFAULTS: Setting = {
     "dtype": "float64",
     "seed": 0,
 }
-"""Good on real tracks. ``fl_lambda`` and ``l2penalty`` are per base at every ``resolution`` (bases a
-bin, 1 for runs); ``loadings_resolution`` of 0 means the same as ``resolution``, other values solve
-the loadings once more there with the weights learnt at ``resolution``."""
+"""Good on real tracks.
+
+``fl_lambda`` and ``l2penalty`` are per base at every ``resolution`` (bases a bin; 1 for runs).
+``loadings_resolution``: solve the loadings once more at this resolution, with the weights that were
+learnt at ``resolution``; 0 for no.
+"""
 
 BASELINE: Setting = {
     **DEFAULTS,
