@@ -105,9 +105,10 @@ def join_runs(
     if np.count_nonzero(changes) > _WORTH_COMPRESSING * changes.size:
         changes[:] = True
     ends = np.flatnonzero(changes) + 1
+    rank = np.cumsum(changes, dtype=np.int32)
     values = np.empty((len(tracks), ends.size), dtype)
     for row, runs in enumerate(tracks):
-        counts = np.diff(np.searchsorted(ends, runs.ends - start, side="right"), prepend=0)
+        counts = np.diff(rank[runs.ends - (start + 1)], prepend=0)
         values[row] = np.repeat(transform_values(runs.values, transform), counts)
     return make_signal(values, ends)
 

@@ -238,7 +238,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         data: RegionData = case.data
         if params["implementation"] == "reference":
             return _run_reference(data, params)
-        setting = {**params, "nan": self.config.data.nan}
+        setting = self._setting(params)
         with _input_errors():
             return pipeline.compute_loadings(
                 data.tracks, data.chrom, data.start, data.end, data.k, setting
@@ -266,7 +266,7 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
         """Write ``assign2.py``: the same modules, with `params` as constants."""
-        setting = {**params, "nan": self.config.data.nan}
+        setting = self._setting(params)
         del setting["implementation"]
         summary = (
             "Factorise bigWig tracks into loadings along the genome and weights of the tracks.\n\n"
@@ -295,6 +295,11 @@ class NmfPlugin(Plugin[NmfConfig]):
             }
         }
 
+    def _setting(self, params: Params) -> dict[str, Any]:
+        """Add what the configuration decides; the baseline's gaps are 0, as in the scaffold."""
+        plain = params["implementation"] == "reference"
+        return {**params, "nan": "zero" if plain else self.config.data.nan}
+
     def _annotation(self, case: CaseSection) -> Path:
         path = case.annotation or self.config.data.annotation
         assert path is not None  # DataSection sees to it
@@ -305,6 +310,9 @@ class NmfPlugin(Plugin[NmfConfig]):
         tracks = tuple(bigwig.list_tracks(case.bigwigs or self.config.data.bigwigs or ()))
         region = parse_region(case.region)
         start, end = pipeline.whole_region(tracks, region.chrom, region.start, region.end)
+        for path in tracks:
+            if bigwig.chromosomes(path).get(region.chrom, 0) < end:
+                bigwig.read_runs(path, region.chrom, start, end)  # says what is wrong
         return tracks, region.chrom, start, end
 
     def _load(self, case: CaseSection) -> Case:
