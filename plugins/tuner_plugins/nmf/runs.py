@@ -135,9 +135,9 @@ def join_any(batches: Iterable[Records], start: int, end: int) -> Runs:
 
 def _fill_gaps(starts: np.ndarray, ends: np.ndarray, values: np.ndarray, gaps: np.ndarray) -> Runs:
     """Put a run of NaN before each record that has a gap before it."""
-    shift = np.cumsum(gaps)
-    if not len(gaps) or not shift[-1]:
+    if not gaps.any():
         return Runs(ends, values)
+    shift = np.cumsum(gaps)
     place = np.arange(len(ends)) + shift
     filled = Runs(
         np.empty(len(ends) + shift[-1], np.int64),
