@@ -8,24 +8,27 @@ before anything is allocated, and the index is held against the blocks that it l
 
 from __future__ import annotations
 
-import difflib
 import os
 import struct
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from tuner_plugins.nmf.blocks import (
+    LARGEST_BLOCK,
+    BlockError,
+    decode_blocks,
+    inflate,
+    item_bounds,
+    item_kind,
+)
 from tuner_plugins.nmf.runs import Records, Runs, expand_runs, join_any, join_sorted
 
 _BIGWIG_MAGIC = 0x888FFC26
 _BIGBED_MAGIC = 0x8789F2EB
 _CHROM_TREE_MAGIC = 0x78CA8C91
 _INDEX_MAGIC = 0x2468ACE0
-_SECTION_BYTES = 24
-_RECORD_BYTES = np.array([0, 12, 8, 4])  # by type: none, bedGraph, variable and fixed step
-_LARGEST_BLOCK = _SECTION_BYTES + 12 * 0xFFFF  # a section counts its records in 16 bits
 _LONGEST_READ = 1 << 22
 _KEY_BYTES = 4096
 
@@ -36,8 +39,8 @@ class BigWigError(ValueError):
 
 class _Header(NamedTuple):
     order: str
-    chrom_tree: int
-    index: int
+    chrom_tree_at: int
+    index_at: int
     compressed: bool
 
 
@@ -197,7 +200,7 @@ def _read_header(source: _Source) -> _Header:
 
 def _read_chromosomes(source: _Source, header: _Header) -> list[tuple[str, int, int]]:
     """Give name, id and length of each chromosome: the leaves of a B+ tree."""
-    order, root = header.order, header.chrom_tree
+    order, root = header.order, header.chrom_tree_at
     magic, _, key_size, _, count = struct.unpack_from(
         order + "IIIIQ", source.read(root, 32, "the chromosome list")
     )
@@ -207,10 +210,10 @@ def _read_chromosomes(source: _Source, header: _Header) -> list[tuple[str, int, 
     node = np.dtype([("name", f"S{key_size}"), ("offset", order + "u8")])
     found: list[tuple[str, int, int]] = []
     for items in _walk_leaves(source, order, root + 32, (leaf, node), "the chromosome list"):
-        names = (name.decode("utf-8", "replace") for name in items["name"].tolist())
-        found.extend(zip(names, items["id"].tolist(), items["size"].tolist(), strict=True))
-    unique = {name for name, _, _ in found}, {chrom_id for _, chrom_id, _ in found}
-    if {len(found), *map(len, unique)} != {count} or not all(size for _, _, size in found):
+        spelled = (name.decode("utf-8", "replace") for name in items["name"].tolist())
+        found.extend(zip(spelled, items["id"].tolist(), items["size"].tolist(), strict=True))
+    names, ids = ({entry[place] for entry in found} for place in (0, 1))
+    if not len(found) == len(names) == len(ids) == count or 0 in (size for _, _, size in found):
         raise source.error("its chromosome list contradicts itself")
     return found
 
@@ -252,6 +255,8 @@ def _find_chromosome(source: _Source, header: _Header, chrom: str) -> tuple[int,
     for name, chrom_id, length in known:
         if name == chrom:
             return chrom_id, length
+    import difflib  # costs milliseconds that a run without errors need not pay
+
     names = [name for name, _, _ in known]
     near = difflib.get_close_matches(chrom, names, n=3) or names[:5]
     more = ", ..." if len(names) > len(near) else ""
@@ -269,47 +274,38 @@ def _check_region(name: str, chrom: str, start: int, end: int, length: int) -> N
         )
 
 
-def _bounds(items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the first and last position of index items as chromosome id << 32 | base."""
-    wide = {key: items[key].astype(np.uint64) << np.uint64(32) for key in ("chrom", "last_chrom")}
-    return wide["chrom"] | items["start"], wide["last_chrom"] | items["end"]
-
-
 def _find_blocks(
     source: _Source, header: _Header, chrom_id: int, start: int, end: int
 ) -> np.ndarray:
     """Give the index items of the blocks that touch a region, in order."""
     order = header.order
-    if header.index == 0:  # pyBigWig writes no index where there are no data
-        return np.zeros(0, _leaf_kind(order))
-    (magic,) = struct.unpack_from(order + "I", source.read(header.index, 48, "the index"))
+    if header.index_at == 0:  # pyBigWig writes no index where there are no data
+        return np.zeros(0, item_kind(order))
+    (magic,) = struct.unpack_from(order + "I", source.read(header.index_at, 48, "the index"))
     if magic != _INDEX_MAGIC:
         raise source.error("its index has no valid head")
     low, high = (np.uint64(chrom_id << 32 | base) for base in (start, end))
 
     def choose(items: np.ndarray, parent: np.void | None) -> np.ndarray:
-        first, last = _bounds(items)
+        first, last = item_bounds(items)
         if parent is not None and len(items):
-            outer_first, outer_last = _bounds(parent.reshape(1))
+            outer_first, outer_last = item_bounds(parent.reshape(1))
             if first.min() < outer_first[0] or last.max() > outer_last[0]:
                 raise source.error("its index contradicts itself")
         return items[(first < high) & (last > low)]
 
-    leaf = _leaf_kind(order)
+    leaf = item_kind(order)
     node = np.dtype(leaf.descr[:-1])
-    leaves = list(_walk_leaves(source, order, header.index + 48, (leaf, node), "the index", choose))
+    leaves = list(
+        _walk_leaves(source, order, header.index_at + 48, (leaf, node), "the index", choose)
+    )
     blocks = np.concatenate(leaves) if leaves else np.zeros(0, leaf)
-    limit = _LARGEST_BLOCK + (_LARGEST_BLOCK >> 6)  # what deflate adds where it cannot compress
+    limit = LARGEST_BLOCK + (LARGEST_BLOCK >> 6)  # what deflate adds where it cannot compress
     if blocks["size"].max(initial=0) > limit or blocks["size"].sum() > source.size:
         raise source.error("its index gives impossible block sizes")
     if blocks["offset"].max(initial=0) > source.size:
         raise source.error("its index leads past its end")
     return blocks
-
-
-def _leaf_kind(order: str) -> np.dtype:
-    bounds = [(key, order + "u4") for key in ("chrom", "start", "last_chrom", "end")]
-    return np.dtype([*bounds, ("offset", order + "u8"), ("size", order + "u8")])
 
 
 def _read_records(
@@ -322,8 +318,11 @@ def _read_records(
             source.read(offsets[0], offsets[-1] + sizes[-1] - offsets[0], "a block of data")
         )
         packed = (data[at - offsets[0] :][:size] for at, size in zip(offsets, sizes, strict=True))
-        raw = [_inflate(source, block) if header.compressed else block for block in packed]
-        yield from _decode(source, header.order, raw, stretch, region)
+        try:
+            raw = [inflate(block) if header.compressed else block for block in packed]
+            yield from decode_blocks(raw, stretch, header.order, region)
+        except BlockError as error:
+            raise source.error(str(error)) from error
 
 
 def _stretches(blocks: np.ndarray) -> Iterator[np.ndarray]:
@@ -334,92 +333,3 @@ def _stretches(blocks: np.ndarray) -> Iterator[np.ndarray]:
         read = np.cumsum(sizes[lower:upper]) // _LONGEST_READ
         cuts = np.flatnonzero(np.diff(read)) + 1
         yield from (part for part in np.split(blocks[lower:upper], cuts) if len(part))
-
-
-def _inflate(source: _Source, block: memoryview) -> bytes:
-    machine = zlib.decompressobj()
-    try:
-        raw = machine.decompress(block, _LARGEST_BLOCK)
-    except zlib.error as error:
-        raise source.error(f"a block of data cannot be decompressed ({error})") from error
-    if not machine.eof:
-        raise source.error("a block of data is longer or shorter than any block can be")
-    return raw
-
-
-def _decode(
-    source: _Source,
-    order: str,
-    raw: Sequence[bytes | memoryview],
-    blocks: np.ndarray,
-    region: tuple[int, int, int],
-) -> Iterator[Records]:
-    """Decode sections, those of one type that follow each other at once."""
-    if min(map(len, raw)) < _SECTION_BYTES:
-        raise source.error("a block of data has no head")
-    kinds = ["chrom", "start", "end", "step", "span"]
-    head = np.dtype([(key, order + "u4") for key in kinds] + [("type", "u1"), ("_", "u1")])
-    head = np.dtype([*head.descr, ("count", order + "u2")])
-    heads = np.frombuffer(b"".join(block[:_SECTION_BYTES] for block in raw), head)
-    types = heads["type"]
-    if types.min() < 1 or types.max() > 3:
-        raise source.error(f"a block of data has type {int(types.max())}, which does not exist")
-    sizes = _SECTION_BYTES + _RECORD_BYTES[types] * heads["count"].astype(np.int64)
-    if (sizes > [len(block) for block in raw]).any():
-        raise source.error("a block of data holds fewer records than it says")
-    changes = np.flatnonzero(types[1:] != types[:-1]) + 1
-    for lower, upper in zip([0, *changes], [*changes, len(raw)], strict=True):
-        part = slice(lower, upper)
-        payload = b"".join(
-            memoryview(block)[_SECTION_BYTES:size]
-            for block, size in zip(raw[part], sizes[part].tolist(), strict=True)
-        )
-        records = _decode_payload(payload, heads[part], order)
-        _check_index(source, records, heads[part], blocks[part])
-        yield _clip(records, heads[part], region)
-
-
-def _decode_payload(payload: bytes, heads: np.ndarray, order: str) -> Records:
-    """Decode the records of sections that all have the type of the first."""
-    words = np.frombuffer(payload, order + "u4").reshape(-1, _RECORD_BYTES[heads["type"][0]] // 4)
-    counts = heads["count"].astype(np.int64)
-    values = words[:, -1].view(order + "f4").astype(np.float32)
-    if heads["type"][0] == 3:
-        rank = np.arange(len(words)) - np.repeat(np.cumsum(counts) - counts, counts)
-        starts = np.repeat(heads["start"].astype(np.int64), counts)
-        starts += rank * np.repeat(heads["step"].astype(np.int64), counts)
-    else:
-        starts = words[:, 0].astype(np.int64)
-    if heads["type"][0] == 1:
-        ends = words[:, 1].astype(np.int64)
-    else:
-        ends = starts + np.repeat(heads["span"].astype(np.int64), counts)
-    return starts, ends, values
-
-
-def _check_index(source: _Source, records: Records, heads: np.ndarray, blocks: np.ndarray) -> None:
-    """Refuse an index that would let a search miss records."""
-    filled = np.flatnonzero(heads["count"])
-    if not len(filled):
-        return
-    heads, blocks = heads[filled], blocks[filled]
-    counts = heads["count"].astype(np.int64)
-    firsts = np.cumsum(counts) - counts
-    chrom = heads["chrom"].astype(np.int64) << 32
-    lowest = chrom | np.minimum.reduceat(records[0], firsts)
-    highest = chrom | np.maximum.reduceat(records[1], firsts)
-    first, last = (bound.astype(np.int64) for bound in _bounds(blocks))
-    if (lowest < first).any() or (highest > last).any():
-        raise source.error("its index does not match its data")
-
-
-def _clip(records: Records, heads: np.ndarray, region: tuple[int, int, int]) -> Records:
-    """Keep what lies in the region."""
-    starts, ends, values = records
-    chrom_id, start, end = region
-    keep = (starts < end) & (ends > start) & (starts < ends)
-    if (heads["chrom"] != chrom_id).any():
-        keep &= np.repeat(heads["chrom"] == chrom_id, heads["count"])
-    if not keep.all():
-        starts, ends, values = starts[keep], ends[keep], values[keep]
-    return np.maximum(starts, start), np.minimum(ends, end), values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_PATTERN = re.compile(r"(?P<chrom>[^\s:]+)(?::(?P<start>[\d,]+)-(?P<end>[\d,]+))?", re.ASCII)
+_PATTERN = re.compile(r"(?P<chrom>[^\s:]+)(?::(?P<start>[\d,]+)-(?P<end>[\d,]*))?", re.ASCII)
 
 
 class RegionError(ValueError):
@@ -38,7 +38,7 @@ class Region:
 
 
 def parse_region(text: str) -> Region:
-    """Read ``chrom:start-end`` or ``chrom`` (the whole chromosome).
+    """Read ``chrom:start-end``, ``chrom:start-`` (to the end) or ``chrom`` (all of it).
 
     Parameters
     ----------
@@ -58,8 +58,9 @@ def parse_region(text: str) -> Region:
         )
     if match["start"] is None:
         return Region(match["chrom"])
-    start, end = (_position(match[key], text) for key in ("start", "end"))
-    if start >= end:
+    start = _position(match["start"], text)
+    end = _position(match["end"], text) if match["end"] else None
+    if end is not None and start >= end:
         raise RegionError(f"region {text!r} holds no position: its end must lie beyond its start")
     return Region(match["chrom"], start, end)
 

@@ -98,13 +98,13 @@ def join_sorted(batches: Iterable[Records], start: int, end: int) -> Runs | None
         gaps = starts > before
         if (starts < before).any():
             return None
-        parts.append(_merge_runs(_fill_gaps(starts, ends, values, gaps)))
+        parts.append(merge_runs(_fill_gaps(starts, ends, values, gaps)))
         cursor = int(ends[-1])
     if cursor < end:
         parts.append(Runs(np.array([end], np.int64), np.array([np.nan], np.float32)))
     if len(parts) == 1:
         return parts[0]
-    return _merge_runs(Runs(*(np.concatenate(column) for column in zip(*parts, strict=True))))
+    return merge_runs(Runs(*(np.concatenate(column) for column in zip(*parts, strict=True))))
 
 
 def join_any(batches: Iterable[Records], start: int, end: int) -> Runs:
@@ -130,14 +130,14 @@ def join_any(batches: Iterable[Records], start: int, end: int) -> Runs:
         np.maximum(owner, laid, out=owner)
     owner = owner[:-1]
     covered = np.where(owner >= 0, values[owner], np.float32(np.nan))
-    return _merge_runs(Runs(edges[1:], covered))
+    return merge_runs(Runs(edges[1:], covered))
 
 
 def _fill_gaps(starts: np.ndarray, ends: np.ndarray, values: np.ndarray, gaps: np.ndarray) -> Runs:
     """Put a run of NaN before each record that has a gap before it."""
-    shift = np.cumsum(gaps)
-    if not len(gaps) or not shift[-1]:
+    if not gaps.any():
         return Runs(ends, values)
+    shift = np.cumsum(gaps)
     place = np.arange(len(ends)) + shift
     filled = Runs(
         np.empty(len(ends) + shift[-1], np.int64),
@@ -148,7 +148,7 @@ def _fill_gaps(starts: np.ndarray, ends: np.ndarray, values: np.ndarray, gaps: n
     return filled
 
 
-def _merge_runs(runs: Runs) -> Runs:
+def merge_runs(runs: Runs) -> Runs:
     """Merge neighbouring runs of equal value, where NaN equals NaN."""
     values, empty = runs.values, np.isnan(runs.values)
     differ = (values[1:] != values[:-1]) & ~(empty[1:] & empty[:-1])

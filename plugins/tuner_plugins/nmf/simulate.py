@@ -255,8 +255,8 @@ def _transcribe(
         near = slice(*np.searchsorted(centre, [tss - 4000, tss + 4000]))
         shape = np.exp(-(((centre[near] - tss) / rng.uniform(500, 1200)) ** 2))
         factors[near, 1] += np.sqrt(unit.level) * rng.lognormal(-0.2, 0.6) * shape
-    exons = rng.integers(0, len(along), 2 + len(along) * CELL // 3500) if len(along) else []
-    for exon in exons:
+    exons = 2 + len(along) * CELL // 3500 if len(along) else 0
+    for exon in rng.integers(0, max(1, len(along)), exons):
         factors[part, 4][exon : exon + 4] = unit.level
 
 
