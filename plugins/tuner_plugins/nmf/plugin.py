@@ -16,6 +16,7 @@ from tuner.paths import InputPath, InputPaths
 from tuner.plugin import Case, Cases, Direction, InputError, Params, Plugin, Provenance, Result
 from tuner_plugins.nmf import (
     bigwig,
+    blocks,
     compress,
     correlation,
     factorize,
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from optuna.distributions import BaseDistribution
 
-SCRIPT_MODULES = (native, prox_numba, prox, runs, bigwig, factorize, compress, pipeline, write)
+SCRIPT_MODULES = (native, prox_numba, prox, runs, blocks, bigwig) + (
+    factorize,
+    compress,
+    pipeline,
+    write,
+)
 """What the frozen script is made of, beside its command line: each after what it needs."""
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
