@@ -1,0 +1,63 @@
+"""Whole processes on the clock: wall time, CPU time, peak memory."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+TUNED_MALLOC = {
+    "MALLOC_TOP_PAD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "68719476736",
+    "MALLOC_MMAP_THRESHOLD_": "68719476736",
+}
+"""Keeps glibc from giving large arrays back to the system and faulting them in again."""
+
+
+class Cost(NamedTuple):
+    """What a process took: wall and CPU seconds, peak resident bytes."""
+
+    wall: float
+    cpu: float
+    memory: int
+
+
+def run_process(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
+    """Run a command to its end; raise `RuntimeError` with its stderr where it fails."""
+    with tempfile.TemporaryFile() as errors:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            command, env={**os.environ, **(environment or {})}, stderr=errors
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{' '.join(command)}: {errors.read().decode(errors='replace')}")
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def median_cost(costs: Sequence[Cost]) -> Cost:
+    """Give the medians."""
+    return Cost(*(statistics.median(column) for column in zip(*costs, strict=True)))
+
+
+def write_floor(path: str, positions: int, k: int) -> Sequence[str]:
+    """Give a command that does no more than any script must: NumPy, and writing the array."""
+    program = (
+        "import sys, numpy as np\n"
+        "path, n, k = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])\n"
+        "block = np.ones((max(1, (1 << 20) // (8 * k)), k))\n"
+        "head = {'descr': '<f8', 'fortran_order': False, 'shape': (n, k)}\n"
+        "with open(path, 'wb', buffering=0) as file:\n"
+        "    np.lib.format.write_array_header_1_0(file, head)\n"
+        "    for i in range(0, n, len(block)):\n"
+        "        file.write(block[: n - i])\n"
+    )
+    return [sys.executable, "-c", program, path, str(positions), str(k)]
