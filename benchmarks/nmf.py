@@ -106,7 +106,7 @@ def best_r(array: Path, folder: Path, size: Size) -> float:
 
 
 def exact(work: Path, scale: float) -> list[Row]:
-    """Run the baseline's setting as the baseline and as the script, on pile-ups and smooth tracks."""
+    """Run the baseline's setting as the baseline and as the script, on two kinds of tracks."""
     rows = []
     length = max(100_000, int(10_000_000 * scale))
     for kind, tracks in (("pileup", 13), ("smooth", 30)):
@@ -163,7 +163,8 @@ def tune(work: Path, seeds: Sequence[int], scale: float, trials: int) -> Path:
         "export": {"path": str(work / "assign2.py")},
     }
     (work / "graded.yaml").write_text(json.dumps(config))
-    command = [sys.executable, "-m", "tuner", "run", str(work / "graded.yaml"), "--json"]
+    tuner = str(Path(sys.executable).with_name("tuner"))
+    command = [tuner, "run", str(work / "graded.yaml"), "--json"]
     subprocess.run(command, check=True, cwd=work, stdout=subprocess.DEVNULL)
     return work / "assign2.py"
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -27,20 +26,33 @@ class Cost(NamedTuple):
     memory: int
 
 
+_LAUNCHER = """
+import json, os, sys, time
+begin = time.perf_counter()
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+wall = time.perf_counter() - begin
+cpu = usage.ru_utime + usage.ru_stime
+print(json.dumps([os.waitstatus_to_exitcode(status), wall, cpu, usage.ru_maxrss * 1024]))
+"""
+
+
 def run_process(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
-    """Run a command to its end; raise `RuntimeError` with its stderr where it fails."""
-    with tempfile.TemporaryFile() as errors:
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            command, env={**os.environ, **(environment or {})}, stderr=errors
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            errors.seek(0)
-            raise RuntimeError(f"{' '.join(command)}: {errors.read().decode(errors='replace')}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    """Run a command to its end; raise `RuntimeError` with its stderr where it fails.
+
+    A small process starts it: a child's peak memory begins with what its parent holds.
+    """
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _LAUNCHER, *command],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, *figures = json.loads(done.stdout.splitlines()[-1])
+    if code:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
+    return Cost(*figures)
 
 
 def median_cost(costs: Sequence[Cost]) -> Cost:
