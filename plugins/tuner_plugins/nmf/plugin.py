@@ -16,12 +16,14 @@ from tuner.paths import InputPath, InputPaths
 from tuner.plugin import Case, Cases, Direction, InputError, Params, Plugin, Provenance, Result
 from tuner_plugins.nmf import (
     bigwig,
+    binning,
     blocks,
     compress,
     correlation,
     factorize,
     frozen,
     native,
+    parallel,
     pipeline,
     prox,
     prox_numba,
@@ -39,11 +41,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from optuna.distributions import BaseDistribution
 
-SCRIPT_MODULES = (native, prox_numba, prox, runs, blocks, bigwig) + (
-    factorize,
-    compress,
-    pipeline,
-    write,
+SCRIPT_MODULES = (
+    *(native, prox_numba, prox, parallel, runs, blocks, bigwig),
+    *(factorize, compress, binning, pipeline, write),
 )
 """What the frozen script is made of, beside its command line: each after what it needs."""
 
