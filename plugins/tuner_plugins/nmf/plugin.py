@@ -49,6 +49,13 @@ SCRIPT_MODULES = (
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
 
+_BEFORE_NUMPY = """
+import os
+
+for _library in ("OPENBLAS", "MKL"):  # starting their threads costs more than they give here
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+"""
+
 _INPUT_ERRORS = (bigwig.BigWigError, compress.SignalError, AnnotationError)
 
 
@@ -284,7 +291,8 @@ class NmfPlugin(Plugin[NmfConfig]):
             provenance_head(summary, params, provenance),
             SCRIPT_DEPENDENCIES,
         )
-        path.write_text(text, encoding="utf-8")
+        first = "from __future__ import annotations\n"
+        path.write_text(text.replace(first, first + _BEFORE_NUMPY, 1), encoding="utf-8")
 
     @classmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:
