@@ -19,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from tuner.records import Summary, TrialRecord
 
 _RECORD = TypeAdapter(TrialRecord)
-_FIRST_PAUSE, _LONGEST_PAUSE, _CLOSING_PAUSE = 1.0, 60.0, 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_CLOSING_PAUSE, _CLOSING_ATTEMPTS = 1.5, 3
 
 
 class StoreTrouble(Exception):
@@ -125,7 +126,7 @@ class Outbox:
     def _loop(self) -> None:
         session: Session | None = None
         summary: Summary | None = None
-        pause = _FIRST_PAUSE
+        pause, attempts = _FIRST_PAUSE, _CLOSING_ATTEMPTS
         while True:
             try:
                 session = session or self._open()
@@ -141,9 +142,11 @@ class Outbox:
                 if summary is None:
                     summary = self._collect(pause)
                     pause = _FIRST_PAUSE if summary else min(2 * pause, _LONGEST_PAUSE)
+                elif attempts == 0:
+                    return
                 else:
-                    time.sleep(pause)
-                    pause = min(2 * pause, _CLOSING_PAUSE)
+                    attempts -= 1
+                    time.sleep(_CLOSING_PAUSE)
 
     def _open(self) -> Session:
         session = self._connect(self._alive)
@@ -297,7 +300,14 @@ def read_spool(path: Path) -> tuple[list[TrialRecord], str | None]:
         try:
             records.append(_RECORD.validate_python(json.loads(line)))
         except (json.JSONDecodeError, ValidationError):
-            aside = path.with_name(f"{path.name}.damaged")
-            os.replace(path, aside)
-            return records, f"line {number} of {path} is no trial record; set aside as {aside}"
+            return records, f"line {number} of {path} is no trial record; {_set_aside(path)}"
     return records, None
+
+
+def _set_aside(path: Path) -> str:
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        os.replace(path, aside)
+    except OSError as error:
+        return f"it cannot be set aside: {error.strerror or error}"
+    return f"set aside as {aside}"

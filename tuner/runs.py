@@ -270,3 +270,12 @@ def counts(records: Iterable[TrialRecord]) -> dict[str, str]:
     """Give the number of trials by state, as tags."""
     found = Counter(record.state for record in records)
     return {state: str(found[state]) for state in STATUS}
+
+
+def summary_tags(summary: Summary) -> dict[str, str]:
+    """Give what the parent run says at the end of its trials and of itself."""
+    tags = {str(state): str(count) for state, count in summary.counts.items()}
+    tags["finished"] = str(summary.finished).lower()
+    if summary.best is not None:
+        tags["best_trial"] = str(summary.best.number)
+    return tags

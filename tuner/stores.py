@@ -10,7 +10,6 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote
 
 from tuner.plugin import InputError
 
@@ -56,14 +55,18 @@ def sqlite_path(url: str) -> Path | None:
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0].lower() != "sqlite":
         return None
-    name = unquote(rest.partition("?")[0]).removeprefix("/")
+    name = rest.partition("?")[0].removeprefix("/")  # as SQLAlchemy reads it: no %20 for a space
     return Path(name).resolve() if name and name != ":memory:" else None
 
 
 def absolute_uri(uri: str) -> str:
     """Give `uri` such that it means the same file after a change of folder."""
     path = sqlite_path(uri)
-    return uri if path is None else f"sqlite:///{path}"
+    if path is None:
+        return uri
+    scheme, _, rest = uri.partition("://")
+    _, mark, query = rest.partition("?")
+    return f"{scheme}:///{path}{mark}{query}"
 
 
 def base_url(uri: str) -> str | None:
