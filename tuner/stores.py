@@ -10,6 +10,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from tuner.plugin import InputError
 
@@ -55,7 +56,7 @@ def sqlite_path(url: str) -> Path | None:
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0].lower() != "sqlite":
         return None
-    name = rest.partition("?")[0].removeprefix("/")  # as SQLAlchemy reads it: no %20 for a space
+    name = unquote(rest.partition("?")[0]).removeprefix("/")  # as SQLAlchemy reads it
     return Path(name).resolve() if name and name != ":memory:" else None
 
 
@@ -66,7 +67,7 @@ def absolute_uri(uri: str) -> str:
         return uri
     scheme, _, rest = uri.partition("://")
     _, mark, query = rest.partition("?")
-    return f"{scheme}:///{path}{mark}{query}"
+    return f"{scheme}:///{quote(str(path), safe='/ ')}{mark}{query}"
 
 
 def base_url(uri: str) -> str | None:
