@@ -81,6 +81,7 @@ class Outbox:
         self._trouble: dict[str, int] = {}
         self._beside: list[str] = []
         self._closed = False
+        self._stop = False
         self._bug: BaseException | None = None
         self._progress = time.monotonic()
         self._done = threading.Event()
@@ -114,8 +115,10 @@ class Outbox:
         while not self._done.wait(0.05):
             if time.monotonic() - self._progress > self._patience:
                 break
+        self._stop = True
         with self._lock:
             self._take_all()  # the thread may hang in a call: nothing may stay in the queue alone
+            self._inbox.put(summary)  # and wakes it up if it does not
             lost = self._keep()
             problems = self._report(lost)
             unsent = self._spool if self._left() and lost is None else None
@@ -127,7 +130,7 @@ class Outbox:
         session: Session | None = None
         summary: Summary | None = None
         pause, attempts = _FIRST_PAUSE, _CLOSING_ATTEMPTS
-        while True:
+        while not self._stop:
             try:
                 session = session or self._open()
                 self._deliver(session)
@@ -164,7 +167,7 @@ class Outbox:
         with self._lock:
             left = sorted(self._left(), key=lambda record: record.number)
         for record in left:
-            if record.number not in self._refused:
+            if record.number not in self._refused and not self._stop:
                 self._send(session, record)
         session.update(list(self._records.values()))
         if self._spool.exists():

@@ -89,5 +89,11 @@ def sole_creator(path: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX)
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA schema_version")
+            found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = sorted(name for (name,) in found)
+        if tables and "experiments" not in tables:
+            raise sqlite3.DatabaseError(
+                f"{path} is no MLflow store, it holds tables of another program "
+                f"({', '.join(tables[:3])}, ...): name another file in tracking.uri"
+            )
         yield
