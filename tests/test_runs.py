@@ -51,8 +51,8 @@ def test_trial_metrics_are_means_and_each_case() -> None:
     found = runs.trial_metrics(COMPLETE)
     assert found["r"] == pytest.approx(COMPLETE.metrics["r"], rel=1e-5)
     for case, record in zip(CASES, COMPLETE.cases, strict=True):
-        assert found[f"{case}/r"] == pytest.approx(record.metrics["r"], rel=1e-5)
-        assert found[f"{case}/time"] == pytest.approx(record.seconds, rel=1e-5)
+        assert found[f"r/{case}"] == pytest.approx(record.metrics["r"], rel=1e-5)
+        assert found[f"time/{case}"] == pytest.approx(record.seconds, rel=1e-5)
     assert found["r"] == float(f"{found['r']:.6g}")
 
 
@@ -71,7 +71,7 @@ def test_what_is_not_finite_is_named_in_a_tag() -> None:
         cases=[CaseRecord("c", {"r": -math.inf}, 1.0)],
     )
     assert "r" not in runs.trial_metrics(odd)
-    assert runs.trial_tags(STUDY, odd, "p")["not_finite"] == "r, c/r"
+    assert runs.trial_tags(STUDY, odd, "p")["not_finite"] == "r, r/c"
     assert "not_finite" not in runs.trial_tags(STUDY, COMPLETE, "p")
 
 

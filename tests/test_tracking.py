@@ -19,7 +19,8 @@ import pytest
 
 from tests.studies import START, make_study, make_summary, make_trials
 from tuner import mlflow_store, outbox, runs, views
-from tuner.outbox import StoreTrouble, read_spool
+from tuner.outbox import read_spool
+from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.tracking import MlflowTracker, NullTracker, TrackingReport, study_links
 
@@ -126,7 +127,7 @@ def assert_logged(run: Any, record: TrialRecord, parent: str) -> None:
     for name, value in record.metrics.items():
         assert run.data.metrics[name] == pytest.approx(value, rel=1e-5)
     for case in record.cases:
-        assert run.data.metrics[f"{case.name}/r"] == pytest.approx(case.metrics["r"], rel=1e-5)
+        assert run.data.metrics[f"r/{case.name}"] == pytest.approx(case.metrics["r"], rel=1e-5)
 
 
 def test_a_study_is_one_parent_and_a_child_a_trial(folder: Path) -> None:
@@ -215,8 +216,11 @@ def test_links_of_the_report_and_of_the_store_agree(folder: Path) -> None:
     assert report.run_id in report.links["study"]
     best = {r.data.tags.get("best"): r for r in all_runs(runs.TRIAL_ROLE)}["true"]
     assert best.info.run_id in report.links["best trial"]
-    with pytest.raises(StoreTrouble, match="no experiment 'other'"):
+    with pytest.raises(InputError, match="no experiment 'other'"):
         study_links(URI, "other", STUDY)
+    with pytest.raises(InputError, match="run a study first"):
+        study_links("sqlite:///absent.db", "nmf", STUDY)
+    assert not (folder / "absent.db").exists()
 
 
 def test_notes_and_views_are_tags_and_a_users_note_stays(folder: Path) -> None:

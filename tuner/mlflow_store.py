@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner import runs, views
 from tuner.outbox import StoreTrouble
+from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.stores import ARTIFACT_FOLDER, absolute_uri, base_url, sole_creator, sqlite_path
 
@@ -235,32 +236,39 @@ def study_links(uri: str, experiment: str, study: StudyInfo) -> dict[str, str]:
 
     Raises
     ------
-    StoreTrouble
+    InputError
         Where the store cannot be read or has no such experiment.
     """
+    path = sqlite_path(uri)
+    if path is not None and not path.exists():
+        raise InputError(f"no MLflow store at {path} yet: run a study first (tuner run CONFIG)")
     prepare()
-    client = _client(absolute_uri(uri))
-    with _store_trouble():
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            raise StoreTrouble(f"no experiment '{experiment}' in {uri} yet; run the study first")
-        identity, home = runs.study_key(study), [found.experiment_id]
-        parent = _parent(client, found.experiment_id, study)
-        objective, direction = runs.primary(study)
-        order = "DESC" if direction == "maximize" else "ASC"
-        best = client.search_runs(
-            home,
-            f"tags.study_key = '{identity}' and tags.role = '{runs.TRIAL_ROLE}' "
-            f"and tags.{runs.CHARTED} = 'true'",
-            order_by=[f"metrics.`{runs.key(objective)}` {order}"],
-            max_results=_COMPARED,
-        )
-        return views.links(
-            found.experiment_id,
-            identity,
-            parent.info.run_id if parent else None,
-            [run.info.run_id for run in best],
-        )
+    try:
+        client = _client(absolute_uri(uri))
+        with _store_trouble():
+            return _links_of(client, experiment, study)
+    except StoreTrouble as trouble:
+        raise InputError(f"cannot show the study from {uri}: {trouble}") from trouble
+
+
+def _links_of(client: MlflowClient, experiment: str, study: StudyInfo) -> dict[str, str]:
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        raise StoreTrouble(f"it has no experiment '{experiment}' yet; run the study first")
+    home, identity = found.experiment_id, runs.study_key(study)
+    parent = _parent(client, home, study)
+    objective, direction = runs.primary(study)
+    order = "DESC" if direction == "maximize" else "ASC"
+    wanted = f"tags.study_key = '{identity}' and tags.role = '{runs.TRIAL_ROLE}'"
+    best = client.search_runs(
+        [home],
+        f"{wanted} and tags.{runs.CHARTED} = 'true'",
+        order_by=[f"metrics.`{runs.key(objective)}` {order}"],
+        max_results=_COMPARED,
+    )
+    return views.links(
+        home, identity, parent.info.run_id if parent else None, [r.info.run_id for r in best]
+    )
 
 
 def prepare() -> None:
