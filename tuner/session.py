@@ -147,6 +147,8 @@ def run(
     """
     section = config.engine.study
     objective = Objective(config.plugin.metrics, config.objectives)
+    if (path := config.engine.export.path) is not None and not path.parent.is_dir():
+        raise InputError(f"export.path: no folder {path.parent}; make it first")
     tracker = _make_tracker(config)
     study, storage = open_study(config, new)
     lease = Lease(study)

@@ -200,7 +200,7 @@ PROX_INLINE int prox_follow(const prox_problem *p, prox_reach *reach, prox_hull 
             reach->weight -= hull->queue[hull->front].weight;
             hull->front++;
         }
-        if (hull->back == hull->front && to - hull->end <= 16 + 2 * length)
+        if (hull->back == hull->front && to - hull->end <= 16 + 8 * length)
             prox_rescan(p, reach, hull, to, sign);
         else if (prox_refront(p, reach, hull, to, sign))
             return PROX_NO_MEMORY;

@@ -12,13 +12,13 @@
 #include <immintrin.h>
 
 #define PROX_LANES 16
-#define PROX_STRETCH 4096 /* positions of a stretch, and how far it reads into the next one */
+#define PROX_STRETCH 4104 /* positions of a stretch, and how far it reads into the next one */
 #define PROX_OVERLAP 512
 #define PROX_SPAN ((int64_t)PROX_LANES * PROX_STRETCH)
 #define PROX_KNOTS (PROX_STRETCH + PROX_OVERLAP + 1)
-#define PROX_STEPS (8 * (PROX_STRETCH + PROX_OVERLAP)) /* then it is no signal for lanes */
+#define PROX_STEPS (6 * (PROX_STRETCH + PROX_OVERLAP)) /* then it is no signal for lanes */
 
-/* Knots found, in order of time (`keys`, `values`; lane in bits 2..5) and by lane. */
+/* Knots found, in order of time (`keys`, `values`; lane in bits 2..7) and by lane. */
 typedef struct {
     double values[PROX_LANES * PROX_KNOTS + 8];
     int64_t keys[PROX_LANES * PROX_KNOTS + 8];
@@ -59,7 +59,7 @@ PROX_INLINE int prox_lane_step(const prox_problem *p, prox_lane_state *s, double
     __m512d slope = _mm512_mask_blend_pd(on_floor, s->ceiling, s->floor);
     __m512i side = _mm512_mask_blend_epi64(on_floor, _mm512_set1_epi64(PROX_CEILING),
                                            _mm512_set1_epi64(PROX_FLOOR));
-    __m512i key = _mm512_or_epi64(_mm512_slli_epi64(end, 6), _mm512_or_epi64(s->lane, side));
+    __m512i key = _mm512_or_epi64(_mm512_slli_epi64(end, 8), _mm512_or_epi64(s->lane, side));
     _mm512_storeu_pd(values, _mm512_maskz_compress_pd(knot, slope));
     _mm512_storeu_si512(keys, _mm512_maskz_compress_epi64(knot, key));
 
@@ -82,13 +82,13 @@ PROX_INLINE int prox_lane_step(const prox_problem *p, prox_lane_state *s, double
     return __builtin_popcount(knot);
 }
 
-PROX_INLINE void prox_lane_start(const prox_problem *p, prox_lane_state *s, int half)
+PROX_INLINE void prox_lane_start(const prox_problem *p, prox_lane_state *s, int vector)
 {
     int64_t first = p->knot.at;
     int64_t at[8], stop[8];
     double up[8], down[8];
     for (int j = 0; j < 8; j++) {
-        int lane = 8 * half + j, side = lane ? PROX_MIDDLE : p->knot.side;
+        int lane = 8 * vector + j, side = lane ? PROX_MIDDLE : p->knot.side;
         double from = side == PROX_CEILING ? p->lam : side == PROX_FLOOR ? -p->lam : 0.0;
         at[j] = first + lane * PROX_STRETCH;
         stop[j] = first + (lane + 1) * PROX_STRETCH + (lane < PROX_LANES - 1 ? PROX_OVERLAP : 0);
@@ -100,7 +100,7 @@ PROX_INLINE void prox_lane_start(const prox_problem *p, prox_lane_state *s, int 
     s->up = _mm512_loadu_pd(up);
     s->down = _mm512_loadu_pd(down);
     s->lane = _mm512_slli_epi64(
-        _mm512_add_epi64(_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi64(8 * half)), 2);
+        _mm512_add_epi64(_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi64(8 * vector)), 2);
     s->ceiling_end = s->floor_end = s->at;
     s->sum = s->weight = _mm512_setzero_pd();
     s->ceiling = _mm512_set1_pd(INFINITY);
@@ -111,7 +111,7 @@ PROX_INLINE void prox_lane_start(const prox_problem *p, prox_lane_state *s, int 
  * forth too often. */
 static int prox_run_lanes(const prox_problem *p, prox_lane_knots *out)
 {
-    prox_lane_state low, high;
+    prox_lane_state low, high; /* two vectors: the latency of one hides in the other */
     prox_lane_start(p, &low, 0);
     prox_lane_start(p, &high, 1);
     int64_t count = 0, steps = 0;
@@ -122,8 +122,8 @@ static int prox_run_lanes(const prox_problem *p, prox_lane_knots *out)
     }
     for (int lane = 0; lane < PROX_LANES; lane++) out->counts[lane] = 0;
     for (int64_t j = 0; j < count; j++) {
-        int64_t key = out->keys[j], lane = (key >> 2) & 15, place = out->counts[lane]++;
-        out->lane_keys[lane][place] = (key >> 6 << 2) | (key & 3);
+        int64_t key = out->keys[j], lane = (key >> 2) & 63, place = out->counts[lane]++;
+        out->lane_keys[lane][place] = (key >> 8 << 2) | (key & 3);
         out->lane_values[lane][place] = out->values[j];
     }
     for (int lane = 0; lane < PROX_LANES; lane++)
@@ -175,4 +175,21 @@ static int prox_lanes(prox_problem *p, prox_lane_knots *knots, int64_t *pulled)
     }
     return PROX_OK;
 }
+/* Look at windows of the signal: 1 where it turns at every few positions and seldom rests. */
+static int prox_is_rough(const double *y, int64_t n)
+{
+    int64_t windows = 64, width = 128, turns = 0, rests = 0, seen = 0;
+    for (int64_t k = 0; k < windows; k++) {
+        int64_t begin = k * (n / windows);
+        for (int64_t i = begin + 1; i + 1 < begin + width && i + 1 < n; i++) {
+            double before = y[i] - y[i - 1];
+            double after = y[i + 1] - y[i];
+            turns += (before > 0) != (after > 0);
+            rests += after == 0;
+            seen++;
+        }
+    }
+    return 5 * turns > seen && 2 * rests < seen;
+}
+
 #endif

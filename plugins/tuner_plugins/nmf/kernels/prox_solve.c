@@ -41,23 +41,6 @@ static int prox_look(prox_problem *p)
     return isfinite(p->low) && isfinite(p->high) && isfinite(p->sum) ? PROX_OK : PROX_NOT_FINITE;
 }
 
-/* Look at windows of the signal: 1 where it turns at every few positions and seldom rests. */
-static int prox_is_rough(const double *y, int64_t n)
-{
-    int64_t windows = 64, width = 128, turns = 0, rests = 0, seen = 0;
-    for (int64_t k = 0; k < windows; k++) {
-        int64_t begin = k * (n / windows);
-        for (int64_t i = begin + 1; i + 1 < begin + width && i + 1 < n; i++) {
-            double before = y[i] - y[i - 1];
-            double after = y[i + 1] - y[i];
-            turns += (before > 0) != (after > 0);
-            rests += after == 0;
-            seen++;
-        }
-    }
-    return 5 * turns > seen && 2 * rests < seen;
-}
-
 static int prox_all(prox_problem *p)
 {
     int status = PROX_OK;
