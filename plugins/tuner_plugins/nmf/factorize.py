@@ -91,10 +91,11 @@ def start_weights(gram: NDArray, k: int, start: str = "eigh", seed: int = 0) -> 
     k : int
         Rows to give.
     start : {"eigh", "randomized_svd", "random"}
-        ``eigh``: the signal's right singular vectors. ``randomized_svd``: what scikit-learn's
-        `randomized_svd` of the signal gives for them with this seed, computed from `gram`. Either
-        way each vector has the sign that leaves most of it positive, negatives to 0, and rows
-        beyond the number of tracks are random. ``random``: uniform on [0, 1).
+        ``eigh``: the signal's right singular vectors, each with the sign that leaves most of it
+        positive, negatives to 0; rows beyond the number of tracks are what that set to 0, then
+        single tracks. ``randomized_svd``: the same of the vectors that scikit-learn's
+        `randomized_svd` of the signal gives with this seed, computed from `gram`; rows beyond the
+        number of tracks are random. ``random``: uniform on [0, 1).
     seed : int
         Of the random numbers.
 
@@ -108,8 +109,8 @@ def start_weights(gram: NDArray, k: int, start: str = "eigh", seed: int = 0) -> 
     Halko, Martinsson & Tropp (2011), Finding structure with randomness, doi:10.1137/090771806.
     """
     tracks = len(gram)
-    weights = np.zeros((k, tracks))
-    if start == "random" or k > tracks:
+    weights = np.eye(tracks)[np.arange(k) % tracks]
+    if start == "random" or (start != "eigh" and k > tracks):
         weights = np.random.RandomState(seed).uniform(size=(k, tracks))
     if start == "random":
         return weights
@@ -122,6 +123,9 @@ def start_weights(gram: NDArray, k: int, start: str = "eigh", seed: int = 0) -> 
     negative = np.maximum(-vectors, 0)
     flip = np.sum(negative**2, axis=1) > np.sum(positive**2, axis=1)
     weights[:found] = np.where(flip[:, None], negative, positive)
+    if start == "eigh":
+        rest = weights[found : 2 * found]
+        rest[:] = np.where(flip[:, None], positive, negative)[: len(rest)]
     return weights
 
 
