@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tuner_plugins.nmf import frozen, settings
-from tuner_plugins.nmf.plugin import NmfConfig, NmfPlugin
+from tuner_plugins.nmf.config import NmfConfig
+from tuner_plugins.nmf.plugin import NmfPlugin
 
 from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks
 from tuner.plugin import Provenance
