@@ -122,6 +122,21 @@ def test_missing_and_infinite_values(tmp_path: Path) -> None:
         read_bins(path, CHROM, 0, 3000, [100])
 
 
+@needs_kernels
+@pytest.mark.parametrize(("field", "value"), [(4, 100), (12, 2400)])
+def test_an_index_that_denies_records_is_damage(tmp_path: Path, field: int, value: int) -> None:
+    """A search by that index would miss records: narrower bounds than the block's are refused."""
+    path = Path(one_block(tmp_path, [0, 500, 900, 2000], [400, 800, 1000, 2500], [1, 2, 3, 4]))
+    assert binning._bin_blocks(path, CHROM, 0, 3000, [100], "zero") is not None
+    data = bytearray(path.read_bytes())
+    index = struct.unpack_from("<Q", data, 24)[0]
+    struct.pack_into("<I", data, index + 48 + 4 + field, value)
+    path.write_bytes(data)
+    assert binning._bin_blocks(path, CHROM, 0, 3000, [100], "zero") is None
+    with pytest.raises(BigWigError, match=r"odd\.bw"):
+        read_bins(path, CHROM, 0, 3000, [100])
+
+
 def test_damage_is_an_error_or_leaves_the_answer(tracks: list[str], tmp_path: Path) -> None:
     whole = Path(tracks[1]).read_bytes()
     expected = read_bins(tracks[1], CHROM, 0, LENGTH, [100])[0]
