@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,8 @@ from scipy.optimize import lsq_linear
 from tuner_plugins.nmf.native import load_kernels
 from tuner_plugins.nmf.prox import ProxError, prox_tv1d, prox_tv1d_columns
 from tuner_plugins.nmf.prox_numba import numba_prox
+
+from benchmarks.prox import kkt_residual
 
 KERNELS = ["c", "numba"]
 
@@ -23,28 +27,6 @@ def solve(request, monkeypatch):
     else:
         monkeypatch.setattr("tuner_plugins.nmf.prox._c_prox", lambda single: None)
     return prox_tv1d
-
-
-def kkt_residual(y, x, lam, weights=None):
-    """Give the largest violation of the optimality conditions, relative to `lam`.
-
-    The running sum of w*(x - y) is the dual: within [-lam, lam], at +lam where x steps up, at
-    -lam where it steps down, 0 after the last position. The last bits of x move the dual, too:
-    what rounding every x_i can add up to at most is no violation.
-    """
-    weights = np.ones(len(y)) if weights is None else weights
-    dual = np.cumsum(weights * (x.astype(np.longdouble) - y))
-    step = np.diff(x)
-    inner = dual[:-1]
-    violations = [
-        np.abs(dual[-1:]),
-        np.abs(inner) - lam,
-        lam - inner[step > 0],
-        lam + inner[step < 0],
-    ]
-    rounding = np.finfo(float).eps * (weights * np.abs(x)).sum()
-    worst = max(v.max(initial=0.0) for v in violations)
-    return float(max(worst - rounding, 0.0) / lam)
 
 
 def brute_force(y, lam, weights):
@@ -267,22 +249,28 @@ def test_bad_columns_are_answered_in_one_line():
             prox_tv1d_columns(columns, 1.0, out=out)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_time_is_linear(shape):
-    """Count what a backtracking method would blow up on: four times the size, not 16 the time."""
-    from time import process_time
+def seconds_a_position(y, lam):
+    times = []
+    for _ in range(3):
+        begin = process_time()
+        prox_tv1d(y, lam)
+        times.append((process_time() - begin) / y.size)
+    return min(times)
 
+
+@pytest.mark.parametrize("teeth", [0.0, 2.0])
+@pytest.mark.parametrize("shape", [np.abs, np.square, np.sqrt])
+def test_time_is_linear_where_knots_lie_far_behind(shape, teeth):
+    """A method that starts again from each knot takes eight times as long a position here.
+
+    The penalty grows with the signal, such that a knot is known only a tenth of the signal later;
+    teeth make every second position a knot.
+    """
     if load_kernels() is None:
         pytest.skip("no C compiler here: the clock would time Numba's compiler")
-    y = signals(shape, 400_000, np.random.default_rng(11))
 
-    def seconds(n):
-        times = []
-        for _ in range(3):
-            begin = process_time()
-            for _ in range(400_000 // n):
-                prox_tv1d(y[:n], 10.0)
-            times.append(process_time() - begin)
-        return min(times)
+    def simulate(n):
+        y = n * shape(np.linspace(0, 1, n)) + teeth * (-1.0) ** np.arange(n)
+        return y, (n / 20) ** 2
 
-    assert seconds(400_000) < 4 * seconds(50_000)
+    assert seconds_a_position(*simulate(320_000)) < 4 * seconds_a_position(*simulate(40_000))

@@ -19,6 +19,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #define PROX_OK 0
 #define PROX_NO_MEMORY 1
@@ -62,10 +65,11 @@ typedef struct {
     prox_hull ceiling, floor;
 } prox_problem;
 
-/* From the knot on: sums of w*y and w, and how often they were subtracted from. */
+/* From the knot on, up to the last position looked at: sums of w*y and w, and how often they were
+ * subtracted from. `crest`: where the last rise or fall ends that was looked at as one. */
 typedef struct {
     double sum, weight;
-    int64_t at, stale;
+    int64_t at, to, stale, crest;
 } prox_reach;
 
 /* Rounding must not lead out of the signal's range: what was not negative stays so. */
@@ -82,16 +86,32 @@ PROX_INLINE void prox_fill(const prox_problem *p, int64_t from, int64_t to, doub
     for (int64_t i = from + 1; i < to; i++) p->x[i] = value;
 }
 
+/* The position after the run of equal y at i. */
+PROX_INLINE int64_t prox_run_end(const double *y, int64_t i, int64_t n)
+{
+    const double value = y[i++];
+    if (i == n || y[i] != value) return i;
+#ifdef __AVX512F__
+    const __m512d same = _mm512_set1_pd(value); /* a pile-up: runs of tens of positions */
+    for (; i + 8 <= n; i += 8) {
+        unsigned equal = _mm512_cmpeq_pd_mask(_mm512_loadu_pd(y + i), same);
+        if (equal != 0xff) return i + __builtin_ctz(~equal);
+    }
+#endif
+    while (i < n && y[i] == value) i++;
+    return i;
+}
+
 /* Sums of w*y and w over the run of equal y at i; gives the position after it. */
 PROX_INLINE int64_t prox_run(const prox_problem *p, int64_t i, double *sum, double *weight)
 {
     const double *y = p->y, *w = p->w;
     double value = y[i], total = w ? w[i] : 1.0;
-    int64_t end = i + 1, n = p->n;
-    if (w)
-        for (; end < n && y[end] == value; end++) total += w[end];
-    else {
-        while (end < n && y[end] == value) end++;
+    int64_t end = i + 1;
+    if (w) {
+        for (; end < p->n && y[end] == value; end++) total += w[end];
+    } else {
+        end = prox_run_end(y, i, p->n);
         total = (double)(end - i);
     }
     *sum = value * total;
@@ -117,12 +137,22 @@ static __attribute__((noinline)) prox_hull prox_grow(prox_hull hull)
 }
 
 /* Put the positions from hull->settled to `to` on the queue, merging while slopes do not rise
- * (sign = 1, minorant) or fall (-1, majorant). Slopes are compared by products: no division. */
+ * (sign = 1, minorant) or fall (-1, majorant). Slopes are compared by products: no division. What
+ * goes the wrong way is merged first, then merged into the queue: the loops are long then, and
+ * their ends predictable. */
 PROX_INLINE int prox_settle(const prox_problem *p, prox_hull *hull, int64_t to, double sign)
 {
-    for (int64_t i = hull->settled; i < to;) {
-        double sum, weight;
+    int64_t i = hull->settled;
+    while (i < to) {
+        double sum, weight, level = p->y[i];
         i = prox_run(p, i, &sum, &weight);
+        while (i < to && sign * (p->y[i] - level) <= 0) {
+            double run_sum, run_weight;
+            level = p->y[i];
+            i = prox_run(p, i, &run_sum, &run_weight);
+            sum += run_sum;
+            weight += run_weight;
+        }
         if (i == p->n) sum -= sign * p->lam; /* the tube closes */
         if (hull->back == hull->capacity) {
             *hull = prox_grow(*hull);
@@ -139,169 +169,4 @@ PROX_INLINE int prox_settle(const prox_problem *p, prox_hull *hull, int64_t to, 
     }
     hull->settled = to;
     return PROX_OK;
-}
-
-/* Find the first segment of `hull`, from the knot on it to `to`, and the sums up to there. */
-PROX_INLINE void prox_rescan(const prox_problem *p, prox_reach *reach, prox_hull *hull, int64_t to,
-                             double sign)
-{
-    double sum = 0, weight = 0, best = INFINITY;
-    int64_t end = reach->at;
-    for (int64_t i = reach->at; i < to;) {
-        double run_sum, run_weight;
-        i = prox_run(p, i, &run_sum, &run_weight);
-        sum += run_sum;
-        weight += run_weight;
-        double slope = (sign * sum - (i == p->n ? p->lam : 0.0)) * (1.0 / weight);
-        end = slope <= best ? i : end;
-        best = slope <= best ? slope : best;
-    }
-    hull->slope = sign * best;
-    hull->end = end;
-    *reach = (prox_reach){sum, weight, reach->at, 0};
-}
-
-/* Find the first segment of `hull` by its queue. */
-PROX_INLINE int prox_refront(const prox_problem *p, prox_reach *reach, prox_hull *hull, int64_t to,
-                             double sign)
-{
-    int fresh = hull->back == hull->front;
-    if (fresh) {
-        hull->front = hull->back = 0;
-        hull->settled = reach->at;
-    }
-    if (prox_settle(p, hull, to, sign)) return PROX_NO_MEMORY;
-    const prox_segment *first = hull->queue + hull->front, *last = hull->queue + hull->back;
-    hull->slope = first->sum / first->weight;
-    hull->end = first->end;
-    if (fresh || reach->stale++ > last - first) { /* subtractions let rounding pile up: sum anew */
-        double sum = to == p->n ? sign * p->lam : 0.0, weight = 0;
-        for (; first < last; first++) {
-            sum += first->sum;
-            weight += first->weight;
-        }
-        *reach = (prox_reach){sum, weight, reach->at, 0};
-    }
-    return PROX_OK;
-}
-
-/* Position `to` - 1 brought `crossing` to the wrong side of `hull`: follow `hull`, segment by
- * segment, until it is not. sign = 1 where `hull` is the ceiling, -1 where it is the floor. */
-PROX_INLINE int prox_follow(const prox_problem *p, prox_reach *reach, prox_hull *hull,
-                            prox_hull *crossing, int64_t to, double sign)
-{
-    double width = to == p->n ? p->lam : 2 * p->lam; /* from the knot to the far side, at `to` */
-    do {
-        int64_t length = hull->end - reach->at;
-        prox_fill(p, reach->at, hull->end, hull->slope);
-        reach->at = hull->end;
-        if (hull->back > hull->front) {
-            reach->sum -= hull->queue[hull->front].sum;
-            reach->weight -= hull->queue[hull->front].weight;
-            hull->front++;
-        }
-        if (hull->back == hull->front && to - hull->end <= 16 + 8 * length)
-            prox_rescan(p, reach, hull, to, sign);
-        else if (prox_refront(p, reach, hull, to, sign))
-            return PROX_NO_MEMORY;
-        crossing->slope = (reach->sum - sign * width) * (1.0 / reach->weight);
-    } while (sign * (crossing->slope - hull->slope) > 0 && hull->end < to);
-    crossing->end = to;
-    crossing->back = crossing->front;
-    return PROX_OK;
-}
-
-/* From a knot on the ceiling (sign = 1) where the signal rises until *crest, the string runs along
- * the ceiling, x = y, as long as the part of the signal above y, up to the crest, is larger than
- * the tube is wide: a lower string would leave the tube through the floor. Likewise down on the
- * floor (-1). Gives the position after the last such one, and writes nothing yet; every rise is
- * looked at once: *crest. */
-PROX_INLINE int64_t prox_ride(const prox_problem *p, int64_t at, int64_t *crest, double sign)
-{
-    const double *y = p->y, *w = p->w;
-    int64_t top = at, limit = p->n - 1;
-    if (at < *crest || at >= limit - 4) return at;
-    if (!((sign * (y[at + 1] - y[at]) > 0) & (sign * (y[at + 2] - y[at + 1]) > 0))) return at;
-    while (top < limit && sign * (y[top + 1] - y[top]) >= 0) top++;
-    *crest = top;
-    double above = 0, weight = 0;
-    for (; top > at; top--) {
-        weight += w ? w[top] : 1.0;
-        above += weight * (sign * (y[top] - y[top - 1]));
-        if (above > 2 * p->lam) return top;
-    }
-    return at;
-}
-
-/* Pull the string from p->knot on, until it passes `limit` or a knot of the sorted list `known`
- * (4 * at + side, ended by INT64_MAX); *known is left at the first entry not before the knot. */
-static __attribute__((noinline)) int prox_pull(prox_problem *p, int64_t limit,
-                                               const int64_t **known)
-{
-    prox_hull ceiling = p->ceiling, floor = p->floor; /* copies: these live in registers */
-    prox_reach reach = {0, 0, p->knot.at, 0};
-    const double lam = p->lam, width = 2 * lam;
-    int side = p->knot.side, status = PROX_OK;
-    double from = side == PROX_CEILING ? lam : side == PROX_FLOOR ? -lam : 0.0;
-    double up = lam - from, down = -lam - from; /* offsets of the tube against the knot */
-    ceiling.slope = INFINITY;
-    floor.slope = -INFINITY;
-    ceiling.front = ceiling.back = floor.front = floor.back = 0;
-    int64_t i = reach.at, crest = 0;
-    while (i < p->n) {
-        double sum, weight;
-        i = prox_run(p, i, &sum, &weight);
-        reach.sum += sum;
-        reach.weight += weight;
-        if (i == p->n) { /* the tube closes */
-            up -= lam;
-            down += lam;
-        }
-        int64_t ridden;
-        double inverse = 1.0 / reach.weight;
-        double to_ceiling = (reach.sum + up) * inverse, to_floor = (reach.sum + down) * inverse;
-        if (to_ceiling < floor.slope) {
-            status = prox_follow(p, &reach, &floor, &ceiling, i, -1.0);
-            ridden = prox_ride(p, reach.at, &crest, -1.0);
-            side = PROX_FLOOR;
-            up = width;
-            down = 0;
-        } else if (to_floor > ceiling.slope) {
-            status = prox_follow(p, &reach, &ceiling, &floor, i, 1.0);
-            ridden = prox_ride(p, reach.at, &crest, 1.0);
-            side = PROX_CEILING;
-            up = 0;
-            down = -width;
-        } else { /* without a branch: nobody could predict it */
-            int lower = to_ceiling <= ceiling.slope, higher = to_floor >= floor.slope;
-            ceiling.slope = lower ? to_ceiling : ceiling.slope;
-            ceiling.end = lower ? i : ceiling.end;
-            ceiling.back = lower ? ceiling.front : ceiling.back;
-            floor.slope = higher ? to_floor : floor.slope;
-            floor.end = higher ? i : floor.end;
-            floor.back = higher ? floor.front : floor.back;
-            continue;
-        }
-        if (i - ridden <= 16 + 2 * (ridden - reach.at) && ridden > reach.at) {
-            size_t bytes = (size_t)(ridden - reach.at) * sizeof *p->x;
-            memmove(p->x + reach.at, p->y + reach.at, bytes);
-            reach = (prox_reach){0, 0, ridden, 0};
-            i = ridden;
-            ceiling.slope = INFINITY;
-            floor.slope = -INFINITY;
-            ceiling.back = ceiling.front;
-            floor.back = floor.front;
-        }
-        int64_t key = 4 * reach.at + side;
-        while (**known < key) ++*known;
-        if (status || (i < p->n && (reach.at >= limit || **known == key))) break;
-    }
-    p->knot = (prox_knot){reach.at, side};
-    p->ceiling = ceiling;
-    p->floor = floor;
-    if (!status && i == p->n) {
-        prox_fill(p, reach.at, p->n, ceiling.slope);
-        p->knot = (prox_knot){p->n, PROX_MIDDLE};
-    }
-    return status;
 }

@@ -1,44 +1,41 @@
-/* Take eight positions into account (or fewer): eight of everything, one a SIMD lane. */
-PROX_INLINE void prox_look_at(const double *y, const double *w, int count, double totals[5][8])
-{
-    for (int j = 0; j < count; j++) {
-        double weight = w ? w[j] : 1.0;
-        totals[0][j] = y[j] < totals[0][j] ? y[j] : totals[0][j];
-        totals[1][j] = y[j] > totals[1][j] ? y[j] : totals[1][j];
-        totals[2][j] = weight < totals[2][j] ? weight : totals[2][j];
-        totals[3][j] += y[j] * weight; /* a NaN or an infinity anywhere stays in the sum */
-        totals[4][j] += weight;
-    }
-}
-
-/* Look at the whole input once, before anything is written. */
+/* Look at the whole input once, before anything is written: range, sums, bad values. */
 static int prox_look(prox_problem *p)
 {
-    double totals[5][8];
-    for (int j = 0; j < 8; j++) {
-        totals[0][j] = INFINITY;
-        totals[1][j] = -INFINITY;
-        totals[2][j] = INFINITY;
-        totals[3][j] = totals[4][j] = 0;
-    }
+    const double *y = p->y, *w = p->w;
+    double low = INFINITY, high = -INFINITY, lightest = INFINITY, sum = 0, total = 0;
     int64_t i = 0;
-    if (p->w)
-        for (; i + 8 <= p->n; i += 8) prox_look_at(p->y + i, p->w + i, 8, totals);
-    else
-        for (; i + 8 <= p->n; i += 8) prox_look_at(p->y + i, NULL, 8, totals);
-    prox_look_at(p->y + i, p->w ? p->w + i : NULL, (int)(p->n - i), totals);
-    double lightest = INFINITY;
-    p->low = INFINITY;
-    p->high = -INFINITY;
-    for (int j = 0; j < 8; j++) {
-        p->low = totals[0][j] < p->low ? totals[0][j] : p->low;
-        p->high = totals[1][j] > p->high ? totals[1][j] : p->high;
-        lightest = totals[2][j] < lightest ? totals[2][j] : lightest;
-        p->sum += totals[3][j];
-        p->weight += totals[4][j];
+#ifdef PROX_BLOCK
+    const __m512d one = _mm512_set1_pd(1.0);
+    __m512d lows = _mm512_set1_pd(low), highs = _mm512_set1_pd(high), lights = lows;
+    __m512d sums = _mm512_setzero_pd(), totals = sums;
+    for (; i + PROX_BLOCK <= p->n; i += PROX_BLOCK) {
+        __m512d value = _mm512_loadu_pd(y + i), weight = w ? _mm512_loadu_pd(w + i) : one;
+        lows = _mm512_min_pd(lows, value);
+        highs = _mm512_max_pd(highs, value);
+        lights = _mm512_min_pd(lights, weight);
+        sums = _mm512_add_pd(sums, _mm512_mul_pd(value, weight));
+        totals = _mm512_add_pd(totals, weight);
     }
-    if (!(lightest > 0) || !isfinite(p->weight)) return PROX_BAD_WEIGHT;
-    return isfinite(p->low) && isfinite(p->high) && isfinite(p->sum) ? PROX_OK : PROX_NOT_FINITE;
+    low = _mm512_reduce_min_pd(lows);
+    high = _mm512_reduce_max_pd(highs);
+    lightest = _mm512_reduce_min_pd(lights);
+    sum = _mm512_reduce_add_pd(sums);
+    total = _mm512_reduce_add_pd(totals);
+#endif
+    for (; i < p->n; i++) {
+        double weight = w ? w[i] : 1.0;
+        low = y[i] < low ? y[i] : low;
+        high = y[i] > high ? y[i] : high;
+        lightest = weight < lightest ? weight : lightest;
+        sum += y[i] * weight; /* a NaN or an infinity anywhere stays in the sum */
+        total += weight;
+    }
+    p->low = low;
+    p->high = high;
+    p->sum = sum;
+    p->weight = total;
+    if (!(lightest > 0) || !isfinite(total)) return PROX_BAD_WEIGHT;
+    return isfinite(low) && isfinite(high) && isfinite(sum) ? PROX_OK : PROX_NOT_FINITE;
 }
 
 static int prox_all(prox_problem *p)
