@@ -57,6 +57,9 @@ def make_genome(rng: np.random.Generator, chrom: str, start: int, end: int) -> G
     for unit in [*genes, *_lay_unknown(rng, genes, start, end)]:
         if unit.level:
             _transcribe(rng, unit, centre, factors)
+        # Many starts of silent genes are marked as well; few of the unknown units' are.
+        if rng.random() < (0.3 if not unit.chrom else 1.0 if unit.level else 0.5):
+            _mark_starts(rng, unit, centre, factors[:, 1])
     factors[:, 2] = _lay_domains(rng, centre, factors[:, 0] > 0)
     peaks = np.sort(rng.uniform(start, end, max(2, (end - start) // 18_000)))
     sites = np.searchsorted((peaks[1:] + peaks[:-1]) / 2, centre)
@@ -73,9 +76,9 @@ def slow_variation(rng: np.random.Generator, cells: int, spread: float) -> np.nd
 
 
 def _lay_mappable(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Leave out some 3 % of the cells, as repeats do, in stretches of some kb."""
-    count = rng.poisson(cells * CELL * 0.03 / 2000)
-    lengths = rng.exponential(2000 / CELL, count).astype(np.int64) + 1
+    """Leave out some 2 % of the cells, as repeats do, in stretches of some 1 kb."""
+    count = rng.poisson(cells * CELL * 0.02 / 1000)
+    lengths = rng.exponential(1000 / CELL, count).astype(np.int64) + 1
     begins = rng.integers(0, cells, count)
     edges = np.zeros(cells + 1)
     np.add.at(edges, begins, 1)
@@ -116,19 +119,24 @@ def _lay_unknown(rng: np.random.Generator, genes: list[Gene], start: int, end: i
 def _transcribe(
     rng: np.random.Generator, unit: Gene, centre: np.ndarray, factors: np.ndarray
 ) -> None:
-    """Add what an active gene does: a mark along its body, marks at its starts, exons."""
+    """Add what an active gene does: a mark along its body, and exons."""
     part = slice(*np.searchsorted(centre, [unit.start, unit.end]))
     along = (centre[part] - unit.start) / (unit.end - unit.start)
     along = along if unit.strand == "+" else 1 - along
     factors[part, 0] = unit.level * (0.3 + 0.7 * np.minimum(1, 3 * along))
-    first = unit.start if unit.strand == "+" else unit.end
-    for tss in [first, *rng.integers(unit.start, unit.end, rng.poisson(0.7))]:
-        near = slice(*np.searchsorted(centre, [tss - 4000, tss + 4000]))
-        shape = np.exp(-(((centre[near] - tss) / rng.uniform(500, 1200)) ** 2))
-        factors[near, 1] += np.sqrt(unit.level) * rng.lognormal(-0.2, 0.6) * shape
     exons = 2 + len(along) * CELL // 3500 if len(along) else 0
     for exon in rng.integers(0, max(1, len(along)), exons):
         factors[part, 4][exon : exon + 4] = unit.level
+
+
+def _mark_starts(
+    rng: np.random.Generator, unit: Gene, centre: np.ndarray, started: np.ndarray
+) -> None:
+    first = unit.start if unit.strand == "+" else unit.end
+    for tss in [first, *rng.integers(unit.start, unit.end, rng.poisson(0.35))]:
+        near = slice(*np.searchsorted(centre, [tss - 4000, tss + 4000]))
+        shape = np.exp(-(((centre[near] - tss) / rng.uniform(500, 1200)) ** 2))
+        started[near] += np.sqrt(unit.level or 0.1) * rng.lognormal(-0.2, 0.6) * shape
 
 
 def _lay_domains(rng: np.random.Generator, centre: np.ndarray, taken: np.ndarray) -> np.ndarray:

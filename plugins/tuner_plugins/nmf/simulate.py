@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -59,15 +59,15 @@ class TrackType:
 
 TRACK_TYPES = (
     TrackType("H3K36me3", 0.8, {"transcribed": 9.0}, clumping=0.4),
-    TrackType("H3K4me3", 0.3, {"started": 75.0}, own=0.9),
+    TrackType("H3K4me3", 0.3, {"started": 160.0}, own=0.9),
     TrackType("H3K27me3", 0.9, {"repressed": 4.0}, clumping=0.5),
     TrackType("Input", 5.0, {}, clumping=0.35),
     TrackType("RNA", 0.05, {"exon": 15.0}, gaps=True),
-    TrackType("Pol2", 0.35, {"started": 30.0, "transcribed": 0.3}),
-    TrackType("CTCF", 0.25, {"distal": 60.0}, own=1.2),
-    TrackType("H3K27ac", 0.4, {"started": 30.0, "distal": 20.0}, own=1.0),
+    TrackType("Pol2", 0.35, {"started": 60.0, "transcribed": 0.3}),
+    TrackType("CTCF", 0.25, {"distal": 50.0}, own=1.0),
+    TrackType("H3K27ac", 0.4, {"started": 50.0, "distal": 20.0}, own=1.0),
     TrackType("H3K79me2", 0.9, {"transcribed": 1.0, "started": 8.0}, clumping=0.5),
-    TrackType("DNase", 0.4, {"started": 20.0, "distal": 30.0}, own=1.0),
+    TrackType("DNase", 0.4, {"started": 35.0, "distal": 30.0}, own=1.0),
     TrackType("H3K4me1", 0.8, {"distal": 15.0, "transcribed": 0.2}, own=0.7),
     TrackType("GATA1", 0.3, {"distal": 50.0}, own=1.4, gaps=True),
     TrackType("H3K9me3", 1.2, {"repressed": 1.5}, clumping=0.5),
@@ -127,7 +127,7 @@ def simulate_tracks(
     layout : mapping, optional
         Chromosomes to write: ``{name: (length, start, end)}``, simulated from start to end.
     kind : {"pileup", "smooth"}
-        Integer pile-ups in runs of some 50 bp, or real-valued smooth signal in runs of some 2 bp.
+        Integer pile-ups in runs of 20 to 300 bp, or real-valued smooth signal in runs of 2 bp.
 
     Raises
     ------
@@ -135,10 +135,10 @@ def simulate_tracks(
         Where a number makes no sense.
     """
     layout = {"chr1": (region_length, 0, region_length)} if layout is None else dict(layout)
-    _check(layout, tracks, kind)
+    _check(layout, seed, tracks, kind)
     folder = Path(folder)
-    (folder / "tracks").mkdir(parents=True, exist_ok=True)
     types = _name_tracks(tracks)
+    _make_folder(folder / "tracks", types)
     genomes = {
         chrom: make_genome(np.random.default_rng([seed, number]), chrom, start, end)
         for number, (chrom, (_, start, end)) in enumerate(layout.items())
@@ -151,9 +151,11 @@ def simulate_tracks(
             heights = _site_heights(shared, track_type, genome.sites.max() + 1)
             rng = np.random.default_rng([seed, number, 1, rank])
             rate = _make_rate(rng, track_type, genome, heights)
-            draw = _pile_up if kind == "pileup" else _draw_smooth
             _, start, end = layout[chrom]
-            signals.append((chrom, *draw(rng, rate, start, end, track_type.gaps)))
+            if kind == "smooth":
+                signals.append((chrom, *_draw_smooth(rng, rate, start, end)))
+            else:
+                signals.append((chrom, *_pile_up(rng, rate, start, end, track_type.gaps)))
         _write_bigwig(folder / "tracks" / f"{name}.bw", header, signals)
     settings = {"seed": seed, "tracks": tracks, "layout": layout, "kind": kind}
     factors = {chrom: _coarsen(genome.factors) for chrom, genome in genomes.items()}
@@ -163,7 +165,9 @@ def simulate_tracks(
     return truth
 
 
-def _check(layout: Layout, tracks: int, kind: str) -> None:
+def _check(layout: Layout, seed: int, tracks: int, kind: str) -> None:
+    if seed < 0:
+        raise ValueError(f"a seed is 0 or more; got {seed}")
     if tracks < 1:
         raise ValueError(f"at least one track is simulated; got {tracks}")
     if kind not in ("pileup", "smooth"):
@@ -175,6 +179,17 @@ def _check(layout: Layout, tracks: int, kind: str) -> None:
             )
         if end - start < 20 * _FACTOR_GRID:
             raise ValueError(f"{chrom}: at least 20,000 bases are simulated; got {end - start}")
+
+
+def _make_folder(folder: Path, names: Iterable[str]) -> None:
+    """Make the folder of tracks; refuse one whose other tracks would be read along."""
+    folder.mkdir(parents=True, exist_ok=True)
+    others = sorted({path.stem for path in folder.glob("*.bw")} - set(names))
+    if others:
+        raise ValueError(
+            f"{folder} holds {len(others)} other tracks ({others[0]}.bw, ...); "
+            "give a new folder, or empty this one"
+        )
 
 
 def _name_tracks(tracks: int) -> dict[str, TrackType]:
@@ -218,33 +233,22 @@ def _pile_up(
     order = np.argsort(places[keep], kind="stable")
     places, height = places[keep][order], np.cumsum(steps[keep][order])
     last = np.append(places[1:] != places[:-1], True)
-    starts, values = places[last], height[last].astype(np.float64)
+    starts, values = places[last], height[last].astype(np.float64)  # pyBigWig takes no other
     changed = np.append(True, values[1:] != values[:-1])
     starts, values = starts[changed], values[changed]
     ends = np.append(starts[1:], end)
-    return _without_zeros(starts, ends, values) if gaps else (starts, ends, values)
-
-
-def _without_zeros(
-    starts: np.ndarray, ends: np.ndarray, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    filled = values != 0
-    return starts[filled], ends[filled], values[filled]
+    written = values != 0 if gaps else slice(None)
+    return starts[written], ends[written], values[written]
 
 
 def _draw_smooth(
-    rng: np.random.Generator, rate: np.ndarray, start: int, end: int, gaps: bool
+    rng: np.random.Generator, rate: np.ndarray, start: int, end: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give a smooth, real-valued signal around a rate, in runs of 1 to 3 bases."""
+    """Give a smooth, real-valued signal around a rate, in runs of 2 bases on one of two grids."""
     noisy = gaussian_filter1d(rng.gamma(np.maximum(rate, 1e-3)), 1.5)
-    ends = start + np.cumsum(rng.integers(1, 4, end - start, dtype=np.int8), dtype=np.int64)
-    ends = np.append(ends[ends < end], end)
-    starts = np.concatenate([[start], ends[:-1]])
+    starts = np.arange(start + rng.integers(2), end - 1, 2)
     values = np.interp(starts, start + (np.arange(len(rate)) + 0.5) * CELL, noisy)
-    if gaps:
-        values[values < 0.05] = 0
-        return _without_zeros(starts, ends, values)
-    return starts, ends, values
+    return starts, starts + 2, values
 
 
 def _coarsen(factors: np.ndarray) -> np.ndarray:
@@ -264,9 +268,15 @@ def _write_bigwig(
     with pyBigWig.open(str(temporary), "w") as file:
         file.addHeader(header)
         for chrom, starts, ends, values in signals:
-            if len(starts):
+            if not len(starts):
+                continue
+            span, steps = ends - starts, np.diff(starts)
+            if len(steps) and (span == span[0]).all() and (steps == steps[0]).all():
+                regular = {"span": int(span[0]), "step": int(steps[0])}
+                file.addEntries(chrom, int(starts[0]), values=values, **regular)
+            else:
                 names = np.full(len(starts), chrom)
-                file.addEntries(names, starts, ends=ends, values=values.astype(np.float64))
+                file.addEntries(names, starts, ends=ends, values=values)
     os.replace(temporary, path)
 
 
