@@ -133,7 +133,7 @@ def test_genes_have_the_lengths_and_gaps_of_a_genome(tmp_path):
     assert np.median(gaps) == pytest.approx(38_000, rel=0.25)
     assert gaps.mean() == pytest.approx(118_000, rel=0.25)
     active = np.mean([gene.level > 0 for gene in truth.genes])
-    assert active == pytest.approx(0.45, abs=0.1)
+    assert active == pytest.approx(0.5, abs=0.1)
     assert gaps.min() > 0
 
 

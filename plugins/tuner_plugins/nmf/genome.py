@@ -99,19 +99,27 @@ def _lay_genes(rng: np.random.Generator, chrom: str, start: int, end: int) -> li
         share = (ends - starts)[keep].sum() / (end - start)
         if 0.25 <= share <= 0.4:
             break
-    strands = rng.choice(["+", "-"], count)
-    active = rng.random(count) < 0.45
-    levels = np.where(active, rng.lognormal(-0.5, 1.0, count), 0.0)
-    columns = (column[keep].tolist() for column in (starts, ends, strands, levels))
+    starts, ends = starts[keep], ends[keep]
+    strands, levels = rng.choice(["+", "-"], len(starts)), _draw_levels(rng, ends - starts)
+    columns = (column.tolist() for column in (starts, ends, strands, levels))
     return [Gene(chrom, *row) for row in zip(*columns, strict=True)]
 
 
+def _draw_levels(rng: np.random.Generator, lengths: np.ndarray) -> np.ndarray:
+    """Make some genes active; try again until they are a fair share of all bases of genes."""
+    while True:
+        active = rng.random(len(lengths)) < 0.5
+        share = lengths[active].sum() / lengths.sum()
+        if 0.4 <= share <= 0.7 or (len(lengths) < 4 and active.any()):
+            return np.where(active, rng.lognormal(-0.4, 0.8, len(lengths)), 0.0)
+
+
 def _lay_unknown(rng: np.random.Generator, genes: list[Gene], start: int, end: int) -> list[Gene]:
-    """Lay transcribed units that the annotation does not know: as many as genes."""
-    count = len(genes) + 1
+    """Lay transcribed units that the annotation does not know: nearly as many as genes."""
+    count = 1 + (3 * len(genes)) // 4
     starts = rng.integers(start, end, count)
     ends = np.minimum(starts + rng.lognormal(np.log(20_000), 0.8, count).astype(np.int64), end)
-    strands, levels = rng.choice(["+", "-"], count), rng.lognormal(-0.4, 1.0, count)
+    strands, levels = rng.choice(["+", "-"], count), rng.lognormal(-0.5, 0.9, count)
     columns = (column.tolist() for column in (starts, ends, strands, levels))
     return [Gene("", *row) for row in zip(*columns, strict=True)]
 
