@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -145,7 +146,7 @@ def chromosomes(path: str | os.PathLike[str]) -> dict[str, int]:
 
 def list_tracks(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-) -> list[str]:
+) -> list[Path]:
     """List bigWig files: the ``*.bw`` of a folder by name, and files as they are given.
 
     A folder without ``*.bw`` is searched for ``*.bigWig`` and ``*.bigwig`` instead.
@@ -155,24 +156,27 @@ def list_tracks(
     BigWigError
         Where a path does not exist or a folder holds no bigWig file.
     """
-    found: list[str] = []
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        name = os.fspath(path)
-        if os.path.isdir(name):
-            found.extend(_list_folder(name))
-        elif os.path.exists(name):
-            found.append(name)
+    found: list[Path] = []
+    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
+        path = Path(path)
+        if path.is_dir():
+            found.extend(_list_folder(path))
+        elif path.exists():
+            found.append(path)
         else:
-            raise BigWigError(f"{name}: no such file or folder")
+            raise BigWigError(f"{path}: no such file or folder")
     if not found:
         raise BigWigError("no tracks given: name a folder of *.bw files, or the files themselves")
     return found
 
 
-def _list_folder(folder: str) -> list[str]:
-    names = sorted(os.listdir(folder))
+def _list_folder(folder: Path) -> list[Path]:
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise BigWigError(f"{folder}: cannot be read ({error.strerror})") from error
     for endings in (".bw",), (".bigWig", ".bigwig"):
-        tracks = [os.path.join(folder, name) for name in names if name.endswith(endings)]
+        tracks = [file for file in files if file.suffix in endings and file.name[0] != "."]
         if tracks:
             return tracks
     raise BigWigError(f"{folder}: no .bw files in this folder; name a folder of bigWig tracks")
