@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,10 @@ from tests.nmf.bigwig_files import Section, write_bigwig
 
 CHROMS = {"chr1": 1000, "chr2": 400, "chrX": 3000}
 in_folder = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 
@@ -292,9 +296,7 @@ def test_an_index_that_hides_records(tmp_path):
 
 
 def test_a_bomb_is_not_inflated(tmp_path):
-    import zlib
-
-    bomb = zlib.compress(bytes(200 << 20), 9)
+    bomb = zlib.compress(bytes(50 << 20), 9)
     path = write_bigwig(tmp_path / "a.bw", CHROMS, [Section(0, 1, [(10, 15, 1.0)])])
     content = path.read_bytes()
     leaf = content.rindex(struct.pack("<IIII", 0, 10, 0, 15))
@@ -316,7 +318,7 @@ def test_damage_gives_the_right_answer_or_one_line(tmp_path, compress):
     content, expected = path.read_bytes(), read_values(path, "chrX")
     wrong = right = failed = 0
     data_from, data_to = struct.unpack_from("<Q", content, 16)[0], index_at(path)
-    for trial in range(1500):
+    for trial in range(800):
         damaged = bytearray(content)
         place = int(rng.integers(len(content)))
         if trial % 5:
@@ -332,6 +334,6 @@ def test_damage_gives_the_right_answer_or_one_line(tmp_path, compress):
             same = np.array_equal(values, expected, equal_nan=True)
             wrong, right = wrong + (not same), right + same
             assert same or not compress or not data_from <= place < data_to
-    assert failed > 300
-    assert wrong + right + failed == 1500
-    assert not compress or wrong < 75  # the format has no checksum outside its blocks
+    assert failed > 150
+    assert wrong + right + failed == 800
+    assert not compress or wrong < 40  # the format has no checksum outside its blocks

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tuner_plugins.nmf.runs import Runs, bin_runs, expand_runs, join_any, join_sorted
 
@@ -28,6 +28,7 @@ records = st.lists(
 )
 
 
+@settings(deadline=None, derandomize=True)
 @given(records, st.integers(1, 4))
 def test_joining_any_records_equals_painting_them_one_by_one(found, parts):
     batches = [as_columns(found[i::parts]) for i in range(parts)]
@@ -36,6 +37,7 @@ def test_joining_any_records_equals_painting_them_one_by_one(found, parts):
     np.testing.assert_array_equal(expand_runs(runs, 5), brute_force(found, 5, 61))
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(st.integers(5, 61), min_size=2, unique=True), st.integers(1, 4), st.data())
 def test_joining_sorted_records_equals_painting_them(cuts, parts, data):
     cuts = sorted(cuts)
@@ -53,6 +55,7 @@ def test_joining_sorted_records_equals_painting_them(cuts, parts, data):
         assert join_sorted([as_columns(found[::-1])], 5, 61) is None
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30),
     width=st.integers(1, 300),
