@@ -12,6 +12,8 @@ from tuner_plugins.nmf.genome import FACTORS, make_genome
 from tuner_plugins.nmf.runs import expand_runs
 from tuner_plugins.nmf.simulate import TRACK_TYPES, simulate_tracks
 
+from tuner.plugin import InputError
+
 LENGTH = 4_000_000
 START, END = 2_000_000, 2_000_000 + LENGTH
 LAYOUT = {"chr10": (135_374_737, START, END)}
@@ -201,7 +203,7 @@ def test_smooth_tracks_are_real_valued_runs_of_two_bases(tmp_path):
     ],
 )
 def test_settings_that_make_no_sense(tmp_path, options, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(InputError, match=says):
         simulate_tracks(tmp_path / "new", **{"seed": 1, **options})
     assert not (tmp_path / "new").exists()
 
@@ -209,6 +211,6 @@ def test_settings_that_make_no_sense(tmp_path, options, says):
 def test_other_tracks_in_the_folder_are_neither_kept_nor_lost(tmp_path):
     simulate_tracks(tmp_path, seed=1, region_length=20_000, tracks=3)
     simulate_tracks(tmp_path, seed=2, region_length=20_000, tracks=3)
-    with pytest.raises(ValueError, match=r"holds 2 other tracks \(H3K27me3\.rep1\.bw"):
+    with pytest.raises(InputError, match=r"holds 2 other tracks \(H3K27me3\.rep1\.bw"):
         simulate_tracks(tmp_path, seed=1, region_length=20_000, tracks=1)
     assert len(list((tmp_path / "tracks").iterdir())) == 3
