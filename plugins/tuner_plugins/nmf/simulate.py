@@ -193,17 +193,6 @@ def _make_folder(folder: Path, names: Iterable[str]) -> None:
         )
 
 
-def _make_folder(folder: Path, names: Iterable[str]) -> None:
-    """Make the folder of tracks; refuse one whose other tracks would be read along."""
-    folder.mkdir(parents=True, exist_ok=True)
-    others = sorted({path.stem for path in folder.glob("*.bw")} - set(names))
-    if others:
-        raise ValueError(
-            f"{folder} holds {len(others)} other tracks ({others[0]}.bw, ...); "
-            "give a new folder, or empty this one"
-        )
-
-
 def _name_tracks(tracks: int) -> dict[str, TrackType]:
     kinds = len(TRACK_TYPES)
     return {
