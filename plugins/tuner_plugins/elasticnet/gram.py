@@ -78,9 +78,7 @@ def descend(
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def residual(
-    gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats
-) -> float:
+def residual(gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats) -> float:
     """Give the largest violation of the optimality conditions of one gene, in units of `norms`."""
     worst = 0.0
     for column in range(coef.shape[0]):
@@ -253,9 +251,7 @@ def polish(
             moved = np.zeros(columns)
             for entry in range(size):
                 moved += direction[active[entry]] * gram[active[entry]]
-            length, stop = _line_search(
-                gradient, moved, coef, direction, l1, l2, active, size
-            )
+            length, stop = _line_search(gradient, moved, coef, direction, l1, l2, active, size)
             for entry in range(size):
                 coef[active[entry]] += length * direction[active[entry]]
             if stop >= 0:

@@ -128,9 +128,7 @@ def evaluate(
     for column in range(q):
         ridge = theta_l2[column]
         for lane in range(LANES):
-            state.slope[column, lane] = (
-                ridge * state.theta[column, lane] - state.r[column, lane]
-            )
+            state.slope[column, lane] = ridge * state.theta[column, lane] - state.r[column, lane]
         for other in range(q):
             value = g[column, other]
             for lane in range(LANES):

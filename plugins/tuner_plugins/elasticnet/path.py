@@ -145,8 +145,9 @@ def _load(sets: Sets, index: int, first: int, width: int, cross: Floats, held: F
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def certify(gram: Floats, cross: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats,
-            worst: Floats) -> None:
+def certify(
+    gram: Floats, cross: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats, worst: Floats
+) -> None:
     """Give the largest violation of the optimality conditions in every lane, in units of `norms`.
 
     ``cross`` and ``coef`` are (columns + 1, LANES), `worst` (LANES,) is overwritten.
@@ -215,9 +216,7 @@ def _polish_lane(
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _fill_free(
-    projection: Projection, index: int, lane: int, cross: Floats, coef: Floats
-) -> None:
+def _fill_free(projection: Projection, index: int, lane: int, cross: Floats, coef: Floats) -> None:
     """Set the free coefficients that belong to the penalised ones, in one lane."""
     free, penalised = projection.free, projection.penalised
     for row in range(free.shape[0]):
