@@ -130,6 +130,7 @@ def test_the_script_needs_no_tuner_and_says_where_it_comes_from(
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_without_kernels_the_script_still_works(
     plugin: NmfPlugin, folder: Path, tmp_path: Path
 ) -> None:
