@@ -217,7 +217,8 @@ def _read_chromosomes(source: _Source, header: _Header) -> list[tuple[str, int, 
         spelled = (name.decode("utf-8", "replace") for name in items["name"].tolist())
         found.extend(zip(spelled, items["id"].tolist(), items["size"].tolist(), strict=True))
     names, ids = ({entry[place] for entry in found} for place in (0, 1))
-    if not len(found) == len(names) == len(ids) == count or 0 in (size for _, _, size in found):
+    lengths = {length for _, _, length in found}
+    if not len(found) == len(names) == count or ids != set(range(len(found))) or 0 in lengths:
         raise source.error("its chromosome list contradicts itself")
     return found
 
@@ -292,10 +293,13 @@ def _find_blocks(
 
     def choose(items: np.ndarray, parent: np.void | None) -> np.ndarray:
         first, last = item_bounds(items)
+        # A search relies on this; what breaks it could hide blocks that hold the region.
+        sound = (first < last).all() and (first[1:] >= first[:-1]).all()
         if parent is not None and len(items):
             outer_first, outer_last = item_bounds(parent.reshape(1))
-            if first.min() < outer_first[0] or last.max() > outer_last[0]:
-                raise source.error("its index contradicts itself")
+            sound &= first[0] >= outer_first[0] and last.max() <= outer_last[0]
+        if not sound:
+            raise source.error("its index contradicts itself")
         return items[(first < high) & (last > low)]
 
     leaf = item_kind(order)

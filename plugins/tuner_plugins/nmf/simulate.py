@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from tuner.plugin import InputError
 from tuner_plugins.nmf.genome import CELL, FACTORS, Gene, Genome, make_genome, slow_variation
 
 Kind = Literal["pileup", "smooth"]
@@ -131,8 +132,8 @@ def simulate_tracks(
 
     Raises
     ------
-    ValueError
-        Where a number makes no sense.
+    InputError
+        Where a number makes no sense, or the folder holds other tracks.
     """
     layout = {"chr1": (region_length, 0, region_length)} if layout is None else dict(layout)
     _check(layout, seed, tracks, kind)
@@ -167,18 +168,18 @@ def simulate_tracks(
 
 def _check(layout: Layout, seed: int, tracks: int, kind: str) -> None:
     if seed < 0:
-        raise ValueError(f"a seed is 0 or more; got {seed}")
+        raise InputError(f"a seed is 0 or more; got {seed}")
     if tracks < 1:
-        raise ValueError(f"at least one track is simulated; got {tracks}")
+        raise InputError(f"at least one track is simulated; got {tracks}")
     if kind not in ("pileup", "smooth"):
-        raise ValueError(f"kind is 'pileup' or 'smooth'; got {kind!r}")
+        raise InputError(f"kind is 'pileup' or 'smooth'; got {kind!r}")
     for chrom, (length, start, end) in layout.items():
         if not 0 <= start < end <= length:
-            raise ValueError(
+            raise InputError(
                 f"{chrom}: need 0 <= start < end <= length; got {start}, {end}, {length}"
             )
         if end - start < 20 * _FACTOR_GRID:
-            raise ValueError(f"{chrom}: at least 20,000 bases are simulated; got {end - start}")
+            raise InputError(f"{chrom}: at least 20,000 bases are simulated; got {end - start}")
 
 
 def _make_folder(folder: Path, names: Iterable[str]) -> None:
@@ -186,7 +187,7 @@ def _make_folder(folder: Path, names: Iterable[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     others = sorted({path.stem for path in folder.glob("*.bw")} - set(names))
     if others:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds {len(others)} other tracks ({others[0]}.bw, ...); "
             "give a new folder, or empty this one"
         )
