@@ -86,11 +86,11 @@ PROX_INLINE void prox_fill(const prox_problem *p, int64_t from, int64_t to, doub
     for (int64_t i = from + 1; i < to; i++) p->x[i] = value;
 }
 
-/* The position after the run of equal y at i. */
+/* The position after the run of equal y at i, n at most. */
 PROX_INLINE int64_t prox_run_end(const double *y, int64_t i, int64_t n)
 {
     const double value = y[i++];
-    if (i == n || y[i] != value) return i;
+    if (i >= n || y[i] != value) return i;
 #ifdef __AVX512F__
     const __m512d same = _mm512_set1_pd(value); /* a pile-up: runs of tens of positions */
     for (; i + 8 <= n; i += 8) {
@@ -102,16 +102,17 @@ PROX_INLINE int64_t prox_run_end(const double *y, int64_t i, int64_t n)
     return i;
 }
 
-/* Sums of w*y and w over the run of equal y at i; gives the position after it. */
-PROX_INLINE int64_t prox_run(const prox_problem *p, int64_t i, double *sum, double *weight)
+/* Sums of w*y and w over the run of equal y at i, up to `to` at most; gives where it ends. */
+PROX_INLINE int64_t prox_run(const prox_problem *p, int64_t i, int64_t to, double *sum,
+                             double *weight)
 {
     const double *y = p->y, *w = p->w;
     double value = y[i], total = w ? w[i] : 1.0;
     int64_t end = i + 1;
     if (w) {
-        for (; end < p->n && y[end] == value; end++) total += w[end];
+        for (; end < to && y[end] == value; end++) total += w[end];
     } else {
-        end = prox_run_end(y, i, p->n);
+        end = prox_run_end(y, i, to);
         total = (double)(end - i);
     }
     *sum = value * total;
@@ -145,11 +146,11 @@ PROX_INLINE int prox_settle(const prox_problem *p, prox_hull *hull, int64_t to, 
     int64_t i = hull->settled;
     while (i < to) {
         double sum, weight, level = p->y[i];
-        i = prox_run(p, i, &sum, &weight);
+        i = prox_run(p, i, to, &sum, &weight);
         while (i < to && sign * (p->y[i] - level) <= 0) {
             double run_sum, run_weight;
             level = p->y[i];
-            i = prox_run(p, i, &run_sum, &run_weight);
+            i = prox_run(p, i, to, &run_sum, &run_weight);
             sum += run_sum;
             weight += run_weight;
         }

@@ -48,7 +48,7 @@ static int prox_all(prox_problem *p)
     int64_t patience = PROX_SPAN, pulled;
     while (knots && !status && p->n - p->knot.at > PROX_SPAN) {
         status = prox_lanes(p, knots, &pulled);
-        patience = 2 * pulled > PROX_SPAN ? 2 * patience : PROX_SPAN;
+        patience = 2 * pulled > PROX_SPAN ? 4 * patience : PROX_SPAN;
         if (2 * pulled > PROX_SPAN && !status && p->knot.at < p->n) /* lanes do not pay here */
             status = prox_pull(p, p->knot.at + patience, &known);
     }
