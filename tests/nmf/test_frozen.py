@@ -178,6 +178,7 @@ def empty(folder: Path, tmp_path: Path) -> str:
         ("-b", unreadable, "not a bigWig file"),
         ("-k", "0", "at least 1"),
         ("-k", "two", "invalid int"),
+        ("-k", "1000000000000", "smaller -k"),
         ("-o", "absent/out.npy", "no such folder"),
         ("-o", ".", "is a folder"),
         ("-x", "1", "unrecognized arguments"),

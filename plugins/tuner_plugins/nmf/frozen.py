@@ -70,6 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, BigWigError, SignalError, OSError) as error:
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        advice = "ask for a shorter region or a smaller -k"
+        print(f"{os.path.basename(sys.argv[0])}: {error}; {advice}", file=sys.stderr)
+        return 2
     return 0
 
 
