@@ -183,15 +183,15 @@ def test_threads_and_order(tmp_path):
 def test_listing_tracks(tmp_path):
     for name in "b.bw", "a.bw", ".a.bw", "c.bigWig", "notes.txt":
         (tmp_path / name).touch()
-    names = [tmp_path / "a.bw", tmp_path / "b.bw"]
+    names = [str(tmp_path / "a.bw"), str(tmp_path / "b.bw")]
     assert bigwig.list_tracks(tmp_path) == names
     assert bigwig.list_tracks([tmp_path / "c.bigWig", tmp_path]) == [
-        tmp_path / "c.bigWig",
+        str(tmp_path / "c.bigWig"),
         *names,
     ]
     (tmp_path / "other").mkdir()
     (tmp_path / "c.bigWig").rename(tmp_path / "other" / "c.bigWig")
-    assert bigwig.list_tracks(str(tmp_path / "other")) == [tmp_path / "other" / "c.bigWig"]
+    assert bigwig.list_tracks(str(tmp_path / "other")) == [str(tmp_path / "other" / "c.bigWig")]
     (tmp_path / "empty").mkdir()
     with pytest.raises(BigWigError, match=r"no \.bw files"):
         bigwig.list_tracks(tmp_path / "empty")

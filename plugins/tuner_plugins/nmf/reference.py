@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ def read_per_base(paths: Sequence[Path], chrom: str, start: int, end: int) -> ND
     return signal
 
 
-def start_weights(signal: NDArray[np.float64], k: int, start: str, seed: int) -> NDArray:
+def start_weights(signal: NDArray[np.float64], k: int, start: str, seed: int) -> NDArray[Any]:
     """Give the weights that the first round starts from, of shape (k, tracks).
 
     Right singular vectors, each with the sign that leaves most of it positive, negatives to 0. Rows
