@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,10 +55,10 @@ def transform_values(values: NDArray[Any], transform: str) -> NDArray[np.float64
     values = np.asarray(values, dtype=float)
     if transform == "none":
         return values
-    if transform == "asinh":
-        return np.arcsinh(values)
-    function: Callable[..., NDArray[Any]] = np.log1p if transform == "log1p" else np.sqrt
-    return np.copysign(function(np.abs(values)), values)
+    functions: Mapping[str, Callable[..., NDArray[np.float64]]]
+    functions = {"log1p": np.log1p, "sqrt": np.sqrt, "asinh": np.arcsinh}
+    transformed: NDArray[np.float64] = np.copysign(functions[transform](np.abs(values)), values)
+    return transformed
 
 
 def bin_signal(

@@ -199,7 +199,8 @@ def solve_loadings(
 def solve_weights(signal: Signal, loadings: NDArray[Any], threads: int = 1) -> NDArray[np.float64]:
     """Give the weights for these loadings: least squares, negatives to 0, (k, tracks)."""
     gram, cross = _weighted_products(loadings, signal.values, signal.lengths, threads)
-    return np.maximum(np.linalg.lstsq(gram, cross, rcond=None)[0], 0)
+    weights: NDArray[np.float64] = np.linalg.lstsq(gram, cross, rcond=None)[0]
+    return np.maximum(weights, 0)
 
 
 def factorize(
@@ -244,9 +245,9 @@ def factorize(
     """
     if weights is None:
         weights = start_weights(gram_matrix(signal, threads), k, start, seed)
-    loadings = None
+    loadings = np.empty((k, signal.values.shape[1]), signal.values.dtype)
     for _ in range(num_iter):
-        loadings = solve_loadings(signal, weights, l2penalty, fl_lambda, threads, loadings)
+        solve_loadings(signal, weights, l2penalty, fl_lambda, threads, out=loadings)
         previous, weights = weights, solve_weights(signal, loadings, threads)
         if np.max(np.abs(weights - previous)) <= tolerance * np.max(weights):
             break

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuner_plugins.nmf.bigwig import BigWigError, list_tracks
+from tuner_plugins.nmf.bigwig import BigWigError
 from tuner_plugins.nmf.compress import SignalError
 from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
+from tuner_plugins.nmf.tracks import list_tracks
 from tuner_plugins.nmf.write import save_loadings
 
 SETTING: Mapping[str, Any] = {}

@@ -19,7 +19,9 @@ SETTING = {"num_iter": 50, "l2penalty": 1.0, "fl_lambda": 1.0, "start": "randomi
 """The scaffold's own values."""
 
 
-def read_per_base(paths: Sequence[Path], chrom: str, start: int, end: int) -> NDArray[np.float64]:
+def read_per_base(
+    paths: Sequence[str | Path], chrom: str, start: int, end: int
+) -> NDArray[np.float64]:
     """Read tracks base by base, zero where a file has no data.
 
     Returns
