@@ -1,5 +1,5 @@
 /* Eight positions at a time: slopes from the knot to the tube over all of them, by prefix sums. */
-#ifdef __AVX512F__
+#ifdef PROX_WIDE
 #define PROX_BLOCK 8
 
 /* Sums of w*y and w from the knot up to each of eight positions; adds the eight to *sum, *weight. */

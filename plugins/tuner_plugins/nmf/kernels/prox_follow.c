@@ -7,7 +7,7 @@ PROX_INLINE void prox_rescan(const prox_problem *p, prox_reach *reach, prox_hull
     double sum = 0, weight = 0, best = INFINITY;
     int64_t end = reach->at;
     for (int64_t i = reach->at; i < to;) {
-#ifdef PROX_BLOCK
+#ifdef PROX_WIDE
         if (i + PROX_BLOCK <= to && i + PROX_BLOCK < p->n && !prox_rests(p, i)) {
             int64_t last;
             double least = prox_least(p, i, &sum, &weight, sign, &last);
@@ -158,7 +158,7 @@ static __attribute__((noinline)) int prox_pull(prox_problem *p, int64_t limit,
     ceiling.front = ceiling.back = floor.front = floor.back = 0;
     while (reach.to < p->n) {
         int found;
-#ifdef PROX_BLOCK
+#ifdef PROX_WIDE
         if (reach.to + PROX_BLOCK < p->n && !prox_rests(p, reach.to))
             found = prox_forward(p, &reach, &ceiling, &floor, up, down);
         else
