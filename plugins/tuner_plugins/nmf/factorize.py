@@ -196,11 +196,10 @@ def solve_loadings(
     return loadings
 
 
-def solve_weights(signal: Signal, loadings: NDArray[Any], threads: int = 1) -> NDArray[np.float64]:
+def solve_weights(signal: Signal, loadings: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     """Give the weights for these loadings: least squares, negatives to 0, (k, tracks)."""
     gram, cross = _weighted_products(loadings, signal.values, signal.lengths, threads)
-    weights: NDArray[np.float64] = np.linalg.lstsq(gram, cross, rcond=None)[0]
-    return np.maximum(weights, 0)
+    return np.maximum(np.linalg.lstsq(gram, cross, rcond=None)[0], 0)
 
 
 def factorize(
