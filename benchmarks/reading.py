@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import pyBigWig
-from tuner_plugins.nmf.bigwig import list_tracks, read_tracks
+from tuner_plugins.nmf.bigwig import read_tracks
 from tuner_plugins.nmf.runs import bin_runs, expand_runs
 from tuner_plugins.nmf.simulate import simulate_tracks
+from tuner_plugins.nmf.tracks import list_tracks
 
 try:
     import pybigtools

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tuner_plugins.nmf import bigwig
 from tuner_plugins.nmf.bigwig import BigWigError, read_runs, read_tracks, read_values
 from tuner_plugins.nmf.runs import expand_runs
+from tuner_plugins.nmf.tracks import list_tracks
 
 from tests.nmf.bigwig_files import Section, write_bigwig
 
@@ -183,22 +184,22 @@ def test_threads_and_order(tmp_path):
 def test_listing_tracks(tmp_path):
     for name in "b.bw", "a.bw", ".a.bw", "c.bigWig", "notes.txt":
         (tmp_path / name).touch()
-    names = [tmp_path / "a.bw", tmp_path / "b.bw"]
-    assert bigwig.list_tracks(tmp_path) == names
-    assert bigwig.list_tracks([tmp_path / "c.bigWig", tmp_path]) == [
-        tmp_path / "c.bigWig",
+    names = [str(tmp_path / "a.bw"), str(tmp_path / "b.bw")]
+    assert list_tracks(tmp_path) == names
+    assert list_tracks([tmp_path / "c.bigWig", tmp_path]) == [
+        str(tmp_path / "c.bigWig"),
         *names,
     ]
     (tmp_path / "other").mkdir()
     (tmp_path / "c.bigWig").rename(tmp_path / "other" / "c.bigWig")
-    assert bigwig.list_tracks(str(tmp_path / "other")) == [tmp_path / "other" / "c.bigWig"]
+    assert list_tracks(str(tmp_path / "other")) == [str(tmp_path / "other" / "c.bigWig")]
     (tmp_path / "empty").mkdir()
     with pytest.raises(BigWigError, match=r"no \.bw files"):
-        bigwig.list_tracks(tmp_path / "empty")
+        list_tracks(tmp_path / "empty")
     with pytest.raises(BigWigError, match="no such file or folder"):
-        bigwig.list_tracks([tmp_path / "missing"])
+        list_tracks([tmp_path / "missing"])
     with pytest.raises(BigWigError, match="no tracks given"):
-        bigwig.list_tracks([])
+        list_tracks([])
 
 
 @pytest.mark.parametrize(

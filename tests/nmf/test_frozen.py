@@ -130,6 +130,7 @@ def test_the_script_needs_no_tuner_and_says_where_it_comes_from(
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_without_kernels_the_script_still_works(
     plugin: NmfPlugin, folder: Path, tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def empty(folder: Path, tmp_path: Path) -> str:
         ("-b", unreadable, "not a bigWig file"),
         ("-k", "0", "at least 1"),
         ("-k", "two", "invalid int"),
+        ("-k", "1000000000000", "smaller -k"),
         ("-o", "absent/out.npy", "no such folder"),
         ("-o", ".", "is a folder"),
         ("-x", "1", "unrecognized arguments"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tuner_plugins.nmf import reference
+from tuner_plugins.nmf import pipeline, reference
 from tuner_plugins.nmf.bigwig import BigWigError
 from tuner_plugins.nmf.compress import SignalError, transform_values
 from tuner_plugins.nmf.pipeline import available_threads, compute_loadings, whole_region
@@ -99,3 +99,17 @@ def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     for asked, expected in (("1", 1), ("0", cores), ("", cores), ("4096", cores), ("x", cores)):
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
         assert available_threads() == expected
+
+
+def test_progress_is_shown_to_a_person(
+    tracks: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting = {**DEFAULTS, "nan": "zero"}
+    monkeypatch.setattr(pipeline, "_PROGRESS_BASES", 1)
+    compute_loadings(tracks, CHROM, START, END, 1, setting)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(pipeline.sys.stderr, "isatty", lambda: True)
+    compute_loadings(tracks, CHROM, START, END, 1, setting)
+    shown = capsys.readouterr().err
+    assert "reading: 4 of 4 tracks" in shown
+    assert shown.endswith("\r\033[K")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -115,6 +115,35 @@ def read_runs(
     return runs
 
 
+def read_blocks(
+    path: str | os.PathLike[str], chrom: str, start: int, end: int
+) -> Iterator[tuple[bool, int, int, int, bytes]]:
+    """Give the decompressed blocks that touch a region, in the order of the file.
+
+    Errors are those of `read_runs`; what is in a block is not looked at.
+
+    Yields
+    ------
+    swapped : bool
+        Whether the file's byte order is not the machine's.
+    chrom_id : int
+        Of the region's chromosome.
+    first, last : int
+        Bounds that the index gives the block, as chromosome id << 32 | base.
+    block : bytes
+    """
+    with _Source(path) as source:
+        header = _read_header(source)
+        chrom_id, length = _find_chromosome(source, header, chrom)
+        _check_region(source.name, chrom, start, end, length)
+        swapped = (header.order == "<") != (sys.byteorder == "little")
+        for stretch in _stretches(_find_blocks(source, header, chrom_id, start, end)):
+            first, last = (bound.tolist() for bound in item_bounds(stretch))
+            blocks = _read_stretch(source, header, stretch)
+            for low, high, block in zip(first, last, blocks, strict=True):
+                yield swapped, chrom_id, low, high, bytes(block)
+
+
 def read_tracks(
     paths: Iterable[str | os.PathLike[str]],
     chrom: str,
@@ -142,44 +171,6 @@ def chromosomes(path: str | os.PathLike[str]) -> dict[str, int]:
     """Give the length of each chromosome that a bigWig file names, in the file's order."""
     with _Source(path) as source:
         return {name: size for name, _, size in _read_chromosomes(source, _read_header(source))}
-
-
-def list_tracks(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-) -> list[Path]:
-    """List bigWig files: the ``*.bw`` of a folder by name, and files as they are given.
-
-    A folder without ``*.bw`` is searched for ``*.bigWig`` and ``*.bigwig`` instead.
-
-    Raises
-    ------
-    BigWigError
-        Where a path does not exist or a folder holds no bigWig file.
-    """
-    found: list[Path] = []
-    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        path = Path(path)
-        if path.is_dir():
-            found.extend(_list_folder(path))
-        elif path.exists():
-            found.append(path)
-        else:
-            raise BigWigError(f"{path}: no such file or folder")
-    if not found:
-        raise BigWigError("no tracks given: name a folder of *.bw files, or the files themselves")
-    return found
-
-
-def _list_folder(folder: Path) -> list[Path]:
-    try:
-        files = sorted(folder.iterdir())
-    except OSError as error:
-        raise BigWigError(f"{folder}: cannot be read ({error.strerror})") from error
-    for endings in (".bw",), (".bigWig", ".bigwig"):
-        tracks = [file for file in files if file.suffix in endings and file.name[0] != "."]
-        if tracks:
-            return tracks
-    raise BigWigError(f"{folder}: no .bw files in this folder; name a folder of bigWig tracks")
 
 
 def _read_header(source: _Source) -> _Header:
@@ -321,14 +312,24 @@ def _read_records(
 ) -> Iterator[Records]:
     """Give the records of a region, a stretch of blocks at a time."""
     for stretch in _stretches(blocks):
-        offsets, sizes = (stretch[key].tolist() for key in ("offset", "size"))
-        data = memoryview(
-            source.read(offsets[0], offsets[-1] + sizes[-1] - offsets[0], "a block of data")
-        )
-        packed = (data[at - offsets[0] :][:size] for at, size in zip(offsets, sizes, strict=True))
+        raw = list(_read_stretch(source, header, stretch))
         try:
-            raw = [inflate(block) if header.compressed else block for block in packed]
             yield from decode_blocks(raw, stretch, header.order, region)
+        except BlockError as error:
+            raise source.error(str(error)) from error
+
+
+def _read_stretch(
+    source: _Source, header: _Header, stretch: np.ndarray
+) -> Iterator[bytes | memoryview]:
+    """Read blocks that lie side by side at once; give them decompressed."""
+    offsets, sizes = (stretch[key].tolist() for key in ("offset", "size"))
+    whole = source.read(offsets[0], offsets[-1] + sizes[-1] - offsets[0], "a block of data")
+    data = memoryview(whole)
+    for at, size in zip(offsets, sizes, strict=True):
+        packed = data[at - offsets[0] :][:size]
+        try:
+            yield inflate(packed) if header.compressed else packed
         except BlockError as error:
             raise source.error(str(error)) from error
 

@@ -5,23 +5,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner_plugins.nmf.bigwig import (
-    _check_region,
-    _find_blocks,
-    _find_chromosome,
-    _read_header,
-    _Source,
-    _stretches,
-    read_runs,
-)
-from tuner_plugins.nmf.blocks import BlockError, inflate, item_bounds
+from tuner_plugins.nmf.bigwig import read_blocks, read_runs
 from tuner_plugins.nmf.compress import fill_gaps
 from tuner_plugins.nmf.native import load_kernels
 from tuner_plugins.nmf.runs import bin_runs
@@ -95,29 +85,15 @@ def _bin_blocks(
         return None
     sums = [np.zeros(-(-(end - start) // width)) for width in widths]
     covered = [np.zeros(len(row)) for row in sums]
-    with _Source(path) as source:
-        header = _read_header(source)
-        chrom_id, length = _find_chromosome(source, header, chrom)
-        _check_region(source.name, chrom, start, end, length)
-        swap = (header.order == "<") != (sys.byteorder == "little")
-        tracks = [
+    tracks: list[_BinsTrack] = []
+    for swapped, chrom_id, first, last, block in read_blocks(path, chrom, start, end):
+        tracks = tracks or [
             _BinsTrack(start, end, width, 0, chrom_id, row.ctypes.data, bases.ctypes.data)
             for width, row, bases in zip(widths, sums, covered, strict=True)
         ]
-        for stretch in _stretches(_find_blocks(source, header, chrom_id, start, end)):
-            offsets, sizes = (stretch[key].tolist() for key in ("offset", "size"))
-            lows, highs = (bound.tolist() for bound in item_bounds(stretch))
-            begin, stop = offsets[0], offsets[-1] + sizes[-1]
-            data = memoryview(source.read(begin, stop - begin, "a block of data"))
-            for at, size, low, high in zip(offsets, sizes, lows, highs, strict=True):
-                packed = data[at - begin :][:size]
-                try:
-                    block = inflate(packed) if header.compressed else bytes(packed)
-                except BlockError:
-                    return None
-                for track in tracks:
-                    if kernel(block, len(block), swap, low, high, ctypes.byref(track)):
-                        return None
+        for track in tracks:
+            if kernel(block, len(block), swapped, first, last, ctypes.byref(track)):
+                return None
     for width, row, bases in zip(widths, sums, covered, strict=True):
         lengths = np.full(len(row), float(width))
         lengths[-1] = end - start - (len(row) - 1) * width

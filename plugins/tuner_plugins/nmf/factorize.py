@@ -9,7 +9,7 @@ restricted to loadings that are constant over each bin. Penalties are per base e
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +37,12 @@ class Signal(NamedTuple):
         Bases in each run, of the type of `values`; None where every run is one base.
     """
 
-    values: NDArray
+    values: NDArray[Any]
     ends: NDArray[np.int64]
-    lengths: NDArray | None
+    lengths: NDArray[Any] | None
 
 
-def make_signal(values: NDArray, ends: NDArray[np.int64]) -> Signal:
+def make_signal(values: NDArray[Any], ends: NDArray[np.int64]) -> Signal:
     """Give the signal with these values, (tracks, runs), over runs with these ends."""
     if ends[-1] == ends.size:
         return Signal(values, ends, None)
@@ -67,21 +67,21 @@ class Loadings(NamedTuple):
         The other factor, for the (transformed, scaled) tracks.
     """
 
-    values: NDArray
+    values: NDArray[Any]
     ends: NDArray[np.int64]
-    weights: NDArray
+    weights: NDArray[Any]
 
     @property
     def size(self) -> int:
         """Number of positions in the region."""
         return int(self.ends[-1])
 
-    def expand(self) -> NDArray:
+    def expand(self) -> NDArray[Any]:
         """Give the loadings per base, of shape (positions, k)."""
         return np.repeat(self.values.T, run_lengths(self.ends), axis=0)
 
 
-def start_weights(gram: NDArray, k: int, start: str = "eigh", seed: int = 0) -> NDArray:
+def start_weights(gram: NDArray[Any], k: int, start: str = "eigh", seed: int = 0) -> NDArray[Any]:
     """Give the weights that the first round starts from.
 
     Parameters
@@ -129,7 +129,7 @@ def start_weights(gram: NDArray, k: int, start: str = "eigh", seed: int = 0) -> 
     return weights
 
 
-def _randomized_vectors(gram: NDArray, k: int, seed: int) -> NDArray:
+def _randomized_vectors(gram: NDArray[Any], k: int, seed: int) -> NDArray[Any]:
     """Give the right singular vectors that a randomized SVD of the signal finds, (k, tracks).
 
     The range finder multiplies random vectors by ``signal`` and ``signal'`` in turn, so that what
@@ -143,7 +143,7 @@ def _randomized_vectors(gram: NDArray, k: int, seed: int) -> NDArray:
     squares, axes = np.linalg.eigh(projected @ basis)
     kept = squares > squares[-1] * np.finfo(squares.dtype).eps * tracks
     small = (axes[:, kept].T @ projected) / np.sqrt(squares[kept])[:, None]
-    vectors: NDArray = np.linalg.svd(small, full_matrices=False)[2][:k]
+    vectors: NDArray[Any] = np.linalg.svd(small, full_matrices=False)[2][:k]
     return vectors
 
 
@@ -154,12 +154,12 @@ def gram_matrix(signal: Signal, threads: int = 1) -> NDArray[np.float64]:
 
 def solve_loadings(
     signal: Signal,
-    weights: NDArray,
+    weights: NDArray[Any],
     l2penalty: float,
     fl_lambda: float,
     threads: int = 1,
-    out: NDArray | None = None,
-) -> NDArray:
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
     """Give the loadings for these weights: ridge, negatives to 0, fused lasso, of shape (k, runs).
 
     Parameters
@@ -196,7 +196,7 @@ def solve_loadings(
     return loadings
 
 
-def solve_weights(signal: Signal, loadings: NDArray, threads: int = 1) -> NDArray[np.float64]:
+def solve_weights(signal: Signal, loadings: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     """Give the weights for these loadings: least squares, negatives to 0, (k, tracks)."""
     gram, cross = _weighted_products(loadings, signal.values, signal.lengths, threads)
     return np.maximum(np.linalg.lstsq(gram, cross, rcond=None)[0], 0)
@@ -212,7 +212,7 @@ def factorize(
     seed: int = 0,
     tolerance: float = 0.0,
     threads: int = 1,
-    weights: NDArray | None = None,
+    weights: NDArray[Any] | None = None,
 ) -> Loadings:
     """Factorise ``signal ~ weights' loadings`` by alternating least squares.
 
@@ -244,9 +244,9 @@ def factorize(
     """
     if weights is None:
         weights = start_weights(gram_matrix(signal, threads), k, start, seed)
-    loadings = None
+    loadings = np.empty((k, signal.values.shape[1]), signal.values.dtype)
     for _ in range(num_iter):
-        loadings = solve_loadings(signal, weights, l2penalty, fl_lambda, threads, loadings)
+        solve_loadings(signal, weights, l2penalty, fl_lambda, threads, out=loadings)
         previous, weights = weights, solve_weights(signal, loadings, threads)
         if np.max(np.abs(weights - previous)) <= tolerance * np.max(weights):
             break
@@ -254,7 +254,7 @@ def factorize(
 
 
 def _weighted_products(
-    left: NDArray, right: NDArray, lengths: NDArray | None, threads: int = 1
+    left: NDArray[Any], right: NDArray[Any], lengths: NDArray[Any] | None, threads: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Give ``left D left'`` and ``left D right'`` with D = diag(lengths), block by block.
 

@@ -30,12 +30,14 @@ from tuner_plugins.nmf import (
     runs,
     scaffold,
     settings,
+    tracks,
     write,
 )
 from tuner_plugins.nmf.annotation import AnnotationError, read_annotation
 from tuner_plugins.nmf.config import CaseSection, NmfConfig
 from tuner_plugins.nmf.factorize import Loadings
 from tuner_plugins.nmf.regions import parse_region
+from tuner_plugins.nmf.tracks import list_tracks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SCRIPT_MODULES = (
-    *(native, prox_numba, prox, parallel, runs, blocks, bigwig),
+    *(native, prox_numba, prox, parallel, runs, blocks, bigwig, tracks),
     *(factorize, compress, binning, pipeline, write),
 )
 """What the frozen script is made of, beside its command line: each after what it needs."""
@@ -100,7 +102,7 @@ class NmfPlugin(Plugin[NmfConfig]):
     def __init__(self, config: NmfConfig) -> None:
         super().__init__(config)
         if config.data.correlation == "abs":
-            self.metrics = dict(reversed(NmfPlugin.metrics.items()))
+            self.metrics = dict(reversed(list(NmfPlugin.metrics.items())))
 
     def search_space(self) -> Mapping[str, BaseDistribution]:
         """Give the parameters that can be tuned; see `tuner_plugins.nmf.settings`."""
@@ -252,7 +254,7 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def _locate(self, case: CaseSection) -> tuple[tuple[str, ...], str, int, int]:
         """Give the tracks and the region of a case, which all tracks have."""
-        tracks = tuple(bigwig.list_tracks(case.bigwigs or self.config.data.bigwigs or ()))
+        tracks = tuple(list_tracks(case.bigwigs or self.config.data.bigwigs or ()))
         region = parse_region(case.region)
         start, end = pipeline.whole_region(tracks, region.chrom, region.start, region.end)
         for path in tracks:
