@@ -12,7 +12,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from tuner.console import LiveProgress, make_console, params_table, result_table
+from tuner.console import (
+    LiveProgress,
+    final_note,
+    final_table,
+    make_console,
+    params_table,
+    result_table,
+)
 from tuner.objective import Objective
 from tuner.plugin import InputError
 
@@ -59,6 +66,9 @@ def run(
         if summary.best is not None:
             out.print(result_table(summary, objective))
             out.print(params_table(summary.best))
+        if summary.final is not None:
+            out.print(final_table(summary.final))
+            _plain(final_note(summary.final))
         for note in summary.notes:
             _plain(note)
         if result.export:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
@@ -88,11 +88,33 @@ class TimingSection(Section):
 
     Attributes
     ----------
+    mode : {"run", "process"}
+        ``run``: the plug-in's ``run`` in a warm worker, plus the fixed cost of a whole process.
+        ``process``: the frozen script of every setting as a whole process.
     fixed_cost_repeats : int
         Pairs of process and ``run`` that a case's fixed cost is the median of; 0 leaves it out.
+    finalists : int
+        At most so many of the best settings are timed again, interleaved, before one is frozen; 0
+        freezes what the search found best.
+    final_time : float
+        Seconds that this may take, beside the baseline.
+    confidence, indifference : float
+        It ends early once the leader is within ``indifference`` of the best score with probability
+        ``confidence``.
+    baseline_repeats : int
+        How often the baseline is timed among the finalists; 0 takes its time from trial 0.
+    nulls : int
+        Draws of the null that the best metric is compared with, where the plug-in has one.
     """
 
+    mode: Literal["run", "process"] = "run"
     fixed_cost_repeats: int = Field(default=5, ge=0)
+    finalists: int = Field(default=8, ge=0)
+    final_time: Seconds = 60.0
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    indifference: float = Field(default=0.01, ge=0, lt=1)
+    baseline_repeats: int = Field(default=1, ge=0)
+    nulls: int = Field(default=1000, ge=0)
 
 
 class TrackingSection(Section):
@@ -185,7 +207,10 @@ class Config:
             "sampler": study.sampler.model_dump(mode="json"),
             "pruner": study.pruner.model_dump(mode="json"),
             "limits": self.engine.limits.model_dump(mode="json"),
-            "timing": self.engine.timing.model_dump(mode="json"),
+            "timing": {
+                "mode": self.engine.timing.mode,
+                "fixed_cost": self.engine.timing.fixed_cost_repeats > 0,
+            },
             "data_fingerprint": self.fingerprint,
         }
 
@@ -225,6 +250,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     except InputError as error:
         raise _error(document, ("search_space",), str(error)) from None
     objectives = _objectives(document, plugin, engine.objective)
+    if engine.timing.mode == "process" and cls.command is Plugin.command:
+        message = f"plug-in '{cls.name}' gives no command to time; expected 'run'"
+        raise _error(document, ("timing", "mode"), message)
     sections = model.model_dump(mode="json")
     return Config(document, engine, plugin, sections, space, objectives)
 

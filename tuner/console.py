@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from tuner.objective import Objective
-from tuner.records import CaseRecord, Summary, TrialRecord
+from tuner.records import CaseRecord, Final, Summary, TrialRecord
 
 NO_TERMINAL_WIDTH = 120
 QUIET_SECONDS = 5.0
@@ -141,6 +141,37 @@ def result_table(summary: Summary, objective: Objective) -> Table:
     for case in summary.held_out:
         table.add_row(*_row(f"{case.name} (held out)", case, held.get(case.name), metric))
     return table
+
+
+def final_table(final: Final) -> Table:
+    """Tabulate the best settings as they were timed again, the one that is frozen first."""
+    what = "whole scripts" if final.what == "process" else "run"
+    title = f"the best settings timed again ({what}), interleaved with the baseline"
+    table = Table(title=title, title_justify="left")
+    for column in ("trial", "times", "time", "speed-up", "score", "95 % interval", "best with p"):
+        table.add_column(column, justify="right")
+    for row in final.finalists:
+        count = len(row.seconds)
+        speedup = sum(row.speedup.values()) / count if row.speedup else None
+        table.add_row(
+            str(row.number),
+            str(row.repeats),
+            _duration(sum(row.seconds.values()) / count),
+            f"{speedup:.1f}x" if speedup else "-",
+            f"{row.score:.4g}",
+            f"{row.low:.4g} to {row.high:.4g}",
+            f"{row.probability_best:.2f}",
+        )
+    return table
+
+
+def final_note(final: Final) -> str:
+    """Say in a line how sure the choice is."""
+    return (
+        f"trial {final.finalists[0].number} is within {final.indifference:.0%} of the best with "
+        f"probability {final.probability_best:.2f}; the whole ranking is right with "
+        f"{final.probability_order:.2f}"
+    )
 
 
 def params_table(record: TrialRecord) -> Table:

@@ -62,4 +62,5 @@ def kept_costs(study: optuna.Study, machine: str) -> FixedCosts | None:
 def wanted(config: Config) -> bool:
     """Say whether the configuration and the plug-in call for fixed costs."""
     has_command = type(config.plugin).command is not Plugin.command
-    return has_command and config.engine.timing.fixed_cost_repeats > 0
+    timing = config.engine.timing
+    return has_command and timing.mode == "run" and timing.fixed_cost_repeats > 0

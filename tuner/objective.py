@@ -12,17 +12,27 @@ rising in the metric, falling in the time, and of the size that the formula give
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tuner.plugin import Direction
 from tuner.records import CaseRecord
 
 BELOW_BASELINE = 10.0
 
+Number = TypeVar("Number", float, NDArray[np.float64])
 
-def score(gain: float, speedup: float) -> float:
+
+def _root(value: Number) -> Number:
+    root: Number = value**0.5
+    return root
+
+
+def score(gain: float, speedup: Number) -> Number:
     """Give the time-weighted score of a case.
 
     Parameters
@@ -32,14 +42,14 @@ def score(gain: float, speedup: float) -> float:
     speedup : float
         The baseline's time over this one, positive.
     """
-    return gain * math.sqrt(speedup)
+    return gain * _root(speedup)
 
 
-def search_score(gain: float, speedup: float) -> float:
+def search_score(gain: float, speedup: Number) -> Number:
     """Give what the sampler sees in place of `score`: monotone in gain and speed-up."""
     if gain >= 0:
         return score(gain, speedup)
-    return gain * (BELOW_BASELINE + 1 / math.sqrt(speedup))
+    return gain * (BELOW_BASELINE + 1 / _root(speedup))
 
 
 @dataclass(frozen=True)

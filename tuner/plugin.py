@@ -71,6 +71,7 @@ class Result:
     seconds: float
     cpu_seconds: float = 0.0
     held_out: bool = False
+    anchor: float | None = None
 
 
 @dataclass(frozen=True)

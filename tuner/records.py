@@ -30,7 +30,10 @@ class CaseRecord:
     cpu_seconds : float
         CPU time of ``run``, all threads of the worker.
     run_seconds : float or None
-        Wall time of ``run`` alone; None where a whole process was timed.
+        Wall time of ``run`` alone, less what other processes took of it; None where a whole process
+        was timed.
+    anchor : float or None
+        CPU seconds of a short fixed kernel beside it: how fast the core was just then.
     """
 
     name: str
@@ -38,6 +41,7 @@ class CaseRecord:
     seconds: float
     cpu_seconds: float = 0.0
     run_seconds: float | None = None
+    anchor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,67 @@ class StudyInfo:
 
 
 @dataclass(frozen=True)
+class Finalist:
+    """One of the best settings, timed again beside the others.
+
+    Attributes
+    ----------
+    number : int
+        Trial number.
+    repeats : int
+        How often it was timed.
+    seconds, metrics : mapping
+        By case: its time, and the primary metric as the search measured it.
+    speedup : mapping
+        By case: the baseline's time over it; empty where there is no baseline.
+    score, low, high : float
+        What decides (the time-weighted score; without one, minus the mean time), and its 95 %
+        interval.
+    probability_best : float
+        Probability that no other finalist is better.
+    """
+
+    number: int
+    repeats: int
+    seconds: Mapping[str, float]
+    metrics: Mapping[str, float]
+    speedup: Mapping[str, float]
+    score: float
+    low: float
+    high: float
+    probability_best: float
+
+
+@dataclass(frozen=True)
+class Final:
+    """The last word on which setting is best.
+
+    Attributes
+    ----------
+    finalists : sequence of Finalist
+        Best first; the first is frozen.
+    what : str
+        ``process`` (whole frozen scripts) or ``run``.
+    baseline : mapping
+        The baseline's seconds by case, timed among the finalists.
+    probability_best : float
+        Probability that the first is within `indifference` of the best.
+    probability_order : float
+        Probability that the whole ranking is right.
+    trials : int
+        Completed trials that it was chosen from.
+    """
+
+    finalists: Sequence[Finalist]
+    what: str
+    baseline: Mapping[str, float]
+    probability_best: float
+    probability_order: float
+    indifference: float
+    trials: int
+
+
+@dataclass(frozen=True)
 class Summary:
     """How a study stands when the command ends.
 
@@ -131,6 +196,8 @@ class Summary:
         Whether the study reached its number of trials or its timeout; False after an interrupt.
     artifacts : Path or None
         A folder of figures, tables, the frozen script and the configuration.
+    final : Final or None
+        The best settings timed again, which `best` was chosen by; None where time is not tuned.
     """
 
     best: TrialRecord | None
@@ -141,3 +208,4 @@ class Summary:
     held_out_baseline: Sequence[CaseRecord] = ()
     artifacts: Path | None = None
     notes: Sequence[str] = field(default_factory=tuple)
+    final: Final | None = None

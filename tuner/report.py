@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tuner.objective import Objective
-from tuner.records import TrialRecord
+from tuner.records import Final, TrialRecord
 from tuner.store import quiet
 
 BLUE, ORANGE, GREY, RED = "#0072B2", "#E69F00", "#B0B0B0", "#D55E00"
@@ -40,6 +41,29 @@ def study_figures(
         figure.savefig(path, dpi=150, bbox_inches="tight")
         paths.append(path)
     return paths
+
+
+def final_rows(final: Final) -> pd.DataFrame:
+    """Give the finalists as a table: a row for each and case, the baseline's time beside it."""
+    return pd.DataFrame(
+        [
+            {
+                "trial": row.number,
+                "case": case,
+                "repeats": row.repeats,
+                "metric": row.metrics[case],
+                "seconds": seconds,
+                "baseline_seconds": final.baseline.get(case),
+                "speedup": row.speedup.get(case),
+                "score": row.score,
+                "low": row.low,
+                "high": row.high,
+                "probability_best": row.probability_best,
+            }
+            for row in final.finalists
+            for case, seconds in row.seconds.items()
+        ]
+    )
 
 
 def history(complete: Sequence[TrialRecord], objective: Objective) -> Figure:

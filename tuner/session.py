@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,8 @@ from tuner.plugin import InputError, Params, Provenance
 from tuner.provenance import git_commit, versions
 from tuner.recording import records_of
 from tuner.records import CaseRecord, StudyInfo, Summary, TrialRecord
-from tuner.report import study_figures
+from tuner.remeasure import Referee, final_word, kept_final
+from tuner.report import final_rows, study_figures
 from tuner.store import Lease, open_study, read_study
 from tuner.stores import check_uri
 from tuner.study import Coordinator, best_record
@@ -92,6 +93,7 @@ class RunResult:
             "baseline": plain_record(summary.baseline),
             "held_out": [_plain_case(case) for case in summary.held_out],
             "held_out_baseline": [_plain_case(case) for case in summary.held_out_baseline],
+            "final": asdict(summary.final) if summary.final else None,
             "export": str(self.export) if self.export else None,
             "tracking": {
                 "run_id": self.tracking.run_id,
@@ -170,6 +172,8 @@ def run(
         progress.end()
         summary = _summarise(records, objective, finished=ending != "interrupted")
         if summary.finished and summary.best is not None:
+            summary = _decide(config, study, executor, coordinator, summary, records, watch)
+            assert summary.best is not None
             chosen = summary.best
             costs = coordinator.costs
             summary = _present(config, study, executor, summary, objective, costs, folder, progress)
@@ -191,6 +195,8 @@ def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
     study = read_study(config)
     records = records_of(study)
     record = best_record(records, Objective(config.plugin.metrics, config.objectives))
+    if (final := kept_final(study, records)) is not None:
+        record = next(r for r in records if r.number == final.finalists[0].number)
     if record is None:
         raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
     return study.study_name, record, records
@@ -265,6 +271,34 @@ def _summarise(records: Sequence[TrialRecord], objective: Objective, finished: b
     )
 
 
+def _decide(
+    config: Config,
+    study: optuna.Study,
+    executor: Executor,
+    coordinator: Coordinator,
+    summary: Summary,
+    records: Sequence[TrialRecord],
+    watch: _Watch,
+) -> Summary:
+    """Time the best settings again, and choose among them by that."""
+    final = kept_final(study, records)
+    if final is None:
+        watch.progress.note("timing the best settings again, interleaved with the baseline")
+        referee = Referee(
+            config,
+            executor,
+            coordinator.costs,
+            coordinator.drift,
+            watch.beat,
+            coordinator.should_stop,
+        )
+        final = final_word(referee, records, watch.objective, study)
+    if final is None:
+        return summary
+    best = next(r for r in records if r.number == final.finalists[0].number)
+    return replace(summary, best=best, final=final)
+
+
 def _present(
     config: Config,
     study: optuna.Study,
@@ -283,6 +317,8 @@ def _present(
     plots = folder / "plots"
     shutil.rmtree(plots, ignore_errors=True)
     study_figures(study, records_of(study), objective, plots)
+    if summary.final is not None:
+        final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
     job = PresentJob(
         ticket=-1,
         params=summary.best.params,
@@ -293,7 +329,7 @@ def _present(
     done = _wait_for(executor, job, progress)
     if done.state != "complete":
         note = f"the best setting could not be presented: {done.reason}"
-        return _replace(summary, folder, notes=[note])
+        return replace(summary, artifacts=folder, notes=[note])
     if known:
         beside = [CaseRecord(**case) for case in kept["baseline"]]
     else:
@@ -302,26 +338,7 @@ def _present(
         study.set_user_attr(HELD_OUT, json.dumps(plain))
     reference = Reference.of(beside, objective.primary) if beside else None
     held_out = [objective.annotate(costs.charge(case), reference) for case in done.held_out]
-    return _replace(summary, folder, held_out=held_out, held_out_baseline=beside)
-
-
-def _replace(
-    summary: Summary,
-    folder: Path,
-    held_out: Sequence[CaseRecord] = (),
-    held_out_baseline: Sequence[CaseRecord] = (),
-    notes: Sequence[str] = (),
-) -> Summary:
-    return Summary(
-        summary.best,
-        summary.baseline,
-        summary.counts,
-        summary.finished,
-        held_out,
-        held_out_baseline,
-        folder,
-        notes,
-    )
+    return replace(summary, artifacts=folder, held_out=held_out, held_out_baseline=beside)
 
 
 def _wait_for(executor: Executor, job: PresentJob, progress: Progress) -> JobDone:

@@ -20,6 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config import Config
+from tuner.drift import Drift
 from tuner.executors.base import CaseDone, Executor, FixedCostJob, JobDone, TrialJob
 from tuner.fixedcost import FixedCosts, kept_costs, wanted
 from tuner.objective import Objective, Reference
@@ -98,13 +99,14 @@ class Coordinator:
         self._storage = storage
         self._executor = executor
         self._observer = observer
-        self._should_stop = should_stop
+        self.should_stop = should_stop
         self._objective = Objective(config.plugin.metrics, config.objectives)
         self._pending: dict[int, _Pending] = {}
         self._reference: Reference | None = None
         self._idle_failures = 0
         self.completed = 0
         self.costs = FixedCosts(machine())
+        self.drift = Drift({})
 
     def run(self) -> str:
         """Run until done; give why it ended.
@@ -145,7 +147,7 @@ class Coordinator:
         return ending
 
     def _ending(self, until: float) -> str | None:
-        if self._should_stop():
+        if self.should_stop():
             return "interrupted"
         if self.completed >= self._config.engine.study.trials:
             return "complete"
@@ -211,7 +213,7 @@ class Coordinator:
             return
         self.costs = FixedCosts(machine())
         if wanted(self._config):
-            with tempfile.TemporaryDirectory(prefix="tuner-", dir=".") as folder:
+            with tempfile.TemporaryDirectory(prefix=".tuner-", dir=".") as folder:
                 self._executor.submit(
                     FixedCostJob(
                         COSTS_TICKET,
@@ -249,10 +251,11 @@ class Coordinator:
                 self._step()
             done = [r for r in records_of(self._study) if r.is_baseline]
             if done[-1].state != "complete":
-                if self._should_stop():
+                if self.should_stop():
                     return
                 raise StudyStopped(f"the baseline did not complete: {done[-1].reason}")
         self._reference = Reference.of(done[-1].cases, self._objective.primary)
+        self.drift = Drift.since(done[-1].cases)
 
     def _ask_baseline(self, params: Params) -> _Pending:
         """Enqueue the reference setting as a trial, with what of it the space can express."""
@@ -297,6 +300,8 @@ class Coordinator:
                 self._config.engine.study.seed,
                 stepwise=stepwise and len(self._config.objectives) == 1,
                 limited=not pending.is_baseline,
+                process=self._config.engine.timing.mode == "process",
+                baseline=pending.is_baseline,
             )
         )
 
@@ -324,7 +329,10 @@ class Coordinator:
             with quiet():
                 self._study.tell(pending.number, state=TrialState.FAIL)
             raise InputError(done.reason)
-        cases = tuple(map(self.costs.charge, done.cases))
+        cases = done.cases
+        if not pending.is_baseline:
+            cases = tuple(map(self.drift.correct, cases))
+        cases = tuple(map(self.costs.charge, cases))
         record = self._record(pending, replace(done, cases=cases))
         write_record(self._storage, pending.trial_id, record)
         self._tell(pending.number, record)

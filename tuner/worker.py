@@ -13,15 +13,20 @@ import shutil
 import signal
 import statistics
 import sys
+import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+from tuner.cores import Cores
 from tuner.executors.base import (
     CaseDone,
     FixedCostJob,
@@ -29,13 +34,14 @@ from tuner.executors.base import (
     JobDone,
     PresentJob,
     Setup,
+    TimeJob,
     TrialJob,
 )
 from tuner.freeze import write_script
 from tuner.plugin import Case, Cases, InputError, Params, Plugin, Provenance, Result
 from tuner.records import CaseRecord
 from tuner.registry import plugin_class
-from tuner.timing import timed, timed_process
+from tuner.timing import Timed, anchor, timed, timed_process
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -47,6 +53,10 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
 )
 """Set before NumPy is imported, these keep one trial to its share of the cores."""
+
+AGAIN = 1
+CHEAP = 5.0
+"""How often a disturbed measurement is repeated, and up to how many seconds it may take."""
 
 Notify = Callable[[str], None]
 """Tells whoever watches the time which phase begins: ``load``, ``run`` or ``score``."""
@@ -65,6 +75,7 @@ class Bench:
                 f"plug-in '{setup.plugin}' found no case to tune on; give one at least"
             )
         self._notify = notify
+        self._cores = Cores(Path(setup.locks) if setup.locks else None, setup.threads)
 
     @property
     def names(self) -> list[str]:
@@ -73,22 +84,84 @@ class Bench:
 
     def measure(self, case: Case, params: Params, seed: int) -> Result:
         """Run one case on the clock and score it off the clock."""
-        self._notify("run")
-        watch = timed(lambda: self._plugin.run(case, params, seed))
+        watch, beat = self._clock(lambda: timed(lambda: self._plugin.run(case, params, seed)))
         self._notify("score")
         metrics = {name: float(v) for name, v in self._plugin.score(case, watch.output).items()}
         if missing := set(self._plugin.metrics) - set(metrics):
             raise ValueError(f"plug-in '{self._plugin.name}' gave no metric {sorted(missing)}")
-        return Result(case, params, watch.output, metrics, watch.seconds, watch.cpu_seconds)
+        return Result(
+            case, params, watch.output, metrics, watch.own_seconds, watch.cpu_seconds, anchor=beat
+        )
+
+    def _clock(self, measure: Callable[[], Timed]) -> tuple[Timed, float]:
+        """Measure on cores of our own; again where others got in the way, if that is cheap.
+
+        Returns what was measured, and the anchor kernel's seconds beside it.
+        """
+        with self._cores.reserve():
+            before = anchor()
+            self._notify("run")
+            found = measure()
+            for _ in range(AGAIN):
+                if not found.disturbed or found.seconds > CHEAP:
+                    break
+                self._notify("run")
+                found = min(found, measure(), key=lambda watch: watch.waited / watch.seconds)
+            return found, (before + anchor()) / 2
+
+    @contextmanager
+    def _stopwatch(self, job: TrialJob | TimeJob) -> Iterator[Callable[[Case], CaseRecord]]:
+        """Freeze the job's setting; give what times a case with it, as a whole process.
+
+        Where the plug-in gives no command for a case, `run` is timed.
+        """
+        with tempfile.TemporaryDirectory(prefix=".tuner-", dir=".") as name:
+            folder = Path(name).resolve()
+            script = folder / "script.py"
+            if job.baseline:
+                write_script(script, self._plugin.freeze_baseline)
+            else:
+                here = Provenance("timing")
+                write_script(script, lambda path: self._plugin.freeze(job.params, path, here))
+
+            def time_case(case: Case) -> CaseRecord:
+                place = Path(tempfile.mkdtemp(dir=folder))
+                output = place / "output"
+                command = self._plugin.command(case, script, output)
+
+                def measure() -> Timed:
+                    output.unlink(missing_ok=True)
+                    if command is not None:
+                        return timed_process(command)
+                    return timed(lambda: self._plugin.run(case, job.params, job.seed))
+
+                watch, beat = self._clock(measure)
+                shutil.rmtree(place)
+                part = watch.own_seconds if command is None else None
+                return CaseRecord(case.name, {}, watch.own_seconds, watch.cpu_seconds, part, beat)
+
+            yield time_case
+
+    def time(self, job: TimeJob) -> JobDone:
+        """Time a setting, or the baseline, on the tuned cases; nothing is scored."""
+        started = _now()
+        with self._stopwatch(job) as time_case:
+            records = tuple(time_case(case) for case in self._cases.tuned)
+        return JobDone(job.ticket, "complete", started, _now(), records)
 
     def trial(self, job: TrialJob, ask: Callable[[Sequence[CaseRecord]], bool]) -> JobDone:
         """Run the tuned cases; between cases `ask` says whether to go on."""
         started, records = _now(), list[CaseRecord]()
-        for case in self._cases.tuned:
-            if records and job.stepwise and not ask(records):
-                reason = f"pruned after case '{records[-1].name}'"
-                return JobDone(job.ticket, "pruned", started, _now(), tuple(records), reason)
-            records.append(_record(self.measure(case, job.params, job.seed)))
+        with ExitStack() as stack:
+            time_case = stack.enter_context(self._stopwatch(job)) if job.process else None
+            for case in self._cases.tuned:
+                if records and job.stepwise and not ask(records):
+                    reason = f"pruned after case '{records[-1].name}'"
+                    return JobDone(job.ticket, "pruned", started, _now(), tuple(records), reason)
+                record = _record(self.measure(case, job.params, job.seed))
+                if time_case is not None:
+                    record = replace(time_case(case), metrics=record.metrics)
+                records.append(record)
         return JobDone(job.ticket, "complete", started, _now(), tuple(records))
 
     def fixed_costs(self, job: FixedCostJob) -> JobDone:
@@ -107,12 +180,13 @@ class Bench:
                 return JobDone(job.ticket, "complete", started, _now())
             differences = []
             for repeat in range(job.repeats + 1):
-                self._notify("run")
                 output.unlink(missing_ok=True)
-                whole = timed_process(command)
-                part = timed(lambda case=case: self._plugin.run(case, job.params, job.seed))  # type: ignore[misc]
+                with self._cores.reserve():
+                    self._notify("run")
+                    whole = timed_process(command)
+                    part = timed(partial(self._plugin.run, case, job.params, job.seed))
                 if repeat:  # the first pair fills caches: of files, of compiled kernels
-                    differences.append(whole.seconds - part.seconds)
+                    differences.append(whole.own_seconds - part.own_seconds)
             costs[case.name] = max(0.0, statistics.median(differences))
             shutil.rmtree(folder)
         return JobDone(job.ticket, "complete", started, _now(), fixed_costs=costs)
@@ -152,6 +226,8 @@ class Bench:
         try:
             if isinstance(job, TrialJob):
                 return self.trial(job, ask)
+            if isinstance(job, TimeJob):
+                return self.time(job)
             return self.present(job) if isinstance(job, PresentJob) else self.fixed_costs(job)
         except InputError as error:
             return JobDone(job.ticket, "failed", started, _now(), (), str(error), bad_input=True)
@@ -172,6 +248,7 @@ def _record(result: Result) -> CaseRecord:
         result.seconds,
         result.cpu_seconds,
         run_seconds=result.seconds,
+        anchor=result.anchor,
     )
 
 

@@ -24,11 +24,14 @@ class Setup:
         The plug-in's validated sections, paths absolute.
     threads : int
         Threads that BLAS, OpenMP and Numba may use in one worker.
+    locks : str or None
+        Folder in which workers of one machine lock the cores that they time on.
     """
 
     plugin: str
     sections: Mapping[str, Any]
     threads: int = 1
+    locks: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class TrialJob:
         Send a `CaseDone` after each case but the last and wait for `Executor.proceed`.
     limited : bool
         Whether the time limit applies (not to a baseline).
+    process : bool
+        Time the frozen script as a whole process in place of ``run``.
+    baseline : bool
+        Whether the setting is the baseline, which has a script of its own.
     """
 
     ticket: int
@@ -50,6 +57,8 @@ class TrialJob:
     seed: int
     stepwise: bool = False
     limited: bool = True
+    process: bool = False
+    baseline: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,23 @@ class PresentJob:
     seed: int
     folder: Path
     baseline: Params | None = None
+    limited: bool = False
+
+
+@dataclass(frozen=True)
+class TimeJob:
+    """Time a setting's frozen script on the tuned cases, scoring nothing.
+
+    Attributes
+    ----------
+    baseline : bool
+        Time the baseline's own script.
+    """
+
+    ticket: int
+    params: Params
+    seed: int
+    baseline: bool = False
     limited: bool = False
 
 
@@ -134,7 +160,7 @@ class JobDone:
     fixed_costs: Mapping[str, float] = field(default_factory=dict)
 
 
-Job = TrialJob | PresentJob | FixedCostJob
+Job = TrialJob | PresentJob | FixedCostJob | TimeJob
 Event = CaseDone | JobDone
 
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -150,7 +150,7 @@ class LocalExecutor:
         worker = _Worker(process, ours, log)
         self._workers.append(worker)
         try:
-            ours.send(self._setup)
+            ours.send(replace(self._setup, locks=self._folder.name))
         except (BrokenPipeError, ConnectionResetError):
             pass  # its death shows on the next receive
         return worker

@@ -1,0 +1,194 @@
+"""Does the frozen setting deserve it? Timing rules on simulated machines with known truths.
+
+    python -m benchmarks.timing [--json FILE] [--studies N] [--real]
+
+Each simulated study has settings with known times and metrics, on a machine that drifts (clock,
+heat), has bursts (a cold cache, a daemon), and has a neighbour that comes and goes: it takes turns
+on the core, which the kernel's accounting shows, and it slows the code by a contended cache, which
+nothing shows but a repeat. Only the clock is simulated: the rules are the engine's own. The budget
+of all is what three passes over all settings cost:
+
+ours         one look at every setting, then the race among the best (`tuner.racing`).
+single       wall times, every trial as it comes, three passes; the best one wins: what peers do.
+mean_of_3    wall times, the mean of three, one after the other.
+
+``probability_best``: the share of studies in which the chosen setting is the truly best, or within
+1 % of its score. With ``--real``, a toy of known truth is tuned on this machine, quiet and beside a
+load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tuner.drift import Drift
+from tuner.objective import score
+from tuner.racing import Race, score_value
+from tuner.records import CaseRecord
+from tuner.timing import Timed
+
+SETTINGS = 30
+FINALISTS = 8
+CONFIDENCE = 0.95
+INDIFFERENCE = 0.01
+ANCHOR = 0.001
+ANCHOR_COST = 0.01
+BASELINE = 30.0
+AGAIN = 1
+
+
+class Machine:
+    """A machine whose speed changes, with a clock that measuring moves on."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self.now = 0.0
+        self._drift = 0.0
+        self._looked = 0.0
+        self._neighbour = False
+        self._changes = 0.0
+
+    def _state(self) -> float:
+        """Bring drift and neighbour up to now; give how many times slower the core is."""
+        passed = self.now - self._looked
+        keep = math.exp(-passed / 60)
+        self._drift = self._drift * keep + self._rng.normal(0, 0.12 * math.sqrt(1 - keep**2))
+        self._looked = self.now
+        while self._changes <= self.now:
+            self._neighbour = not self._neighbour
+            self._changes += self._rng.exponential(4.0 if self._neighbour else 8.0)
+        return math.exp(self._drift)
+
+    def measure(self, seconds: float) -> tuple[Timed, float]:
+        """Time something that takes `seconds` on a quiet machine; give the anchor beside it."""
+        rng = self._rng
+        slow = self._state()
+        coupling = rng.uniform(0.8, 1.2)
+        cpu = seconds * slow**coupling * math.exp(rng.normal(0, 0.015))
+        beat = ANCHOR * slow * math.exp(rng.normal(0, 0.025))
+        waited = 0.0
+        if self._neighbour:
+            cpu *= 1 + rng.uniform(0.0, 0.12)
+            beat *= 1 + rng.uniform(0.0, 0.12)
+            waited = cpu * rng.uniform(0.3, 1.2)
+        if rng.random() < 0.08:
+            cpu *= 1 + rng.exponential(0.2)
+        if rng.random() < 0.05:
+            waited += rng.exponential(0.05)
+        wall = cpu + waited
+        self.now += wall
+        return Timed(None, wall, cpu, waited), beat
+
+
+def make_settings(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Give gains over the baseline and seconds; the best few scores lie 1 to 3 % apart."""
+    seconds = np.exp(rng.uniform(math.log(0.05), math.log(2.0), SETTINGS))
+    scores = np.exp(-np.abs(rng.normal(0, 0.4, SETTINGS)))
+    return scores * np.sqrt(seconds / BASELINE), seconds
+
+
+def ours(machine: Machine, gains: np.ndarray, seconds: np.ndarray, budget: float) -> int:
+    """Look once at every setting, then race the best."""
+    drift = Drift({"case": ANCHOR})
+
+    def look(index: int) -> float:
+        found, beat = machine.measure(seconds[index])
+        for _ in range(AGAIN):
+            if not found.disturbed:
+                break
+            again, beat = machine.measure(seconds[index])
+            found = min(found, again, key=lambda watch: watch.waited / watch.seconds)
+        machine.now += ANCHOR_COST
+        own = found.own_seconds
+        case = CaseRecord("case", {}, own, found.cpu_seconds, own, beat)
+        return drift.correct(case).seconds
+
+    first = [look(index) for index in range(len(gains))]
+    scores = [score(gain, BASELINE / t) for gain, t in zip(gains, first, strict=True)]
+    chosen = [int(i) for i in np.argsort(scores)[::-1][:FINALISTS]]
+    race = Race(
+        chosen,
+        score_value([{"case": gains[i]} for i in chosen], {"case": BASELINE}),
+        cases=1,
+        budget=budget - machine.now,
+        confidence=CONFIDENCE,
+        indifference=INDIFFERENCE,
+    )
+    while order := race.next_round():
+        for index in order:
+            before = machine.now
+            took = look(index)
+            race.add(index, [took], machine.now - before)
+    return race.verdict().standings[0].number
+
+
+def single(machine: Machine, gains: np.ndarray, seconds: np.ndarray, budget: float) -> int:
+    """Time every trial once, over and over; the best one seen wins."""
+    best, winner = -math.inf, 0
+    while machine.now < budget:
+        for index in range(len(gains)):
+            found = score(gains[index], BASELINE / machine.measure(seconds[index])[0].seconds)
+            if found > best:
+                best, winner = found, index
+    return winner
+
+
+def mean_of_3(machine: Machine, gains: np.ndarray, seconds: np.ndarray, budget: float) -> int:
+    """Time every setting three times in a row; the best mean wins."""
+    means = [
+        np.mean([machine.measure(duration)[0].seconds for _ in range(3)]) for duration in seconds
+    ]
+    return int(np.argmax([score(g, BASELINE / t) for g, t in zip(gains, means, strict=True)]))
+
+
+Rule = Callable[[Machine, np.ndarray, np.ndarray, float], int]
+RULES: dict[str, Rule] = {"ours": ours, "single": single, "mean_of_3": mean_of_3}
+
+
+def simulate(studies: int) -> dict[str, dict[str, float]]:
+    """Run every rule on the same studies; give how often it was right and what it cost."""
+    right = dict.fromkeys(RULES, 0)
+    cost = dict.fromkeys(RULES, 0.0)
+    for seed in range(studies):
+        gains, seconds = make_settings(np.random.default_rng([seed, 0]))
+        truth = score(1.0, BASELINE) * gains / np.sqrt(seconds)
+        machine = Machine(np.random.default_rng([seed, 1]))
+        mean_of_3(machine, gains, seconds, math.inf)
+        budget = machine.now
+        for name, rule in RULES.items():
+            machine = Machine(np.random.default_rng([seed, 2]))
+            chosen = rule(machine, gains, seconds, budget)
+            right[name] += bool(truth[chosen] >= (1 - INDIFFERENCE) * truth.max())
+            cost[name] += machine.now / budget
+    return {
+        "probability_best": {name: right[name] / studies for name in RULES},
+        "cost": {name: cost[name] / studies for name in RULES},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--studies", type=int, default=100)
+    given = parser.parse_args(arguments)
+    results = simulate(given.studies)
+    print(f"{given.studies} simulated studies of {SETTINGS} settings")
+    print(f"{'rule':12} {'best, or within 1 %':>20} {'cost':>6}")
+    for name in RULES:
+        right, cost = results["probability_best"][name], results["cost"][name]
+        print(f"{name:12} {right:>20.2f} {cost:>6.2f}")
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()

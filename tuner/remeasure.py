@@ -1,0 +1,216 @@
+"""The final word: the best settings timed again, beside the baseline, before one is frozen.
+
+The search times a setting once or twice, minutes apart from the next: enough to steer by, not to
+choose by. Here the few best run as whole processes where the plug-in can (what its users will run),
+in random order, until one is separated from the rest or the time is up; see `tuner.racing`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import optuna
+
+from tuner.config import Config
+from tuner.drift import Drift
+from tuner.executors.base import Executor, JobDone, TimeJob
+from tuner.fixedcost import FixedCosts
+from tuner.objective import Objective, Reference
+from tuner.plugin import Params, Plugin
+from tuner.racing import Race, Times, Value, score_value
+from tuner.records import CaseRecord, Final, Finalist, TrialRecord
+
+FINAL = "tuner:final"
+TICK = 0.5
+HOPELESS = 0.5
+"""Share of the best score below which no noise of timing makes a setting the best."""
+
+
+def choose_finalists(
+    records: Sequence[TrialRecord], objective: Objective, limit: int
+) -> list[TrialRecord]:
+    """Give the best completed trials, best first, one for each setting; at most `limit`."""
+    name, sign = _decider(records, objective)
+    complete = [record for record in records if record.state == "complete"]
+    ranked = sorted(complete, key=lambda record: -sign * record.metrics[name])
+    if name == "score" and ranked and ranked[0].metrics["score"] > 0:
+        least = HOPELESS * ranked[0].metrics["score"]
+        ranked = [record for record in ranked if record.metrics["score"] > least]
+    elif name == "score":
+        ranked = sorted(complete, key=lambda record: -record.values[0])
+    chosen: dict[str, TrialRecord] = {}
+    for record in ranked:
+        chosen.setdefault(json.dumps(dict(record.params), sort_keys=True), record)
+    return list(chosen.values())[:limit]
+
+
+def timing_decides(records: Sequence[TrialRecord], objective: Objective) -> bool:
+    """Say whether which setting is best depends on times."""
+    name, _ = _decider(records, objective)
+    return name in ("score", "time")
+
+
+def _decider(records: Sequence[TrialRecord], objective: Objective) -> tuple[str, float]:
+    """Give the quantity that the best is chosen by, as `tuner.study.best_record` does."""
+    names = list(objective.objectives)
+    has_score = any("score" in record.metrics for record in records)
+    name = "score" if len(names) > 1 and has_score else names[0]
+    direction = {**objective.objectives, "score": "maximize"}[name]
+    return name, 1.0 if direction == "maximize" else -1.0
+
+
+def kept_final(study: optuna.Study, records: Sequence[TrialRecord]) -> Final | None:
+    """Read a final word that was stored, if it was spoken on these trials."""
+    text = study.user_attrs.get(FINAL)
+    if text is None:
+        return None
+    plain = json.loads(text)
+    final = Final(finalists=[Finalist(**row) for row in plain.pop("finalists")], **plain)
+    complete = sum(record.state == "complete" for record in records)
+    return final if final.trials == complete else None
+
+
+@dataclass
+class Referee:
+    """Times finalists and baseline by jobs, one at a time.
+
+    Parameters
+    ----------
+    config, executor, costs
+        Of the study.
+    beat : callable
+        Called at least twice a second.
+    should_stop : callable
+        True once the user wants it to end.
+    """
+
+    config: Config
+    executor: Executor
+    costs: FixedCosts
+    drift: Drift
+    beat: Callable[[], None]
+    should_stop: Callable[[], bool]
+
+    def time(self, params: Params, baseline: bool = False) -> tuple[list[CaseRecord], float] | None:
+        """Give a setting's times by case and what measuring cost; None where it failed."""
+        seed = self.config.engine.study.seed
+        self.executor.submit(TimeJob(-3, params, seed, baseline=baseline))
+        while not isinstance(done := self.executor.wait(TICK), JobDone):
+            self.beat()
+        if done.state != "complete":
+            return None
+        cases = [self.costs.charge(self.drift.correct(case)) for case in done.cases]
+        return cases, (done.finished - done.started).total_seconds()
+
+
+def final_word(
+    referee: Referee, records: Sequence[TrialRecord], objective: Objective, study: optuna.Study
+) -> Final | None:
+    """Race the best settings; store and give the verdict.
+
+    None where nothing is to be decided by times, or it was stopped before the first round ended.
+    """
+    timing = referee.config.engine.timing
+    if timing.finalists == 0 or not timing_decides(records, objective):
+        return None
+    chosen = choose_finalists(records, objective, timing.finalists)
+    if not chosen:
+        return None
+    measured = [r for r in records if r.is_baseline and r.state == "complete"]
+    reference = measured[-1] if measured else None
+    names = [case.name for case in chosen[0].cases]
+    baseline = {case.name: case.seconds for case in reference.cases} if reference else {}
+    race = Race(
+        [record.number for record in chosen],
+        _value(chosen, reference, baseline, objective),
+        len(names),
+        timing.final_time,
+        timing.confidence,
+        timing.indifference,
+        referee.config.engine.study.seed,
+    )
+    if not _run(referee, race, chosen, baseline if reference else None):
+        return None
+    verdict = race.verdict()
+    if not verdict.standings:
+        return None
+    by_number = {record.number: record for record in chosen}
+    finalists = []
+    for standing in verdict.standings:
+        seconds = dict(zip(names, standing.seconds, strict=True))
+        finalists.append(
+            Finalist(
+                standing.number,
+                standing.rounds,
+                seconds,
+                {c.name: c.metrics[objective.primary] for c in by_number[standing.number].cases},
+                {name: baseline[name] / seconds[name] for name in baseline},
+                standing.value,
+                standing.low,
+                standing.high,
+                standing.probability_best,
+            )
+        )
+    final = Final(
+        finalists,
+        "process" if type(referee.config.plugin).command is not Plugin.command else "run",
+        baseline,
+        verdict.probability_near,
+        verdict.probability_order,
+        timing.indifference,
+        sum(record.state == "complete" for record in records),
+    )
+    study.set_user_attr(FINAL, json.dumps(asdict(final)))
+    return final
+
+
+def _value(
+    chosen: Sequence[TrialRecord],
+    reference: TrialRecord | None,
+    baseline: dict[str, float],
+    objective: Objective,
+) -> Value:
+    name, _ = _decider(chosen, objective)
+    if name == "time" or reference is None:
+
+        def minus_time(index: int, seconds: Times) -> Times:
+            return -np.asarray(seconds.mean(axis=0))
+
+        return minus_time
+    known = Reference.of(reference.cases, objective.primary)
+    gains = [{c.name: objective.gain(c, known) for c in record.cases} for record in chosen]
+    return score_value(gains, baseline)
+
+
+def _run(
+    referee: Referee, race: Race, chosen: Sequence[TrialRecord], baseline: dict[str, float] | None
+) -> bool:
+    """Run the race; `baseline` is brought up to date. Give whether a first round was finished."""
+    params = {record.number: record.params for record in chosen}
+    rng = np.random.default_rng(referee.config.engine.study.seed)
+    again = referee.config.engine.timing.baseline_repeats if baseline is not None else 0
+    own = referee.config.plugin.baseline() or {}
+    found: dict[str, list[float]] = {}
+    rounds = 0
+    while order := race.next_round():
+        slot = int(rng.integers(len(order) + 1)) if rounds < again else None
+        for place, number in enumerate([*order, None]):
+            if referee.should_stop():
+                return rounds > 0
+            if place == slot and baseline is not None and (timed := referee.time(own, True)):
+                for case in timed[0]:
+                    found.setdefault(case.name, []).append(math.log(case.seconds))
+                baseline.update({name: math.exp(np.median(logs)) for name, logs in found.items()})
+            if number is None:
+                break
+            result = referee.time(params[number])
+            if result is None:
+                race.drop(number)
+                continue
+            race.add(number, [case.seconds for case in result[0]], result[1])
+        rounds += 1
+    return rounds > 0
