@@ -119,7 +119,8 @@ class NmfPlugin(Plugin[NmfConfig]):
             "loadings_resolution": CategoricalDistribution((0, 1, 25, 100)),
             "transform": CategoricalDistribution(settings.CHOICES["transform"]),
             "scaling": CategoricalDistribution(settings.CHOICES["scaling"]),
-            "start": CategoricalDistribution(settings.CHOICES["start"]),
+            # Not "random": the best of many random starts is luck, and does not carry over.
+            "start": CategoricalDistribution(("eigh", "randomized_svd")),
             "tolerance": FloatDistribution(0.0, 0.1),
         }
 
