@@ -140,18 +140,29 @@ def row_sums(counts: sparse.csr_matrix) -> np.ndarray:
     return sums
 
 
-def _from_obs(column: pd.Series, name: str) -> dict[str, np.ndarray]:
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    if not numeric:
-        return _one_hot(column, name)
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+def numbers_of(column: pd.Series, name: str) -> np.ndarray:
+    """Give a column of obs as float64, shape (cells,).
+
+    Raises
+    ------
+    CellsError
+        It holds something else than finite numbers.
+    """
+    if not pd.api.types.is_numeric_dtype(column):
+        raise CellsError(f"obs column '{name}' holds {column.dtype}; expected numbers")
+    values: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = ~np.isfinite(values)
     if bad.any():
         raise CellsError(
             f"obs column '{name}' is {values[bad][0]:g} in {int(bad.sum())} cells (first: "
             f"'{column.index[bad][0]}'); expected finite numbers, fill them or drop the cells"
         )
-    return {name: values}
+    return values
+
+
+def _from_obs(column: pd.Series, name: str) -> dict[str, np.ndarray]:
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return {name: numbers_of(column, name)} if numeric else _one_hot(column, name)
 
 
 def _one_hot(column: pd.Series, name: str) -> dict[str, np.ndarray]:
