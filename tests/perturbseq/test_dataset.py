@@ -7,11 +7,12 @@ import pytest
 from scipy import sparse
 from tuner_plugins.perturbseq.cell_cycle import G2M_GENES, S_GENES, score_weights
 from tuner_plugins.perturbseq.cells import Labels
-from tuner_plugins.perturbseq.dataset import Dataset, blocks, build
+from tuner_plugins.perturbseq.dataset import Dataset, build
 from tuner_plugins.perturbseq.folds import stratified_folds
 from tuner_plugins.perturbseq.matrix import BLOCK_CELLS, CellsError
 from tuner_plugins.perturbseq.response import GeneChoice
 from tuner_plugins.perturbseq.screen import Recipe, open_screen
+from tuner_plugins.perturbseq.transform import blocks
 
 from tests.perturbseq.screens import small_screen
 
@@ -63,7 +64,7 @@ def test_statistics_are_those_of_the_plain_matrices(response):
     np.testing.assert_array_equal(X[:, 0], adata.obs["perturbation"] == "A")
     np.testing.assert_array_equal(X[:, 3], adata.obs["batch"] == "b1")
     np.testing.assert_array_equal(X[:, 4], adata.obs["pct_counts_mt"])
-    assert dataset.covariates == ["batch[b1]", "pct_counts_mt"]
+    assert dataset.screen.covariates.names == ["batch[b1]", "pct_counts_mt"]
 
 
 def test_a_file_gives_what_memory_gives(tmp_path):
@@ -74,7 +75,7 @@ def test_a_file_gives_what_memory_gives(tmp_path):
     two = build(open_screen(tmp_path / "screen.h5ad", recipe))
     np.testing.assert_array_equal(one.statistics.gram, two.statistics.gram)
     np.testing.assert_array_equal(one.statistics.cross, two.statistics.cross)
-    assert one.n_folds == 0
+    assert len(one.transform.columns) == 1
 
 
 def test_covariates_from_counts_stand_under_their_names():
@@ -93,7 +94,7 @@ def test_covariates_from_counts_stand_under_their_names():
             [S, raw.sum(axis=1), G2M, 100 * raw[:, 40:42].sum(axis=1) / raw.sum(axis=1)]
         )
         np.testing.assert_allclose(
-            X[:, dataset.columns[version][3:]], expected, rtol=1e-9, atol=1e-9
+            X[:, dataset.transform.columns[version][3:]], expected, rtol=1e-9, atol=1e-9
         )
 
 
@@ -122,9 +123,9 @@ def test_no_fit_sees_its_held_out_cells():
     for fold in range(4):
         same = []
         for dataset in (before, after):
-            chosen = dataset.responses[dataset.chosen[fold]]
-            part = dataset.statistics.columns(dataset.columns[fold])
-            part = part.genes(dataset.chosen[fold])
+            chosen = dataset.transform.responses[dataset.transform.chosen[fold]]
+            part = dataset.statistics.columns(dataset.transform.columns[fold])
+            part = part.genes(dataset.transform.chosen[fold])
             part = part.shifted(np.zeros(part.n_columns), np.zeros(part.n_genes)).training()
             same.append((list(chosen), part.gram[fold], part.cross[fold], part.squares[fold]))
         equal = same[0][0] == same[1][0] and all(
@@ -142,17 +143,19 @@ def test_each_fold_chooses_its_own_genes():
     folds = np.arange(200) % 4
     recipe = Recipe(LABELS, genes=GeneChoice(highly_variable=30))
     dataset = build(open_screen(adata, recipe), folds)
-    assert [int(mask.sum()) for mask in dataset.chosen] == [30] * 5
-    assert len(dataset.responses) > 30
+    assert [int(mask.sum()) for mask in dataset.transform.chosen] == [30] * 5
+    assert len(dataset.transform.responses) > 30
     alone = build(open_screen(adata[folds != 1].copy(), recipe))
-    assert list(alone.responses) == list(dataset.responses[dataset.chosen[1]])
+    assert list(alone.transform.responses) == list(
+        dataset.transform.responses[dataset.transform.chosen[1]]
+    )
 
 
 def test_further_responses_from_obs():
     adata = small_screen()
     adata.obs["protein"] = np.linspace(0.0, 1.0, adata.n_obs)
     dataset = build(open_screen(adata, Recipe(LABELS, y_obs=["protein"])))
-    assert dataset.responses[-1] == "protein"
+    assert dataset.transform.responses[-1] == "protein"
     _, Y = _dense(dataset)
     np.testing.assert_array_equal(Y[:, -1], adata.obs["protein"])
     adata.obs["g1"] = 1.0
