@@ -51,6 +51,11 @@ class Problem:
     scale_genes: bool = False
 
     @property
+    def n_folds(self) -> int:
+        """Number of folds."""
+        return self.statistics.n_folds
+
+    @property
     def scaled_columns(self) -> np.ndarray:
         """Which columns are divided by their standard deviation, (columns,)."""
         return (self.penalty_factor > 0) & (np.arange(len(self.penalty_factor)) >= self.tested)
@@ -64,7 +69,7 @@ class Problem:
     @cached_property
     def mask(self) -> np.ndarray:
         """Responses that count, (folds, responses): chosen, and not constant in training."""
-        return np.array(self.chosen[: self.statistics.n_folds]) & (self.variance > 0)
+        return np.array(self.chosen[: self.n_folds]) & (self.variance > 0)
 
     @cached_property
     def variance(self) -> Floats:
@@ -80,9 +85,7 @@ class Problem:
     @cached_property
     def held(self) -> list[Statistics]:
         """The held-out cells of each fold, likewise."""
-        return [
-            self._version(self.statistics, fold, fold) for fold in range(self.statistics.n_folds)
-        ]
+        return [self._version(self.statistics, fold, fold) for fold in range(self.n_folds)]
 
     @cached_property
     def sst(self) -> Floats:
@@ -108,7 +111,7 @@ class Problem:
         ones = np.ones(len(columns)), np.ones(self.statistics.n_genes)
         if not self.scaled_columns.any() and not self.scale_genes:
             return ones
-        everything = version == self.statistics.n_folds or self.statistics.n_folds == 1
+        everything = version == self.n_folds or self.n_folds == 1
         sets = self.statistics.total() if everything else self.statistics.training()
         part = one_fold(sets, 0 if everything else version).columns(columns)
         of_columns, of_genes = (np.sqrt(v) for v in training_variance(part))
@@ -216,7 +219,7 @@ def cross_validate(
     threads : int
         Over responses; the result does not depend on it.
     """
-    if problem.statistics.n_folds < 2:
+    if problem.n_folds < 2:
         raise DataError("cross-validation needs two folds at least, there is one")
     sse, nonzeros, kkt = problem.errors(alphas, l1_ratios, threads)
     base = problem.free_base
@@ -261,7 +264,7 @@ def nested(problem: Problem, surface: Surface, *, threads: int = 1) -> Nested | 
     The best of a surface is optimistic, being chosen on the cells that it is scored on; this is
     not. None with two folds, which leave none to choose by.
     """
-    folds = problem.statistics.n_folds
+    folds = problem.n_folds
     if folds < 3:
         return None
     choices = []
@@ -307,7 +310,7 @@ class Coefficients:
 def refit(problem: Problem, alpha: float, l1_ratio: float, *, threads: int = 1) -> Coefficients:
     """Fit all cells with one setting."""
     last = len(problem.columns) - 1
-    version = problem.statistics.n_folds if problem.statistics.n_folds > 1 else 0
+    version = problem.n_folds if problem.n_folds > 1 else 0
     x_scale, y_scale = problem.scales(version)
     chosen = np.flatnonzero(problem.chosen[last])
     part = problem.statistics.total().columns(problem.columns[last])
