@@ -52,10 +52,16 @@ def kept_record(trial: FrozenTrial) -> TrialRecord | None:
         return None
     plain = json.loads(text)
     cases = tuple(CaseRecord(**case) for case in plain.pop("cases"))
+    values = tuple(plain.pop("values"))
     started = datetime.fromisoformat(plain.pop("started"))
     finished = datetime.fromisoformat(plain.pop("finished"))
     return TrialRecord(
-        number=trial.number, cases=cases, started=started, finished=finished, **plain
+        number=trial.number,
+        cases=cases,
+        values=values,
+        started=started,
+        finished=finished,
+        **plain,
     )
 
 

@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.config import Config
 from tuner.plugin import InputError
+from tuner.samplers import make_pruner, make_sampler
 
 SIGNATURE = "tuner:signature"
 DECIDING = "tuner:deciding"
@@ -79,29 +80,35 @@ def next_name(storage: BaseStorage, name: str) -> str:
     return f"{name}-{2 if latest == name else int(latest.removeprefix(name + '-')) + 1}"
 
 
-def open_study(
-    config: Config, sampler: optuna.samplers.BaseSampler, pruner: Any, new: bool
-) -> tuple[optuna.Study, BaseStorage]:
-    """Create or resume the study of `config`.
+def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, BaseStorage]:
+    """Create or resume the study of `config`, with its sampler and pruner.
+
+    The sampler's seed is the configured one plus the number of trials there are: resumed with the
+    same seed, a sampler would repeat its first draws.
 
     Raises
     ------
     InputError
         Where the study there was made by another configuration; the differences are named.
     """
-    storage = open_storage(config.engine.study.storage)
+    section = config.engine.study
+    several = len(config.objectives) > 1
+    make_sampler(section.sampler, config.space, section.seed, several)  # refuse before creating
+    pruner = make_pruner(section.pruner)
+    storage = open_storage(section.storage)
     latest = find_study(storage, config.name)
-    name = next_name(storage, config.name) if new or latest is None else latest
-    directions = list(config.objectives.values())
+    fresh = new or latest is None
+    name = next_name(storage, config.name) if fresh else latest
     with quiet():
         study = optuna.create_study(
             storage=storage,
             study_name=name,
-            sampler=sampler,
             pruner=pruner,
-            directions=directions if new or latest is None else None,
+            directions=list(config.objectives.values()) if fresh else None,
             load_if_exists=True,
         )
+    count = len(study.get_trials(deepcopy=False))
+    study.sampler = make_sampler(section.sampler, config.space, section.seed + count, several)
     if SIGNATURE not in study.user_attrs:
         study.set_user_attr(DECIDING, json.dumps(config.deciding()))
         study.set_user_attr(SIGNATURE, config.signature())
@@ -193,12 +200,13 @@ def _alive(lease: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Optuna's log and its warnings about experimental features for a while."""
+    """Silence Optuna's log and warnings: of experimental features, of a baseline out of range."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings("ignore", "Fixed parameter .* is out of range", UserWarning)
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)

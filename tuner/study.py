@@ -22,7 +22,7 @@ from tuner.executors.base import CaseDone, Executor, JobDone, TrialJob
 from tuner.objective import Objective, Reference
 from tuner.plugin import InputError, Params, Value
 from tuner.recording import BASELINE, ROLE, kept_record, records_of, write_record
-from tuner.records import CaseRecord, State, TrialRecord
+from tuner.records import State, TrialRecord
 from tuner.samplers import EXHAUSTIVE, GRID_POINTS, grid
 from tuner.space import nearest
 from tuner.store import quiet
@@ -271,14 +271,10 @@ class Coordinator:
         live = self._pending[event.ticket].live
         if live is None:
             return False
-        values = self._objective.values(self._annotated(event.cases), self._reference)
+        values = self._objective.values(event.cases, self._reference)
         with quiet():
             live.report(values[0], step=len(event.cases))
             return bool(live.should_prune())
-
-    def _annotated(self, cases: object) -> list[CaseRecord]:
-        assert isinstance(cases, list | tuple)
-        return [self._objective.annotate(case, self._reference) for case in cases]
 
     def _finish(self, pending: _Pending, done: JobDone) -> None:
         if done.bad_input:
@@ -331,14 +327,14 @@ class Coordinator:
         reference = self._reference
         if pending.is_baseline and done.state == "complete":
             reference = Reference.of(done.cases, self._objective.primary)
-        cases = [self._objective.annotate(case, reference) for case in done.cases]
+        cases = tuple(self._objective.annotate(case, reference) for case in done.cases)
         if done.state != "complete":
             return replace(record, cases=cases)
         return replace(
             record,
             cases=cases,
             metrics=self._objective.summarise(cases),
-            values=self._objective.values(cases, reference),
+            values=tuple(self._objective.values(cases, reference)),
         )
 
     def _tell(self, number: int, record: TrialRecord) -> None:

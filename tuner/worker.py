@@ -49,6 +49,10 @@ class Bench:
         cls = plugin_class(setup.plugin)
         self._plugin: Plugin[Any] = cls(cls.Config.model_validate(setup.sections))
         self._cases: Cases = self._plugin.load()
+        if not self._cases.tuned:
+            raise InputError(
+                f"plug-in '{setup.plugin}' found no case to tune on; give one at least"
+            )
         self._notify = notify
 
     @property

@@ -31,6 +31,7 @@ class Data(BaseModel):
     seconds: float = 0.0
     log: str | None = None
     has_baseline: bool = True
+    baseline_mode: str = "reference"
     width: int = Field(default=1, ge=1)
 
 
@@ -59,7 +60,9 @@ class Toy(Plugin[Config]):
         return {"x": 0.0, "size": 1, "mode": "fine"}
 
     def baseline(self) -> Mapping[str, Any] | None:
-        return {"x": 0.0, "size": 5, "mode": "reference"} if self.config.data.has_baseline else None
+        if not self.config.data.has_baseline:
+            return None
+        return {"x": 0.0, "size": 5, "mode": self.config.data.baseline_mode}
 
     def check(self, params: Mapping[str, Any]) -> None:
         if abs(params["x"]) > 1000:
