@@ -16,7 +16,7 @@ from tuner.plugin import Case, Cases, Direction, InputError, Params, Plugin, Pro
 from tuner_plugins.elasticnet import descent, frozen
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.settings import ElasticNetConfig, available_threads, make_folds
-from tuner_plugins.elasticnet.summary import Loaded, Summary, summarise, tables_of
+from tuner_plugins.elasticnet.summary import Loaded, Summary, summary_of, tables_of
 from tuner_plugins.elasticnet.surface import Surface
 from tuner_plugins.elasticnet.validation import Problem, cross_validate
 from tuner_plugins.perturbseq import (
@@ -225,7 +225,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         key = (result.case.name, alpha, ratio)
         if key not in self._summaries:
             with _as_input_error():
-                self._summaries[key] = summarise(
+                self._summaries[key] = summary_of(
                     result.case.data,
                     alpha,
                     ratio,

@@ -75,7 +75,7 @@ class Summary:
     nonzeros: pd.Series
 
 
-def summarise(
+def summary_of(
     loaded: Loaded, alpha: float, l1_ratio: float, grid: SurfaceSection, seed: int, threads: int
 ) -> Summary:
     """Compute the summary of a screen at a chosen setting.
