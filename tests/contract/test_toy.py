@@ -1,26 +1,20 @@
-"""The contract holds for the toy; the plug-ins that ship have a module each beside this one."""
+"""The contract holds for the toy; each plug-in that ships has a module beside this one."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import sys
 
 import pytest
 
-from tuner.plugin import Plugin
+from tests.conftest import TOY
 from tuner.testing import PluginContract
 
+sys.path.insert(0, str(TOY))
+from tuner_toy import Toy  # noqa: E402 - it lives in no package
 
-@pytest.fixture(scope="class")
-def _toy_on_path(request: pytest.FixtureRequest) -> None:
-    """The toy is installed for each test; the class needs its type before."""
+sys.path.remove(str(TOY))
 
 
+@pytest.mark.usefixtures("toy")
 class TestToy(PluginContract):
-    @pytest.fixture(autouse=True)
-    def _installed(self, toy: Any) -> None:
-        pass
-
-    @property
-    def plugin_class(self) -> type[Plugin[Any]]:  # type: ignore[override]
-        return importlib.import_module("tuner_toy").Toy
+    plugin_class = Toy
