@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from tuner_plugins.elasticnet import frozen
 from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
 from tuner_plugins.elasticnet.validation import refit
 from tuner_plugins.perturbseq.regression import elastic_net
@@ -91,33 +93,40 @@ def test_the_script_fits_what_the_plug_in_fits(screen, tmp_path, data):
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_tables_hold_the_same(screen, tmp_path, suffix):
-    script = _script(_plugin(screen, covariates=["total_counts"]), tmp_path)
-    for name in ("coef.h5ad", f"coef{suffix}"):
-        done = _run(script, "-i", screen, "-o", tmp_path / name)
-        assert done.returncode == 0, done.stderr
+    recipe = _plugin(screen, covariates=["total_counts"]).config.data.recipe()
+    setting = {**PARAMS, "penalise_covariates": False, "scale_genes": False}
+    found = frozen.fit_screen(screen, frozen.recipe_of(asdict(recipe)), setting)
     path = tmp_path / f"coef{suffix}"
+    frozen.save(found, path)
     table = pd.read_csv(path, index_col=0) if suffix == ".csv" else pd.read_parquet(path)
-    found = anndata.read_h5ad(tmp_path / "coef.h5ad")
     np.testing.assert_allclose(table[found.var_names], found.X, rtol=1e-12)
+    assert list(table.index) == list(found.obs_names)
     assert list(table.columns[-3:]) == ["batch[batch2]", "batch[batch3]", "total_counts"]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_wrong_command_line_or_file_is_one_line_and_2(screen, tmp_path):
-    script = _script(_plugin(screen), tmp_path)
+def test_a_wrong_file_is_one_line_and_2(screen, tmp_path):
     (tmp_path / "cut.h5ad").write_bytes(screen.read_bytes()[:5000])
+    script = _script(_plugin(screen), tmp_path)
+    done = _run(script, "-i", tmp_path / "cut.h5ad", "-o", "c.h5ad")
+    assert done.returncode == 2
+    assert "is it whole" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "c.h5ad").exists()
+
+
+def test_a_wrong_command_line_is_one_line_and_2(screen, capsys):
     cases = {
         ("-i", screen): "required: -o/--output; see --help",
         ("-i", "no.h5ad", "-o", "c.h5ad"): "-i: no such file: no.h5ad",
         ("-i", screen, "-o", "c.xlsx"): "must end in .h5ad, .parquet or .csv",
         ("-i", screen, "-o", "no/c.h5ad"): "no such folder",
-        ("-i", tmp_path / "cut.h5ad", "-o", "c.h5ad"): "is it whole",
     }
     for arguments, message in cases.items():
-        done = _run(script, *arguments)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "c.h5ad").exists()
+        assert frozen.main([str(argument) for argument in arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
 
 
 def test_the_script_says_where_its_setting_comes_from(screen, tmp_path):
@@ -143,3 +152,21 @@ def test_anndata_function_writes_documented_keys(screen):
         np.testing.assert_allclose(result.var["elasticnet_intercept"], expected.intercept)
         assert result.uns["elasticnet"]["params"]["alpha"] == 0.004
         assert result.uns["elasticnet"]["kkt"] <= 1e-9
+
+
+def test_names_with_a_slash_can_be_written(screen, tmp_path):
+    adata = anndata.read_h5ad(screen)
+    adata.obs["batch"] = adata.obs["batch"].astype(str) + "/x"
+    labels = adata.obs["perturbation"].astype(str)
+    adata.obs["perturbation"] = labels.replace("PERT1", "PERT1/2")
+    adata.write_h5ad(tmp_path / "slash.h5ad")
+    script = _script(_plugin(tmp_path / "slash.h5ad"), tmp_path)
+    done = _run(script, "-i", tmp_path / "slash.h5ad", "-o", tmp_path / "coef.h5ad")
+    assert done.returncode == 0, done.stderr
+    found = anndata.read_h5ad(tmp_path / "coef.h5ad")
+    assert "PERT1/2" in found.var_names
+    assert list(found.obsm["covariates"]) == ["batch[batch2_x]", "batch[batch3_x]"]
+    elastic_net(adata, 0.004, 0.6, control=[CONTROL], batch="batch")
+    adata.write_h5ad(tmp_path / "fitted.h5ad")
+    again = anndata.read_h5ad(tmp_path / "fitted.h5ad")
+    assert "PERT1_2" in again.varm["elasticnet_coef"].columns

@@ -244,6 +244,10 @@ def test_bad_settings_are_one_line(screen, data, message):
 def test_bad_sections_name_their_key(screen):
     with pytest.raises(ValidationError, match="needs data.guide"):
         _plugin(screen, {"split": "leave_guide_out"}, guide=None)
+    with pytest.raises(ValidationError, match="needs data.separator"):
+        _plugin(screen, multiple="additive")
+    with pytest.raises(ValidationError, match="combinations needs data.multiple"):
+        _plugin(screen, combinations=True)
     with pytest.raises(ValidationError, match="no such file"):
         _plugin(screen.with_name("nothing.h5ad"))
     with pytest.raises(InputError, match="l1_ratio is 1.5"):

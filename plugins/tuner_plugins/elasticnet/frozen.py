@@ -143,7 +143,9 @@ def fit_screen(
         obs=obs,
         var=pd.DataFrame({"cells": cells}, index=screen.design.names),
     )
-    found.obsm["covariates"] = pd.DataFrame(coef[k + 1 :].T, obs.index, covariates)
+    # a slash in a name is a folder to HDF5
+    names = [name.replace("/", "_") for name in covariates]
+    found.obsm["covariates"] = pd.DataFrame(coef[k + 1 :].T, obs.index, names)
     found.uns["elasticnet"] = {**setting, "response": recipe.response, "kkt": residual}
     return found
 

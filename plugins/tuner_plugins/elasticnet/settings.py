@@ -108,6 +108,14 @@ class DataSection(_Section):
     scale_genes: bool = False
     y_obs: list[str] = []
 
+    @model_validator(mode="after")
+    def _policies_fit_together(self) -> DataSection:
+        if self.multiple != "error" and self.separator is None:
+            raise ValueError(f"data.multiple {self.multiple} needs data.separator, such as ','")
+        if self.combinations and self.multiple != "additive":
+            raise ValueError("data.combinations needs data.multiple: additive")
+        return self
+
     def recipe(self) -> Recipe:
         """Give what the reader of screens needs."""
         chosen = self.genes.highly_variable

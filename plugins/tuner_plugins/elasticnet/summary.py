@@ -192,12 +192,18 @@ def _choice_table(summary: Summary, alpha: float, l1_ratio: float) -> pd.DataFra
 def _point(
     name: str, surface: Surface, at: tuple[int, int], alpha: float, l1_ratio: float
 ) -> dict[str, object]:
+    of_genes = surface.r2_genes[at][surface.mask.any(axis=0)]
+    low, middle, high = np.quantile(of_genes, [0.1, 0.5, 0.9])
     return {
         "choice": name,
         "alpha": alpha,
         "l1_ratio": l1_ratio,
         "r2": surface.r2[at],
         "r2_se": surface.r2_se[at],
+        "r2_mean": surface.r2_mean[at],
+        "r2_q10": low,
+        "r2_median": middle,
+        "r2_q90": high,
         "delta_r2": surface.delta_r2[at],
         "delta_r2_se": standard_error(surface.delta_r2_folds)[at],
         "nonzeros": surface.nonzeros[at],

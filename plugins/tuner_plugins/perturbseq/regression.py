@@ -110,7 +110,9 @@ def elastic_net(
     target = adata.copy() if copy else adata
     coef = pd.DataFrame(found.coef, index=names)
     own, rest = coef.iloc[:, :k], coef.iloc[:, k:]
-    own.columns, rest.columns = dataset.screen.design.names, dataset.screen.covariates.names
+    # a slash in a name is a folder to HDF5
+    own.columns = [name.replace("/", "_") for name in dataset.screen.design.names]
+    rest.columns = [name.replace("/", "_") for name in dataset.screen.covariates.names]
     target.varm[f"{key_added}_coef"] = own.reindex(target.var_names)
     target.varm[f"{key_added}_covariates"] = rest.reindex(target.var_names)
     intercept = pd.Series(found.intercept, index=names)
