@@ -270,3 +270,36 @@ def add_quadratic(
         return context.get_dummy_value()
 
     return signature, build
+
+
+@intrinsic  # type: ignore[misc]
+def add_labelled(typing_context: Any, sums: Any, labels: Any, values: Any, count: Any) -> Any:
+    """Add every row of `values` to the rows of `sums` that its labels name.
+
+    Parameters
+    ----------
+    sums : (rows, LANES) float64
+        Added to.
+    labels : (count, width) int64
+        Rows of `sums`: each row of `values` is added to `width` of them.
+    values : (count, LANES) float64
+    """
+    signature = types.void(sums, labels, values, types.int64)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sum_data, label_data, value_data = (
+            _data(context, builder, kind, value)
+            for kind, value in zip(signature.args[:3], arguments[:3], strict=True)
+        )
+        shape = context.make_array(signature.args[1])(context, builder, arguments[1]).shape
+        width = builder.extract_value(shape, 1)
+        with cgutils.for_range(builder, arguments[3]) as outer:
+            vector = _load(builder, _row(builder, value_data, outer.index))
+            start = builder.mul(outer.index, width)
+            with cgutils.for_range(builder, width) as inner:
+                at = builder.add(start, inner.index)
+                place = _row(builder, sum_data, builder.load(builder.gep(label_data, [at])))
+                _store(builder, builder.fadd(_load(builder, place), vector), place)
+        return context.get_dummy_value()
+
+    return signature, build
