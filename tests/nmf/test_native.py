@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -121,9 +122,9 @@ def test_a_read_only_cache_still_works(fresh, monkeypatch):
         raise PermissionError(30, "Read-only file system")
 
     folder = native.cache_folder()
-    make = native.tempfile.mkstemp
+    make = tempfile.mkstemp
     monkeypatch.setattr(
-        native.tempfile,
+        tempfile,
         "mkstemp",
         lambda **kw: refuse() if kw["dir"] == folder else make(**kw),
     )
@@ -135,7 +136,7 @@ def test_a_read_only_cache_still_works(fresh, monkeypatch):
 @needs_compiler
 def test_nowhere_to_write_at_all(fresh, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    monkeypatch.setattr(native.tempfile, "tempdir", "/proc/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
     assert native.load_kernels() is None
 
 
