@@ -15,6 +15,7 @@ import numpy as np
 
 from tuner_plugins.elasticnet.accumulate import Floats
 from tuner_plugins.elasticnet.errors import DataError
+from tuner_plugins.elasticnet.problem import independent
 from tuner_plugins.elasticnet.solver import fit_grid
 from tuner_plugins.elasticnet.statistics import Statistics
 from tuner_plugins.elasticnet.surface import Surface
@@ -96,10 +97,11 @@ class Problem:
     @cached_property
     def free_base(self) -> Floats | None:
         """Held-out errors of the covariates alone where they are free, (folds, responses)."""
-        factors = self.penalty_factor[self.tested :]
-        if factors.any():
+        if self.penalty_factor[self.tested :].any():
             return None
-        return self.errors([0.0], [1.0], 1, covariates_only=True)[0][:, 0, 0]
+        keep = np.arange(self.tested, len(self.penalty_factor))
+        pairs = zip(self.training, self.held, strict=True)
+        return np.array([least_squares_errors(t.columns(keep), h.columns(keep)) for t, h in pairs])
 
     def _version(self, sets: Statistics, fold: int, version: int) -> Statistics:
         part = one_fold(sets, fold).columns(self.columns[version])
@@ -183,6 +185,20 @@ def rescaled(sets: Statistics, x_scale: Floats, y_scale: Floats) -> Statistics:
         sets.x_shift / x_scale,
         sets.y_shift / y_scale,
     )
+
+
+def least_squares_errors(training: Statistics, held: Statistics) -> Floats:
+    """Give the squared errors of an unpenalised fit on held-out cells, (responses,).
+
+    Columns that depend on those before them are left out, as they are by the penalised fits.
+    """
+    gram = training.gram[0]
+    keep = independent(gram)
+    units = 1.0 / np.sqrt(gram.diagonal()[keep])
+    scaled = gram[np.ix_(keep, keep)] * np.outer(units, units)
+    coef = np.linalg.solve(scaled, training.cross[0, keep] * units[:, None]) * units[:, None]
+    image = held.gram[0][np.ix_(keep, keep)] @ coef - 2.0 * held.cross[0, keep]
+    return np.asarray(np.maximum(held.squares[0] + (coef * image).sum(axis=0), 0.0))
 
 
 def training_variance(part: Statistics) -> tuple[Floats, Floats]:
