@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.estimator import PerturbationElasticNet
+from tuner_plugins.elasticnet.permutation import (
+    PermutationTest,
+    Shuffles,
+    permutation_test,
+    permutations_within,
+)
 from tuner_plugins.elasticnet.solver import Fits, alpha_max, fit_grid
 from tuner_plugins.elasticnet.statistics import Statistics, summarise
 from tuner_plugins.elasticnet.sweep import Refit, Sweep, fit, sweep, sweep_statistics
@@ -17,12 +23,16 @@ __all__ = [
     "DataError",
     "Fits",
     "PerturbationElasticNet",
+    "PermutationTest",
     "Refit",
+    "Shuffles",
     "Statistics",
     "Sweep",
     "alpha_max",
     "fit",
     "fit_grid",
+    "permutation_test",
+    "permutations_within",
     "summarise",
     "sweep",
     "sweep_statistics",

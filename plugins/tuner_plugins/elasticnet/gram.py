@@ -19,6 +19,7 @@ _FAST = {"contract", "nsz"}
 _RIDGE = 1e-13
 _SWEEPS = 40
 _ROUNDS = 400
+_PATIENCE = 60
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -252,7 +253,7 @@ def polish(
             _set_row(kept, coef)
         else:
             stalled += 1
-        if best <= goal or stalled > 20:
+        if best <= goal or stalled > _PATIENCE:
             break
         size = 0
         for column in range(columns):

@@ -2,8 +2,8 @@
 
 Numba leaves vectorising to LLVM, which must assume that any two arrays overlap and so reloads and
 stores every sum. These intrinsics say what is meant: they keep their sums in registers over the
-whole loop and reach most of the arithmetic peak of a core. They are written for vectors of 8
-numbers (AVX-512); elsewhere LLVM splits them.
+whole loop and reach most of the arithmetic peak of a core. A row is two registers of AVX-512, so
+that a factor that was loaded serves both; elsewhere LLVM splits it further.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 8
+LANES = 16
 """Genes that are solved together."""
 
 BLOCK = 8

@@ -31,7 +31,7 @@ from tuner_plugins.elasticnet.lanes import (
 )
 
 _FAST = {"contract", "nsz"}
-_STEPS = 8
+_STEPS = 14
 _PATIENCE = 4
 _PIVOT = 1e-11
 

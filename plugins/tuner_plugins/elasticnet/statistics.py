@@ -20,10 +20,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from tuner_plugins.elasticnet.accumulate import TILE, Floats, Ints, add_dense, add_sparse
 from tuner_plugins.elasticnet.errors import DataError
+from tuner_plugins.elasticnet.inputs import (
+    SPARSE_BELOW,
+    fold_labels,
+    matrix_of,
+    x_shift_of,
+    y_shift_of,
+)
 
-_SAMPLE = 512
 _BLOCK = 65_536
-_SPARSE_BELOW = 0.5
 
 
 @dataclass(frozen=True)
@@ -177,16 +182,16 @@ def summarise(
     DataError
         Shapes that do not match, NaN or infinity, folds that are not 0 to ``n_folds - 1``.
     """
-    matrix, responses = _matrix(X, "X"), _matrix(Y, "Y")
+    matrix, responses = matrix_of(X, "X"), matrix_of(Y, "Y")
     cells, columns = matrix.shape
     if responses.shape[0] != cells:
         raise DataError(
             f"X and Y must have one row a cell; X has {cells}, Y has {responses.shape[0]}"
         )
-    labels = _labels(folds, cells, n_folds)
+    labels = fold_labels(folds, cells, n_folds)
     count = int(n_folds or (labels.max(initial=0) + 1))
     if like is None:
-        x_shift, y_shift = _x_shift(matrix), _y_shift(responses)
+        x_shift, y_shift = x_shift_of(matrix), y_shift_of(responses)
     else:
         x_shift, y_shift = like.x_shift, like.y_shift
         if sp.issparse(responses):
@@ -273,7 +278,7 @@ def _split(matrix: Any, summed: Statistics) -> tuple[Floats, Ints, sp.csr_array]
         filled = np.bincount(matrix.indices, minlength=matrix.shape[1])
     else:
         filled = np.count_nonzero(matrix, axis=0)
-    is_dense = (summed.x_shift != 0) | (filled >= _SPARSE_BELOW * cells)
+    is_dense = (summed.x_shift != 0) | (filled >= SPARSE_BELOW * cells)
     index = np.flatnonzero(is_dense)
     chosen = matrix[:, index]
     chosen = chosen.toarray() if sp.issparse(chosen) else chosen
@@ -297,74 +302,6 @@ def _add_gram(
     gram[dense_at, 1:] += mixed.T
     product = (there.T @ there).tocoo()
     gram[product.coords[0] + 1, product.coords[1] + 1] += product.data
-
-
-def _x_shift(matrix: Any) -> Floats:
-    """Give the provisional means of the columns; 0 for those that are mostly zero."""
-    cells = matrix.shape[0]
-    sample = matrix[:: max(1, cells // _SAMPLE)]
-    sample = sample.toarray() if sp.issparse(sample) else np.asarray(sample)
-    sample = sample.astype(np.float64)
-    filled = (sample != 0).mean(axis=0) if cells else np.zeros(matrix.shape[1])
-    binary = np.isin(sample, (0.0, 1.0)).all(axis=0)
-    shift = _provisional_mean(sample)
-    shift[(filled < _SPARSE_BELOW) | (binary & (filled < 1.0))] = 0.0
-    return shift
-
-
-def _y_shift(responses: Any) -> Floats:
-    """Give the provisional means of Y: zero if it is sparse, which a shift would make dense."""
-    cells, genes = responses.shape
-    if sp.issparse(responses) or not cells:
-        return np.zeros(genes)
-    return _provisional_mean(responses[:: max(1, cells // _SAMPLE)].astype(np.float64))
-
-
-def _provisional_mean(sample: Floats) -> Floats:
-    """Give the column means; exactly the value where a column is constant; 0 if not finite."""
-    if not sample.shape[0]:
-        return np.zeros(sample.shape[1])
-    low, high = sample.min(axis=0), sample.max(axis=0)
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean = np.where(low == high, low, sample.mean(axis=0))
-    return np.where(np.isfinite(mean), mean, 0.0)
-
-
-def _matrix(values: Any, name: str) -> Any:
-    """Give a C-ordered real array or a canonical CSR matrix, or raise `DataError`."""
-    if sp.issparse(values):
-        matrix = values.tocsr()
-        if not matrix.has_canonical_format:
-            matrix = matrix.copy()
-            matrix.sum_duplicates()
-        return matrix if matrix.dtype.kind == "f" else matrix.astype(np.float64)
-    array = np.asarray(values)
-    if array.ndim != 2:
-        raise DataError(f"{name} must have two dimensions (cells, columns), got {array.ndim}")
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    if array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float64)
-    return np.ascontiguousarray(array)
-
-
-def _labels(folds: ArrayLike | None, cells: int, n_folds: int | None) -> Ints:
-    """Give the fold of every cell as checked integers."""
-    if folds is None:
-        return np.zeros(cells, dtype=np.int64)
-    labels = np.asarray(folds)
-    if labels.shape != (cells,) or labels.dtype.kind not in "iub":
-        raise DataError(
-            f"folds must be {cells} integers, one a cell; got shape {labels.shape} of "
-            f"{labels.dtype}"
-        )
-    labels = labels.astype(np.int64)
-    if cells and (labels.min() < 0 or (n_folds is not None and labels.max() >= n_folds)):
-        raise DataError(
-            f"folds must be numbered from 0 to n_folds - 1; got {labels.min()} to {labels.max()}"
-            f" with n_folds = {n_folds}"
-        )
-    return labels
 
 
 def _check_finite(summed: Statistics) -> None:

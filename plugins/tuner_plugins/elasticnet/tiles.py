@@ -197,15 +197,13 @@ def polish_lane(
         left[column] = cross[penalised[column], lane]
         for row in range(free.shape[0]):
             left[column] -= slopes[row, column] * cross[free[row], lane]
-    polish(
-        projection.gram[index][:, : penalised.shape[0]],
-        left,
-        start,
-        chosen(l1, penalised),
-        chosen(l2, penalised),
-        goal,
-        projection.norms[index],
-    )
+    gram = projection.gram[index][:, : penalised.shape[0]]
+    own_l1, own_l2 = chosen(l1, penalised), chosen(l2, penalised)
+    for _ in range(2):
+        if polish(gram, left, start, own_l1, own_l2, goal, projection.norms[index]) <= goal:
+            break
+        # Where Newton steps have run far off, zero is the better start.
+        start = np.zeros(penalised.shape[0])
     for column in range(penalised.shape[0]):
         coef[penalised[column], lane] = start[column]
     fill_free(projection, index, lane, cross, coef)
