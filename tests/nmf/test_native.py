@@ -232,10 +232,21 @@ def test_code_for_any_processor_gives_the_same(fresh, monkeypatch):
     """No -march=native, as where the system does not name its processor."""
     from tuner_plugins.nmf import prox
 
-    y = np.random.default_rng(0).normal(size=5_000)
-    before = prox.prox_tv1d(y, 1.0)
+    from tests.nmf.test_prox import SHAPES, signals
+
+    def solve_all():
+        prox._c_prox.cache_clear()
+        native._open_kernels.cache_clear()
+        rng = np.random.default_rng(0)
+        weights = rng.uniform(0.5, 20, 150_000)
+        for shape in SHAPES:
+            y = signals(shape, 150_000, rng)
+            for lam in (0.3, 20.0):
+                yield y, prox.prox_tv1d(y, lam), prox.prox_tv1d(y, lam, weights)
+
+    before = list(solve_all())
     monkeypatch.setattr(native, "_processor", lambda: "")
-    prox._c_prox.cache_clear()
-    native._open_kernels.cache_clear()
-    np.testing.assert_allclose(prox.prox_tv1d(y, 1.0), before, rtol=0, atol=1e-12)
+    for (y, plain, weighted), (_, *expected) in zip(solve_all(), before, strict=True):
+        for got, wanted in zip((plain, weighted), expected, strict=True):
+            assert np.abs(got - wanted).max() <= 1e-12 * np.abs(y).max()
     prox._c_prox.cache_clear()

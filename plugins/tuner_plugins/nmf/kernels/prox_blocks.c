@@ -1,5 +1,5 @@
 /* Eight positions at a time: slopes from the knot to the tube over all of them, by prefix sums. */
-#ifdef __AVX512F__
+#ifdef PROX_WIDE
 #define PROX_BLOCK 8
 
 /* Sums of w*y and w from the knot up to each of eight positions; adds the eight to *sum, *weight. */
@@ -42,7 +42,25 @@ PROX_INLINE int prox_rests(const prox_problem *p, int64_t at)
     return p->y[at] == p->y[at + 1];
 }
 
-/* Take eight positions more into account; 0, and nothing done, where one of them reveals a knot. */
+/* Least or largest so far, lane by lane, from `start` on. */
+PROX_INLINE __m512d prox_so_far(__m512d v, double start, double sign)
+{
+    const __m512i fill = _mm512_castpd_si512(_mm512_set1_pd(start));
+#define PROX_STEP(k)                                                                          \
+    {                                                                                         \
+        __m512d past = _mm512_castsi512_pd(                                                   \
+            _mm512_alignr_epi64(_mm512_castpd_si512(v), fill, 8 - (k)));                      \
+        v = sign > 0 ? _mm512_max_pd(v, past) : _mm512_min_pd(v, past);                       \
+    }
+    PROX_STEP(1)
+    PROX_STEP(2)
+    PROX_STEP(4)
+#undef PROX_STEP
+    return v;
+}
+
+/* Take eight positions more into account, or as many as there are up to the one that reveals a
+ * knot. Gives the side of the knot; PROX_MIDDLE where none was revealed. */
 PROX_INLINE int prox_forward(const prox_problem *p, prox_reach *reach, prox_hull *ceiling,
                              prox_hull *floor, double up, double down)
 {
@@ -53,19 +71,41 @@ PROX_INLINE int prox_forward(const prox_problem *p, prox_reach *reach, prox_hull
     __m512d to_ceiling = _mm512_mul_pd(_mm512_add_pd(sums, _mm512_set1_pd(up)), inverse);
     __m512d to_floor = _mm512_mul_pd(_mm512_add_pd(sums, _mm512_set1_pd(down)), inverse);
     double low = _mm512_reduce_min_pd(to_ceiling), high = _mm512_reduce_max_pd(to_floor);
-    int lower = low <= ceiling->slope, higher = high >= floor->slope;
-    double least = lower ? low : ceiling->slope, most = higher ? high : floor->slope;
-    if (most > least) return 0;
-    ceiling->slope = least;
-    ceiling->end = lower ? prox_last_at(to_ceiling, low, reach->to) : ceiling->end;
-    ceiling->back = lower ? ceiling->front : ceiling->back;
-    floor->slope = most;
-    floor->end = higher ? prox_last_at(to_floor, high, reach->to) : floor->end;
-    floor->back = higher ? floor->front : floor->back;
+    int64_t count = PROX_BLOCK;
+    int side = PROX_MIDDLE;
+    if (high > ceiling->slope || low < floor->slope || high > low) {
+        __m512d least = prox_so_far(to_ceiling, ceiling->slope, -1.0);
+        __m512d most = prox_so_far(to_floor, floor->slope, 1.0);
+        unsigned on_floor = _mm512_cmp_pd_mask(to_ceiling, most, _CMP_LT_OQ)
+                            | _mm512_cmplt_pd_mask(to_ceiling, _mm512_set1_pd(floor->slope));
+        unsigned on_ceiling = _mm512_cmp_pd_mask(to_floor, least, _CMP_GT_OQ)
+                              | _mm512_cmp_pd_mask(to_floor, _mm512_set1_pd(ceiling->slope),
+                                                   _CMP_GT_OQ);
+        count = __builtin_ctz(on_floor | on_ceiling);
+        side = on_floor >> count & 1 ? PROX_FLOOR : PROX_CEILING;
+        const __m512i at = _mm512_set1_epi64(count);
+        sum = _mm512_cvtsd_f64(_mm512_permutexvar_pd(at, sums));
+        weight = _mm512_cvtsd_f64(_mm512_permutexvar_pd(at, weights));
+        __mmask8 before = (__mmask8)((1u << count) - 1);
+        to_ceiling = _mm512_mask_mov_pd(_mm512_set1_pd(INFINITY), before, to_ceiling);
+        to_floor = _mm512_mask_mov_pd(_mm512_set1_pd(-INFINITY), before, to_floor);
+        low = _mm512_reduce_min_pd(to_ceiling);
+        high = _mm512_reduce_max_pd(to_floor);
+        count++;
+    }
+    if (count > 1 || side == PROX_MIDDLE) {
+        int lower = low <= ceiling->slope, higher = high >= floor->slope;
+        ceiling->slope = lower ? low : ceiling->slope;
+        ceiling->end = lower ? prox_last_at(to_ceiling, low, reach->to) : ceiling->end;
+        ceiling->back = lower ? ceiling->front : ceiling->back;
+        floor->slope = higher ? high : floor->slope;
+        floor->end = higher ? prox_last_at(to_floor, high, reach->to) : floor->end;
+        floor->back = higher ? floor->front : floor->back;
+    }
     reach->sum = sum;
     reach->weight = weight;
-    reach->to += PROX_BLOCK;
-    return 1;
+    reach->to += count;
+    return side;
 }
 
 /* The least of eight slopes, up to a sign, from a knot to its own side of the tube. */

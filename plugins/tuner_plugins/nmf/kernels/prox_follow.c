@@ -7,7 +7,7 @@ PROX_INLINE void prox_rescan(const prox_problem *p, prox_reach *reach, prox_hull
     double sum = 0, weight = 0, best = INFINITY;
     int64_t end = reach->at;
     for (int64_t i = reach->at; i < to;) {
-#ifdef PROX_BLOCK
+#ifdef PROX_WIDE
         if (i + PROX_BLOCK <= to && i + PROX_BLOCK < p->n && !prox_rests(p, i)) {
             int64_t last;
             double least = prox_least(p, i, &sum, &weight, sign, &last);
@@ -18,7 +18,7 @@ PROX_INLINE void prox_rescan(const prox_problem *p, prox_reach *reach, prox_hull
         }
 #endif
         double run_sum, run_weight;
-        i = prox_run(p, i, &run_sum, &run_weight);
+        i = prox_run(p, i, to, &run_sum, &run_weight);
         sum += run_sum;
         weight += run_weight;
         double slope = (sign * sum - (i == p->n ? p->lam : 0.0)) * (1.0 / weight);
@@ -45,7 +45,7 @@ PROX_INLINE int prox_refront(const prox_problem *p, prox_reach *reach, prox_hull
     const prox_segment *first = hull->queue + hull->front, *last = hull->queue + hull->back;
     hull->slope = first->sum / first->weight;
     hull->end = first->end;
-    if (fresh || reach->stale++ > last - first) { /* subtractions let rounding pile up: sum anew */
+    if (fresh || reach->stale++ > 4 * (last - first)) { /* subtractions let rounding pile up: sum anew */
         double sum = to == p->n ? sign * p->lam : 0.0, weight = 0;
         for (; first < last; first++) {
             sum += first->sum;
@@ -116,6 +116,32 @@ PROX_INLINE int prox_follow(const prox_problem *p, prox_reach *reach, prox_hull 
     return PROX_OK;
 }
 
+/* Take a run of equal y more into account. Gives the side of the knot that it reveals. */
+PROX_INLINE int prox_forward_run(const prox_problem *p, prox_reach *reach, prox_hull *ceiling,
+                                 prox_hull *floor, double up, double down)
+{
+    double sum, weight;
+    reach->to = prox_run(p, reach->to, p->n, &sum, &weight);
+    reach->sum += sum;
+    reach->weight += weight;
+    if (reach->to == p->n) { /* the tube closes */
+        up -= p->lam;
+        down += p->lam;
+    }
+    double inverse = 1.0 / reach->weight;
+    double to_ceiling = (reach->sum + up) * inverse, to_floor = (reach->sum + down) * inverse;
+    if (to_ceiling < floor->slope) return PROX_FLOOR;
+    if (to_floor > ceiling->slope) return PROX_CEILING;
+    int lower = to_ceiling <= ceiling->slope, higher = to_floor >= floor->slope;
+    ceiling->slope = lower ? to_ceiling : ceiling->slope;
+    ceiling->end = lower ? reach->to : ceiling->end;
+    ceiling->back = lower ? ceiling->front : ceiling->back;
+    floor->slope = higher ? to_floor : floor->slope;
+    floor->end = higher ? reach->to : floor->end;
+    floor->back = higher ? floor->front : floor->back;
+    return PROX_MIDDLE;
+}
+
 /* Pull the string from p->knot on, until it passes `limit` or a knot of the sorted list `known`
  * (4 * at + side, ended by INT64_MAX); *known is left at the first entry not before the knot. */
 static __attribute__((noinline)) int prox_pull(prox_problem *p, int64_t limit,
@@ -130,46 +156,22 @@ static __attribute__((noinline)) int prox_pull(prox_problem *p, int64_t limit,
     ceiling.slope = INFINITY;
     floor.slope = -INFINITY;
     ceiling.front = ceiling.back = floor.front = floor.back = 0;
-#ifdef PROX_BLOCK
-    int64_t calm = reach.to; /* from here on, knots are rare enough for blocks */
-#endif
     while (reach.to < p->n) {
-#ifdef PROX_BLOCK
-        if (reach.to >= calm && reach.to + PROX_BLOCK < p->n && !prox_rests(p, reach.to)) {
-            if (prox_forward(p, &reach, &ceiling, &floor, up, down)) continue;
-            calm = reach.to + PROX_BLOCK;
-        }
+        int found;
+#ifdef PROX_WIDE
+        if (reach.to + PROX_BLOCK < p->n && !prox_rests(p, reach.to))
+            found = prox_forward(p, &reach, &ceiling, &floor, up, down);
+        else
 #endif
-        double sum, weight;
-        reach.to = prox_run(p, reach.to, &sum, &weight);
-        reach.sum += sum;
-        reach.weight += weight;
-        if (reach.to == p->n) { /* the tube closes */
-            up -= lam;
-            down += lam;
-        }
-        double inverse = 1.0 / reach.weight;
-        double to_ceiling = (reach.sum + up) * inverse, to_floor = (reach.sum + down) * inverse;
-        if (to_ceiling < floor.slope) {
+            found = prox_forward_run(p, &reach, &ceiling, &floor, up, down);
+        if (found == PROX_MIDDLE) continue;
+        side = found;
+        if (side == PROX_FLOOR)
             status = prox_follow(p, &reach, &floor, &ceiling, -1.0);
-            side = PROX_FLOOR;
-            up = width;
-            down = 0;
-        } else if (to_floor > ceiling.slope) {
+        else
             status = prox_follow(p, &reach, &ceiling, &floor, 1.0);
-            side = PROX_CEILING;
-            up = 0;
-            down = -width;
-        } else { /* without a branch: nobody could predict it */
-            int lower = to_ceiling <= ceiling.slope, higher = to_floor >= floor.slope;
-            ceiling.slope = lower ? to_ceiling : ceiling.slope;
-            ceiling.end = lower ? reach.to : ceiling.end;
-            ceiling.back = lower ? ceiling.front : ceiling.back;
-            floor.slope = higher ? to_floor : floor.slope;
-            floor.end = higher ? reach.to : floor.end;
-            floor.back = higher ? floor.front : floor.back;
-            continue;
-        }
+        up = side == PROX_FLOOR ? width : 0.0;
+        down = side == PROX_FLOOR ? 0.0 : -width;
         int64_t key = 4 * reach.at + side;
         while (**known < key) ++*known;
         if (status || (reach.to < p->n && (reach.at >= limit || **known == key))) break;

@@ -8,13 +8,12 @@
  * alone, so from the first knot on that a stretch shares with the one before, it is right. Where
  * none is shared, the hulls go on until one is.
  */
-#if defined(__AVX512F__) && defined(__AVX512DQ__)
-#include <immintrin.h>
+#ifdef PROX_WIDE
 
 #define PROX_LANES 16
-#define PROX_STRETCH 4104 /* positions of a stretch, and how far it reads into the next one */
+#define PROX_STRETCH 4104 /* positions of a stretch at most, how far it reads into the next one, */
 #define PROX_OVERLAP 512
-#define PROX_SPAN ((int64_t)PROX_LANES * PROX_STRETCH)
+#define PROX_LEAST 1024 /* and at least */
 #define PROX_KNOTS (PROX_STRETCH + PROX_OVERLAP + 1)
 #define PROX_STEPS (6 * (PROX_STRETCH + PROX_OVERLAP)) /* then it is no signal for lanes */
 
@@ -82,7 +81,8 @@ PROX_INLINE int prox_lane_step(const prox_problem *p, prox_lane_state *s, double
     return __builtin_popcount(knot);
 }
 
-PROX_INLINE void prox_lane_start(const prox_problem *p, prox_lane_state *s, int vector)
+PROX_INLINE void prox_lane_start(const prox_problem *p, prox_lane_state *s,
+                                 int64_t stretch, int vector)
 {
     int64_t first = p->knot.at;
     int64_t at[8], stop[8];
@@ -90,8 +90,8 @@ PROX_INLINE void prox_lane_start(const prox_problem *p, prox_lane_state *s, int 
     for (int j = 0; j < 8; j++) {
         int lane = 8 * vector + j, side = lane ? PROX_MIDDLE : p->knot.side;
         double from = side == PROX_CEILING ? p->lam : side == PROX_FLOOR ? -p->lam : 0.0;
-        at[j] = first + lane * PROX_STRETCH;
-        stop[j] = first + (lane + 1) * PROX_STRETCH + (lane < PROX_LANES - 1 ? PROX_OVERLAP : 0);
+        at[j] = first + lane * stretch;
+        stop[j] = first + (lane + 1) * stretch + (lane < PROX_LANES - 1 ? PROX_OVERLAP : 0);
         up[j] = p->lam - from;
         down[j] = -p->lam - from;
     }
@@ -109,11 +109,11 @@ PROX_INLINE void prox_lane_start(const prox_problem *p, prox_lane_state *s, int 
 
 /* Run every lane to its end; sort the knots by lane. 0 where the signal makes lanes go back and
  * forth too often. */
-static int prox_run_lanes(const prox_problem *p, prox_lane_knots *out)
+static int prox_run_lanes(const prox_problem *p, prox_lane_knots *out, int64_t stretch)
 {
     prox_lane_state low, high; /* two vectors: the latency of one hides in the other */
-    prox_lane_start(p, &low, 0);
-    prox_lane_start(p, &high, 1);
+    prox_lane_start(p, &low, stretch, 0);
+    prox_lane_start(p, &high, stretch, 1);
     int64_t count = 0, steps = 0;
     while (_mm512_cmplt_epi64_mask(low.at, low.stop) | _mm512_cmplt_epi64_mask(high.at, high.stop)) {
         if (steps++ == PROX_STEPS) return 0;
@@ -142,17 +142,17 @@ PROX_INLINE void prox_fill_short(const prox_problem *p, int64_t from, int64_t to
     _mm512_mask_storeu_pd(p->x + from, mask, _mm512_set1_pd(value));
 }
 
-/* Pull the string from p->knot over PROX_SPAN positions or nearly; *pulled says over how many the
- * lanes were of no use. */
-static int prox_lanes(prox_problem *p, prox_lane_knots *knots, int64_t *pulled)
+/* Pull the string from p->knot over sixteen stretches or nearly; *pulled says over how many
+ * positions the lanes were of no use. */
+static int prox_lanes(prox_problem *p, prox_lane_knots *knots, int64_t stretch, int64_t *pulled)
 {
     int64_t first = p->knot.at;
-    *pulled = PROX_SPAN;
-    if (!prox_run_lanes(p, knots)) return PROX_OK;
+    *pulled = PROX_LANES * stretch;
+    if (!prox_run_lanes(p, knots, stretch)) return PROX_OK;
     *pulled = 0;
     const int64_t *here = knots->lane_keys[0]; /* NULL while the string is not on the lane */
     for (int lane = 0; lane < PROX_LANES; lane++) {
-        int64_t border = first + (lane + 1) * PROX_STRETCH;
+        int64_t border = first + (lane + 1) * stretch;
         const int64_t *keys = knots->lane_keys[lane];
         const int64_t *next = lane + 1 < PROX_LANES ? knots->lane_keys[lane + 1] : NULL;
         for (; here && *here != INT64_MAX; here++) {
@@ -166,8 +166,8 @@ static int prox_lanes(prox_problem *p, prox_lane_knots *knots, int64_t *pulled)
         if (!next) break;
         int64_t start = p->knot.at;
         while (*next < 4 * start + p->knot.side) next++;
-        if (*next != 4 * start + p->knot.side && start < border + PROX_STRETCH) {
-            int status = prox_pull(p, border + PROX_STRETCH, &next);
+        if (*next != 4 * start + p->knot.side && start < border + stretch) {
+            int status = prox_pull(p, border + stretch, &next);
             if (status || p->knot.at == p->n) return status;
             *pulled += p->knot.at - start;
         }

@@ -4,7 +4,7 @@ static int prox_look(prox_problem *p)
     const double *y = p->y, *w = p->w;
     double low = INFINITY, high = -INFINITY, lightest = INFINITY, sum = 0, total = 0;
     int64_t i = 0;
-#ifdef PROX_BLOCK
+#ifdef PROX_WIDE
     const __m512d one = _mm512_set1_pd(1.0);
     __m512d lows = _mm512_set1_pd(low), highs = _mm512_set1_pd(high), lights = lows;
     __m512d sums = _mm512_setzero_pd(), totals = sums;
@@ -42,15 +42,22 @@ static int prox_all(prox_problem *p)
 {
     int status = PROX_OK;
     const int64_t none = INT64_MAX, *known = &none;
-#ifdef PROX_SPAN
+#ifdef PROX_WIDE
     prox_lane_knots *knots = NULL;
-    if (p->n > PROX_SPAN && prox_is_rough(p->y, p->n)) knots = malloc(sizeof *knots);
-    int64_t patience = PROX_SPAN, pulled;
-    while (knots && !status && p->n - p->knot.at > PROX_SPAN) {
-        status = prox_lanes(p, knots, &pulled);
-        patience = 2 * pulled > PROX_SPAN ? 2 * patience : PROX_SPAN;
-        if (2 * pulled > PROX_SPAN && !status && p->knot.at < p->n) /* lanes do not pay here */
+    const int64_t least = PROX_LANES * PROX_LEAST;
+    if (p->n > least && prox_is_rough(p->y, p->n)) knots = malloc(sizeof *knots);
+    int64_t patience = PROX_LANES * PROX_STRETCH;
+    while (knots && !status && p->n - p->knot.at > least) {
+        int64_t pulled, stretch = (p->n - 1 - p->knot.at) / PROX_LANES;
+        stretch = stretch < PROX_STRETCH ? stretch : PROX_STRETCH;
+        status = prox_lanes(p, knots, stretch, &pulled);
+        if (status || p->knot.at == p->n) break;
+        if (2 * pulled > PROX_LANES * stretch) { /* lanes do not pay here */
+            patience *= 4;
             status = prox_pull(p, p->knot.at + patience, &known);
+        } else {
+            patience = PROX_LANES * PROX_STRETCH;
+        }
     }
     free(knots);
 #endif
@@ -96,3 +103,7 @@ int tuner_prox_tv1d_f32(const float *y, const float *w, float *x, int64_t n, dou
     free(wide);
     return status;
 }
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
