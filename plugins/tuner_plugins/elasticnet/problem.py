@@ -97,7 +97,7 @@ def projection(sets: Sets) -> Projection:
     slopes = inverse @ mixed
     own = sets.gram[:, penalised][:, :, penalised]
     left = own - mixed.transpose(0, 2, 1) @ slopes
-    norms = sets.norms[:, penalised].copy()
+    norms = np.array(sets.norms[:, penalised], order="C")
     norms[left.diagonal(axis1=1, axis2=2) <= _DEPENDENT * norms**2] = 0.0
     return Projection(free, penalised, inverse, np.ascontiguousarray(slopes), widened(left), norms)
 
@@ -122,7 +122,7 @@ def independent(gram: Floats) -> NDArray[np.intp]:
 def onehot_blocks(sets: Sets, eliminated: Ints) -> OneHot:
     """Split every training set into columns to eliminate and the scaled rest."""
     rest = np.setdiff1d(np.arange(sets.weights.size), eliminated)
-    norms = sets.norms[:, rest]
+    norms = np.ascontiguousarray(sets.norms[:, rest])  # one layout, compiled once
     scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     pinned = np.ones((sets.cells.size, rest.size), dtype=np.bool_)
     for index in range(sets.cells.size):
