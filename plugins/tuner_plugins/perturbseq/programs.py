@@ -19,8 +19,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import pdist, squareform
-from sklearn.metrics import adjusted_rand_score, silhouette_score
+from sklearn.metrics import adjusted_rand_score, euclidean_distances, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
@@ -163,7 +162,9 @@ def _communities(features: NDArray[np.float64], options: ClusterOptions) -> NDAr
     found = [_leiden(g, r, options.seed) for g in graphs for r in resolutions]
     if len(found) == 1:
         return found[0]
-    distances = squareform(pdist(features))
+    with threadpool_limits(1):
+        distances = euclidean_distances(features)
+    np.fill_diagonal(distances, 0.0)
     best_score = ONE_CLUSTER
     for membership in found:
         if 1 < membership.max() + 1 < n:
