@@ -10,7 +10,8 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 from tuner_plugins.perturbseq.colours import palette
 from tuner_plugins.perturbseq.errors import AnalysisError
-from tuner_plugins.perturbseq.programs import ClusterOptions, cluster, find_programs, stability
+from tuner_plugins.perturbseq.programs import ClusterOptions, cluster, find_programs
+from tuner_plugins.perturbseq.stability import stability
 
 from tests.perturbseq.planted import planted_screen
 

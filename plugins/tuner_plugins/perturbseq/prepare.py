@@ -198,9 +198,7 @@ def _embed(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None
     view.X = view.X.toarray()  # centring makes it dense anyway; only the variable genes are here
     sc.pp.scale(view, max_value=options.max_value)
     n_pcs = min(options.n_pcs, view.n_obs - 1, view.n_vars - 1)
-    sc.pp.pca(
-        view, n_comps=n_pcs, svd_solver="arpack", mask_var=None, random_state=options.seed
-    )
+    sc.pp.pca(view, n_comps=n_pcs, svd_solver="arpack", mask_var=None, random_state=options.seed)
     k = min(options.n_neighbors, view.n_obs - 1)
     exact = KNeighborsTransformer(n_neighbors=k, algorithm="brute", n_jobs=1)
     sc.pp.neighbors(
