@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,41 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not here ({folder}); the simulated twin of this test runs")
     return folder
+
+
+TOY = Path(__file__).parent / "toy"
+
+
+@pytest.fixture
+def toy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install the toy plug-in for this test and for the processes that it starts."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copy(TOY / "tuner_toy.py", folder)
+    info = folder / "tuner_toy-1.0.dist-info"
+    info.mkdir()
+    shutil.copy(TOY / "entry_points.txt", info)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tuner-toy\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(str(folder))
+    paths = [str(folder), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    return folder
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def write_config(workplace: Path) -> Callable[..., Path]:
+    """Give a function that writes a configuration from sections and says where."""
+
+    def write(name: str = "study.yaml", **sections: object) -> Path:
+        path = workplace / name
+        path.write_text(yaml.safe_dump(sections, sort_keys=False))
+        return path
+
+    return write

@@ -69,6 +69,7 @@ class Result:
     output: Any = field(repr=False)
     metrics: Mapping[str, float]
     seconds: float
+    cpu_seconds: float = 0.0
     held_out: bool = False
 
 

@@ -1,0 +1,180 @@
+"""C kernels, compiled at first use and kept: what numba would do at a tenth of the start-up.
+
+The source is compiled once by the machine's own compiler into a shared library in the user's cache
+folder, named by a hash over everything that shapes it: source, flags, compiler, processor. Later
+processes only open it. Where there is no compiler, or it fails, there are no C kernels and the
+caller uses its Numba kernel. Standard library only, so that a stand-alone script can carry it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shlex
+import shutil
+import stat
+import sys
+import tempfile
+
+FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared")
+NATIVE_FLAG = "-march=native"
+COMPILE_SECONDS = 120
+
+
+def kernel_source() -> str:
+    """Give the C source: the constant ``KERNEL_SOURCE`` of a stand-alone script, or the files."""
+    embedded = globals().get("KERNEL_SOURCE")
+    if embedded is not None:
+        return str(embedded)
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernels")
+    texts = []
+    for name in sorted(name for name in os.listdir(folder) if name.endswith(".c")):
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            texts.append(file.read())
+    return "\n".join(texts)
+
+
+def load_kernels() -> ctypes.CDLL | None:
+    """Give the compiled kernels, or None where they cannot be had: use the Numba ones then."""
+    return _open_kernels()[0]
+
+
+def describe_kernels() -> str:
+    """Say in one line which kernels this process uses, and why."""
+    return _open_kernels()[1]
+
+
+@functools.lru_cache(maxsize=1)
+def _open_kernels() -> tuple[ctypes.CDLL | None, str]:
+    if os.environ.get("TUNER_NATIVE", "1") == "0":
+        return None, "C kernels are switched off (TUNER_NATIVE=0); the Numba kernels are used"
+    compiler = find_compiler()
+    if compiler is None:
+        return None, "no C compiler found (tried $CC, cc, gcc, clang); the Numba kernels are used"
+    source = kernel_source()
+    name = f"kernels-{_digest(source, compiler)}.so"
+    folder = cache_folder()
+    if folder is not None:
+        path = os.path.join(folder, name)
+        library = _open_trusted(path)
+        if library is not None:
+            return library, f"C kernels from {path}"
+        library = _compile(source, compiler, path)
+        if library is not None:
+            return library, f"C kernels compiled by {compiler[0]} into {path}"
+    return _open_private(source, compiler, name)
+
+
+def _open_private(source: str, compiler: list[str], name: str) -> tuple[ctypes.CDLL | None, str]:
+    """Compile for this process alone: the cache folder is absent, read-only, full or not ours."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="tuner-kernels-") as folder:
+            library = _compile(source, compiler, os.path.join(folder, name))
+    except OSError:
+        library = None
+    if library is None:
+        return None, f"{compiler[0]} did not compile the kernels; the Numba kernels are used"
+    return library, f"C kernels compiled by {compiler[0]} for this process (no cache folder)"
+
+
+def find_compiler() -> list[str] | None:
+    """Give the command of the C compiler, ``$CC`` first, or None."""
+    for command in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        words = shlex.split(command)
+        program = shutil.which(words[0]) if words else None
+        if program is not None:
+            return [program, *words[1:]]
+    return None
+
+
+def cache_folder() -> str | None:
+    """Give the user's folder for compiled kernels, made if need be; None where there is none.
+
+    A library is code: the folder must belong to the user, and nobody else may write in it.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".cache")
+    if not os.path.isabs(base):
+        return None
+    folder = os.path.join(base, "tuner-kernels")
+    try:
+        os.makedirs(base, exist_ok=True)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        return folder if _is_ours(os.stat(folder)) else None
+    except OSError:
+        return None
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _open_trusted(path: str) -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(path) if _is_ours(os.stat(path)) else None
+    except OSError:  # absent, not executable here, or not a library
+        return None
+
+
+def _digest(source: str, compiler: list[str]) -> str:
+    status = os.stat(compiler[0])
+    parts = (
+        source,
+        repr((FLAGS, NATIVE_FLAG, compiler, status.st_size, status.st_mtime_ns)),
+        repr((sys.platform, sys.maxsize, os.uname().machine, _processor())),
+    )
+    try:  # hashlib loads OpenSSL: milliseconds of a script that runs for a tenth of a second
+        from _blake2 import blake2b
+    except ImportError:
+        from hashlib import blake2b
+    return str(blake2b("\0".join(parts).encode(), digest_size=16).hexdigest())
+
+
+@functools.lru_cache(maxsize=1)
+def _processor() -> str:
+    """Name the processor and its instructions; empty where the system does not tell.
+
+    Homes are shared by machines of a cluster: code for one processor must not run on another.
+    """
+    try:
+        with open("/proc/cpuinfo", "rb") as file:
+            head = file.read(8192)  # the first core's entry; the rest is slow on many cores
+    except OSError:
+        return ""
+    keys = (b"vendor_id", b"model name", b"flags", b"Features", b"CPU part")
+    lines = head.split(b"\n\n")[0].splitlines()
+    return b"\n".join(line for line in lines if line.startswith(keys)).decode("latin-1")
+
+
+def _compile(source: str, compiler: list[str], path: str) -> ctypes.CDLL | None:
+    """Compile to a temporary name, open, then rename to `path`: two first runs cannot clash."""
+    import subprocess
+
+    try:
+        handle, partial = tempfile.mkstemp(suffix=".partial", dir=os.path.dirname(path))
+    except OSError:
+        return None
+    os.close(handle)
+    try:
+        for target in ([NATIVE_FLAG], []) if _processor() else ([],):
+            done = subprocess.run(
+                [*compiler, *FLAGS, *target, "-x", "c", "-", "-o", partial, "-lm"],
+                input=source.encode(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=COMPILE_SECONDS,
+                check=False,
+            )
+            if done.returncode == 0:
+                os.chmod(partial, 0o700)
+                library = ctypes.CDLL(partial)
+                os.replace(partial, path)
+                return library
+    except (OSError, subprocess.TimeoutExpired):  # no program, no library, or no end
+        return None
+    finally:
+        if os.path.exists(partial):
+            os.unlink(partial)
+    return None

@@ -1,0 +1,142 @@
+"""From bigWig files to loadings: what the plug-in runs and what the frozen script runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tuner_plugins.nmf.bigwig import BigWigError, chromosomes, read_runs
+from tuner_plugins.nmf.compress import (
+    SignalError,
+    bin_signal,
+    fill_gaps,
+    join_runs,
+    scale_factors,
+)
+from tuner_plugins.nmf.factorize import Loadings, Signal, factorize, solve_loadings
+from tuner_plugins.nmf.runs import Runs, bin_runs
+
+_PROGRESS_BASES = 5e8
+
+
+def compute_loadings(
+    paths: Sequence[str],
+    chrom: str,
+    start: int,
+    end: int,
+    k: int,
+    setting: Mapping[str, Any],
+) -> Loadings:
+    """Read tracks and factorise them.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        bigWig files, one a track.
+    chrom, start, end
+        Region, 0-based and half-open.
+    k : int
+        Number of loadings.
+    setting : mapping
+        Every key of `settings.DEFAULTS`, and ``nan``.
+
+    Returns
+    -------
+    Loadings
+
+    Raises
+    ------
+    BigWigError
+        A file that cannot be read, or that lacks the region.
+    SignalError
+        A track that cannot be factorised.
+    """
+    widths = [int(setting["resolution"])]
+    if setting["loadings_resolution"] and setting["loadings_resolution"] != widths[0]:
+        widths.append(int(setting["loadings_resolution"]))
+    signals = read_signals(paths, chrom, start, end, widths, setting)
+    factors = scale_factors(signals[0], setting["scaling"])[:, None]
+    for signal in signals:
+        if setting["scaling"] != "none":
+            np.divide(signal.values, factors, out=signal.values)
+    penalties = float(setting["l2penalty"]), float(setting["fl_lambda"])
+    threads = available_threads()
+    loadings = factorize(
+        signals[0],
+        k,
+        int(setting["num_iter"]),
+        *penalties,
+        start=setting["start"],
+        seed=int(setting["seed"]),
+        tolerance=float(setting["tolerance"]),
+        threads=threads,
+    )
+    if len(signals) == 1:
+        return loadings
+    fine = solve_loadings(signals[1], loadings.weights, *penalties, threads=threads)
+    return Loadings(fine, signals[1].ends, loadings.weights)
+
+
+def read_signals(
+    paths: Sequence[str],
+    chrom: str,
+    start: int,
+    end: int,
+    widths: Sequence[int],
+    setting: Mapping[str, Any],
+) -> list[Signal]:
+    """Read tracks once, and give their signal at each of these resolutions (bases a bin).
+
+    Tracks that are only binned are dropped one by one: a whole chromosome stays small in memory.
+    """
+    kept: list[Runs] = []
+    binned: dict[int, list[np.ndarray]] = {width: [] for width in widths if width > 1}
+    report = sys.stderr.isatty() and len(paths) * (end - start) > _PROGRESS_BASES
+    for number, path in enumerate(paths, 1):
+        runs = read_runs(path, chrom, start, end)
+        try:
+            runs = fill_gaps(runs, start, setting["nan"])
+        except SignalError as error:
+            raise SignalError(f"{path}: {chrom}:{start}-{end} {error}") from None
+        for width, rows in binned.items():
+            rows.append(bin_runs(runs, start, end, width))
+        if 1 in widths:
+            kept.append(runs)
+        if report:
+            print(f"\rreading: {number} of {len(paths)} tracks", end="", file=sys.stderr)
+    if report:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    dtype, transform = np.dtype(setting["dtype"]), setting["transform"]
+    return [
+        bin_signal(np.stack(binned[width]), end - start, width, transform, dtype)
+        if width > 1
+        else join_runs(kept, start, end, transform, dtype)
+        for width in widths
+    ]
+
+
+def available_threads() -> int:
+    """Give the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(int(asked), cores) if asked.isdigit() and int(asked) else cores
+
+
+def whole_region(
+    paths: Sequence[str], chrom: str, start: int | None, end: int | None
+) -> tuple[int, int]:
+    """Fill in what is missing of a region: the chromosome's first and last position."""
+    if end is None:
+        known = chromosomes(paths[0])
+        if chrom not in known:
+            read_runs(paths[0], chrom)  # says what there is instead
+            raise BigWigError(f"{paths[0]}: no chromosome called {chrom!r}")
+        end = known[chrom]
+    return start or 0, end

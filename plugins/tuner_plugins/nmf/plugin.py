@@ -1,0 +1,353 @@
+"""The plug-in: fused-lasso NMF of genome tracks, scored by a gene annotation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from tuner.freeze import bundle, provenance_head
+from tuner.paths import InputPath, InputPaths
+from tuner.plugin import Case, Cases, Direction, InputError, Params, Plugin, Provenance, Result
+from tuner_plugins.nmf import (
+    bigwig,
+    blocks,
+    compress,
+    correlation,
+    factorize,
+    frozen,
+    native,
+    pipeline,
+    prox,
+    prox_numba,
+    reference,
+    runs,
+    settings,
+    write,
+)
+from tuner_plugins.nmf.annotation import AnnotationError, read_annotation
+from tuner_plugins.nmf.factorize import Loadings
+from tuner_plugins.nmf.regions import parse_region
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from optuna.distributions import BaseDistribution
+
+SCRIPT_MODULES = (native, prox_numba, prox, runs, blocks, bigwig) + (
+    factorize,
+    compress,
+    pipeline,
+    write,
+)
+"""What the frozen script is made of, beside its command line: each after what it needs."""
+
+SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
+
+_INPUT_ERRORS = (bigwig.BigWigError, compress.SignalError, AnnotationError)
+
+
+def _checked_region(text: str) -> str:
+    parse_region(text)
+    return text
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CaseSection(_Section):
+    """One region to factorise.
+
+    Attributes
+    ----------
+    region : str
+        ``chrom:start-end``, 0-based and half-open, or ``chrom`` for all of it.
+    k : int
+        Number of loadings.
+    bigwigs, annotation
+        In place of those of ``data``.
+    name : str, optional
+        In place of a name made from region and k.
+    """
+
+    region: Annotated[str, AfterValidator(_checked_region)]
+    k: int = Field(ge=1)
+    bigwigs: InputPaths | None = None
+    annotation: InputPath | None = None
+    name: str | None = Field(default=None, pattern=r"^[\w.-]+$")
+
+    @property
+    def label(self) -> str:
+        """Name of the case: the given one, or one made from region and k."""
+        if self.name is not None:
+            return self.name
+        region = parse_region(self.region)
+        span = "" if region.end is None else f"_{region.start}-{region.end}"
+        return f"{region.chrom}{span}_k{self.k}"
+
+
+class DataSection(_Section):
+    """Tracks, annotation and regions.
+
+    Attributes
+    ----------
+    bigwigs : list of Path
+        A folder, a glob or a list of bigWig files: one track each.
+    annotation : Path
+        bigWig (0/1 per base), BED, GTF or GFF of genes.
+    cases, held_out : list of CaseSection
+        Regions that are tuned on, and regions that only the frozen setting is scored on.
+    nan : {"zero", "mean"}
+        What a position without data counts as: 0, or the track's mean over the region.
+    feature : {"gene_body", "tss"}
+        What of a gene is annotated; ``tss`` needs strands, that is BED or GTF.
+    tss_window : int
+        Bases on either side of a transcription start site.
+    correlation : {"signed", "abs"}
+        Which correlation is the primary metric: the largest (``r``) or the largest absolute one
+        (``r_abs``). Both are reported.
+    """
+
+    bigwigs: InputPaths | None = None
+    annotation: InputPath | None = None
+    cases: list[CaseSection] = Field(min_length=1)
+    held_out: list[CaseSection] = []
+    nan: Literal["zero", "mean"] = "zero"
+    feature: Literal["gene_body", "tss"] = "gene_body"
+    tss_window: int = Field(default=1000, ge=1)
+    correlation: Literal["signed", "abs"] = "signed"
+
+    @model_validator(mode="after")
+    def _complete(self) -> DataSection:
+        labels = [case.label for case in [*self.cases, *self.held_out]]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"two cases are called '{label}'; give one another 'name'")
+        for case in [*self.cases, *self.held_out]:
+            for key in ("bigwigs", "annotation"):
+                if getattr(case, key) is None and getattr(self, key) is None:
+                    raise ValueError(f"case '{case.label}' has no {key}; give 'data.{key}'")
+        return self
+
+
+class NmfConfig(BaseModel):
+    """The plug-in's part of a configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    data: DataSection
+
+
+@dataclass(frozen=True)
+class RegionData:
+    """What a case is run on.
+
+    Attributes
+    ----------
+    tracks : tuple of str
+        bigWig files. They are read by `NmfPlugin.run`: reading is on the clock.
+    chrom, start, end
+        Region, 0-based and half-open.
+    k : int
+        Number of loadings.
+    annotation : Runs
+        Where each run of the annotation ends, from the region's start, and its value.
+    """
+
+    tracks: tuple[str, ...]
+    chrom: str
+    start: int
+    end: int
+    k: int
+    annotation: runs.Runs
+
+
+class NmfPlugin(Plugin[NmfConfig]):
+    """Fused-lasso non-negative matrix factorisation of bigWig tracks.
+
+    Metrics, over the k loadings of a case: ``r``, the largest Pearson correlation with the
+    annotation; ``r_abs``, the largest absolute one. ``data.correlation`` says which comes first.
+    """
+
+    name = "nmf"
+    Config = NmfConfig
+    metrics: Mapping[str, Direction] = {"r": "maximize", "r_abs": "maximize"}  # type: ignore[misc]
+
+    def __init__(self, config: NmfConfig) -> None:
+        super().__init__(config)
+        if config.data.correlation == "abs":
+            self.metrics = dict(reversed(NmfPlugin.metrics.items()))
+
+    def search_space(self) -> Mapping[str, BaseDistribution]:
+        """Give the parameters that can be tuned; see `tuner_plugins.nmf.settings`."""
+        from optuna.distributions import (
+            CategoricalDistribution,
+            FloatDistribution,
+            IntDistribution,
+        )
+
+        return {
+            "num_iter": IntDistribution(1, 50, log=True),
+            "l2penalty": FloatDistribution(1e-2, 100, log=True),
+            "fl_lambda": FloatDistribution(0.1, 1000, log=True),
+            "resolution": IntDistribution(1, settings.LARGEST_BIN, log=True),
+            "loadings_resolution": CategoricalDistribution((0, 1, 25, 100)),
+            "transform": CategoricalDistribution(settings.CHOICES["transform"]),
+            "scaling": CategoricalDistribution(settings.CHOICES["scaling"]),
+            "start": CategoricalDistribution(settings.CHOICES["start"]),
+            "tolerance": FloatDistribution(0.0, 0.1),
+        }
+
+    def defaults(self) -> Params:
+        """Give a setting that is good on real tracks."""
+        return settings.DEFAULTS
+
+    def baseline(self) -> Params:
+        """Give the scaffold's setting, run by its plain implementation."""
+        return settings.BASELINE
+
+    def check(self, params: Params) -> None:
+        """Raise `InputError` where `params` cannot be run."""
+        problem = settings.setting_problem(params)
+        if problem:
+            raise InputError(problem)
+
+    def inputs(self) -> Sequence[Path]:
+        """Give tracks and annotations; raise `InputError` where one lacks a region."""
+        found: dict[Path, None] = {}
+        with _input_errors():
+            for case in [*self.config.data.cases, *self.config.data.held_out]:
+                tracks, _, _, _ = self._locate(case)
+                found.update(dict.fromkeys(map(Path, tracks)))
+                found[self._annotation(case)] = None
+        return tuple(found)
+
+    def load(self) -> Cases:
+        """Read the annotations, and get the kernels compiled; tracks are read on the clock."""
+        native.load_kernels()
+        with _input_errors():
+            tuned = [self._load(case) for case in self.config.data.cases]
+            held_out = [self._load(case) for case in self.config.data.held_out]
+        return Cases(tuned, held_out)
+
+    def run(self, case: Case, params: Params, seed: int) -> Loadings:
+        """Read the tracks and factorise them.
+
+        Random starts take the parameter ``seed``, so that the frozen script gives the same loadings
+        without knowing of a study; the engine's `seed` is not used.
+        """
+        data: RegionData = case.data
+        if params["implementation"] == "reference":
+            return _run_reference(data, params)
+        setting = self._setting(params)
+        with _input_errors():
+            return pipeline.compute_loadings(
+                data.tracks, data.chrom, data.start, data.end, data.k, setting
+            )
+
+    def score(self, case: Case, output: Loadings) -> Mapping[str, float]:
+        """Correlate the loadings with the annotation."""
+        found = correlation.annotation_correlations(output, *case.data.annotation)
+        return {
+            "r": correlation.best_correlation(found),
+            "r_abs": correlation.best_correlation(found, absolute=True),
+        }
+
+    def figures(self, results: Sequence[Result]) -> Mapping[str, Figure]:
+        """Draw each case: genes, loadings along the genome, weights of the tracks, correlations."""
+        from tuner_plugins.nmf.figures import draw_case
+
+        return {f"loadings_{result.case.name}": draw_case(result) for result in results}
+
+    def tables(self, results: Sequence[Result]) -> Mapping[str, pd.DataFrame]:
+        """Give weights and correlation of every loading of every case."""
+        from tuner_plugins.nmf.figures import tabulate_weights
+
+        return {"weights": tabulate_weights(results)}
+
+    def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
+        """Write ``assign2.py``: the same modules, with `params` as constants."""
+        setting = self._setting(params)
+        del setting["implementation"]
+        summary = (
+            "Factorise bigWig tracks into loadings along the genome and weights of the tracks.\n\n"
+            "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy"
+        )
+        text = bundle(
+            [*SCRIPT_MODULES, frozen],
+            {"SETTING": setting, "KERNEL_SOURCE": native.kernel_source()},
+            provenance_head(summary, params, provenance),
+            SCRIPT_DEPENDENCIES,
+        )
+        path.write_text(text, encoding="utf-8")
+
+    @classmethod
+    def tiny(cls, folder: Path) -> Mapping[str, Any]:
+        """Simulate three tracks over 100 kb below `folder`."""
+        from tuner_plugins.nmf.simulate import simulate_tracks
+
+        simulate_tracks(folder, seed=1, tracks=3, layout={"chr21": (200_000, 50_000, 150_000)})
+        return {
+            "data": {
+                "bigwigs": str(folder / "tracks"),
+                "annotation": str(folder / "Annotation.Gene.bw"),
+                "cases": [{"region": "chr21:50000-110000", "k": 2}],
+                "held_out": [{"region": "chr21:110000-150000", "k": 2}],
+            }
+        }
+
+    def _setting(self, params: Params) -> dict[str, Any]:
+        """Add what the configuration decides; the baseline's gaps are 0, as in the scaffold."""
+        plain = params["implementation"] == "reference"
+        return {**params, "nan": "zero" if plain else self.config.data.nan}
+
+    def _annotation(self, case: CaseSection) -> Path:
+        path = case.annotation or self.config.data.annotation
+        assert path is not None  # DataSection sees to it
+        return path
+
+    def _locate(self, case: CaseSection) -> tuple[tuple[str, ...], str, int, int]:
+        """Give the tracks and the region of a case, which all tracks have."""
+        tracks = tuple(bigwig.list_tracks(case.bigwigs or self.config.data.bigwigs or ()))
+        region = parse_region(case.region)
+        start, end = pipeline.whole_region(tracks, region.chrom, region.start, region.end)
+        for path in tracks:
+            if bigwig.chromosomes(path).get(region.chrom, 0) < end:
+                bigwig.read_runs(path, region.chrom, start, end)  # says what is wrong
+        return tracks, region.chrom, start, end
+
+    def _load(self, case: CaseSection) -> Case:
+        tracks, chrom, start, end = self._locate(case)
+        data = self.config.data
+        genes = read_annotation(
+            self._annotation(case), chrom, start, end, data.feature, data.tss_window
+        )
+        annotation = runs.Runs(genes.ends - start, genes.values)
+        return Case(case.label, RegionData(tracks, chrom, start, end, case.k, annotation))
+
+
+def _run_reference(data: RegionData, params: Params) -> Loadings:
+    signal = reference.read_per_base(data.tracks, data.chrom, data.start, data.end)
+    first = reference.start_weights(signal, data.k, str(params["start"]), int(params["seed"] or 0))
+    loadings, weights = reference.factorize_per_base(
+        signal,
+        first,
+        int(params["num_iter"] or 1),
+        float(params["l2penalty"] or 0),
+        float(params["fl_lambda"] or 0),
+    )
+    return Loadings(loadings.T, np.arange(1, len(loadings) + 1), weights)
+
+
+@contextmanager
+def _input_errors() -> Iterator[None]:
+    """Turn what the readers say of bad files into the engine's error."""
+    try:
+        yield
+    except _INPUT_ERRORS as error:
+        raise InputError(str(error)) from error

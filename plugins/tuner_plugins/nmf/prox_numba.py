@@ -1,0 +1,115 @@
+"""The proximal operator's kernel where there is no C compiler: the same algorithm in Numba.
+
+Numba is imported, and the kernel compiled, at the first call only: half a second that a process
+with C kernels never spends.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@functools.lru_cache(maxsize=1)
+def numba_prox() -> Callable[[Any, Any, Any, float], int]:
+    """Give ``kernel(y, weights, out, lam)``, with the statuses of the C kernel."""
+    compiled = _compile_taut_string()
+
+    def kernel(y: Any, weights: Any, out: Any, lam: float) -> int:
+        if y.size == 0:
+            return 0
+        total = float(y.size) if weights is None else float(weights.sum(dtype=np.float64))
+        if weights is not None and not (weights.min() > 0 and np.isfinite(total)):
+            return 3
+        low, high = float(y.min()), float(y.max())
+        weighted = y if weights is None else np.multiply(y, weights, dtype=np.float64)
+        whole = float(weighted.sum(dtype=np.float64))
+        if not (np.isfinite(low) and np.isfinite(high) and np.isfinite(whole)):
+            return 2
+        if lam == 0:
+            out[:] = y
+        elif lam >= whole - low * total:  # no running sum leaves the tube
+            out[:] = min(max(whole / total, low), high)
+        else:
+            compiled(y, y[:0] if weights is None else weights, out, lam, low, high)
+        return 0
+
+    return kernel
+
+
+def _compile_taut_string() -> Callable[..., None]:
+    import numba
+
+    try:
+        return numba.njit(nogil=True, cache=True)(_taut_string)
+    except RuntimeError:  # no folder to cache in: compile for this process alone
+        return numba.njit(nogil=True)(_taut_string)
+
+
+def _taut_string(y: Any, weights: Any, x: Any, lam: float, low: float, high: float) -> None:
+    """Pull the string tight: see ``kernels/prox.c``, which this follows step by step.
+
+    ``hull[side]`` holds segments (sum, weight, end) of the ceiling's minorant (0) and of the
+    floor's majorant (1), in ``front[side]:back[side]``.
+    """
+    n = y.size
+    hull = np.empty((2, min(n, 1023) + 1, 3))
+    front = np.zeros(2, np.int64)
+    back = np.zeros(2, np.int64)
+    start, i = 0, 0
+    while i < n:
+        value, run, end = float(y[i]), 0.0, i
+        while end < n and y[end] == y[i]:
+            run += weights[end] if weights.size else 1.0
+            end += 1
+        offset = lam * ((1 if i == 0 else 0) - (1 if end == n else 0))  # the tube opens, closes
+        if max(back[0], back[1]) == hull.shape[1]:
+            used = max(back[0] - front[0], back[1] - front[1])
+            larger = np.empty((2, max(2 * used, hull.shape[1]), 3))
+            for side in range(2):
+                kept = hull[side, front[side] : back[side]]
+                larger[side, : len(kept)] = kept
+                front[side], back[side] = 0, len(kept)
+            hull = larger
+        for side in range(2):  # push, merging what falls out of order
+            sign = 1.0 - 2.0 * side
+            total = value * run + sign * offset
+            weight, top = run, back[side]
+            while top > front[side]:
+                last = hull[side, top - 1]
+                if sign * (last[0] * weight - total * last[1]) < 0:
+                    break
+                total += last[0]
+                weight += last[1]
+                top -= 1
+            hull[side, top, 0], hull[side, top, 1], hull[side, top, 2] = total, weight, end
+            back[side] = top + 1
+        for side in range(2):  # emit what the string must follow, where the hulls have crossed
+            if back[side] - front[side] > 1:
+                continue
+            sign, other = 1.0 - 2.0 * side, 1 - side
+            chord, before = hull[side, front[side]], front[other]
+            while back[other] - front[other] > 1:
+                first = hull[other, front[other]]
+                if sign * (chord[0] * first[1] - first[0] * chord[1]) >= 0:
+                    break
+                x[start : int(first[2])] = min(max(first[0] / first[1], low), high)
+                start = int(first[2])
+                chord[0] -= first[0]
+                chord[1] -= first[1]
+                front[other] += 1
+            emitted = front[other] - before
+            if emitted and back[other] - 1 - front[other] <= 8 * emitted:
+                chord[0], chord[1] = (0.0 if end == n else 2.0 * sign * lam), 0.0
+                for j in range(front[other], back[other]):
+                    chord[0] += hull[other, j, 0]
+                    chord[1] += hull[other, j, 1]
+        i = end
+    for j in range(front[0], back[0]):
+        x[start : int(hull[0, j, 2])] = min(max(hull[0, j, 0] / hull[0, j, 1], low), high)
+        start = int(hull[0, j, 2])

@@ -1,0 +1,145 @@
+"""Kill the coordinator, interrupt it, run two at once: nothing is lost and nothing runs twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+
+from tuner.tracking import prepare
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+TRIALS = 14
+
+
+@pytest.fixture
+def config(write_config: Callable[..., Path]) -> str:
+    sections = {
+        "plugin": "toy",
+        "study": {"trials": TRIALS},
+        "data": {"targets": [2.0, 4.0], "seconds": 0.1, "log": "ran.jsonl"},
+        "search_space": {"x": {}, "size": {"low": 1, "high": 2}},
+        "workers": 2,
+    }
+    return write_config(**sections).name
+
+
+def start(config: str, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tuner.cli", "run", config, "--json", *more]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+
+
+def completed() -> int:
+    if not Path("tuner.db").exists():
+        return 0
+    try:
+        study = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
+    except KeyError:
+        return 0
+    return len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
+
+
+def wait_for(count: int, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while completed() < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == code, out + err
+    return out, err
+
+
+def test_kill_9_in_mid_study_loses_and_repeats_nothing(workplace: Path, config: str) -> None:
+    for threshold in (3, 7):
+        process = start(config)
+        wait_for(threshold, process)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.communicate()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive, "workers outlived the coordinator"
+    out, _ = finish(start(config))
+    result = json.loads(out)
+    assert result["trials"]["complete"] == TRIALS
+
+    study = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
+    states = Counter(trial.state.name for trial in study.get_trials())
+    assert states == {"COMPLETE": TRIALS}
+    drawn = [tuple(trial.params.values()) for trial in study.get_trials()]
+    assert len(set(drawn)) == TRIALS
+
+    prepare()
+    from mlflow import MlflowClient
+
+    client = MlflowClient("sqlite:///mlflow.db")
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert [parent.info.run_id for parent in parents] == [result["tracking"]["run_id"]]
+    assert {parent.info.status for parent in parents} == {"FINISHED"}
+    assert len(children) == TRIALS
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parents[0].info.run_id}
+    assert len({child.info.run_name for child in children}) == TRIALS
+    assert {child.info.status for child in children} == {"FINISHED"}
+
+
+def test_ctrl_c_lets_running_trials_end_and_says_how_to_resume(
+    workplace: Path, config: str
+) -> None:
+    process = start(config)
+    wait_for(3, process)
+    process.send_signal(signal.SIGINT)
+    out, err = finish(process, code=130)
+    assert f"stopped; to resume: tuner run {config}" in err
+    result = json.loads(out)
+    assert result["ending"] == "interrupted"
+    study = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
+    assert {trial.state.name for trial in study.get_trials()} == {"COMPLETE"}
+    assert 3 <= len(study.get_trials()) < TRIALS
+    again = json.loads(finish(start(config))[0])
+    assert again["trials"]["complete"] == TRIALS
+
+
+def test_a_second_coordinator_is_refused(workplace: Path, config: str) -> None:
+    first = start(config)
+    wait_for(2, first)
+    _, err = finish(start(config), code=2)
+    assert f"is being run by process {first.pid} on" in err
+    finish(first)
+    ran = [json.loads(line) for line in Path("ran.jsonl").read_text().splitlines()]
+    tuned = [entry for entry in ran if entry["mode"] != "reference"]
+    settings = Counter((entry["case"], entry["x"], entry["size"]) for entry in tuned)
+    presented = [count for count in settings.values() if count > 1]
+    assert len(presented) == 2, "only the best setting runs again, to be drawn: once a case"
+
+
+def test_a_worker_killed_from_outside_fails_its_trial_alone(workplace: Path, config: str) -> None:
+    process = start(config)
+    wait_for(2, process)
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children()
+        if "tuner.worker" in " ".join(child.cmdline())
+    ]
+    os.kill(workers[0].pid, signal.SIGKILL)
+    result = json.loads(finish(process)[0])
+    assert result["trials"]["complete"] == TRIALS
+    assert result["trials"]["failed"] <= 1

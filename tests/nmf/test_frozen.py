@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tuner_plugins.nmf import frozen, settings
+from tuner_plugins.nmf.plugin import NmfConfig, NmfPlugin
+
+from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks
+from tuner.plugin import Provenance
+
+START, END = 2_500, 38_123
+SETTINGS = {
+    "default": {},
+    "exact": {"resolution": 1, "transform": "none", "num_iter": 8, "start": "randomized_svd"},
+    "two levels": {"resolution": 500, "loadings_resolution": 1, "scaling": "l2"},
+    "single": {"dtype": "float32", "resolution": 20, "transform": "sqrt", "start": "random"},
+}
+Plug = Callable[..., NmfPlugin]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data")
+    make_tracks(path / "tracks", seed=8)
+    make_annotation(path / "genes.bw")
+    return path
+
+
+@pytest.fixture(scope="module")
+def plugin(folder: Path) -> NmfPlugin:
+    section = {
+        "bigwigs": [folder / "tracks"],
+        "annotation": folder / "genes.bw",
+        "cases": [{"region": f"{CHROM}:{START}-{END}", "k": 3}],
+        "nan": "mean",
+    }
+    return NmfPlugin(NmfConfig.model_validate({"data": section}))
+
+
+def make_script(plugin: NmfPlugin, path: Path, **changes: object) -> Path:
+    params = {**settings.DEFAULTS, **changes}
+    plugin.freeze(params, path, Provenance("a study", 7, {"r": 0.5}, {"numpy": "2"}, "00ff"))
+    return path
+
+
+def run_script(script: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(script), *arguments],
+        capture_output=True,
+        text=True,
+        env={**clean, **environment},
+        check=False,
+    )
+
+
+def usual(folder: Path, out: Path) -> dict[str, str]:
+    return {
+        "-b": str(folder / "tracks"),
+        "-c": CHROM,
+        "-s": str(START),
+        "-e": str(END),
+        "-k": "3",
+        "-o": str(out),
+    }
+
+
+def flat(arguments: dict[str, str]) -> list[str]:
+    return [word for pair in arguments.items() for word in pair]
+
+
+@pytest.mark.parametrize("which", SETTINGS)
+def test_the_script_gives_the_plug_ins_loadings(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path, which: str
+) -> None:
+    script = make_script(plugin, tmp_path / "assign2.py", **SETTINGS[which])
+    done = run_script(script, *flat(usual(folder, tmp_path / "out.npy")))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (case,) = plugin.load().tuned
+    expected = plugin.run(case, {**settings.DEFAULTS, **SETTINGS[which]}, 0).expand()
+    found = np.load(tmp_path / "out.npy")
+    assert found.shape == (END - START, 3)
+    assert found.dtype == SETTINGS[which].get("dtype", "float64")
+    np.testing.assert_array_equal(found, expected)
+    assert np.ptp(found) > 0
+
+
+def test_a_frozen_baseline_gives_the_baselines_loadings(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path
+) -> None:
+    params = {**settings.BASELINE, "num_iter": 10}
+    script = make_script(plugin, tmp_path / "assign2.py", **params)
+    done = run_script(script, *flat(usual(folder, tmp_path / "out.npy")))
+    assert done.returncode == 0, done.stderr
+    (case,) = plugin.load().tuned
+    expected = plugin.run(case, params, 0).expand()
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-9)
+
+
+def test_the_whole_chromosome_is_the_default(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path
+) -> None:
+    script = make_script(plugin, tmp_path / "assign2.py")
+    arguments = usual(folder, tmp_path / "out.npy")
+    del arguments["-s"], arguments["-e"]
+    assert run_script(script, *flat(arguments)).returncode == 0
+    assert np.load(tmp_path / "out.npy").shape == (LENGTH, 3)
+
+
+def test_the_script_needs_no_tuner_and_says_where_it_comes_from(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path
+) -> None:
+    script = make_script(plugin, tmp_path / "assign2.py", num_iter=4)
+    text = script.read_text()
+    for part in ("a study", "trial 7", "00ff", "numpy 2", "# /// script", '"num_iter": 4'):
+        assert part in text
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    for name in ("tuner", "tuner_plugins", "mlflow", "optuna", "numba", "sklearn", "scipy"):
+        (blocked / f"{name}.py").write_text("raise ImportError('not to be imported')")
+    arguments = flat(usual(folder, tmp_path / "out.npy"))
+    done = run_script(script, *arguments, PYTHONPATH=str(blocked))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_kernels_the_script_still_works(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path
+) -> None:
+    script = make_script(plugin, tmp_path / "assign2.py")
+    found = []
+    for switch in ("1", "0"):
+        out = tmp_path / f"{switch}.npy"
+        done = run_script(script, *flat(usual(folder, out)), TUNER_NATIVE=switch)
+        assert done.returncode == 0, done.stderr
+        found.append(np.load(out))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-10)
+
+
+def truncated(folder: Path, tmp_path: Path) -> str:
+    tracks = tmp_path / "cut"
+    tracks.mkdir()
+    data = (folder / "tracks" / "track0.bw").read_bytes()
+    (tracks / "cut.bw").write_bytes(data[: len(data) // 2])
+    return str(tracks)
+
+
+def unreadable(folder: Path, tmp_path: Path) -> str:
+    tracks = tmp_path / "junk"
+    tracks.mkdir()
+    (tracks / "junk.bw").write_bytes(b"no bigWig" * 100)
+    return str(tracks)
+
+
+def empty(folder: Path, tmp_path: Path) -> str:
+    tracks = tmp_path / "empty"
+    tracks.mkdir()
+    return str(tracks)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "said"),
+    [
+        ("-c", "chr99", "no chromosome called 'chr99'"),
+        ("-e", str(LENGTH + 1), f"{LENGTH} bases"),
+        ("-s", str(END), "holds no position"),
+        ("-s", "-5", "holds no position"),
+        ("-b", "absent", "no such file or folder"),
+        ("-b", empty, "no .bw files"),
+        ("-b", truncated, "cut.bw"),
+        ("-b", unreadable, "not a bigWig file"),
+        ("-k", "0", "at least 1"),
+        ("-k", "two", "invalid int"),
+        ("-o", "absent/out.npy", "no such folder"),
+        ("-o", ".", "is a folder"),
+        ("-x", "1", "unrecognized arguments"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    plugin: NmfPlugin,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    argument: str,
+    value: str | Callable[[Path, Path], str],
+    said: str,
+) -> None:
+    arguments = usual(folder, tmp_path / "out.npy")
+    arguments[argument] = value if isinstance(value, str) else value(folder, tmp_path)
+    monkeypatch.setattr(frozen, "SETTING", {**settings.DEFAULTS, "nan": "zero"})
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert frozen.main(flat(arguments)) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("missing", ["-b", "-c", "-k", "-o"])
+def test_a_missing_argument_is_named(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], missing: str
+) -> None:
+    arguments = usual(folder, tmp_path / "out.npy")
+    del arguments[missing]
+    assert frozen.main(flat(arguments)) == 2
+    err = capfd.readouterr().err
+    assert missing in err
+    assert err.count("\n") == 1

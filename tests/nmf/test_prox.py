@@ -1,0 +1,274 @@
+"""The proximal operator against a quadratic solver, its optimality conditions and its limits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import lsq_linear
+from tuner_plugins.nmf.native import load_kernels
+from tuner_plugins.nmf.prox import ProxError, prox_tv1d, prox_tv1d_columns
+from tuner_plugins.nmf.prox_numba import numba_prox
+
+KERNELS = ["c", "numba"]
+
+
+@pytest.fixture(params=KERNELS)
+def solve(request, monkeypatch):
+    """Give the operator on each of the two kernels."""
+    if request.param == "c":
+        if load_kernels() is None:
+            pytest.skip("no C compiler here: the Numba kernel alone is tested")
+    else:
+        monkeypatch.setattr("tuner_plugins.nmf.prox._c_prox", lambda single: None)
+    return prox_tv1d
+
+
+def kkt_residual(y, x, lam, weights=None):
+    """Give the largest violation of the optimality conditions, relative to `lam`.
+
+    The running sum of w*(x - y) is the dual: within [-lam, lam], at +lam where x steps up, at
+    -lam where it steps down, 0 after the last position. The last bits of x move the dual, too:
+    what rounding every x_i can add up to at most is no violation.
+    """
+    weights = np.ones(len(y)) if weights is None else weights
+    dual = np.cumsum(weights * (x.astype(np.longdouble) - y))
+    step = np.diff(x)
+    inner = dual[:-1]
+    violations = [
+        np.abs(dual[-1:]),
+        np.abs(inner) - lam,
+        lam - inner[step > 0],
+        lam + inner[step < 0],
+    ]
+    rounding = np.finfo(float).eps * (weights * np.abs(x)).sum()
+    worst = max(v.max(initial=0.0) for v in violations)
+    return float(max(worst - rounding, 0.0) / lam)
+
+
+def brute_force(y, lam, weights):
+    """Solve the dual, a least-squares problem with bounds, by an unrelated method."""
+    root = np.sqrt(weights)
+    differences = np.diff(np.eye(len(y)), axis=0)
+    dual = lsq_linear(
+        (differences / root).T, root * y, bounds=(-lam, lam), method="bvls", tol=1e-14
+    ).x
+    return y - differences.T @ dual / weights
+
+
+def signals(kind, n, rng):
+    """Simulate the shapes that break taut strings: rough, runs, smooth, monotone, spikes."""
+    if kind == "rough":
+        return rng.normal(size=n)
+    if kind == "runs":
+        return np.repeat(rng.poisson(1.0, n), rng.integers(1, 60, n))[:n].astype(float)
+    if kind == "smooth":
+        return 10 + np.cumsum(np.cumsum(rng.normal(size=n)) * 0.01) * 0.01
+    if kind == "up":
+        return np.sort(rng.exponential(size=n))
+    if kind == "down":
+        return -np.sort(rng.exponential(size=n))
+    if kind == "valley":
+        return np.abs(np.linspace(-50, 70, n)) ** 1.5
+    return rng.normal(size=n) + 1e4 * (rng.random(n) < 0.01)
+
+
+SHAPES = ["rough", "runs", "smooth", "up", "down", "valley", "spikes"]
+VALUES = st.one_of(st.integers(-4, 4).map(float), st.floats(-100, 100))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    pairs=st.lists(st.tuples(VALUES, st.floats(0.1, 10)), min_size=2, max_size=9),
+    lam=st.floats(0.01, 50),
+)
+def test_equals_a_quadratic_solver(pairs, lam):
+    y, weights = np.array(pairs).T
+    expected = brute_force(y, lam, weights)
+    np.testing.assert_allclose(prox_tv1d(y, lam, weights), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("lam", [0.01, 1.0, 30.0, 1000.0])
+def test_is_optimal_on_every_shape(solve, shape, lam):
+    rng = np.random.default_rng(3)
+    y = signals(shape, 20_000, rng)
+    weights = rng.uniform(0.1, 50, y.size)
+    assert kkt_residual(y, solve(y, lam), lam) <= 1e-9
+    assert kkt_residual(y, solve(y, lam, weights), lam, weights) <= 1e-9
+
+
+def test_the_residual_sees_a_wrong_answer():
+    y = np.random.default_rng(0).normal(size=100)
+    x = prox_tv1d(y, 1.0)
+    for wrong in (y, x * 1.001, prox_tv1d(y, 1.01), np.full(100, y.mean())):
+        assert kkt_residual(y, wrong, 1.0) > 1e-3
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_both_kernels_agree(shape, dtype, weighted):
+    if load_kernels() is None:
+        pytest.skip("no C compiler here: there is one kernel only")
+    rng = np.random.default_rng(4)
+    y = signals(shape, 30_000, rng).astype(dtype)
+    weights = rng.uniform(0.5, 40, y.size).astype(dtype) if weighted else None
+    other = np.empty_like(y)
+    for lam in (0.0, 0.3, 20.0, 1e12):
+        assert numba_prox()(y, weights, other, lam) == 0
+        tolerance = 1e-12 if dtype == np.float64 else 1e-6
+        scale = np.abs(y).max()
+        assert np.abs(prox_tv1d(y, lam, weights) - other).max() <= tolerance * scale
+
+
+def test_weighted_equals_repeated(solve):
+    rng = np.random.default_rng(5)
+    lengths = rng.integers(1, 40, 3_000)
+    y = rng.gamma(0.5, 4, lengths.size)
+    for lam in (0.5, 20.0):
+        whole = solve(np.repeat(y, lengths), lam)
+        runs = solve(y, lam, lengths)
+        np.testing.assert_allclose(np.repeat(runs, lengths), whole, rtol=0, atol=1e-10)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    y=st.lists(VALUES, min_size=1, max_size=60).map(np.array),
+    lam=st.floats(1e-3, 1e3),
+    scale=st.sampled_from([0.25, 8.0]),
+)
+def test_scales_mirrors_and_reverses(y, lam, scale):
+    x = prox_tv1d(y, lam)
+    near = {"rtol": 0, "atol": 1e-10 * max(1.0, np.abs(y).max())}
+    np.testing.assert_allclose(prox_tv1d(scale * y, scale * lam), scale * x, **near)
+    np.testing.assert_allclose(prox_tv1d(-y, lam), -x, **near)
+    np.testing.assert_allclose(prox_tv1d(y[::-1], lam)[::-1], x, **near)
+    assert x.min() >= y.min()
+    assert x.max() <= y.max()
+
+
+def test_limits(solve):
+    rng = np.random.default_rng(6)
+    y = rng.normal(5, 2, 500)
+    weights = rng.uniform(1, 9, 500)
+    assert np.array_equal(solve(y, 0.0, weights), y)
+    np.testing.assert_allclose(solve(y, 1e-9), y, atol=3e-9)
+    mean = np.average(y, weights=weights)
+    largest = np.abs(np.cumsum(weights * (y - mean))).max()
+    for lam in (largest * (1 + 1e-9), 1e6, 1e300):
+        np.testing.assert_allclose(solve(y, lam, weights), mean, rtol=1e-12)
+    assert np.ptp(solve(y, largest * 0.99, weights)) > 1e-6
+
+
+def test_smallest_inputs(solve):
+    assert solve([], 1.0).shape == (0,)
+    assert solve([3.0], 1.0).tolist() == [3.0]
+    assert solve([0.0, 6.0], 1.0).tolist() == [1.0, 5.0]
+    assert solve([0.0, 6.0], 9.0).tolist() == [3.0, 3.0]
+    assert solve([0.1, 0.1, 0.1], 2.0).tolist() == [0.1, 0.1, 0.1]
+
+
+def test_what_is_not_negative_stays_so(solve):
+    rng = np.random.default_rng(7)
+    for seed in range(20):
+        y = np.maximum(signals("runs", 2_000, rng) - 1, 0) * 0.1 * (seed + 1)
+        assert solve(y, 0.7).min() >= 0.0
+
+
+def test_float32_stays_float32_with_the_accuracy_of_its_type(solve):
+    y = signals("runs", 50_000, np.random.default_rng(8)) + 3
+    single = solve(y.astype(np.float32), 5.0)
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, solve(y, 5.0), rtol=2e-7)
+
+
+def test_input_is_left_alone_and_other_types_are_taken(solve):
+    y = np.arange(12)[::2]
+    assert solve(y, 1.0).dtype == np.float64
+    assert y.tolist() == [0, 2, 4, 6, 8, 10]
+    np.testing.assert_array_equal(solve(y, 1.0), solve(list(map(float, y)), 1.0))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_columns_in_place_and_apart(solve, threads):
+    rng = np.random.default_rng(9)
+    columns = rng.normal(size=(4, 3_000))
+    weights = rng.uniform(1, 5, 3_000)
+    expected = np.array([solve(c, 2.0, weights) for c in columns])
+    before, out = columns.copy(), np.empty_like(columns)
+    assert prox_tv1d_columns(columns, 2.0, weights, out=out, threads=threads) is out
+    assert np.array_equal(columns, before)
+    assert np.array_equal(out, expected)
+    assert prox_tv1d_columns(columns, 2.0, weights, threads=threads) is columns
+    assert np.array_equal(columns, expected)
+
+
+def test_rows_may_lie_apart():
+    padded = np.random.default_rng(10).normal(size=(3, 50))
+    expected = np.array([prox_tv1d(row, 1.0) for row in padded[:, :40]])
+    rest = padded[:, 40:].copy()
+    prox_tv1d_columns(padded[:, :40], 1.0)
+    assert np.array_equal(padded[:, :40], expected)
+    assert np.array_equal(padded[:, 40:], rest)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lam": -1.0}, "lam must be a finite number of at least 0, not -1.0"),
+        ({"lam": np.nan}, "lam must be a finite number"),
+        ({"lam": np.inf}, "lam must be a finite number"),
+        ({"y": [0.0, np.nan, 1.0]}, "y must be finite"),
+        ({"y": [0.0, -np.inf, 1.0]}, "y must be finite"),
+        ({"y": np.zeros((3, 3))}, "one dimension, not shape"),
+        ({"weights": [1.0, 0.0, 1.0]}, "weights must be finite and above 0"),
+        ({"weights": [1.0, -2.0, 1.0]}, "weights must be finite and above 0"),
+        ({"weights": [1.0, np.nan, 1.0]}, "weights must be finite and above 0"),
+        ({"weights": [1.0, np.inf, 1.0]}, "weights must be finite and above 0"),
+        ({"weights": [1.0, 1.0]}, "expected 3 weights"),
+    ],
+)
+def test_bad_input_is_answered_in_one_line(solve, change, message):
+    call = {"y": [1.0, 2.0, 3.0], "lam": 1.0, "weights": None} | change
+    with pytest.raises(ProxError, match=message) as caught:
+        solve(**call)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_columns_are_answered_in_one_line():
+    good = np.zeros((2, 5))
+    locked = np.zeros((2, 5))
+    locked.flags.writeable = False
+    for columns, out, message in [
+        (np.zeros((5, 2)).T, None, "contiguous"),
+        (np.zeros((2, 5), int), None, "float64 or float32"),
+        (good, np.zeros((2, 5), np.float32), "float64 or float32"),
+        (good, np.zeros((2, 4)), "shape"),
+        (np.zeros(5), None, "shape"),
+        (locked, None, "read-only"),
+    ]:
+        with pytest.raises(ProxError, match=message):
+            prox_tv1d_columns(columns, 1.0, out=out)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_time_is_linear(shape):
+    """Count what a backtracking method would blow up on: four times the size, not 16 the time."""
+    from time import process_time
+
+    if load_kernels() is None:
+        pytest.skip("no C compiler here: the clock would time Numba's compiler")
+    y = signals(shape, 400_000, np.random.default_rng(11))
+
+    def seconds(n):
+        times = []
+        for _ in range(3):
+            begin = process_time()
+            for _ in range(400_000 // n):
+                prox_tv1d(y[:n], 10.0)
+            times.append(process_time() - begin)
+        return min(times)
+
+    assert seconds(400_000) < 4 * seconds(50_000)

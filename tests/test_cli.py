@@ -1,0 +1,146 @@
+"""The command line from outside: whole commands, exit codes, one line for bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def tuner(workplace: Path) -> Command:
+    def _tuner(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "tuner.cli", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=workplace,
+            timeout=240,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    return _tuner
+
+
+@pytest.fixture
+def config(write_config: Callable[..., Path]) -> str:
+    sections = {
+        "plugin": "toy",
+        "study": {"trials": 6, "sampler": "random"},
+        "data": {"targets": [2.0, 4.0], "held_out": [3.0], "seconds": 0.005},
+        "search_space": {"x": {}, "size": {}},
+        "export": {"path": "frozen.py"},
+        "tracking": {"enabled": False},
+    }
+    return write_config(**sections).name
+
+
+def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path) -> None:
+    track = ("--set", "tracking.enabled=true")
+    done = tuner("run", config, "--json", *track)
+    result = json.loads(done.stdout)
+    assert result["trials"]["complete"] == 6
+    assert result["baseline"]["number"] == 0
+    assert set(result["best"]["metrics"]) == {"fit", "error", "score", "speedup", "time"}
+    assert [case["name"] for case in result["held_out"]] == ["held3"]
+    assert result["tracking"]["problems"] == []
+    assert result["tracking"]["run_id"]
+    assert "study 'study' starts: 6 trials" in done.stderr
+    frozen = subprocess.run(
+        [sys.executable, workplace / "frozen.py"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(frozen.stdout) == result["best"]["params"]
+    names = {path.name for path in (workplace / "out" / "study").rglob("*") if path.is_file()}
+    assert names >= {"history.png", "trade_off.png", "fits.png", "fits.csv", "frozen.py"}
+
+    again = json.loads(tuner("run", config, "--trials", "8", "--json", *track).stdout)
+    assert again["trials"]["complete"] == 8
+    assert again["tracking"]["run_id"] == result["tracking"]["run_id"]
+    assert json.loads(tuner("best", config, "--json").stdout)["best"] == again["best"]
+    tuner("export", config, "-o", "other.py")
+    assert (workplace / "other.py").exists()
+    tuner("analyse", config, "-o", "after")
+    analysis = json.loads((workplace / "after" / "analysis.json").read_text())
+    assert analysis == again["best"]["params"]
+
+    fresh = json.loads(tuner("run", config, "--new", "--trials", "2", "--json").stdout)
+    assert (fresh["study"], fresh["trials"]["complete"]) == ("study-2", 2)
+
+
+def test_the_table_shows_best_against_baseline(tuner: Command, config: str) -> None:
+    done = tuner("run", config, "--workers", "2")
+    for expected in ("target2", "held3 (held out)", "speed-up", "script: frozen.py", "searched"):
+        assert expected in done.stdout
+    shown = tuner("best", config).stdout
+    assert "best of 6 trials" in shown
+    changed = tuner("run", config, "--set", "study.seed=9", code=2)
+    assert changed.stderr.count("\n") == 1
+    assert "seed: was 0, now 9" in changed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "absent.yaml"], "no such configuration: absent.yaml"),
+        (["run", "study.yaml", "--set", "study.trials=x"], "--set study.trials=x: study.trials"),
+        (["validate", "study.yaml", "--set", "search_space={}"], "the search space is empty"),
+        (["best", "study.yaml"], "first: tuner run"),
+        (["export", "study.yaml", "-o", "x.py"], "first: tuner run"),
+        (["ui", "study.yaml"], "first: tuner run"),
+        (["run", "study.yaml", "--set", "data.width=13"], "data.width: 13 is unlucky"),
+        (["run", "study.yaml", "--set", "data.targets=[]"], "found no case to tune on"),
+        (["run", "study.yaml", "--set", "study.storage=sqlite:///no/dir/x.db"], "no such folder"),
+        (["run", "study.yaml", "--set", "study.storage=nosql://x"], "cannot open nosql://x"),
+        (["run", "study.yaml", "--set", "export.path=no/dir/x.py"], "no folder no/dir"),
+        (["run", "study.yaml", "--set", "tracking={uri: 'sqlite:///tuner.db'}"], "same file"),
+        (["simulate", "rain", "-o", "x"], "no simulator called 'rain'; installed:"),
+        (["simulate", "toy", "-o", "x", "--colour", "red"], "has no option 'colour'"),
+        (["simulate", "toy", "-o", "x", "--points", "many"], "option 'points'"),
+        (["simulate", "toy", "-o", "x", "--points"], "needs a value"),
+        (["simulate", "toy", "-o", "."], "exists"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tuner: Command, config: str, arguments: list[str], expected: str
+) -> None:
+    done = tuner(*arguments, code=2)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("tuner: ")]
+    assert len(lines) == 1
+    assert expected in lines[0]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_failing_baseline_is_told_with_exit_code_1(tuner: Command, config: str) -> None:
+    done = tuner("run", config, "--set", "data.baseline_mode=raise", code=1)
+    assert "the baseline did not complete" in done.stderr
+
+
+def test_plugins_are_listed(tuner: Command) -> None:
+    listed = {entry["name"]: entry for entry in json.loads(tuner("plugins", "--json").stdout)}
+    assert listed["toy"]["package"] == "tuner-toy"
+    assert {"nmf", "toy"} <= set(listed)
+    assert "tuner_toy:Toy" in tuner("plugins").stdout
+
+
+def test_validate_shows_the_space(tuner: Command, config: str) -> None:
+    assert "study.yaml is valid; objective: score" in tuner("validate", config).stdout
+    shown = json.loads(tuner("validate", config, "--json").stdout)
+    assert set(shown["search_space"]) == {"x", "size"}
+
+
+def test_simulate_makes_a_whole_folder_or_none(tuner: Command, workplace: Path) -> None:
+    tuner("simulate", "toy", "-o", "made/here", "--seed", "5", "--points", "2")
+    assert json.loads((workplace / "made" / "here" / "points.json").read_text()) == [5, 6]
+    broken = tuner("simulate", "toy", "-o", "made/there", "--kind", "broken", code=1)
+    assert "this simulator breaks half-way" in broken.stderr
+    assert [path.name for path in (workplace / "made").iterdir()] == ["here"]

@@ -1,0 +1,160 @@
+"""Every error of a configuration is one line that names key, place, expectation and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tuner.config import load_config
+from tuner.plugin import InputError
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+GOOD = """\
+plugin: toy
+study: {name: first, trials: 5, timeout: 30m, sampler: tpe}
+data:
+  targets: [1, 2]
+search_space:
+  x: {low: -1, high: 4}
+objective: score
+"""
+
+
+@pytest.fixture
+def load(workplace: Path) -> Callable[..., object]:
+    def _load(text: str, *overrides: str) -> object:
+        path = workplace / "study.yaml"
+        path.write_text(text)
+        return load_config(path, overrides)
+
+    return _load
+
+
+def test_a_good_file_is_read(load: Callable[..., object]) -> None:
+    config = load(GOOD)
+    assert config.name == "first"
+    assert config.engine.study.timeout == 1800
+    assert config.plugin.config.data.targets == [1, 2]
+    assert list(config.space.searched) == ["x"]
+    assert config.space.fixed == {"size": 1, "mode": "fine"}
+    assert config.objectives == {"score": "maximize"}
+
+
+def test_only_the_plugin_is_required(load: Callable[..., object]) -> None:
+    config = load("plugin: toy\n")
+    assert config.name == "study"
+    assert set(config.space.searched) == {"x", "size", "mode"}
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "expected"),
+    [
+        (("trials: 5", "trails: 5"), 2, "unknown key 'trails'; expected one of: name, trials"),
+        (("trials: 5", "trials: five"), 2, "study.trials"),
+        (("trials: 5", "trials: 0"), 2, "greater than or equal to 1, got 0"),
+        (("30m", "30 parsecs"), 2, "expected a time such as 90s, 30m or 2h"),
+        (("sampler: tpe", "sampler: tpa"), 2, "no sampler called 'tpa'; expected one of tpe"),
+        (("sampler: tpe", "sampler: {name: tpe, sede: 1}"), 2, "has no option 'sede'"),
+        (("targets: [1, 2]", "targets: [1, two]"), 4, "data.targets.1"),
+        (("targets: [1, 2]", "target: [1, 2]"), 4, "unknown key 'target'; expected one of"),
+        (("targets: [1, 2]", "file: absent.txt"), 4, "no such file or folder"),
+        (("data:\n  targets", "date:\n  targets"), 3, "unknown key 'date'"),
+        (("objective: score", "objective: speed"), 7, "expected one of score, fit, error, time"),
+        (("plugin: toy", "plugin: toi"), 1, "no plug-in called 'toi'; installed: elasticnet"),
+        (("plugin: toy", "plugin: nothing"), 1, "is no subclass of tuner.plugin.Plugin"),
+        (("plugin: toy", "plugin: missing"), 1, "needs the package 'tuner_absent'"),
+        (("  x: {low: -1, high: 4}", "  y: {low: -1, high: 4}"), 6, "unknown parameter 'y'"),
+        (("  x: {low: -1, high: 4}", "  x: {low: 4, high: 4}"), 6, "expected low < high"),
+        (("  x: {low: -1, high: 4}", "  x: {low: a, high: 4}"), 6, "expected a number, got 'a'"),
+        (("  x: {low: -1, high: 4}", "  x: {min: 1, high: 4}"), 6, "unknown key 'min'"),
+        (("  x: {low: -1, high: 4}", "  x: {low: 0, high: 4, log: true}"), 6, "search_space.x"),
+        (("  x: {low: -1, high: 4}", "  size: {low: 1.5, high: 4}"), 6, "whole number"),
+        (("  x: {low: -1, high: 4}", "  mode: [fine, splendid]"), 6, "expected one of"),
+        (("  x: {low: -1, high: 4}", "  x: 2.0"), 5, "the search space is empty"),
+        (("  x: {low: -1, high: 4}", "  x: {low: 1, high: 5000}"), 5, "at most 1000 in size"),
+        (("search_space:\n  x: {low: -1, high: 4}", "search_space: {}"), 5, "space is empty"),
+        (("objective: score", "objective: []"), 7, "expected different objectives"),
+        (("plugin: toy", "plugin: toy\nplugin: toy"), 2, "is given twice"),
+        (("targets: [1, 2]", "targets: [1, 2"), 5, "not valid YAML"),
+    ],
+)
+def test_each_error_is_one_line_with_its_place(
+    load: Callable[..., object], change: tuple[str, str], line: int, expected: str
+) -> None:
+    assert change[0] in GOOD
+    with pytest.raises(InputError) as caught:
+        load(GOOD.replace(*change))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"study.yaml, line {line}:" in message
+    assert expected in message
+
+
+def test_a_required_key_that_is_missing_is_named(load: Callable[..., object]) -> None:
+    with pytest.raises(InputError, match="'plugin' is missing"):
+        load(GOOD.replace("plugin: toy\n", ""))
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
+def test_a_file_that_is_no_mapping_is_refused(load: Callable[..., object], text: str) -> None:
+    with pytest.raises(InputError, match="expected a mapping"):
+        load(text)
+
+
+def test_a_missing_file_is_named(workplace: Path) -> None:
+    with pytest.raises(InputError, match="no such configuration"):
+        load_config(workplace / "absent.yaml")
+
+
+def test_score_without_a_baseline_is_refused(load: Callable[..., object]) -> None:
+    with pytest.raises(InputError, match="'score' needs a baseline"):
+        load(GOOD.replace("  targets: [1, 2]", "  has_baseline: false"))
+
+
+def test_overrides_apply_and_their_errors_name_them(load: Callable[..., object]) -> None:
+    config = load(GOOD, "study.trials=9", "search_space.x.low=0.5", "workers=2")
+    assert config.engine.study.trials == 9
+    assert config.space.searched["x"].low == 0.5
+    assert config.engine.workers == 2
+    with pytest.raises(InputError, match=r"^--set study\.trials=many: study\.trials"):
+        load(GOOD, "study.trials=many")
+    with pytest.raises(InputError, match=r"expected KEY\.KEY=VALUE"):
+        load(GOOD, "study.trials")
+    with pytest.raises(InputError, match="is not a mapping"):
+        load(GOOD, "plugin.x=1")
+
+
+def test_scientific_notation_is_a_number(load: Callable[..., object]) -> None:
+    config = load(GOOD.replace("low: -1", "low: 1e-3"))
+    assert config.space.searched["x"].low == 1e-3
+
+
+def test_input_paths_are_relative_to_the_file(workplace: Path) -> None:
+    folder = workplace / "elsewhere"
+    folder.mkdir()
+    (folder / "numbers.txt").write_text("1")
+    (folder / "study.yaml").write_text("plugin: toy\ndata: {file: numbers.txt}\n")
+    config = load_config(Path("elsewhere/study.yaml"))
+    assert config.plugin.config.data.file == folder / "numbers.txt"
+
+
+def test_the_signature_changes_with_what_decides_and_with_nothing_else(
+    load: Callable[..., object],
+) -> None:
+    signature = load(GOOD).signature()
+    for same in ("study.trials=50", "workers=2", "study.timeout=1h", "tracking.experiment=x"):
+        assert load(GOOD, same).signature() == signature
+    for other in ("study.seed=1", "search_space.x.low=0", "data.targets=[1]", "objective=fit"):
+        assert load(GOOD, other).signature() != signature
+
+
+def test_the_signature_changes_with_the_data(workplace: Path) -> None:
+    (workplace / "numbers.txt").write_text("1")
+    path = workplace / "study.yaml"
+    path.write_text("plugin: toy\ndata: {file: numbers.txt}\n")
+    before = load_config(path).signature()
+    (workplace / "numbers.txt").write_text("2")
+    assert load_config(path).signature() != before

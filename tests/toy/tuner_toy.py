@@ -1,0 +1,134 @@
+"""A plug-in whose truth is known and that can be told to misbehave."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import BaseModel, ConfigDict, Field
+
+from tuner.paths import InputPath
+from tuner.plugin import Case, Cases, InputError, Plugin
+
+SCRIPT = """#!/usr/bin/env python3
+import json
+PARAMS = json.loads({params!r})
+print(json.dumps(PARAMS))
+"""
+
+
+class Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    targets: list[float] = [3.0]
+    held_out: list[float] = []
+    file: InputPath | None = None
+    seconds: float = 0.0
+    log: str | None = None
+    has_baseline: bool = True
+    baseline_mode: str = "reference"
+    width: int = Field(default=1, ge=1)
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    data: Data = Data()
+
+
+class Toy(Plugin[Config]):
+    """Fit ``-(x - target)**2``; ``size`` makes it slow, ``mode`` makes it fail."""
+
+    name = "toy"
+    Config = Config
+    metrics = {"fit": "maximize", "error": "minimize"}
+
+    def search_space(self) -> Mapping[str, Any]:
+        return {
+            "x": FloatDistribution(-10.0, 10.0),
+            "size": IntDistribution(1, 5),
+            "mode": CategoricalDistribution(
+                ["fine", "raise", "die", "hang", "hog", "nan", "input", "reference"]
+            ),
+        }
+
+    def defaults(self) -> Mapping[str, Any]:
+        return {"x": 0.0, "size": 1, "mode": "fine"}
+
+    def baseline(self) -> Mapping[str, Any] | None:
+        if not self.config.data.has_baseline:
+            return None
+        return {"x": 0.0, "size": 5, "mode": self.config.data.baseline_mode}
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        if abs(params["x"]) > 1000:
+            raise InputError(f"x: expected at most 1000 in size, got {params['x']}")
+
+    def inputs(self) -> list[Path]:
+        return [self.config.data.file] if self.config.data.file else []
+
+    def load(self) -> Cases:
+        if self.config.data.width == 13:
+            raise InputError("data.width: 13 is unlucky; give another")
+        data = self.config.data
+        tuned = [Case(f"target{t:g}", t) for t in data.targets]
+        return Cases(tuned, [Case(f"held{t:g}", t) for t in data.held_out])
+
+    def run(self, case: Case, params: Mapping[str, Any], seed: int) -> float:
+        if self.config.data.log:
+            with open(self.config.data.log, "a") as stream:
+                stream.write(json.dumps({"case": case.name, **params}) + "\n")
+        time.sleep(self.config.data.seconds * params["size"])
+        match params["mode"]:
+            case "raise":
+                raise ValueError("this setting is broken")
+            case "die":
+                print("last words of the worker", file=sys.stderr, flush=True)
+                os._exit(7)
+            case "hang":
+                time.sleep(3600)
+            case "hog":
+                hoard = bytearray(2_000_000_000)
+                hoard[::4096] = b"x" * len(hoard[::4096])
+                time.sleep(3600)
+            case "input":
+                raise InputError("data.targets: cannot be used; give others")
+            case "nan":
+                return float("nan")
+        return -((params["x"] - case.data) ** 2)
+
+    def score(self, case: Case, output: float) -> Mapping[str, float]:
+        return {"fit": output, "error": -output}
+
+    def figures(self, results: Any) -> Mapping[str, Any]:
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        figure.subplots().plot([result.metrics["fit"] for result in results])
+        return {"fits": figure}
+
+    def tables(self, results: Any) -> Mapping[str, Any]:
+        import pandas as pd
+
+        return {"fits": pd.DataFrame({"fit": [result.metrics["fit"] for result in results]})}
+
+    def freeze(self, params: Mapping[str, Any], path: Path, provenance: Any) -> None:
+        path.write_text(SCRIPT.format(params=json.dumps(dict(params))))
+
+    def analyse(self, params: Mapping[str, Any], folder: Path) -> None:
+        (folder / "analysis.json").write_text(json.dumps(dict(params)))
+
+    @classmethod
+    def tiny(cls, folder: Path) -> Mapping[str, Any]:
+        return {"data": {"targets": [1.0, 2.0], "held_out": [2.5]}}
+
+
+def simulate(folder: Path, *, seed: int, points: int = 3, kind: str = "plain") -> None:
+    """Write a few numbers."""
+    if kind == "broken":
+        raise RuntimeError("this simulator breaks half-way")
+    (folder / "points.json").write_text(json.dumps([seed + i for i in range(points)]))

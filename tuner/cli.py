@@ -1,0 +1,251 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from tuner.console import LiveProgress, make_console, params_table, result_table
+from tuner.objective import Objective
+from tuner.plugin import InputError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Tune a method by its score and its clock; freeze the best setting into a script.",
+)
+
+ConfigPath = Annotated[Path, typer.Argument(help="The YAML file.", metavar="CONFIG")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="a.b=c", help="Set one key of the file.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")]
+
+out = make_console()
+err = make_console(stderr=True)
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    trials: Annotated[int | None, typer.Option(min=1, help="Completed trials in all.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
+    overrides: Overrides = None,
+    new: Annotated[bool, typer.Option("--new", help="Start a new study.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a study, or resume it, and freeze its best setting."""
+    from tuner import session
+
+    settings = list(overrides or [])
+    settings += [f"study.trials={trials}"] if trials is not None else []
+    settings += [f"workers={workers}"] if workers is not None else []
+    loaded = _load(config, settings)
+    objective = Objective(loaded.plugin.metrics, loaded.objectives)
+    stop = _StopOnInterrupt()
+    result = session.run(loaded, LiveProgress(err, objective), stop, new=new)
+    summary = result.summary
+    if as_json:
+        print(json.dumps(result.plain()))
+    else:
+        if summary.best is not None:
+            out.print(result_table(summary, objective))
+            out.print(params_table(summary.best))
+        for note in summary.notes:
+            _plain(note)
+        if result.export:
+            _plain(f"script: {result.export}")
+        _plain(f"figures and tables: {result.folder}")
+        for name, link in result.tracking.links.items():
+            _plain(f"{name}: {link}")
+        if result.tracking.links:
+            _plain(f"to open the links: tuner ui {config}")
+    for problem in result.tracking.problems:
+        err.print(f"tracking: {problem}", highlight=False, markup=False, soft_wrap=True)
+    if result.ending == "interrupted":
+        err.print(f"stopped; to resume: tuner run {config}", highlight=False, soft_wrap=True)
+        raise typer.Exit(130)
+
+
+@app.command()
+def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a configuration and show the search space."""
+    loaded = _load(config, list(overrides or []))
+    if as_json:
+        print(json.dumps({"config": loaded.plain(), "search_space": loaded.space.describe()}))
+        return
+    table = Table(title=f"{loaded.name}: plug-in {loaded.engine.plugin}", title_justify="left")
+    for column in ("parameter", "searched over", "fixed at"):
+        table.add_column(column)
+    for name, entry in loaded.space.describe().items():
+        scale = ", log" if entry.get("log") else ""
+        across = entry.get("choices") or f"{entry['low']} to {entry['high']}{scale}"
+        table.add_row(name, str(across), "")
+    for name, value in loaded.space.fixed.items():
+        table.add_row(name, "", str(value))
+    out.print(table)
+    _plain(f"{config} is valid; objective: {', '.join(loaded.objectives)}")
+
+
+@app.command()
+def plugins(as_json: AsJson = False) -> None:
+    """List the installed plug-ins."""
+    from tuner.registry import installed
+
+    entries = installed()
+    if as_json:
+        print(json.dumps([vars(entry) for entry in entries]))
+        return
+    table = Table()
+    for column in ("plug-in", "package", "version", "class"):
+        table.add_column(column)
+    for entry in entries:
+        table.add_row(entry.name, entry.package, entry.version, entry.target)
+    out.print(table)
+
+
+@app.command()
+def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Show the best setting of a study."""
+    from tuner import session
+
+    loaded = _load(config, list(overrides or []))
+    name, record, records = session.best(loaded)
+    if as_json:
+        print(json.dumps({"study": name, "best": session.plain_record(record)}))
+        return
+    out.print(params_table(record))
+    metrics = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
+    _plain(f"study '{name}', best of {len(records)} trials: {metrics}")
+
+
+@app.command()
+def export(
+    config: ConfigPath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The script to write.")],
+    overrides: Overrides = None,
+) -> None:
+    """Freeze the best setting of a study into a stand-alone script."""
+    from tuner import session
+
+    record = session.export(_load(config, list(overrides or [])), output)
+    _plain(f"{output}: trial {record.number} frozen")
+
+
+@app.command()
+def analyse(
+    config: ConfigPath,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Do what comes after the best setting, as the plug-in has it."""
+    from tuner import session
+
+    loaded = _load(config, list(overrides or []))
+    name, record, _ = session.best(loaded)
+    folder = output or Path("out") / name / "analysis"
+    folder.mkdir(parents=True, exist_ok=True)
+    loaded.plugin.analyse(record.params, folder)
+    _plain(f"analysis of trial {record.number}: {folder}")
+
+
+@app.command()
+def ui(
+    config: ConfigPath,
+    port: Annotated[int | None, typer.Option(help="Default: a free one.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    overrides: Overrides = None,
+) -> None:
+    """Open MLflow's UI on the study, on 127.0.0.1, until Ctrl-C."""
+    from tuner import session
+
+    session.show(_load(config, list(overrides or [])), port=port, open_browser=browser)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def simulate(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A simulator: nmf, perturbseq, ...")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make data with a known truth; further options are the simulator's (--region-length N)."""
+    from tuner.simulate import simulate as make
+
+    make(name, output, seed, _extra_options(context.args))
+    _plain(f"{output} made by simulator '{name}', seed {seed}")
+
+
+def _extra_options(arguments: list[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--"):
+            raise InputError(f"unexpected argument '{flag}'; expected --NAME VALUE")
+        name, equals, value = flag[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise InputError(f"option '{flag}' needs a value")
+            value = rest.pop(0)
+        options[name.replace("-", "_")] = value
+    return options
+
+
+class _StopOnInterrupt:
+    """True after the first Ctrl-C; the second one ends the program at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        signal.signal(signal.SIGINT, self._note)
+        signal.signal(signal.SIGTERM, self._note)
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        err.print("stopping after the running trials; press Ctrl-C again to stop at once")
+
+
+def _load(path: Path, overrides: list[str]) -> Any:
+    from tuner.config import load_config
+
+    return load_config(path, overrides)
+
+
+def _plain(text: str) -> None:
+    out.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on standard error and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("stopped at once; the same command resumes", 130)
+    except RuntimeError as error:
+        if type(error).__name__ != "StudyStopped":
+            raise
+        _fail(str(error), 1)
+
+
+def _fail(message: str, code: int) -> None:
+    err.print(f"tuner: {message}", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

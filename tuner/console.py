@@ -1,0 +1,179 @@
+"""What the terminal shows: progress while a study runs, tables when it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Table
+
+from tuner.objective import Objective
+from tuner.records import CaseRecord, Summary, TrialRecord
+
+NO_TERMINAL_WIDTH = 120
+QUIET_SECONDS = 5.0
+"""Where there is no terminal, how long to wait between lines that bring nothing new."""
+
+
+def make_console(stderr: bool = False) -> Console:
+    """Give a console; where there is no terminal, one wide enough for any table of ours."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=NO_TERMINAL_WIDTH)
+
+
+class LiveProgress:
+    """A progress bar on a terminal, plain lines elsewhere.
+
+    Parameters
+    ----------
+    console : Console
+        Where to write; standard error, so that standard output stays clean.
+    objective : Objective
+        Names the quantities to show.
+    """
+
+    def __init__(self, console: Console, objective: Objective) -> None:
+        self._console = console
+        self._objective = objective
+        self._total = 0
+        self._done = 0
+        self._others = 0
+        self._began = time.monotonic()
+        self._began_with = 0
+        self._printed = -QUIET_SECONDS
+        self._best: TrialRecord | None = None
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def begin(self, name: str, total: int, records: Sequence[TrialRecord]) -> None:
+        """Show that the study starts or resumes."""
+        self._total = total
+        self._done = sum(record.state == "complete" for record in records)
+        self._others = len(records) - self._done
+        self._began, self._began_with = time.monotonic(), self._done
+        verb = f"resumes after {self._done} of" if records else "starts:"
+        self._console.print(f"study '{name}' {verb} {total} trials", highlight=False)
+        if self._console.is_terminal:
+            self._bar = Progress(
+                SpinnerColumn(),
+                BarColumn(bar_width=24),
+                TextColumn("{task.completed}/{task.total} trials"),
+                TextColumn("{task.fields[note]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=total, completed=self._done, note="")
+            self._bar.start()
+
+    def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        """Show a finished trial."""
+        if record.state == "complete":
+            self._done += 1
+        else:
+            self._others += 1
+            reason = (record.reason or "").splitlines()
+            self._say(f"trial {record.number} {record.state}: {reason[0] if reason else ''}")
+        improved = best is not None and (self._best is None or best.number != self._best.number)
+        self._best = best
+        text = self._status()
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._done, note=text)
+        elif improved or time.monotonic() > self._printed + QUIET_SECONDS:
+            self._printed = time.monotonic()
+            self._say(f"{self._done}/{self._total} trials, {text}")
+
+    def beat(self) -> None:
+        """Be called often; the bar draws itself."""
+
+    def note(self, text: str) -> None:
+        """Show what is going on."""
+        self._say(text)
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def _status(self) -> str:
+        parts = []
+        if self._best is not None:
+            shown = [f"best {self._best.number}"]
+            metrics = self._best.metrics
+            for name in (self._objective.primary, "speedup", "score"):
+                if name in metrics:
+                    shown.append(f"{name} {metrics[name]:.4g}")
+            parts.append(": ".join([shown[0], ", ".join(shown[1:])]))
+        if self._others:
+            parts.append(f"{self._others} not completed")
+        fresh = self._done - self._began_with
+        if fresh and self._done < self._total:
+            each = (time.monotonic() - self._began) / fresh
+            parts.append(f"{_duration(each * (self._total - self._done))} left")
+        return "; ".join(parts)
+
+
+def result_table(summary: Summary, objective: Objective) -> Table:
+    """Tabulate the best setting against the baseline, case by case."""
+    metric = objective.primary
+    table = Table(title="best setting against the baseline", title_justify="left")
+    columns = ["case", f"{metric} baseline", metric, "time baseline", "time", "speed-up", "score"]
+    for column in columns:
+        table.add_column(column, justify="left" if column == "case" else "right")
+    best, baseline = summary.best, summary.baseline
+    if best is None:
+        return table
+    beside = {case.name: case for case in baseline.cases} if baseline else {}
+    for case in best.cases:
+        table.add_row(*_row(case.name, case, beside.get(case.name), metric))
+    if len(best.cases) > 1:
+        mean = CaseRecord("mean", best.metrics, best.metrics["time"])
+        reference = None
+        if baseline is not None:
+            reference = CaseRecord("mean", baseline.metrics, baseline.metrics["time"])
+        table.add_row(*_row("mean", mean, reference, metric))
+    held = {case.name: case for case in summary.held_out_baseline}
+    for case in summary.held_out:
+        table.add_row(*_row(f"{case.name} (held out)", case, held.get(case.name), metric))
+    return table
+
+
+def params_table(record: TrialRecord) -> Table:
+    """Tabulate a trial's parameters, the searched ones marked."""
+    table = Table(title=f"trial {record.number}", title_justify="left")
+    table.add_column("parameter")
+    table.add_column("value", justify="right")
+    table.add_column("")
+    for name, value in record.params.items():
+        table.add_row(name, _shown(value), "searched" if name in record.searched else "fixed")
+    return table
+
+
+def _row(name: str, case: CaseRecord, baseline: CaseRecord | None, metric: str) -> list[str]:
+    metrics = case.metrics
+    return [
+        name,
+        f"{baseline.metrics[metric]:.4f}" if baseline else "-",
+        f"{metrics[metric]:.4f}",
+        _duration(baseline.seconds) if baseline else "-",
+        _duration(case.seconds),
+        f"{metrics['speedup']:.1f}x" if "speedup" in metrics else "-",
+        f"{metrics['score']:.3f}" if "score" in metrics else "-",
+    ]
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min"

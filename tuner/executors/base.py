@@ -1,0 +1,131 @@
+"""What an executor takes and gives: jobs in, events out, nothing of Optuna or MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from tuner.plugin import Params
+from tuner.records import CaseRecord, State
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a worker needs to make its plug-in: plain data, sent once.
+
+    Attributes
+    ----------
+    plugin : str
+        Entry-point name.
+    sections : mapping
+        The plug-in's validated sections, paths absolute.
+    threads : int
+        Threads that BLAS, OpenMP and Numba may use in one worker.
+    """
+
+    plugin: str
+    sections: Mapping[str, Any]
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """Run the tuned cases with one setting.
+
+    Attributes
+    ----------
+    ticket : int
+        Identifies the job; the coordinator uses trial numbers.
+    stepwise : bool
+        Send a `CaseDone` after each case but the last and wait for `Executor.proceed`.
+    limited : bool
+        Whether the time limit applies (not to a baseline).
+    """
+
+    ticket: int
+    params: Params
+    seed: int
+    stepwise: bool = False
+    limited: bool = True
+
+
+@dataclass(frozen=True)
+class PresentJob:
+    """Run the chosen setting on every case, held-out ones too, and draw its figures and tables.
+
+    Attributes
+    ----------
+    folder : Path
+        Where figures (PNG) and tables (CSV) go.
+    baseline : mapping or None
+        Reference setting to run on the held-out cases beside the chosen one.
+    """
+
+    ticket: int
+    params: Params
+    seed: int
+    folder: Path
+    baseline: Params | None = None
+    limited: bool = False
+
+
+@dataclass(frozen=True)
+class CaseDone:
+    """A case of a stepwise job is done; the worker waits to hear whether to proceed."""
+
+    ticket: int
+    cases: Sequence[CaseRecord]
+
+
+@dataclass(frozen=True)
+class JobDone:
+    """A job has ended.
+
+    Attributes
+    ----------
+    state : str
+        ``complete``, ``pruned`` (told not to proceed), ``infeasible`` or ``failed``.
+    cases : sequence of CaseRecord
+        Tuned cases that were finished, without baseline ratios.
+    reason : str or None
+        One line and, for a failure, the last lines of the worker's stderr.
+    bad_input : bool
+        The plug-in raised `InputError`: the user's input is at fault, not a trial.
+    held_out, held_out_baseline : sequence of CaseRecord
+        Only of a `PresentJob`.
+    """
+
+    ticket: int
+    state: State
+    started: datetime
+    finished: datetime
+    cases: Sequence[CaseRecord] = ()
+    reason: str | None = None
+    bad_input: bool = False
+    held_out: Sequence[CaseRecord] = ()
+    held_out_baseline: Sequence[CaseRecord] = field(default_factory=tuple)
+
+
+Job = TrialJob | PresentJob
+Event = CaseDone | JobDone
+
+
+class Executor(Protocol):
+    """Runs jobs somewhere. Not thread-safe: the coordinator alone calls it."""
+
+    slots: int
+
+    def submit(self, job: Job) -> None:
+        """Start `job`; at most `slots` are under way at a time."""
+
+    def wait(self, timeout: float) -> Event | None:
+        """Give the next event, or None after `timeout` seconds."""
+
+    def proceed(self, ticket: int, onward: bool) -> None:
+        """Answer a `CaseDone`: go on with the next case, or stop the job as pruned."""
+
+    def close(self) -> None:
+        """End all workers at once."""

@@ -1,0 +1,342 @@
+"""One study's connection to an MLflow store: the only module that imports MLflow.
+
+MLflow takes 1.4 s to import and 2 s to make a new store, so it is imported where it is first used:
+in the background thread of `tuner.outbox`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from tuner import runs, views
+from tuner.outbox import StoreTrouble
+from tuner.records import StudyInfo, Summary, TrialRecord
+from tuner.stores import ARTIFACT_FOLDER, absolute_uri, base_url, sole_creator, sqlite_path
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # trouble is told by TrackingReport instead
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the outbox retries; MLflow's 7 take four minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+_PAGE, _BATCH = 1000, 90
+_COMPARED = 5
+_MAX_LINE = 300
+
+
+class MlflowSession:
+    """One study's connection to an MLflow store; see `tuner.outbox.Session`."""
+
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        study: StudyInfo,
+        began: datetime,
+        alive: Callable[[], None],
+    ) -> None:
+        self._study = study
+        self._alive = alive
+        self._client = _client(uri)
+        with _store_trouble():
+            self._experiment_id = _experiment_id(self._client, uri, experiment)
+            self.parent = self._adopt_or_open(runs.milliseconds(began))
+            self._children: dict[int, str] = {}
+            self._curve = {
+                point.step
+                for point in self._client.get_metric_history(self.parent, runs.BEST_SO_FAR)
+            }
+            self.links = self._links()
+            self._present()
+
+    def _adopt_or_open(self, began: int) -> str:
+        study = self._study
+        parent = _parent(self._client, self._experiment_id, study)
+        if parent is not None:
+            run_id = str(parent.info.run_id)
+            self._client.update_run(run_id, status="RUNNING")
+            held = parent.data.params
+        else:
+            tags = {**runs.study_tags(study), **_user()}
+            name = runs.study_label(study)
+            run = self._client.create_run(self._experiment_id, began, tags, name)
+            run_id = str(run.info.run_id)
+            held = {}
+        params = runs.study_params(study)
+        # MLflow never overwrites a param: what a resumed study changed (more trials) becomes a tag
+        changed = {f"resumed.{k}": v for k, v in params.items() if k in held and held[k] != v}
+        new = {name: value for name, value in params.items() if name not in held}
+        self._log(run_id, params=new, tags={k: v[: runs.MAX_TAG] for k, v in changed.items()})
+        return run_id
+
+    def known(self) -> set[int]:
+        """Give the trials that are whole; remember those begun, remove what is there twice."""
+        whole: dict[int, str] = {}
+        begun: dict[int, str] = {}
+        with _store_trouble():
+            for run in self._child_runs():
+                number = int(run.data.tags["trial"])
+                place = begun if run.info.status == "RUNNING" else whole
+                if number in place:
+                    self._client.delete_run(run.info.run_id)
+                else:
+                    place[number] = run.info.run_id
+            for number in whole.keys() & begun.keys():
+                self._client.delete_run(begun.pop(number))
+        self._children = {**begun, **whole}
+        return set(whole)
+
+    def _child_runs(self) -> Iterator[Any]:
+        wanted = f"tags.`mlflow.parentRunId` = '{self.parent}' and tags.role = '{runs.TRIAL_ROLE}'"
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id], wanted, max_results=_PAGE, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def send(self, record: TrialRecord) -> None:
+        """Log one trial: the run is ended last, so that one that runs is known to be half there."""
+        study, started = self._study, runs.milliseconds(record.started)
+        ended = runs.milliseconds(record.finished)
+        tags = {**runs.trial_tags(study, record, self.parent), **_user()}
+        with _store_trouble(f"trial {record.number}: "):
+            if record.number not in self._children:
+                run = self._client.create_run(
+                    self._experiment_id, started, tags, runs.trial_label(study, record)
+                )
+                self._children[record.number] = run.info.run_id
+            run_id = self._children[record.number]
+            metrics = _metrics(runs.trial_metrics(record), ended)
+            self._log(run_id, metrics, runs.trial_params(record, study.search_space), tags)
+            self._client.set_terminated(run_id, runs.STATUS[record.state], ended)
+
+    def update(self, records: Sequence[TrialRecord]) -> None:
+        """Bring the parent's curve of the best so far up to date, and its metrics where it rose."""
+        points: list[Metric] = []
+        for step, at, values in runs.parent_curve(self._study, records):
+            if step not in self._curve:
+                points += _metrics(values, at, step)
+        with _store_trouble():
+            self._log(self.parent, points, tags=runs.counts(records))
+        self._curve.update(point.step for point in points)
+
+    def close(self, summary: Summary, records: Sequence[TrialRecord]) -> list[str]:
+        """Log how the study ended; safe to repeat. Give what could not be logged beside it."""
+        now = round(time.time() * 1000)
+        problems, files = self._log_artifacts(summary.artifacts)
+        with _store_trouble():
+            self._mark_best(summary, records)
+            self.links = self._links(summary, records)
+            metrics = runs.summary_metrics(self._study, summary)
+            step = len(records)  # the last step of the curve: it is what tables show
+            tags = {
+                **{state: str(count) for state, count in summary.counts.items()},
+                "finished": str(summary.finished).lower(),
+                runs.NOTE_TAG: views.study_note(
+                    self._study, self.links, summary, self.parent, views.figures(files)
+                ),
+            }
+            if summary.best is not None:
+                tags["best_trial"] = str(summary.best.number)
+            self._log(self.parent, _metrics(metrics, now, step), tags=tags)
+            self._present()
+            status = "FINISHED" if summary.finished else "KILLED"
+            self._client.set_terminated(self.parent, status, now)
+        return problems
+
+    def _mark_best(self, summary: Summary, records: Sequence[TrialRecord]) -> None:
+        """Tag and colour the best trial, and take both from the one that was best before."""
+        wanted = f"tags.`mlflow.parentRunId` = '{self.parent}' and tags.best = 'true'"
+        best = self._children.get(summary.best.number) if summary.best else None
+        by_number = {record.number: record for record in records}
+        for run in self._client.search_runs([self._experiment_id], wanted):
+            number = int(run.data.tags["trial"])
+            if run.info.run_id != best and number in by_number:
+                self._client.delete_tag(run.info.run_id, "best")
+                plain = runs.colour(self._study, by_number[number])
+                self._client.set_tag(run.info.run_id, "mlflow.runColor", plain)
+        if best:
+            strong = runs.colour(self._study, summary.best, best=True)
+            self._log(best, tags={"best": "true", "mlflow.runColor": strong})
+
+    def _log_artifacts(self, folder: Path | None) -> tuple[list[str], list[PurePosixPath]]:
+        """Log every file below `folder`; one that cannot be logged does not hold up the rest."""
+        problems, logged = [], []
+        for path in sorted(folder.rglob("*")) if folder is not None else ():
+            if not path.is_file():
+                continue
+            name = PurePosixPath(path.relative_to(folder).as_posix())  # type: ignore[arg-type]
+            below = None if name.parent == PurePosixPath() else str(name.parent)
+            try:
+                with _store_trouble():
+                    self._client.log_artifact(self.parent, str(path), below)
+            except StoreTrouble as trouble:
+                problems.append(f"artifact {name} is not in the store: {trouble}")
+            else:
+                logged.append(name)
+            self._alive()
+        return problems, logged
+
+    def _links(
+        self, summary: Summary | None = None, records: Sequence[TrialRecord] = ()
+    ) -> dict[str, str]:
+        ranked = [record.number for record in runs.ranked(self._study, records)]
+        first = [summary.best.number] if summary and summary.best else []
+        ids = [self._children[number] for number in dict.fromkeys(first + ranked)]
+        return views.links(
+            self._experiment_id, runs.study_key(self._study), self.parent, ids[:_COMPARED]
+        )
+
+    def _present(self) -> None:
+        """Write the saved views and the notes; a note that a user wrote is left alone."""
+        tags = views.saved_views(self._study, round(time.time() * 1000))
+        held = self._client.get_experiment(self._experiment_id).tags.get(runs.NOTE_TAG, "")
+        if not held or held.startswith(views.EXPERIMENT_NOTE):
+            tags[runs.NOTE_TAG] = views.experiment_note(self._study, self.links)
+        for name, value in tags.items():
+            self._client.set_experiment_tag(self._experiment_id, name, value)
+
+    def _log(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log in as few calls as MLflow allows: 100 params or tags, 1000 entities each."""
+        from mlflow.entities import Param, RunTag
+
+        waiting: tuple[Iterator[Any], ...] = (
+            iter(metrics),
+            iter([Param(name, value) for name, value in (params or {}).items()]),
+            iter([RunTag(name, value) for name, value in (tags or {}).items()]),
+        )
+        while any(batch := [list(islice(entries, _BATCH)) for entries in waiting]):
+            self._client.log_batch(run_id, *batch)
+
+
+def study_links(uri: str, experiment: str, study: StudyInfo) -> dict[str, str]:
+    """Give the fragments (``#/...``) of the pages that show a study, for `tuner.ui.serve`.
+
+    Raises
+    ------
+    StoreTrouble
+        Where the store cannot be read or has no such experiment.
+    """
+    prepare()
+    client = _client(absolute_uri(uri))
+    with _store_trouble():
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            raise StoreTrouble(f"no experiment '{experiment}' in {uri} yet; run the study first")
+        identity, home = runs.study_key(study), [found.experiment_id]
+        parent = _parent(client, found.experiment_id, study)
+        objective, direction = runs.primary(study)
+        order = "DESC" if direction == "maximize" else "ASC"
+        best = client.search_runs(
+            home,
+            f"tags.study_key = '{identity}' and tags.role = '{runs.TRIAL_ROLE}' "
+            f"and tags.{runs.CHARTED} = 'true'",
+            order_by=[f"metrics.`{runs.key(objective)}` {order}"],
+            max_results=_COMPARED,
+        )
+        return views.links(
+            found.experiment_id,
+            identity,
+            parent.info.run_id if parent else None,
+            [run.info.run_id for run in best],
+        )
+
+
+def prepare() -> None:
+    """Set MLflow's environment, where the user has not: quiet, no telemetry, short retries."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def _client(uri: str) -> MlflowClient:
+    """Import MLflow (1.4 s), open the store, create its tables where there are none (2 s)."""
+    try:
+        from mlflow import MlflowClient
+    except ImportError as error:
+        raise StoreTrouble(f"MLflow cannot be imported: {error}; install it again") from error
+    path = sqlite_path(uri)
+    with _store_trouble(), sole_creator(path) if path else contextlib.nullcontext():
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)  # opens the store: the client itself is lazy
+        return client
+
+
+def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "active":
+        return str(found.experiment_id)
+    if found is not None:
+        raise StoreTrouble(
+            f"experiment '{name}' is deleted in {uri}: restore it (mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}) or set tracking.experiment to another name"
+        )
+    # A server knows where its artifacts go. For a database MLflow would take ./mlruns.
+    local = None if base_url(uri) else (Path(ARTIFACT_FOLDER).resolve() / runs.key(name)).as_uri()
+    return str(client.create_experiment(name, artifact_location=local))
+
+
+def _parent(client: MlflowClient, experiment_id: str, study: StudyInfo) -> Any | None:
+    wanted = f"tags.study_key = '{runs.study_key(study)}' and tags.role = '{runs.STUDY_ROLE}'"
+    oldest = ["attributes.start_time ASC"]
+    found = client.search_runs([experiment_id], wanted, order_by=oldest, max_results=1)
+    return found[0] if found else None
+
+
+@contextlib.contextmanager
+def _store_trouble(where: str = "") -> Iterator[None]:
+    """Turn what a store may raise into `StoreTrouble`; a bug of ours passes as it is."""
+    from alembic.util import CommandError
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except MlflowException as error:
+        refused = error.error_code in _REFUSALS
+        raise StoreTrouble(where + _line(error), refused=refused) from error
+    except (RequestException, SQLAlchemyError, CommandError, sqlite3.Error, OSError) as error:
+        raise StoreTrouble(where + _line(error)) from error
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:_MAX_LINE]}" if lines else type(error).__name__
+
+
+def _metrics(values: Mapping[str, float], at: int, step: int = 0) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    return [Metric(name, value, at, step) for name, value in values.items()]
+
+
+def _user() -> dict[str, str]:
+    try:
+        return {"mlflow.user": getpass.getuser()}
+    except (KeyError, OSError):  # no such user in /etc/passwd: usual in containers
+        return {}

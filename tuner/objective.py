@@ -1,0 +1,118 @@
+"""From metrics and times to what is reported and what the sampler sees.
+
+The time-weighted score of a case is ``(m - m_baseline) * sqrt(t_baseline / t)``, with the sign of
+``m`` turned round where it is minimised; a trial's score is the mean over its cases.
+
+Below the baseline that formula rewards slowness: a loss is made smaller by a longer time. It is
+reported as it is, but the sampler must not learn from that. It is told, for such a case,
+``(m - m_baseline) * (BELOW_BASELINE + sqrt(t / t_baseline))`` instead: continuous at the baseline,
+rising in the metric, falling in the time, and of the size that the formula gives at a speed-up of
+``BELOW_BASELINE ** 2``, so that a loss in one case weighs about as much as a gain in another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tuner.plugin import Direction
+from tuner.records import CaseRecord
+
+BELOW_BASELINE = 10.0
+
+
+def score(gain: float, speedup: float) -> float:
+    """Give the time-weighted score of a case.
+
+    Parameters
+    ----------
+    gain : float
+        Metric minus the baseline's, positive where better.
+    speedup : float
+        The baseline's time over this one, positive.
+    """
+    return gain * math.sqrt(speedup)
+
+
+def search_score(gain: float, speedup: float) -> float:
+    """Give what the sampler sees in place of `score`: monotone in gain and speed-up."""
+    if gain >= 0:
+        return score(gain, speedup)
+    return gain * (BELOW_BASELINE + 1 / math.sqrt(speedup))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The baseline, case by case: its metric and its time in seconds."""
+
+    metric: Mapping[str, float]
+    seconds: Mapping[str, float]
+
+    @classmethod
+    def of(cls, cases: Sequence[CaseRecord], primary: str) -> Reference:
+        """Read the reference from the baseline's cases."""
+        return cls(
+            {case.name: case.metrics[primary] for case in cases},
+            {case.name: case.seconds for case in cases},
+        )
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How a study turns a trial's cases into metrics and values.
+
+    Attributes
+    ----------
+    metrics : mapping
+        The plug-in's metrics and directions, the primary one first.
+    objectives : mapping
+        Tuned quantities and directions.
+    """
+
+    metrics: Mapping[str, Direction]
+    objectives: Mapping[str, Direction]
+
+    @property
+    def primary(self) -> str:
+        """Name of the metric that the score is made from."""
+        return next(iter(self.metrics))
+
+    def gain(self, case: CaseRecord, reference: Reference) -> float:
+        """Give how much better than the baseline the case's primary metric is."""
+        sign = 1.0 if self.metrics[self.primary] == "maximize" else -1.0
+        return sign * (case.metrics[self.primary] - reference.metric[case.name])
+
+    def annotate(self, case: CaseRecord, reference: Reference | None) -> CaseRecord:
+        """Add ``speedup`` and ``score`` to a case's metrics where there is a baseline."""
+        if reference is None:
+            return case
+        speedup = reference.seconds[case.name] / case.seconds
+        extra = {"speedup": speedup, "score": score(self.gain(case, reference), speedup)}
+        return CaseRecord(case.name, {**case.metrics, **extra}, case.seconds, case.cpu_seconds)
+
+    def summarise(self, cases: Sequence[CaseRecord]) -> dict[str, float]:
+        """Give the means over annotated cases, ``time`` among them."""
+        count = len(cases)
+        names = cases[0].metrics
+        means = {name: sum(case.metrics[name] for case in cases) / count for name in names}
+        return {**means, "time": sum(case.seconds for case in cases) / count}
+
+    def values(self, cases: Sequence[CaseRecord], reference: Reference | None) -> list[float]:
+        """Give what the sampler is told, one value for each objective."""
+        means = self.summarise(cases)
+        values = []
+        for name in self.objectives:
+            if name == "score":
+                if reference is None:
+                    raise ValueError("the score needs a baseline")
+                seen = [
+                    search_score(
+                        self.gain(case, reference), reference.seconds[case.name] / case.seconds
+                    )
+                    for case in cases
+                ]
+                values.append(sum(seen) / len(seen))
+            else:
+                values.append(means[name])
+        return values

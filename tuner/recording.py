@@ -1,0 +1,93 @@
+"""What is kept of a trial in the Optuna storage, and reading it back.
+
+Each trial carries one JSON user attribute, `RECORD`, written before the trial is told; a
+`TrialRecord` is made from it. A trial that has it and still runs was measured before a crash.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.records import CaseRecord, State, TrialRecord
+
+RECORD = "tuner:record"
+ROLE = "tuner:role"
+BASELINE = "baseline"
+
+
+def write_record(storage: BaseStorage, trial_id: int, record: TrialRecord) -> None:
+    """Keep `record` with its trial. Call before the trial is told: a finished one is read-only."""
+    plain = {
+        "state": record.state,
+        "params": dict(record.params),
+        "searched": dict(record.searched),
+        "cases": [
+            {
+                "name": case.name,
+                "metrics": dict(case.metrics),
+                "seconds": case.seconds,
+                "cpu_seconds": case.cpu_seconds,
+            }
+            for case in record.cases
+        ],
+        "metrics": dict(record.metrics),
+        "values": list(record.values),
+        "started": record.started.isoformat(),
+        "finished": record.finished.isoformat(),
+        "reason": record.reason,
+        "is_baseline": record.is_baseline,
+    }
+    storage.set_trial_user_attr(trial_id, RECORD, json.dumps(plain))
+
+
+def kept_record(trial: FrozenTrial) -> TrialRecord | None:
+    """Read what was kept with a trial, finished or not; None where nothing was."""
+    text = trial.user_attrs.get(RECORD)
+    if text is None:
+        return None
+    plain = json.loads(text)
+    cases = tuple(CaseRecord(**case) for case in plain.pop("cases"))
+    values = tuple(plain.pop("values"))
+    started = datetime.fromisoformat(plain.pop("started"))
+    finished = datetime.fromisoformat(plain.pop("finished"))
+    return TrialRecord(
+        number=trial.number,
+        cases=cases,
+        values=values,
+        started=started,
+        finished=finished,
+        **plain,
+    )
+
+
+def _bare_record(trial: FrozenTrial) -> TrialRecord:
+    """Describe a trial that ended without a record: it was never dispatched."""
+    states: dict[TrialState, State] = {TrialState.FAIL: "failed", TrialState.PRUNED: "pruned"}
+    start = trial.datetime_start or trial.datetime_complete or datetime.now()
+    end = trial.datetime_complete or start
+    return TrialRecord(
+        number=trial.number,
+        state=states.get(trial.state, "failed"),
+        params=dict(trial.params),
+        searched=dict(trial.params),
+        cases=(),
+        metrics={},
+        values=(),
+        started=start.astimezone(timezone.utc),
+        finished=end.astimezone(timezone.utc),
+        reason="ended without a record",
+    )
+
+
+def records_of(study: optuna.Study) -> list[TrialRecord]:
+    """Give the records of all finished trials, by number."""
+    return [
+        kept_record(trial) or _bare_record(trial)
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.is_finished()
+    ]

@@ -1,0 +1,118 @@
+"""Figures of a study: how it went, what it found, what mattered."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import optuna
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tuner.objective import Objective
+from tuner.records import TrialRecord
+from tuner.store import quiet
+
+BLUE, ORANGE, GREY, RED = "#0072B2", "#E69F00", "#B0B0B0", "#D55E00"
+"""Okabe and Ito's palette, told apart by colour-blind readers."""
+
+
+def study_figures(
+    study: optuna.Study, records: Sequence[TrialRecord], objective: Objective, folder: Path
+) -> list[Path]:
+    """Draw the study's figures as PNG into `folder`; those that it has data for."""
+    complete = [record for record in records if record.state == "complete"]
+    tuned = [record for record in complete if not record.is_baseline]
+    figures: dict[str, Figure] = {}
+    if complete:
+        figures["history"] = history(complete, objective)
+    if len(tuned) >= 2:
+        figures["trade_off"] = trade_off(complete, objective)
+    if len(tuned) >= 4 and (weights := importances(study)):
+        figures["importances"] = importance_figure(weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        FigureCanvasAgg(figure)
+        path = folder / f"{name}.png"
+        figure.savefig(path, dpi=150, bbox_inches="tight")
+        paths.append(path)
+    return paths
+
+
+def history(complete: Sequence[TrialRecord], objective: Objective) -> Figure:
+    """Draw the first objective of each trial and the best so far."""
+    name = next(iter(objective.objectives))
+    upward = objective.objectives[name] == "maximize"
+    numbers = [record.number for record in complete]
+    values = [record.metrics[name] for record in complete]
+    best = (np.maximum if upward else np.minimum).accumulate(values)
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(numbers, values, s=18, color=BLUE, label="trial", zorder=3)
+    axes.step(numbers, best, where="post", color=ORANGE, label="best so far")
+    axes.set(xlabel="trial", ylabel=name, title=f"{name} over the study")
+    axes.legend(frameon=False)
+    return figure
+
+
+def trade_off(complete: Sequence[TrialRecord], objective: Objective) -> Figure:
+    """Draw the primary metric against the time, with the Pareto front and the best score."""
+    metric = objective.primary
+    upward = objective.metrics[metric] == "maximize"
+    times = np.array([record.metrics["time"] for record in complete])
+    values = np.array([record.metrics[metric] for record in complete])
+    front = pareto(times, values, upward)
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(times, values, s=18, color=GREY, label="trial")
+    axes.plot(times[front], values[front], "-o", ms=4, color=BLUE, label="Pareto front")
+    for record in complete:
+        if record.is_baseline:
+            point = record.metrics["time"], record.metrics[metric]
+            axes.scatter(*point, marker="s", s=50, color=RED, label="baseline", zorder=4)
+    if "score" in complete[0].metrics:
+        best = max(complete, key=lambda record: record.metrics["score"])
+        point = best.metrics["time"], best.metrics[metric]
+        axes.scatter(*point, marker="*", s=160, color=ORANGE, label="best score", zorder=5)
+    axes.set(xscale="log", xlabel="time (s)", ylabel=metric, title=f"{metric} against time")
+    axes.legend(frameon=False)
+    return figure
+
+
+def pareto(times: np.ndarray, values: np.ndarray, upward: bool) -> np.ndarray:
+    """Give the indices of the trials that no other beats in both, fastest first."""
+    signed = values if upward else -values
+    order = np.lexsort((-signed, times))
+    running = np.maximum.accumulate(signed[order])
+    is_new = np.concatenate([[True], running[1:] > running[:-1]])
+    front: np.ndarray = order[is_new]
+    return front
+
+
+def importances(study: optuna.Study) -> Mapping[str, float]:
+    """Give how much each parameter mattered to the first objective; empty where it cannot be told.
+
+    PED-ANOVA (Watanabe, Bansal and Hutter, 2023, doi:10.24963/ijcai.2023/488), Optuna's default.
+    """
+    several = len(study.directions) > 1
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return optuna.importance.get_param_importances(
+                study, target=(lambda trial: trial.values[0]) if several else None
+            )
+        except (ValueError, RuntimeError):
+            return {}  # all values equal, or too few trials: there is nothing to attribute
+
+
+def importance_figure(weights: Mapping[str, float]) -> Figure:
+    """Draw parameter importances as bars, the largest on top."""
+    names = sorted(weights, key=lambda name: weights[name])
+    figure = Figure(figsize=(6, 0.6 + 0.35 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(names, [weights[name] for name in names], color=BLUE)
+    axes.set(xlabel="importance (PED-ANOVA)", title="What mattered")
+    return figure

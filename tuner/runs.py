@@ -1,0 +1,272 @@
+"""What MLflow is told of a study and its trials: names, states, params, metrics, tags, colours.
+
+Pure functions from `tuner.records` to plain data; nothing here talks to a store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from tuner.plugin import Direction
+from tuner.records import CaseRecord, State, StudyInfo, Summary, TrialRecord
+
+STATUS: Mapping[State, str] = {
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "infeasible": "KILLED",
+    "failed": "FAILED",
+}
+"""MLflow knows no pruned or infeasible runs: both were ended before their time, hence KILLED."""
+
+STUDY_ROLE, TRIAL_ROLE = "study", "trial"
+NOTE_TAG = "mlflow.note.content"
+BEST_SO_FAR = "best_so_far"
+CHARTED = "charted"
+"""Tag of the runs that charts show: the study's own and the complete trials'."""
+
+MAX_PARAM, MAX_TAG, MAX_KEY = 6000, 5000, 250
+_DIGITS = 6
+# Okabe & Ito's palette (2008) without the hues that mean failed and baseline; strong, then pale.
+_HUES = (
+    ("#0072b2", "#a6cee6"),
+    ("#009e73", "#a3dcc9"),
+    ("#cc79a7", "#ecd0e0"),
+    ("#3d348b", "#bfbade"),
+    ("#00838f", "#a5d6d9"),
+)
+_STATE_COLOURS: Mapping[State, str] = {
+    "failed": "#d62728",
+    "pruned": "#b8b8b8",
+    "infeasible": "#8c8c8c",
+}
+_BASELINE_COLOUR = "#e69f00"
+
+
+def study_key(study: StudyInfo) -> str:
+    """Give 16 hex digits that identify a study by name and signature, safe in a search filter."""
+    return hashlib.sha256(f"{study.name}\n{study.signature}".encode()).hexdigest()[:16]
+
+
+def study_label(study: StudyInfo) -> str:
+    """Give the parent run's name: the study's, after the plug-in's where it does not say so."""
+    named = study.name.lower().startswith(study.plugin.lower())
+    return study.name if named else f"{study.plugin}-{study.name}"
+
+
+def trial_label(study: StudyInfo, record: TrialRecord) -> str:
+    """Give a child run's name, unique over studies and in the order of the trials."""
+    return f"{record.number:03d} {study_label(study)}{' baseline' if record.is_baseline else ''}"
+
+
+def colour(study: StudyInfo, record: TrialRecord | None = None, *, best: bool = False) -> str:
+    """Give a run's colour: the study's hue, strong for parent (no record) and best trial."""
+    strong, pale = _HUES[int(study_key(study), 16) % len(_HUES)]
+    if record is None or best:
+        return strong
+    if record.is_baseline and record.state == "complete":
+        return _BASELINE_COLOUR
+    return _STATE_COLOURS.get(record.state, pale)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Give the Unix time in ms."""
+    return round(moment.timestamp() * 1000)
+
+
+def key(text: str) -> str:
+    """Give the nearest name that MLflow takes for a metric, param or tag."""
+    clean = re.sub(r"[^\w.\-: ]", "_", text).strip(". ") or "_"
+    return clean[: MAX_KEY // 3]
+
+
+def rounded(values: Mapping[str, float]) -> dict[str, float]:
+    """Give the finite ones of `values`, to six significant digits: MLflow stores inf as 1.8e308."""
+    return {
+        name: float(f"{value:.{_DIGITS}g}")
+        for name, value in values.items()
+        if math.isfinite(value)
+    }
+
+
+def case_metrics(cases: Iterable[CaseRecord], prefix: str = "") -> dict[str, float]:
+    """Give ``<prefix><case>/<metric>`` for every metric of every case, and its times in seconds."""
+    found: dict[str, float] = {}
+    for case in cases:
+        values = {**case.metrics, "time": case.seconds, "cpu_time": case.cpu_seconds}
+        found.update({f"{prefix}{key(case.name)}/{key(name)}": v for name, v in values.items()})
+    return found
+
+
+def mean_metrics(cases: Sequence[CaseRecord], prefix: str) -> dict[str, float]:
+    """Give ``<prefix><metric>``: means over the cases, and the time in seconds."""
+    rows = [{**case.metrics, "time": case.seconds} for case in cases]
+    names = [name for name in (rows[0] if rows else {}) if all(name in row for row in rows)]
+    return {f"{prefix}{key(n)}": math.fsum(row[n] for row in rows) / len(rows) for n in names}
+
+
+def trial_metrics(record: TrialRecord) -> dict[str, float]:
+    """Give what a child run shows: means over the cases by name, each case as ``case/metric``."""
+    means = {key(name): value for name, value in record.metrics.items()}
+    return rounded({**means, **case_metrics(record.cases)})
+
+
+def trial_params(
+    record: TrialRecord, search_space: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """Give the params as text; beside a log-scaled one its logarithm (no chart has a log axis)."""
+    found: dict[str, str] = {}
+    for name, value in record.params.items():
+        found[key(name)] = str(value)[:MAX_PARAM]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if search_space.get(name, {}).get("log") and number and float(value) > 0:  # type: ignore[arg-type]
+            found[log_name(name)] = f"{math.log10(float(value)):.4f}"  # type: ignore[arg-type]
+    return found
+
+
+def log_name(name: str) -> str:
+    """Give the name of the param that holds the logarithm of `name`."""
+    return f"log10_{key(name)}"
+
+
+def trial_tags(study: StudyInfo, record: TrialRecord, parent: str) -> dict[str, str]:
+    """Give the tags of a child run, its parent and its reason for not being complete among them."""
+    tags = {
+        "mlflow.parentRunId": parent,
+        "mlflow.runColor": colour(study, record),
+        "role": TRIAL_ROLE,
+        "study": study.name,
+        "study_key": study_key(study),
+        "trial": str(record.number),
+        "state": record.state,
+        **_source(study),
+    }
+    if record.state == "complete":
+        tags[CHARTED] = "true"
+    if record.is_baseline:
+        tags["baseline"] = "true"
+    lost = [n for n, v in {**record.metrics, **case_metrics(record.cases)}.items() if v - v != 0]
+    if lost:
+        tags["not_finite"] = ", ".join(lost)[:MAX_TAG]
+    if record.reason:
+        tags["reason"] = record.reason.strip().splitlines()[0][:MAX_TAG]
+        tags[NOTE_TAG] = f"{record.state}:\n\n```\n{record.reason.strip()[:MAX_TAG]}\n```"
+    return tags
+
+
+def study_tags(study: StudyInfo) -> dict[str, str]:
+    """Give the tags that a parent run is opened with."""
+    versions = {f"version.{key(name)}": value for name, value in study.versions.items()}
+    return {
+        "mlflow.runColor": colour(study),
+        "role": STUDY_ROLE,
+        CHARTED: "true",
+        "study": study.name,
+        "study_key": study_key(study),
+        "signature": study.signature,
+        "plugin": study.plugin,
+        "data_fingerprint": study.fingerprint,
+        "storage": re.sub(r"//[^/@]*@", "//", study.storage),  # no password leaves for the store
+        "objectives": ", ".join(f"{direction} {n}" for n, direction in study.objectives.items()),
+        **versions,
+        **_source(study),
+    }
+
+
+def _source(study: StudyInfo) -> dict[str, str]:
+    commit = {"mlflow.source.git.commit": study.git_commit} if study.git_commit else {}
+    return {"mlflow.source.name": f"tuner {study.plugin}", "mlflow.source.type": "LOCAL", **commit}
+
+
+def study_params(study: StudyInfo) -> dict[str, str]:
+    """Give the configuration as params: nested keys joined by dots, lists as JSON."""
+    found = {"plugin": study.plugin, "seed": str(study.seed)}
+
+    def walk(prefix: str, value: object) -> None:
+        if isinstance(value, Mapping) and value:
+            for name, inner in value.items():
+                walk(f"{prefix}.{name}" if prefix else str(name), inner)
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            found[key(prefix)] = text[:MAX_PARAM] or '""'
+
+    walk("", study.config)
+    return found
+
+
+def primary(study: StudyInfo) -> tuple[str, Direction]:
+    """Give the first objective, by which the trials are sorted, and its direction."""
+    return next(iter(study.objectives.items()))
+
+
+def finishing_order(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Sort trials by when they ended: what a step of a parent's metric counts."""
+    return sorted(records, key=lambda record: (record.finished, record.number))
+
+
+def ranked(study: StudyInfo, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Give the complete trials that have the first objective, best first."""
+    name, direction = primary(study)
+    sign = -1.0 if direction == "maximize" else 1.0
+    valued = [
+        record
+        for record in records
+        if record.state == "complete" and math.isfinite(record.metrics.get(name, math.nan))
+    ]
+    return sorted(valued, key=lambda record: (sign * record.metrics[name], record.number))
+
+
+def parent_curve(
+    study: StudyInfo, records: Iterable[TrialRecord]
+) -> list[tuple[int, int, dict[str, float]]]:
+    """Give what the parent run's metrics are at every step, a step a trial that ended.
+
+    Returns
+    -------
+    list of (step, time in ms, metrics)
+        `BEST_SO_FAR` from the first trial on that has a value, and where a trial is the best so
+        far, its metrics.
+    """
+    name, _ = primary(study)
+    curve: list[tuple[int, int, dict[str, float]]] = []
+    best: TrialRecord | None = None
+    for step, record in enumerate(finishing_order(records), start=1):
+        leaders = ranked(study, [record] if best is None else [best, record])
+        if not leaders:
+            continue
+        rose, best = leaders[0] is not best, leaders[0]
+        values = {BEST_SO_FAR: best.metrics[name]}
+        if rose:
+            values.update({key(n): value for n, value in best.metrics.items()})
+        curve.append((step, milliseconds(record.finished), rounded(values)))
+    return curve
+
+
+def summary_metrics(study: StudyInfo, summary: Summary) -> dict[str, float]:
+    """Give what the parent run shows at the end: best, baseline and held-out metrics."""
+    found: dict[str, float] = {}
+    if summary.best is not None:
+        found.update({key(name): value for name, value in summary.best.metrics.items()})
+    if summary.baseline is not None:
+        means = summary.baseline.metrics
+        found.update({f"baseline/{key(name)}": value for name, value in means.items()})
+    for prefix, cases in (
+        ("held_out/", summary.held_out),
+        ("held_out_baseline/", summary.held_out_baseline),
+    ):
+        found.update(mean_metrics(cases, prefix))
+        if len(cases) > 1:
+            found.update(case_metrics(cases, prefix))
+    return rounded(found)
+
+
+def counts(records: Iterable[TrialRecord]) -> dict[str, str]:
+    """Give the number of trials by state, as tags."""
+    found = Counter(record.state for record in records)
+    return {state: str(found[state]) for state in STATUS}

@@ -1,0 +1,153 @@
+"""Optuna's samplers and pruners by name, with their options."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from tuner.plugin import InputError
+from tuner.space import Space
+
+SAMPLERS = {
+    "tpe": "TPESampler",
+    "gp": "GPSampler",
+    "cmaes": "CmaEsSampler",
+    "random": "RandomSampler",
+    "qmc": "QMCSampler",
+    "grid": "GridSampler",
+    "brute-force": "BruteForceSampler",
+    "nsgaii": "NSGAIISampler",
+    "nsgaiii": "NSGAIIISampler",
+}
+PRUNERS = {
+    "nop": "NopPruner",
+    "median": "MedianPruner",
+    "percentile": "PercentilePruner",
+    "halving": "SuccessiveHalvingPruner",
+    "hyperband": "HyperbandPruner",
+    "threshold": "ThresholdPruner",
+    "patient": "PatientPruner",
+    "wilcoxon": "WilcoxonPruner",
+}
+EXHAUSTIVE = ("grid", "brute-force")
+GRID_POINTS = 7
+
+_OURS = {"seed", "search_space", "constraints_func", "independent_sampler", "source_trials"}
+
+
+class Choice(BaseModel):
+    """A sampler or pruner: a name, and whatever options its constructor takes.
+
+    In YAML either the bare name, or a mapping ``{name: tpe, n_startup_trials: 20}``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Options as given."""
+        return self.model_extra or {}
+
+    def checked(self, offered: Mapping[str, str], kind: str) -> Choice:
+        """Give the choice with its name in our spelling; ValueError where there is none such."""
+        name = self.name.lower().replace("_", "-")
+        by_class = {value.lower(): key for key, value in offered.items()}
+        name = by_class.get(name, by_class.get(name + kind, name))
+        if name not in offered:
+            raise ValueError(
+                f"no {kind} called '{self.name}'; expected one of {', '.join(offered)}"
+            )
+        module = optuna.samplers if kind == "sampler" else optuna.pruners
+        known = set(inspect.signature(getattr(module, offered[name])).parameters) - _OURS
+        known |= {"points"} if name == "grid" else set()
+        if unknown := sorted(set(self.options) - known):
+            raise ValueError(
+                f"{kind} '{name}' has no option '{unknown[0]}'; "
+                f"it has: {', '.join(sorted(known)) or 'none'}"
+            )
+        return self.model_copy(update={"name": name})
+
+
+def make_sampler(
+    choice: Choice, space: Space, seed: int, several_objectives: bool
+) -> optuna.samplers.BaseSampler:
+    """Make Optuna's sampler.
+
+    Raises
+    ------
+    InputError
+        Where it lacks a package, cannot serve the objectives, or refuses its options.
+    """
+    name, options = choice.name, dict(choice.options)
+    if name == "gp" and importlib.util.find_spec("torch") is None:
+        raise InputError(
+            "study.sampler: 'gp' needs the package 'torch', which is not installed; "
+            "install it, or use 'tpe'"
+        )
+    if name == "cmaes" and several_objectives:
+        raise InputError("study.sampler: 'cmaes' serves one objective; use 'tpe' or 'nsgaii'")
+    if name == "grid":
+        points = options.pop("points", GRID_POINTS)
+        options["search_space"] = grid(space, points)
+    cls = getattr(optuna.samplers, SAMPLERS[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return cls(seed=seed, **options)  # type: ignore[no-any-return]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"study.sampler: '{name}' refuses its options: {error}") from None
+
+
+def make_pruner(choice: Choice) -> optuna.pruners.BasePruner:
+    """Make Optuna's pruner; `InputError` where it refuses its options."""
+    options = dict(choice.options)
+    if "wrapped_pruner" in options:
+        inner = Choice.model_validate(options["wrapped_pruner"]).checked(PRUNERS, "pruner")
+        options["wrapped_pruner"] = make_pruner(inner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return getattr(optuna.pruners, PRUNERS[choice.name])(**options)  # type: ignore[no-any-return]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"study.pruner: '{choice.name}' refuses: {error}") from None
+
+
+def grid(space: Space, points: int) -> dict[str, list[Any]]:
+    """Give the values of each parameter on a grid.
+
+    Choices and steps are taken whole; a range without a step gets `points` values, evenly spaced
+    on its own scale.
+    """
+    if isinstance(points, bool) or not isinstance(points, int) or points < 2:
+        raise InputError(f"study.sampler.points: expected a whole number above 1, got {points!r}")
+    values: dict[str, list[Any]] = {}
+    for name, dist in space.searched.items():
+        if isinstance(dist, CategoricalDistribution):
+            values[name] = list(dist.choices)
+            continue
+        assert isinstance(dist, FloatDistribution | IntDistribution)
+        scale = np.geomspace if dist.log else np.linspace
+        if dist.step is not None and (isinstance(dist, FloatDistribution) or dist.step > 1):
+            count = int(np.floor((dist.high - dist.low) / dist.step + 1e-9)) + 1
+            steps = dist.low + dist.step * np.arange(count)
+        else:
+            steps = scale(dist.low, dist.high, points)
+        if isinstance(dist, IntDistribution):
+            values[name] = sorted({int(round(value)) for value in steps})
+        else:
+            values[name] = [min(max(float(value), dist.low), dist.high) for value in steps]
+    return values

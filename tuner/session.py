@@ -1,0 +1,376 @@
+"""One `tuner run` from end to end: open, run, present, freeze, track."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+
+from tuner.config import Config
+from tuner.executors.base import Executor, JobDone, PresentJob, Setup
+from tuner.executors.local import LocalExecutor
+from tuner.freeze import stamp, write_script
+from tuner.objective import Objective, Reference
+from tuner.outbox import StoreTrouble
+from tuner.plugin import InputError, Params, Provenance
+from tuner.provenance import git_commit, versions
+from tuner.recording import records_of
+from tuner.records import CaseRecord, StudyInfo, Summary, TrialRecord
+from tuner.report import study_figures
+from tuner.store import Lease, open_study, read_study
+from tuner.stores import check_uri
+from tuner.study import Coordinator, best_record
+from tuner.tracking import MlflowTracker, NullTracker, Tracker, TrackingReport, study_links
+from tuner.ui import serve
+
+HELD_OUT = "tuner:held_out"
+DEFAULT_URI = "sqlite:///mlflow.db"
+
+
+class Progress(Protocol):
+    """Shows how a run goes."""
+
+    def begin(self, name: str, total: int, records: Sequence[TrialRecord]) -> None:
+        """Hear that the study starts or resumes."""
+
+    def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        """Hear of a finished trial."""
+
+    def beat(self) -> None:
+        """Be called at least twice a second."""
+
+    def note(self, text: str) -> None:
+        """Say what is going on."""
+
+    def end(self) -> None:
+        """Hear that the trials are over."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `tuner run` ends with.
+
+    Attributes
+    ----------
+    ending : str
+        ``complete``, ``timeout``, ``exhausted`` or ``interrupted``.
+    export : Path or None
+        The frozen script.
+    folder : Path
+        Figures, tables, configuration and script of the study.
+    """
+
+    study: str
+    ending: str
+    summary: Summary
+    tracking: TrackingReport
+    folder: Path
+    export: Path | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Give the result as plain data, for ``--json``."""
+        summary = self.summary
+        return {
+            "study": self.study,
+            "ending": self.ending,
+            "trials": {
+                "complete": 0,
+                "failed": 0,
+                "pruned": 0,
+                "infeasible": 0,
+                **summary.counts,
+            },
+            "best": plain_record(summary.best),
+            "baseline": plain_record(summary.baseline),
+            "held_out": [_plain_case(case) for case in summary.held_out],
+            "held_out_baseline": [_plain_case(case) for case in summary.held_out_baseline],
+            "export": str(self.export) if self.export else None,
+            "tracking": {
+                "run_id": self.tracking.run_id,
+                "links": dict(self.tracking.links),
+                "problems": list(self.tracking.problems),
+            },
+            "folder": str(self.folder),
+        }
+
+
+@dataclass
+class _Watch:
+    """Passes what the coordinator tells to progress, tracking and the lease."""
+
+    objective: Objective
+    records: list[TrialRecord]
+    progress: Progress
+    tracker: Tracker
+    lease: Lease
+    counts: collections.Counter[str] = field(default_factory=collections.Counter)
+
+    def trial(self, record: TrialRecord) -> None:
+        self.records.append(record)
+        self.tracker.log_trial(record)
+        self.progress.trial(record, best_record(self.records, self.objective))
+
+    def beat(self) -> None:
+        self.lease.renew()
+        self.progress.beat()
+
+
+def run(
+    config: Config, progress: Progress, should_stop: Callable[[], bool], *, new: bool = False
+) -> RunResult:
+    """Run or resume the study of `config`, then present and freeze its best setting.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    progress : Progress
+        Where to show how it goes.
+    should_stop : callable
+        True once the user wants it to end after the running trials.
+    new : bool
+        Start a new study beside an existing one of the same name.
+
+    Raises
+    ------
+    InputError
+        For bad input, a changed configuration, or a study that another process runs.
+    tuner.study.StudyStopped
+        Where the baseline or too many trials in a row fail.
+    """
+    section = config.engine.study
+    objective = Objective(config.plugin.metrics, config.objectives)
+    if (path := config.engine.export.path) is not None and not path.parent.is_dir():
+        raise InputError(f"export.path: no folder {path.parent}; make it first")
+    tracker = _make_tracker(config)
+    study, storage = open_study(config, new)
+    lease = Lease(study)
+    lease.take()
+    records = records_of(study)
+    folder = Path("out") / study.study_name
+    folder.mkdir(parents=True, exist_ok=True)
+    info = _describe(config, study)
+    tracker.start(info, records)
+    progress.begin(study.study_name, section.trials, records)
+    executor = _make_executor(config)
+    watch = _Watch(objective, records, progress, tracker, lease)
+    summary = Summary(None, None, {}, finished=False)
+    export = None
+    try:
+        coordinator = Coordinator(config, study, storage, executor, watch, should_stop)
+        ending = coordinator.run()
+        progress.end()
+        summary = _summarise(records, objective, finished=ending != "interrupted")
+        if summary.finished and summary.best is not None:
+            chosen = summary.best
+            summary = _present(config, study, executor, summary, objective, folder, progress)
+            export = _export(config, study.study_name, chosen, folder)
+    except BaseException:
+        summary = _summarise(records, objective, finished=False)
+        raise
+    finally:
+        progress.end()
+        executor.close()
+        lease.release()
+        progress.note("writing to the tracking store")
+        report = tracker.finish(summary)
+    return RunResult(study.study_name, ending, summary, report, folder, export)
+
+
+def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
+    """Give the study's name, its best trial and all its records; `InputError` where none is."""
+    study = read_study(config)
+    records = records_of(study)
+    record = best_record(records, Objective(config.plugin.metrics, config.objectives))
+    if record is None:
+        raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
+    return study.study_name, record, records
+
+
+def export(config: Config, path: Path) -> TrialRecord:
+    """Freeze the best setting of the study into a script at `path`; give its trial."""
+    name, record, _ = best(config)
+    _freeze(config, name, record, path)
+    return record
+
+
+def show(config: Config, port: int | None, open_browser: bool) -> None:
+    """Serve MLflow's UI, opened on the study's trials, until interrupted."""
+    uri = _tracking_uri(config)
+    try:
+        links = study_links(uri, _experiment(config), _describe(config, read_study(config)))
+    except StoreTrouble as error:
+        raise InputError(f"tracking: {error}") from error
+    landing = next(iter(links.values()))
+    serve(uri, landing=landing, port=port, open_browser=open_browser, links=links)
+
+
+def _tracking_uri(config: Config) -> str:
+    """Give the store: the configured one, else the environment's, else a file right here."""
+    uri = config.engine.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    check_uri(uri, config.engine.study.storage)
+    return uri
+
+
+def _experiment(config: Config) -> str:
+    return config.engine.tracking.experiment or config.engine.plugin
+
+
+def _make_tracker(config: Config) -> Tracker:
+    if not config.engine.tracking.enabled:
+        return NullTracker()
+    return MlflowTracker(_tracking_uri(config), _experiment(config), Path("out") / "unsent")
+
+
+def _make_executor(config: Config) -> Executor:
+    limits = config.engine.limits
+    setup = Setup(config.engine.plugin, config.sections, limits.threads)
+    return LocalExecutor(setup, config.engine.workers, limits.case_time, limits.memory)
+
+
+def _describe(config: Config, study: optuna.Study) -> StudyInfo:
+    return StudyInfo(
+        name=study.study_name,
+        plugin=config.engine.plugin,
+        config=config.plain(),
+        config_text=config.document.text,
+        signature=config.signature(),
+        seed=config.engine.study.seed,
+        storage=config.engine.study.storage,
+        metrics=config.plugin.metrics,
+        objectives=config.objectives,
+        search_space=config.space.describe(),
+        versions=versions(),
+        fingerprint=config.fingerprint,
+        git_commit=git_commit(config.document.path.resolve().parent),
+    )
+
+
+def _summarise(records: Sequence[TrialRecord], objective: Objective, finished: bool) -> Summary:
+    baselines = [r for r in records if r.is_baseline and r.state == "complete"]
+    return Summary(
+        best=best_record(list(records), objective),
+        baseline=baselines[-1] if baselines else None,
+        counts=collections.Counter(record.state for record in records),
+        finished=finished,
+    )
+
+
+def _present(
+    config: Config,
+    study: optuna.Study,
+    executor: Executor,
+    summary: Summary,
+    objective: Objective,
+    folder: Path,
+    progress: Progress,
+) -> Summary:
+    """Draw the study and the best setting; score it on the held-out cases, once."""
+    assert summary.best is not None
+    kept = json.loads(study.user_attrs.get(HELD_OUT, "{}"))
+    known = kept.get("trial") == summary.best.number
+    progress.note("drawing the best setting and scoring it on held-out cases")
+    plots = folder / "plots"
+    shutil.rmtree(plots, ignore_errors=True)
+    study_figures(study, records_of(study), objective, plots)
+    job = PresentJob(
+        ticket=-1,
+        params=summary.best.params,
+        seed=config.engine.study.seed,
+        folder=plots,
+        baseline=None if known else config.plugin.baseline(),
+    )
+    done = _wait_for(executor, job, progress)
+    if done.state != "complete":
+        note = f"the best setting could not be presented: {done.reason}"
+        return _replace(summary, folder, notes=[note])
+    if known:
+        beside = [CaseRecord(**case) for case in kept["baseline"]]
+    else:
+        beside = list(done.held_out_baseline)
+        plain = {"trial": summary.best.number, "baseline": [_plain_case(case) for case in beside]}
+        study.set_user_attr(HELD_OUT, json.dumps(plain))
+    reference = Reference.of(beside, objective.primary) if beside else None
+    held_out = [objective.annotate(case, reference) for case in done.held_out]
+    return _replace(summary, folder, held_out=held_out, held_out_baseline=beside)
+
+
+def _replace(
+    summary: Summary,
+    folder: Path,
+    held_out: Sequence[CaseRecord] = (),
+    held_out_baseline: Sequence[CaseRecord] = (),
+    notes: Sequence[str] = (),
+) -> Summary:
+    return Summary(
+        summary.best,
+        summary.baseline,
+        summary.counts,
+        summary.finished,
+        held_out,
+        held_out_baseline,
+        folder,
+        notes,
+    )
+
+
+def _wait_for(executor: Executor, job: PresentJob, progress: Progress) -> JobDone:
+    executor.submit(job)
+    while True:
+        event = executor.wait(0.5)
+        progress.beat()
+        if isinstance(event, JobDone):
+            return event
+
+
+def _export(config: Config, name: str, record: TrialRecord, folder: Path) -> Path:
+    """Freeze into the configured path, or into the study's folder; a copy lies there always."""
+    kept = folder / "script"
+    kept.mkdir(exist_ok=True)
+    path = config.engine.export.path or kept / f"{name}.py"
+    _freeze(config, name, record, path)
+    (folder / "config.yaml").write_text(config.document.text, encoding="utf-8")
+    if config.engine.export.path:
+        shutil.copy2(path, kept / path.name)
+    return path
+
+
+def _freeze(config: Config, name: str, record: TrialRecord, path: Path) -> None:
+    provenance = Provenance(
+        study=name,
+        trial=record.number,
+        metrics=record.metrics,
+        versions=versions(),
+        fingerprint=config.fingerprint,
+        created=stamp(),
+    )
+    params: Params = record.params
+    write_script(path, lambda temporary: config.plugin.freeze(params, temporary, provenance))
+
+
+def plain_record(record: TrialRecord | None) -> Mapping[str, Any] | None:
+    """Give a trial as plain data."""
+    if record is None:
+        return None
+    return {
+        "number": record.number,
+        "params": dict(record.params),
+        "metrics": dict(record.metrics),
+        "cases": [_plain_case(case) for case in record.cases],
+    }
+
+
+def _plain_case(case: CaseRecord) -> dict[str, Any]:
+    return {
+        "name": case.name,
+        "metrics": dict(case.metrics),
+        "seconds": case.seconds,
+        "cpu_seconds": case.cpu_seconds,
+    }

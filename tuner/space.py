@@ -1,0 +1,204 @@
+"""The search space: from the plug-in's own and the YAML section to Optuna distributions."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from tuner.plugin import InputError, Params, Plugin, Value
+
+
+class SpaceError(InputError):
+    """A wrong entry of the search space; `key` is its path below ``search_space``."""
+
+    def __init__(self, key: tuple[str, ...], message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Space:
+    """What the sampler draws, and what stays as it is.
+
+    Attributes
+    ----------
+    searched : mapping
+        Parameter name to Optuna distribution.
+    fixed : mapping
+        Every other parameter of the plug-in, with its value.
+    """
+
+    searched: Mapping[str, BaseDistribution]
+    fixed: Params
+
+    def complete(self, drawn: Params) -> dict[str, Value]:
+        """Give every parameter: the drawn ones on top of the fixed ones."""
+        return {**self.fixed, **drawn}
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Give the searched part as plain data."""
+        return {name: _describe(dist) for name, dist in self.searched.items()}
+
+
+def build_space(plugin: Plugin[Any], section: Mapping[str, Any] | None) -> Space:
+    """Combine the plug-in's search space with the YAML section.
+
+    Without a section the plug-in's whole space is searched. With one, exactly what it lists: a
+    mapping gives a range (what it leaves out is the plug-in's), a list gives choices, a value fixes
+    the parameter, ``{}`` takes the plug-in's own range. Everything else stays at its default.
+
+    Raises
+    ------
+    SpaceError
+        For an unknown name, a wrong type, an empty range, or a space with nothing to search.
+    InputError
+        Where the plug-in refuses a value.
+    """
+    known = dict(plugin.search_space())
+    defaults = dict(plugin.defaults())
+    searched: dict[str, BaseDistribution] = {}
+    fixed: dict[str, Value] = {}
+    if section is None:
+        searched = known
+    else:
+        for name, entry in section.items():
+            if name not in known and name not in defaults:
+                raise SpaceError((name,), _unknown(name, [*known, *defaults]))
+            if entry is None:
+                continue
+            if isinstance(entry, dict | list):
+                searched[name] = _ranged(name, entry, known.get(name))
+            else:
+                fixed[name] = _fixed(name, entry, known.get(name))
+    if not searched:
+        raise SpaceError(
+            (),
+            "the search space is empty: expected at least one range, as in "
+            f"'{next(iter(known), 'name')}: {{low: 1, high: 10}}'; "
+            "leave the section out to search the plug-in's whole space",
+        )
+    rest = {name: value for name, value in {**defaults, **fixed}.items() if name not in searched}
+    space = Space(searched, rest)
+    for corner in _corners(space):
+        plugin.check(corner)
+    return space
+
+
+def nearest(value: Value, dist: BaseDistribution) -> Value:
+    """Give the value of `dist` that is nearest to `value`: for a baseline outside of a range."""
+    if isinstance(dist, CategoricalDistribution):
+        return value if value in dist.choices else dist.choices[0]
+    if isinstance(dist, FloatDistribution | IntDistribution) and isinstance(value, int | float):
+        clipped = min(max(value, dist.low), dist.high)
+        if dist.step is not None and not dist.log:
+            clipped = dist.low + round((clipped - dist.low) / dist.step) * dist.step
+        return int(clipped) if isinstance(dist, IntDistribution) else float(clipped)
+    raise TypeError(f"cannot place {value!r} in {dist}")
+
+
+def _unknown(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"unknown parameter '{name}'; the plug-in has: {', '.join(dict.fromkeys(names))}{hint}"
+
+
+def _fixed(name: str, value: Any, own: BaseDistribution | None) -> Value:
+    if isinstance(own, CategoricalDistribution):
+        if value not in own.choices:
+            raise SpaceError((name,), f"expected one of {list(own.choices)}, got {value!r}")
+    elif isinstance(own, FloatDistribution | IntDistribution):
+        return _number(name, value, own)
+    checked: Value = value
+    return checked
+
+
+def _number(name: str, value: Any, own: BaseDistribution, key: tuple[str, ...] = ()) -> int | float:
+    whole = isinstance(own, IntDistribution)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        expected = "a whole number" if whole else "a number"
+        raise SpaceError((name, *key), f"expected {expected}, got {value!r}")
+    if whole and value != int(value):
+        raise SpaceError((name, *key), f"expected a whole number, got {value!r}")
+    return int(value) if whole else float(value)
+
+
+def _ranged(name: str, entry: Any, own: BaseDistribution | None) -> BaseDistribution:
+    if isinstance(entry, list):
+        entry = {"choices": entry}
+    if entry == {}:
+        if own is None:
+            raise SpaceError((name,), "has no range of its own; give a value or a list of choices")
+        return own
+    if "choices" in entry:
+        return _choices(name, entry, own)
+    if isinstance(own, CategoricalDistribution) or own is None:
+        offered = f" of {list(own.choices)}" if own is not None else ""
+        raise SpaceError((name,), f"expected a value or a list{offered}, got a range")
+    if unknown := sorted(entry.keys() - {"low", "high", "log", "step"}):
+        raise SpaceError(
+            (name, unknown[0]), f"unknown key '{unknown[0]}'; a range has: low, high, log, step"
+        )
+    assert isinstance(own, FloatDistribution | IntDistribution)
+    low = _number(name, entry.get("low", own.low), own, ("low",))
+    high = _number(name, entry.get("high", own.high), own, ("high",))
+    if not low < high:
+        raise SpaceError(
+            (name,), f"expected low < high, got {low} and {high}; give one value to fix it"
+        )
+    step = entry.get("step")
+    if step is not None:
+        step = _number(name, step, own, ("step",))
+    log = entry.get("log", own.log and step is None)
+    if not isinstance(log, bool):
+        raise SpaceError((name, "log"), f"expected true or false, got {log!r}")
+    try:
+        if isinstance(own, IntDistribution):
+            return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
+        return FloatDistribution(low, high, log=log, step=step)
+    except ValueError as error:
+        raise SpaceError((name,), str(error)) from None
+
+
+def _choices(name: str, entry: Mapping[str, Any], own: BaseDistribution | None) -> BaseDistribution:
+    choices = entry["choices"]
+    if not isinstance(choices, list) or not choices or set(entry) != {"choices"}:
+        raise SpaceError((name,), f"expected a list of at least one choice, got {entry!r}")
+    values = [_fixed(name, choice, own) for choice in choices]
+    if len(set(map(repr, values))) != len(values):
+        raise SpaceError((name,), f"a choice is given twice in {choices!r}")
+    return CategoricalDistribution(values)
+
+
+def _corners(space: Space) -> Iterator[Params]:
+    """Give the settings at the ends of every range, so that bad values show before the study."""
+    for end in (0, -1):
+        drawn: dict[str, Value] = {}
+        for name, dist in space.searched.items():
+            if isinstance(dist, CategoricalDistribution):
+                drawn[name] = dist.choices[end]
+            elif isinstance(dist, FloatDistribution | IntDistribution):
+                drawn[name] = (dist.low, dist.high)[end]
+        yield space.complete(drawn)
+
+
+def _describe(dist: BaseDistribution) -> dict[str, Any]:
+    if isinstance(dist, CategoricalDistribution):
+        return {"type": "categorical", "choices": list(dist.choices)}
+    assert isinstance(dist, FloatDistribution | IntDistribution)
+    kind = "int" if isinstance(dist, IntDistribution) else "float"
+    return {
+        "type": kind,
+        "low": dist.low,
+        "high": dist.high,
+        "log": dist.log,
+        "step": dist.step,
+    }

@@ -1,0 +1,216 @@
+"""The Optuna storage: opening a study, and who may write to it.
+
+A study carries its signature, the deciding configuration and a lease that names the one
+coordinator that writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import SQLAlchemyError
+
+from tuner.config import Config
+from tuner.plugin import InputError
+from tuner.samplers import make_pruner, make_sampler
+
+SIGNATURE = "tuner:signature"
+DECIDING = "tuner:deciding"
+LEASE = "tuner:lease"
+LEASE_SECONDS = 60.0
+
+
+def open_storage(url: str, create: bool = True) -> BaseStorage:
+    """Open the storage at `url`: any SQLAlchemy address, or ``journal:///FILE``.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be opened, or `create` is False and the SQLite file is not there.
+    """
+    if match := re.fullmatch(r"(sqlite|journal):///([^?]+)(\?.*)?", url):
+        path = Path(match[2])
+        if not create and not path.exists():
+            raise InputError(f"no study yet: {path} does not exist; first: tuner run")
+        if not path.parent.is_dir():
+            raise InputError(f"study.storage: no such folder: {path.parent}; make it first")
+        if match[1] == "journal":
+            return JournalStorage(JournalFileBackend(str(path)))
+    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    try:
+        return RDBStorage(url, engine_kwargs=options)
+    except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
+        detail = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"study.storage: cannot open {_without_password(url)}: {detail}; "
+            "expected an address such as sqlite:///tuner.db"
+        ) from error
+
+
+def find_study(storage: BaseStorage, name: str) -> str | None:
+    """Give the latest study called `name`, `name`-2, `name`-3 ...; None where there is none."""
+    pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
+    numbers = {
+        int(match[1] or 1): found
+        for found in optuna.get_all_study_names(storage)
+        if (match := pattern.fullmatch(found))
+    }
+    return numbers[max(numbers)] if numbers else None
+
+
+def next_name(storage: BaseStorage, name: str) -> str:
+    """Give the first free name of the series `name`, `name`-2, `name`-3 ..."""
+    latest = find_study(storage, name)
+    if latest is None:
+        return name
+    return f"{name}-{2 if latest == name else int(latest.removeprefix(name + '-')) + 1}"
+
+
+def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, BaseStorage]:
+    """Create or resume the study of `config`, with its sampler and pruner.
+
+    The sampler's seed is the configured one plus the number of trials there are: resumed with the
+    same seed, a sampler would repeat its first draws.
+
+    Raises
+    ------
+    InputError
+        Where the study there was made by another configuration; the differences are named.
+    """
+    section = config.engine.study
+    several = len(config.objectives) > 1
+    make_sampler(section.sampler, config.space, section.seed, several)  # refuse before creating
+    pruner = make_pruner(section.pruner)
+    storage = open_storage(section.storage)
+    latest = find_study(storage, config.name)
+    fresh = new or latest is None
+    name = next_name(storage, config.name) if fresh else latest
+    with quiet():
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            pruner=pruner,
+            directions=list(config.objectives.values()) if fresh else None,
+            load_if_exists=True,
+        )
+    count = len(study.get_trials(deepcopy=False))
+    study.sampler = make_sampler(section.sampler, config.space, section.seed + count, several)
+    if SIGNATURE not in study.user_attrs:
+        study.set_user_attr(DECIDING, json.dumps(config.deciding()))
+        study.set_user_attr(SIGNATURE, config.signature())
+    elif study.user_attrs[SIGNATURE] != config.signature():
+        before = json.loads(study.user_attrs[DECIDING])
+        changes = "; ".join(difference(before, config.deciding())) or "another version's format"
+        raise InputError(
+            f"study '{name}' was made with another configuration: {changes}. "
+            "Undo the change, give another study.name, or start a new study with --new"
+        )
+    return study, storage
+
+
+def read_study(config: Config) -> optuna.Study:
+    """Load the study of `config` for reading; `InputError` where there is none."""
+    storage = open_storage(config.engine.study.storage, create=False)
+    name = find_study(storage, config.name)
+    if name is None:
+        raise InputError(
+            f"no study '{config.name}' in {_without_password(config.engine.study.storage)}; "
+            "first: tuner run"
+        )
+    with quiet():
+        return optuna.load_study(study_name=name, storage=storage)
+
+
+def difference(before: Any, after: Any, key: str = "") -> list[str]:
+    """Name every value that differs: "search_space.alpha.low: 0.1, now 1"."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        changes = []
+        for name in [*before, *(name for name in after if name not in before)]:
+            dotted = f"{key}.{name}" if key else str(name)
+            changes += difference(before.get(name), after.get(name), dotted)
+        return changes
+    return [] if before == after else [f"{key}: was {before!r}, now {after!r}"]
+
+
+class Lease:
+    """Says in the storage which process writes to a study, so that a second one refuses."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+        self._token = uuid.uuid4().hex
+        self._renewed = 0.0
+
+    def take(self) -> None:
+        """Take the lease; `InputError` where a living coordinator holds it."""
+        held = self._study.user_attrs.get(LEASE)
+        if held and _alive(held):
+            raise InputError(
+                f"study '{self._study.study_name}' is being run by process {held['pid']} on "
+                f"{held['host']}; wait for it, stop it, or start another study with --new"
+            )
+        self.renew(force=True)
+        time.sleep(0.05)
+        if self._study.user_attrs.get(LEASE, {}).get("token") != self._token:
+            raise InputError(
+                f"study '{self._study.study_name}' was started by another process just now"
+            )
+
+    def renew(self, force: bool = False) -> None:
+        """Renew the lease where a third of its time has gone."""
+        if not force and time.time() < self._renewed + LEASE_SECONDS / 3:
+            return
+        self._renewed = time.time()
+        lease = {
+            "token": self._token,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "born": psutil.Process().create_time(),
+            "renewed": self._renewed,
+        }
+        self._study.set_user_attr(LEASE, lease)
+
+    def release(self) -> None:
+        """Give the lease back."""
+        self._study.set_user_attr(LEASE, None)
+
+
+def _alive(lease: Mapping[str, Any]) -> bool:
+    if lease["host"] != socket.gethostname():
+        return bool(time.time() < lease["renewed"] + LEASE_SECONDS)
+    try:
+        born = psutil.Process(lease["pid"]).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    return bool(abs(born - lease["born"]) < 1.0) and lease["pid"] != os.getpid()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Optuna's log and warnings: of experimental features, of a baseline out of range."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings("ignore", "Fixed parameter .* is out of range", UserWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(://[^:/@]+):[^@]+@", r"\1:***@", url)

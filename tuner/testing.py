@@ -1,0 +1,116 @@
+"""Contract tests: what every plug-in must hold. Subclass `PluginContract` in a test module.
+
+>>> class TestMine(PluginContract):
+...     plugin_class = MyPlugin
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tuner.executors.base import Setup, TrialJob
+from tuner.freeze import write_script
+from tuner.plugin import Plugin, Provenance
+from tuner.space import build_space
+from tuner.worker import Bench
+
+
+class PluginContract:
+    """Tests of the protocol on the plug-in's own tiny instance.
+
+    Attributes
+    ----------
+    plugin_class : type of Plugin
+        What to test. It must be registered under its name.
+    """
+
+    plugin_class: ClassVar[type[Plugin[Any]]]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def plugin(cls, tmp_path_factory: pytest.TempPathFactory) -> Plugin[Any]:
+        """Give an instance on the tiny case."""
+        sections = cls.plugin_class.tiny(tmp_path_factory.mktemp("tiny"))
+        return cls.plugin_class(cls.plugin_class.Config.model_validate(dict(sections)))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def setup(cls, plugin: Plugin[Any]) -> Setup:
+        """Give what a worker would get."""
+        sections = plugin.config.model_dump(mode="json")
+        return Setup(cls.plugin_class.name, json.loads(json.dumps(sections)))
+
+    def test_names_are_declared(self, plugin: Plugin[Any]) -> None:
+        """Name, metrics and search space are there, and the whole space can be run."""
+        assert plugin.name
+        assert plugin.metrics
+        assert set(plugin.metrics.values()) <= {"maximize", "minimize"}
+        assert not {"score", "time", "speedup"} & set(plugin.metrics)
+        assert set(build_space(plugin, None).searched) == set(plugin.search_space())
+
+    def test_unknown_keys_are_refused(self, plugin: Plugin[Any]) -> None:
+        """A misspelt section is an error, not ignored."""
+        sections = {**plugin.config.model_dump(mode="json"), "no_such_section": 1}
+        with pytest.raises(ValueError, match="no_such_section"):
+            self.plugin_class.Config.model_validate(sections)
+
+    def test_defaults_and_baseline_name_every_parameter(self, plugin: Plugin[Any]) -> None:
+        """Both are whole settings that the plug-in itself accepts."""
+        defaults = plugin.defaults()
+        assert set(plugin.search_space()) <= set(defaults)
+        plugin.check(defaults)
+        baseline = plugin.baseline()
+        if baseline is not None:
+            assert set(baseline) == set(defaults)
+            plugin.check(baseline)
+
+    def test_inputs_exist(self, plugin: Plugin[Any]) -> None:
+        """The data fingerprint can be made."""
+        assert all(path.exists() for path in plugin.inputs())
+
+    def test_settings_run_and_score(self, setup: Setup, plugin: Plugin[Any]) -> None:
+        """Defaults and baseline run on every case with finite metrics, twice the same."""
+        bench = Bench(setup)
+        for params in filter(None, (plugin.defaults(), plugin.baseline())):
+            first, again = (
+                bench.trial(TrialJob(0, params, seed=0), lambda cases: True) for _ in range(2)
+            )
+            assert [case.name for case in first.cases] == bench.names
+            for case, repeat in zip(first.cases, again.cases, strict=True):
+                assert set(case.metrics) >= set(plugin.metrics)
+                assert all(map(math.isfinite, case.metrics.values()))
+                assert case.metrics == repeat.metrics
+                assert case.seconds > 0
+
+    def test_loading_twice_gives_the_same_cases(self, setup: Setup) -> None:
+        """Two workers see the same problem; names are unique."""
+        names = Bench(setup).names
+        assert names == Bench(setup).names
+        assert len(set(names)) == len(names) > 0
+
+    def test_setup_and_results_cross_processes(self, setup: Setup, plugin: Plugin[Any]) -> None:
+        """What goes over the wire can be pickled."""
+        done = Bench(setup).trial(TrialJob(0, plugin.defaults(), seed=0), lambda cases: True)
+        assert pickle.loads(pickle.dumps((setup, done))) == (setup, done)
+
+    def test_frozen_script_stands_alone(self, plugin: Plugin[Any], tmp_path: Path) -> None:
+        """The script compiles, names no package of ours, and explains itself without them."""
+        script = tmp_path / "frozen.py"
+        provenance = Provenance("contract", 1, {"metric": 1.0}, {"python": "3"}, "0" * 64, "now")
+        write_script(script, lambda path: plugin.freeze(plugin.defaults(), path, provenance))
+        text = script.read_text(encoding="utf-8")
+        for package in ("tuner", "tuner_plugins", "mlflow", "optuna"):
+            assert f"import {package}" not in text
+            assert f"from {package}" not in text
+        done = subprocess.run(
+            [sys.executable, "-I", str(script), "--help"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr

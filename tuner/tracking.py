@@ -1,0 +1,128 @@
+"""Track studies: what the coordinator asks of a tracker, and the one that logs to MLflow.
+
+One parent run a study, one child run a trial. Trials go through `tuner.outbox` to
+`tuner.mlflow_store`, so that the coordinator never waits and trouble with the store never ends a
+study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Protocol
+
+from tuner import runs
+from tuner.mlflow_store import MlflowSession, prepare, study_links
+from tuner.outbox import Outbox
+from tuner.records import StudyInfo, Summary, TrialRecord
+from tuner.stores import DEFAULT_PORT, absolute_uri, base_url, check_uri
+
+__all__ = [
+    "MlflowTracker",
+    "NullTracker",
+    "Tracker",
+    "TrackingReport",
+    "check_uri",
+    "study_links",
+]
+
+
+@dataclass(frozen=True)
+class TrackingReport:
+    """How tracking went.
+
+    Attributes
+    ----------
+    run_id : str or None
+        The parent run; None where the store was never reached.
+    links : mapping
+        Title to URL of the pages that show the study.
+    problems : sequence of str
+        What went wrong, a line each; empty where all went well.
+    unsent : Path or None
+        File that keeps the trials which the store does not hold.
+    """
+
+    run_id: str | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    unsent: Path | None = None
+
+
+class Tracker(Protocol):
+    """What the coordinator tells of a study. No method raises because of the store."""
+
+    def start(self, study: StudyInfo, trials: Sequence[TrialRecord]) -> None:
+        """Begin or go on; `trials` are those that the study has already."""
+
+    def log_trial(self, record: TrialRecord) -> None:
+        """Take a finished trial; returns at once."""
+
+    def finish(self, summary: Summary) -> TrackingReport:
+        """Wait until everything is logged, within reason, and say how it went."""
+
+
+class NullTracker:
+    """Tracks nothing."""
+
+    def start(self, study: StudyInfo, trials: Sequence[TrialRecord]) -> None:
+        """Do nothing."""
+
+    def log_trial(self, record: TrialRecord) -> None:
+        """Do nothing."""
+
+    def finish(self, summary: Summary) -> TrackingReport:
+        """Give an empty report."""
+        return TrackingReport()
+
+
+class MlflowTracker:
+    """Tracks a study in an MLflow store.
+
+    Parameters
+    ----------
+    uri : str
+        ``sqlite:///mlflow.db`` (relative to the current folder), another database, or a server.
+    experiment : str
+        Name of the MLflow experiment; created where there is none.
+    spool : Path
+        Folder for the trials that the store did not take, a file of JSON lines a study.
+    patience : float
+        Seconds that `finish` waits for a store that does not get on.
+    """
+
+    def __init__(self, uri: str, experiment: str, spool: Path, patience: float = 30.0) -> None:
+        self._uri = absolute_uri(uri)
+        self._experiment = experiment
+        self._spool = spool
+        self._patience = patience
+        self._session: MlflowSession | None = None
+
+    def start(self, study: StudyInfo, trials: Sequence[TrialRecord]) -> None:
+        """Open or adopt the study's parent run, and log what of `trials` the store lacks."""
+        prepare()
+        began = min((trial.started for trial in trials), default=datetime.now(timezone.utc))
+
+        def connect(alive: Callable[[], None]) -> MlflowSession:
+            self._session = MlflowSession(self._uri, self._experiment, study, began, alive)
+            return self._session
+
+        file = f"{runs.key(study.name)}-{runs.study_key(study)[:8]}.jsonl"
+        self._outbox = Outbox(connect, self._spool / file, self._patience)
+        self._outbox.start(trials)
+
+    def log_trial(self, record: TrialRecord) -> None:
+        """Take a finished trial; returns at once."""
+        self._outbox.put(record)
+
+    def finish(self, summary: Summary) -> TrackingReport:
+        """Log the rest and how the study ended; tell what could not be logged."""
+        problems, unsent = self._outbox.drain(summary)
+        session = self._session
+        if session is None:
+            return TrackingReport(problems=problems, unsent=unsent)
+        base = base_url(self._uri) or f"http://127.0.0.1:{DEFAULT_PORT}/"
+        links = {title: base + fragment for title, fragment in session.links.items()}
+        return TrackingReport(session.parent, links, problems, unsent)

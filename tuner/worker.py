@@ -1,0 +1,196 @@
+"""What runs in a worker: make the plug-in, load once, run cases on the clock.
+
+A worker is a function of (configuration, params, seed). It knows neither Optuna nor MLflow. Run as
+``python -m tuner.worker FD PARENT`` it serves jobs that come over the connection on descriptor FD
+and ends when process PARENT is gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tuner.executors.base import CaseDone, Job, JobDone, PresentJob, Setup, TrialJob
+from tuner.plugin import Case, Cases, InputError, Params, Plugin, Result
+from tuner.records import CaseRecord
+from tuner.registry import plugin_class
+from tuner.timing import timed
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+"""Set before NumPy is imported, these keep one trial to its share of the cores."""
+
+Notify = Callable[[str], None]
+"""Tells whoever watches the time which phase begins: ``load``, ``run`` or ``score``."""
+
+
+class Bench:
+    """One plug-in with its cases loaded, ready to run jobs."""
+
+    def __init__(self, setup: Setup, notify: Notify = lambda phase: None) -> None:
+        notify("load")
+        cls = plugin_class(setup.plugin)
+        self._plugin: Plugin[Any] = cls(cls.Config.model_validate(setup.sections))
+        self._cases: Cases = self._plugin.load()
+        if not self._cases.tuned:
+            raise InputError(
+                f"plug-in '{setup.plugin}' found no case to tune on; give one at least"
+            )
+        self._notify = notify
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the tuned cases."""
+        return [case.name for case in self._cases.tuned]
+
+    def measure(self, case: Case, params: Params, seed: int) -> Result:
+        """Run one case on the clock and score it off the clock."""
+        self._notify("run")
+        watch = timed(lambda: self._plugin.run(case, params, seed))
+        self._notify("score")
+        metrics = {name: float(v) for name, v in self._plugin.score(case, watch.output).items()}
+        if missing := set(self._plugin.metrics) - set(metrics):
+            raise ValueError(f"plug-in '{self._plugin.name}' gave no metric {sorted(missing)}")
+        return Result(case, params, watch.output, metrics, watch.seconds, watch.cpu_seconds)
+
+    def trial(self, job: TrialJob, ask: Callable[[Sequence[CaseRecord]], bool]) -> JobDone:
+        """Run the tuned cases; between cases `ask` says whether to go on."""
+        started, records = _now(), list[CaseRecord]()
+        for case in self._cases.tuned:
+            if records and job.stepwise and not ask(records):
+                reason = f"pruned after case '{records[-1].name}'"
+                return JobDone(job.ticket, "pruned", started, _now(), tuple(records), reason)
+            records.append(_record(self.measure(case, job.params, job.seed)))
+        return JobDone(job.ticket, "complete", started, _now(), tuple(records))
+
+    def present(self, job: PresentJob) -> JobDone:
+        """Run the chosen setting on all cases; write its figures and tables."""
+        started = _now()
+        tuned = [self.measure(case, job.params, job.seed) for case in self._cases.tuned]
+        held_out = [
+            replace(self.measure(case, job.params, job.seed), held_out=True)
+            for case in self._cases.held_out
+        ]
+        beside = []
+        if job.baseline is not None:
+            for case in self._cases.held_out:
+                beside.append(_record(self.measure(case, job.baseline, job.seed)))
+        self._notify("score")
+        job.folder.mkdir(parents=True, exist_ok=True)
+        results = [*tuned, *held_out]
+        for name, figure in self._plugin.figures(results).items():
+            figure.savefig(job.folder / f"{name}.png", dpi=150, bbox_inches="tight")
+        for name, table in self._plugin.tables(results).items():
+            table.to_csv(job.folder / f"{name}.csv", index=False)
+        return JobDone(
+            job.ticket,
+            "complete",
+            started,
+            _now(),
+            tuple(map(_record, tuned)),
+            held_out=tuple(map(_record, held_out)),
+            held_out_baseline=tuple(beside),
+        )
+
+    def run(self, job: Job, ask: Callable[[Sequence[CaseRecord]], bool]) -> JobDone:
+        """Run any job; what the plug-in raises becomes a failed job with the traceback's end."""
+        started = _now()
+        try:
+            return self.trial(job, ask) if isinstance(job, TrialJob) else self.present(job)
+        except InputError as error:
+            return JobDone(job.ticket, "failed", started, _now(), (), str(error), bad_input=True)
+        except MemoryError as error:
+            reason = f"out of memory: {error}" if str(error) else "out of memory"
+            return JobDone(job.ticket, "infeasible", started, _now(), (), reason)
+        except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it is reported
+            traceback.print_exc()
+            tail = "".join(traceback.format_exception(error)[-4:]).rstrip()
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            return JobDone(job.ticket, "failed", started, _now(), (), f"{reason}\n{tail}")
+
+
+def _record(result: Result) -> CaseRecord:
+    return CaseRecord(result.case.name, dict(result.metrics), result.seconds, result.cpu_seconds)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def die_with_parent(parent: int) -> None:
+    """End this process when `parent` is gone, even in the middle of a long computation.
+
+    On Linux the kernel sees to it; elsewhere, and should the parent have died before the request,
+    a thread looks once a second.
+    """
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def serve(connection: Connection) -> None:
+    """Serve jobs from `connection` until it closes.
+
+    Messages in: the `Setup` first; then jobs, and a bool in answer to each `CaseDone`. Messages
+    out: ``("phase", name)``, `CaseDone` and `JobDone`.
+    """
+
+    def notify(phase: str) -> None:
+        connection.send(("phase", phase))
+
+    setup: Setup = connection.recv()
+    bench: Bench | None = None
+    while True:
+        try:
+            job: Job = connection.recv()
+        except EOFError:
+            return
+        started = _now()
+        try:
+            bench = bench or Bench(setup, notify)
+        except InputError as error:
+            done = JobDone(job.ticket, "failed", started, _now(), (), str(error), bad_input=True)
+        else:
+
+            def ask(cases: Sequence[CaseRecord], ticket: int = job.ticket) -> bool:
+                connection.send(CaseDone(ticket, tuple(cases)))
+                return bool(connection.recv())
+
+            done = bench.run(job, ask)
+        connection.send(done)
+
+
+def main(descriptor: int, parent: int) -> None:
+    """Serve on an inherited descriptor; the command line of ``python -m tuner.worker``."""
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Connection(descriptor) as connection:
+        serve(connection)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
