@@ -1,7 +1,7 @@
 """Elastic net over shared sufficient statistics: the mathematics, X and Y, no biology.
 
 One pass over the cells sums, per fold, everything that any fit or held-out score needs
-(`statistics`); from there the cross-validated grid of alpha and l1_ratio is exact and nearly free
+(`summarise`); from there the cross-validated grid of alpha and l1_ratio is exact and nearly free
 (`sweep`, `fit_grid`, `fit`).
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.estimator import PerturbationElasticNet
 from tuner_plugins.elasticnet.solver import Fits, alpha_max, fit_grid
-from tuner_plugins.elasticnet.statistics import Statistics, statistics
+from tuner_plugins.elasticnet.statistics import Statistics, summarise
 from tuner_plugins.elasticnet.sweep import Refit, Sweep, fit, sweep, sweep_statistics
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "alpha_max",
     "fit",
     "fit_grid",
-    "statistics",
+    "summarise",
     "sweep",
     "sweep_statistics",
 ]

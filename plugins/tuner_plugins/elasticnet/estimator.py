@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tuner_plugins.elasticnet.statistics import statistics
+from tuner_plugins.elasticnet.statistics import summarise
 from tuner_plugins.elasticnet.sweep import fit
 
 
@@ -67,7 +67,7 @@ class PerturbationElasticNet(MultiOutputMixin, RegressorMixin, BaseEstimator):  
         )
         responses = y.reshape(-1, 1) if y.ndim == 1 else y
         fitted = fit(
-            statistics(X, responses, threads=self.threads),
+            summarise(X, responses, threads=self.threads),
             self.alpha,
             self.l1_ratio,
             self.penalty_factor,
@@ -82,9 +82,7 @@ class PerturbationElasticNet(MultiOutputMixin, RegressorMixin, BaseEstimator):  
     def predict(self, X: Any) -> np.ndarray:
         """Predict the responses of X (cells, columns): (cells, genes), or (cells,)."""
         check_is_fitted(self)
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
-        )
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         product = X @ self.coef_.T
         product = product.toarray() if sp.issparse(product) else product
         return np.asarray(product + self.intercept_)

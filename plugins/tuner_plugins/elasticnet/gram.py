@@ -13,9 +13,7 @@ import numpy as np
 from numba import njit
 
 from tuner_plugins.elasticnet.accumulate import Floats
-
-LANES = 16
-"""Genes that are solved together."""
+from tuner_plugins.elasticnet.lanes import LANES, add_product
 
 _FAST = {"contract", "nsz"}
 _RIDGE = 1e-13
@@ -37,10 +35,10 @@ def descend(
 
     Parameters
     ----------
-    gram : (columns, columns)
-    gradient : (columns, LANES)
+    gram : (columns, padded columns)
+    gradient : (padded columns, LANES)
         Gradient of the loss at `coef`: gram @ coef - cross.
-    coef : (columns, LANES)
+    coef : (padded columns, LANES)
     l1, l2 : (columns,)
         Penalties of every column.
     goal : (LANES,)
@@ -49,7 +47,8 @@ def descend(
         Unit of the residual of every column; 0 for a column to leave out.
     """
     columns = gram.shape[0]
-    steps = np.empty(LANES)
+    steps = np.empty((1, LANES))
+    only = np.zeros(1, dtype=np.int64)
     for _ in range(_SWEEPS):
         unfinished = False
         for column in range(columns):
@@ -64,23 +63,18 @@ def descend(
                 target = diagonal * old - gradient[column, lane]
                 shrunk = max(target - threshold, 0.0) + min(target + threshold, 0.0)
                 step = shrunk * scale - old
-                steps[lane] = step
+                steps[0, lane] = step
                 coef[column, lane] = old + step
                 moved |= step != 0.0
                 unfinished |= abs(step) * (diagonal + l2[column]) > goal[lane] * norms[column]
             if moved:
-                for row in range(columns):
-                    weight = gram[column, row]
-                    for lane in range(LANES):
-                        gradient[row, lane] += weight * steps[lane]
+                add_product(gradient, gram[column : column + 1], steps, only, 1)
         if not unfinished:
             break
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def residual(
-    gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats
-) -> float:
+def residual(gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats) -> float:
     """Give the largest violation of the optimality conditions of one gene, in units of `norms`."""
     worst = 0.0
     for column in range(coef.shape[0]):
@@ -253,9 +247,7 @@ def polish(
             moved = np.zeros(columns)
             for entry in range(size):
                 moved += direction[active[entry]] * gram[active[entry]]
-            length, stop = _line_search(
-                gradient, moved, coef, direction, l1, l2, active, size
-            )
+            length, stop = _line_search(gradient, moved, coef, direction, l1, l2, active, size)
             for entry in range(size):
                 coef[active[entry]] += length * direction[active[entry]]
             if stop >= 0:

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from tuner_plugins.elasticnet.accumulate import Floats
-from tuner_plugins.elasticnet.gram import LANES
+from tuner_plugins.elasticnet.accumulate import Floats, Ints
+from tuner_plugins.elasticnet.lanes import LANES, add_product, padded, reduce_row, shrink
 
 _FAST = {"contract", "nsz"}
 _STEPS = 12
@@ -34,11 +34,13 @@ class Blocks(NamedTuple):
     ----------
     d : (k,)
         Diagonal of D'D.
-    m : (k, q)
+    m : (k, padded q)
         D'R.
-    mm : (k, q (q + 1) / 2)
-        Products m_i m_j of every row, i >= j, row by row of the lower triangle.
-    g : (q, q)
+    away : (q, padded k)
+        -R'D.
+    mm : (k, padded q (q + 1) / 2)
+        Products -m_i m_j of every row, i >= j, row by row of the lower triangle.
+    g : (q, padded q)
         R'R.
     pinned : (q,)
         Columns of R that are held at zero: empty, or dependent on earlier free ones.
@@ -46,6 +48,7 @@ class Blocks(NamedTuple):
 
     d: Floats
     m: Floats
+    away: Floats
     mm: Floats
     g: Floats
     pinned: np.ndarray
@@ -54,8 +57,9 @@ class Blocks(NamedTuple):
 class State(NamedTuple):
     """The genes in the lanes: ``u = s - m theta`` belongs to `theta` at any time.
 
-    s, u, beta, weight : (k, LANES); r, theta, slope, step : (q, LANES);
-    hessian : (q (q + 1) / 2, LANES); residual, goal : (LANES,).
+    s, u, beta, weight : (padded k, LANES); r, theta, slope, step, free : (padded q, LANES);
+    hessian : (padded q (q + 1) / 2, LANES); active : (k + 1,), rows of beta that are not all zero;
+    order : (max(k, q),), 0, 1, 2, ...; residual, goal, broken : (LANES,); n_active : (1,).
     """
 
     s: Floats
@@ -66,99 +70,92 @@ class State(NamedTuple):
     theta: Floats
     slope: Floats
     step: Floats
+    free: Floats
     hessian: Floats
-    free: np.ndarray
+    active: Ints
+    order: Ints
     residual: Floats
     goal: Floats
+    broken: np.ndarray
+    n_active: Ints
+
+
+class Penalty(NamedTuple):
+    """Penalties of one fit, in units of half the sum of squares.
+
+    l1, inverse : (k,), the l1 penalty of D and 1 / (d + l2), 0 for an empty column;
+    theta_l1, theta_l2 : (q,), those of R after scaling.
+    """
+
+    l1: Floats
+    inverse: Floats
+    theta_l1: Floats
+    theta_l2: Floats
 
 
 @njit(cache=True, nogil=True)
 def new_state(k: int, q: int) -> State:
     """Give the arrays of a state, to be filled."""
+    tall, low, triangle = padded(k), padded(q), padded(q * (q + 1) // 2)
     return State(
-        np.zeros((k, LANES)),
-        np.zeros((k, LANES)),
-        np.zeros((k, LANES)),
-        np.zeros((k, LANES)),
-        np.zeros((q, LANES)),
-        np.zeros((q, LANES)),
-        np.zeros((q, LANES)),
-        np.zeros((q, LANES)),
-        np.zeros((q * (q + 1) // 2, LANES)),
-        np.zeros((q, LANES), dtype=np.bool_),
+        np.zeros((tall, LANES)),
+        np.zeros((tall, LANES)),
+        np.zeros((tall, LANES)),
+        np.zeros((tall, LANES)),
+        np.zeros((low, LANES)),
+        np.zeros((low, LANES)),
+        np.zeros((low, LANES)),
+        np.zeros((low, LANES)),
+        np.zeros((low, LANES)),
+        np.zeros((triangle, LANES)),
+        np.zeros(k + 1, dtype=np.int64),
+        np.arange(max(k, q)),
         np.zeros(LANES),
         np.zeros(LANES),
+        np.zeros(LANES, dtype=np.bool_),
+        np.zeros(1, dtype=np.int64),
     )
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def refresh(blocks: Blocks, state: State) -> None:
     """Recompute u from theta."""
-    k, q = blocks.m.shape
-    for row in range(k):
-        for lane in range(LANES):
-            state.u[row, lane] = state.s[row, lane]
-        for column in range(q):
-            value = blocks.m[row, column]
-            if value != 0.0:
-                for lane in range(LANES):
-                    state.u[row, lane] -= value * state.theta[column, lane]
+    state.u[:] = state.s
+    add_product(state.u, blocks.away, state.theta, state.order, blocks.g.shape[0])
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def evaluate(
-    blocks: Blocks, state: State, l1: Floats, l2: Floats, theta_l1: Floats, theta_l2: Floats
-) -> bool:
+def evaluate(blocks: Blocks, state: State, penalty: Penalty) -> bool:
     """Compute beta, the slope of the reduced function and its residual; tell if all lanes ended.
 
-    `weight` becomes the curvature that every active column of D takes away, `free` the active
-    columns of R, and `slope` what a Newton step has to cancel: for an inactive column, theta.
+    `weight` becomes the curvature that every active column of D takes away, `free` marks the
+    active columns of R by 1, and `slope` is what a Newton step has to cancel: for an inactive
+    column, theta.
     """
-    k, q = blocks.m.shape
-    g, m = blocks.g, blocks.m
-    for row in range(k):
-        total = blocks.d[row] + l2[row]
-        inverse = 1.0 / total if total > 0.0 else 0.0
-        threshold = l1[row]
-        for lane in range(LANES):
-            u = state.u[row, lane]
-            shrunk = max(u - threshold, 0.0) + min(u + threshold, 0.0)
-            state.beta[row, lane] = shrunk * inverse
-            state.weight[row, lane] = inverse if shrunk != 0.0 else 0.0
+    q = blocks.g.shape[0]
+    slope, theta = state.slope, state.theta
+    state.n_active[0] = shrink(
+        state.u, penalty.l1, penalty.inverse, state.beta, state.weight, state.active
+    )
     for column in range(q):
-        ridge = theta_l2[column]
+        ridge = penalty.theta_l2[column]
         for lane in range(LANES):
-            state.slope[column, lane] = (
-                ridge * state.theta[column, lane] - state.r[column, lane]
-            )
-        for other in range(q):
-            value = g[column, other]
-            for lane in range(LANES):
-                state.slope[column, lane] += value * state.theta[other, lane]
-    for row in range(k):
-        any_active = False
-        for lane in range(LANES):
-            any_active |= state.beta[row, lane] != 0.0
-        if any_active:
-            for column in range(q):
-                value = m[row, column]
-                for lane in range(LANES):
-                    state.slope[column, lane] += value * state.beta[row, lane]
+            slope[column, lane] = ridge * theta[column, lane] - state.r[column, lane]
+    add_product(slope, blocks.g, theta, state.order, q)
+    add_product(slope, blocks.m, state.beta, state.active, state.n_active[0])
     for lane in range(LANES):
         state.residual[lane] = 0.0
     for column in range(q):
-        threshold = theta_l1[column]
         if blocks.pinned[column]:
             for lane in range(LANES):
-                state.slope[column, lane] = 0.0
-                state.free[column, lane] = False
-        elif threshold == 0.0:
+                slope[column, lane] = 0.0
+                state.free[column, lane] = 0.0
+        elif penalty.theta_l1[column] == 0.0:
             for lane in range(LANES):
-                state.free[column, lane] = True
-                state.residual[lane] = max(state.residual[lane], abs(state.slope[column, lane]))
+                state.free[column, lane] = 1.0
+                state.residual[lane] = max(state.residual[lane], abs(slope[column, lane]))
         else:
-            for lane in range(LANES):
-                _judge(state, column, lane, threshold)
+            _judge(state, column, penalty.theta_l1[column])
     finished = True
     for lane in range(LANES):
         finished &= state.residual[lane] <= state.goal[lane]
@@ -166,120 +163,79 @@ def evaluate(
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _judge(state: State, column: int, lane: int, threshold: float) -> None:
-    """Set residual, activity and slope of one penalised column of R."""
-    theta, slope = state.theta[column, lane], state.slope[column, lane]
-    if theta > 0.0:
-        excess = abs(slope + threshold)
-    elif theta < 0.0:
-        excess = abs(slope - threshold)
-    else:
-        excess = max(abs(slope) - threshold, 0.0)
-    state.residual[lane] = max(state.residual[lane], excess)
-    target = theta - slope
-    if target > threshold:
-        state.free[column, lane] = True
-        state.slope[column, lane] = slope + threshold
-    elif target < -threshold:
-        state.free[column, lane] = True
-        state.slope[column, lane] = slope - threshold
-    else:
-        state.free[column, lane] = False
-        state.slope[column, lane] = theta
+def _judge(state: State, column: int, threshold: float) -> None:
+    """Set residual, activity and slope of one penalised column of R in every lane."""
+    for lane in range(LANES):
+        theta, slope = state.theta[column, lane], state.slope[column, lane]
+        sign = np.sign(theta)
+        excess = abs(slope + threshold * sign)
+        excess = max(abs(slope) - threshold, 0.0) if theta == 0.0 else excess
+        state.residual[lane] = max(state.residual[lane], excess)
+        target = theta - slope
+        inside = abs(target) <= threshold
+        outward = slope + (threshold if target > 0.0 else -threshold)
+        state.free[column, lane] = 0.0 if inside else 1.0
+        state.slope[column, lane] = theta if inside else outward
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _build_hessian(blocks: Blocks, state: State, theta_l2: Floats) -> None:
     """Build R'R + l2 - sum over active k of m_k m_k' / (d_k + l2_k), lower triangle, each lane."""
-    k, q = blocks.m.shape
-    mm, weight, hessian = blocks.mm, state.weight, state.hessian
     at = 0
-    for row in range(q):
+    for row in range(blocks.g.shape[0]):
         for column in range(row + 1):
             value = blocks.g[row, column]
             if row == column:
                 value += theta_l2[row]
             for lane in range(LANES):
-                hessian[at, lane] = value
+                state.hessian[at, lane] = value
             at += 1
-    chosen = np.empty(k + 3, dtype=np.int64)
-    count = 0
-    for row in range(k):
-        any_active = False
-        for lane in range(LANES):
-            any_active |= weight[row, lane] != 0.0
-        if any_active:
-            chosen[count] = row
-            count += 1
-    place = 0
-    while place + 4 <= count:
-        k0, k1, k2, k3 = chosen[place], chosen[place + 1], chosen[place + 2], chosen[place + 3]
-        for at in range(hessian.shape[0]):
-            a0, a1, a2, a3 = mm[k0, at], mm[k1, at], mm[k2, at], mm[k3, at]
-            for lane in range(LANES):
-                hessian[at, lane] -= (
-                    a0 * weight[k0, lane]
-                    + a1 * weight[k1, lane]
-                    + a2 * weight[k2, lane]
-                    + a3 * weight[k3, lane]
-                )
-        place += 4
-    for rest in range(place, count):
-        row = chosen[rest]
-        for at in range(hessian.shape[0]):
-            value = mm[row, at]
-            for lane in range(LANES):
-                hessian[at, lane] -= value * weight[row, lane]
+    add_product(state.hessian, blocks.mm, state.weight, state.active, state.n_active[0])
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _restrict(state: State, q: int) -> None:
     """Make the inactive columns of every lane take the step that brings them to zero."""
-    hessian, step = state.hessian, state.step
+    hessian, step, free, slope = state.hessian, state.step, state.free, state.slope
     for row in range(q):
         for lane in range(LANES):
-            step[row, lane] = -state.slope[row, lane]
-    at = 0
+            step[row, lane] = -slope[row, lane]
     for row in range(q):
-        for column in range(row + 1):
-            for lane in range(LANES):
-                here, there = state.free[row, lane], state.free[column, lane]
-                if here and not there:
-                    step[row, lane] += hessian[at, lane] * state.slope[column, lane]
-                if there and not here and row != column:
-                    step[column, lane] += hessian[at, lane] * state.slope[row, lane]
-                if not (here and there):
-                    hessian[at, lane] = 1.0 if row == column else 0.0
-            at += 1
+        start = row * (row + 1) // 2
+        whole = True
+        for lane in range(LANES):
+            whole &= free[row, lane] == 1.0
+        if whole:
+            continue
+        # Row and column `row`: what an inactive theta moves is known, so it goes to the right side.
+        for other in range(q):
+            at = start + other if other < row else other * (other + 1) // 2 + row
+            if other != row:
+                for lane in range(LANES):
+                    away = (1.0 - free[row, lane]) * free[other, lane]
+                    step[other, lane] += away * hessian[at, lane] * slope[row, lane]
+                    hessian[at, lane] *= free[row, lane]
+            else:
+                for lane in range(LANES):
+                    hessian[at, lane] = hessian[at, lane] if free[row, lane] == 1.0 else 1.0
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _solve(hessian: Floats, step: Floats, broken: np.ndarray) -> None:
+def _solve(hessian: Floats, step: Floats, broken: np.ndarray, q: int) -> None:
     """Solve hessian x = step by Cholesky in every lane, in place; mark singular lanes as broken."""
-    q = step.shape[0]
     for row in range(q):
         start = row * (row + 1) // 2
-        for column in range(row + 1):
+        for column in range(row):
             base = column * (column + 1) // 2
-            for inner in range(column):
-                for lane in range(LANES):
-                    hessian[start + column, lane] -= (
-                        hessian[start + inner, lane] * hessian[base + inner, lane]
-                    )
-            if column < row:
-                for lane in range(LANES):
-                    hessian[start + column, lane] *= hessian[base + column, lane]
+            reduce_row(hessian, base, hessian, start, start + column, column, base + column)
+        reduce_row(hessian, start, hessian, start, start + row, row, -1)
         for lane in range(LANES):
             pivot = hessian[start + row, lane]
             broken[lane] |= pivot < _PIVOT
             hessian[start + row, lane] = 1.0 / np.sqrt(max(pivot, _PIVOT))
     for row in range(q):
         start = row * (row + 1) // 2
-        for inner in range(row):
-            for lane in range(LANES):
-                step[row, lane] -= hessian[start + inner, lane] * step[inner, lane]
-        for lane in range(LANES):
-            step[row, lane] *= hessian[start + row, lane]
+        reduce_row(hessian, start, step, 0, row, row, start + row)
     for row in range(q - 1, -1, -1):
         start = row * (row + 1) // 2
         for lane in range(LANES):
@@ -290,9 +246,7 @@ def _solve(hessian: Floats, step: Floats, broken: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def newton(
-    blocks: Blocks, state: State, l1: Floats, l2: Floats, theta_l1: Floats, theta_l2: Floats
-) -> int:
+def newton(blocks: Blocks, state: State, penalty: Penalty) -> int:
     """Solve the genes in the lanes from the state that they are in; give the number of steps.
 
     On return beta, theta, u and residual belong together; lanes whose residual is above `goal`
@@ -300,34 +254,31 @@ def newton(
 
     Parameters
     ----------
-    blocks, state
-        See `Blocks` and `State`; `u` must belong to `theta`.
-    l1, l2 : (k,)
-        Penalties of the columns of D, in units of the unscaled loss (half the sum of squares).
-    theta_l1, theta_l2 : (q,)
-        Those of the columns of R, after scaling.
+    blocks, penalty
+        See `Blocks` and `Penalty`.
+    state
+        See `State`; `u` must belong to `theta`.
     """
-    q = blocks.m.shape[1]
-    broken = np.zeros(LANES, dtype=np.bool_)
+    q = blocks.g.shape[0]
+    state.broken[:] = False
     for taken in range(_STEPS):
-        finished = evaluate(blocks, state, l1, l2, theta_l1, theta_l2)
-        if finished:
+        if evaluate(blocks, state, penalty):
             return taken
         stuck = True
         for lane in range(LANES):
-            stuck &= broken[lane] or state.residual[lane] <= state.goal[lane]
+            stuck &= state.broken[lane] or state.residual[lane] <= state.goal[lane]
         if stuck:
             return taken
-        _build_hessian(blocks, state, theta_l2)
+        _build_hessian(blocks, state, penalty.theta_l2)
         _restrict(state, q)
-        _solve(state.hessian, state.step, broken)
-        for column in range(q):
-            for lane in range(LANES):
-                if state.residual[lane] > state.goal[lane] and not broken[lane]:
-                    if state.free[column, lane]:
+        _solve(state.hessian, state.step, state.broken, q)
+        for lane in range(LANES):
+            if state.residual[lane] > state.goal[lane] and not state.broken[lane]:
+                for column in range(q):
+                    if state.free[column, lane] == 1.0:
                         state.theta[column, lane] += state.step[column, lane]
                     else:
                         state.theta[column, lane] = 0.0
         refresh(blocks, state)
-    evaluate(blocks, state, l1, l2, theta_l1, theta_l2)
+    evaluate(blocks, state, penalty)
     return _STEPS

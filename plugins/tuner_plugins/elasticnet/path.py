@@ -12,8 +12,9 @@ import numpy as np
 from numba import njit
 
 from tuner_plugins.elasticnet.accumulate import Floats, Ints
-from tuner_plugins.elasticnet.gram import LANES, descend, polish
-from tuner_plugins.elasticnet.onehot import Blocks, State, new_state, newton, refresh
+from tuner_plugins.elasticnet.gram import descend, polish
+from tuner_plugins.elasticnet.lanes import LANES, add_product, add_quadratic, padded
+from tuner_plugins.elasticnet.onehot import Blocks, Penalty, State, new_state, newton, refresh
 
 _FAST = {"contract", "nsz"}
 _NEARLY = 100.0
@@ -24,7 +25,7 @@ class Sets(NamedTuple):
 
     Attributes
     ----------
-    gram, held_gram : (sets, columns + 1, columns + 1)
+    gram, held_gram : (sets, columns + 1, padded columns + 1)
         Z'Z of the training set, and of the cells held out.
     total : (columns + 1, genes)
         Z'Y of all cells.
@@ -61,7 +62,7 @@ class Projection(NamedTuple):
         Inverse of the free block; zero rows for free columns that depend on earlier ones.
     slopes : (sets, f, p)
         inverse @ Z_free' Z_penalised.
-    gram : (sets, p, p)
+    gram : (sets, p, padded p)
         What is left of the Gram matrix of the penalised columns.
     norms : (sets, p)
         Unit of the residuals; 0 for columns of which nothing is left.
@@ -84,10 +85,10 @@ class OneHot(NamedTuple):
         Where the columns of D and of R stand in Z.
     scale : (sets, q)
         What the columns of R were multiplied by.
-    d, m, mm, g, pinned
+    d, m, away, mm, g, pinned
         As in `onehot.Blocks`, with the training set first.
     held_d, held_m, held_g
-        D'D, D'R and R'R of the cells held out, in the same units.
+        D'D, 2 D'R and R'R of the cells held out, in the same units.
     """
 
     eliminated: Ints
@@ -95,6 +96,7 @@ class OneHot(NamedTuple):
     scale: Floats
     d: Floats
     m: Floats
+    away: Floats
     mm: Floats
     g: Floats
     pinned: np.ndarray
@@ -132,6 +134,12 @@ class Output(NamedTuple):
     kkt: Floats
 
 
+@njit(cache=True, nogil=True)
+def _tile(rows: int) -> Floats:
+    """Give zeros for `rows` rows of lanes, padded."""
+    return np.zeros((padded(rows), LANES))
+
+
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _load(sets: Sets, index: int, first: int, width: int, cross: Floats, held: Floats) -> None:
     """Copy Z'Y of a training set and of its held-out cells into lanes; unused lanes are zero."""
@@ -145,24 +153,16 @@ def _load(sets: Sets, index: int, first: int, width: int, cross: Floats, held: F
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def certify(gram: Floats, cross: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats,
-            worst: Floats) -> None:
+def certify(
+    gram: Floats, cross: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats, worst: Floats
+) -> None:
     """Give the largest violation of the optimality conditions in every lane, in units of `norms`.
 
-    ``cross`` and ``coef`` are (columns + 1, LANES), `worst` (LANES,) is overwritten.
+    `cross` and `coef` are (padded columns + 1, LANES), `worst` (LANES,) is overwritten.
     """
     columns = gram.shape[0]
     slope = -cross
-    for column in range(columns):
-        used = False
-        for lane in range(LANES):
-            used |= coef[column, lane] != 0.0
-        if used:
-            for row in range(columns):
-                value = gram[column, row]
-                if value != 0.0:
-                    for lane in range(LANES):
-                        slope[row, lane] += value * coef[column, lane]
+    add_product(slope, gram, coef, np.arange(columns), columns)
     worst[:] = 0.0
     for column in range(columns):
         if norms[column] == 0.0:
@@ -201,7 +201,7 @@ def _polish_lane(
         for row in range(free.shape[0]):
             left[column] -= slopes[row, column] * cross[free[row], lane]
     polish(
-        projection.gram[index],
+        projection.gram[index][:, : penalised.shape[0]],
         left,
         start,
         l1[penalised],
@@ -215,9 +215,7 @@ def _polish_lane(
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _fill_free(
-    projection: Projection, index: int, lane: int, cross: Floats, coef: Floats
-) -> None:
+def _fill_free(projection: Projection, index: int, lane: int, cross: Floats, coef: Floats) -> None:
     """Set the free coefficients that belong to the penalised ones, in one lane."""
     free, penalised = projection.free, projection.penalised
     for row in range(free.shape[0]):
@@ -233,7 +231,7 @@ def _fill_free(
 def _count(coef: Floats, weights: Floats, width: int, nonzero: np.ndarray) -> None:
     """Count the non-zero penalised coefficients of every lane."""
     nonzero[:] = 0
-    for column in range(coef.shape[0]):
+    for column in range(weights.shape[0]):
         if weights[column] > 0.0:
             for lane in range(width):
                 nonzero[lane] += coef[column, lane] != 0.0
@@ -245,24 +243,12 @@ def _held_out_error(
 ) -> None:
     """Give squares - 2 coef'cross + coef'gram coef of every lane, into `error` (LANES,)."""
     columns = gram.shape[0]
-    image = np.empty(LANES)
-    for lane in range(squares.shape[0]):
-        error[lane] = squares[lane]
+    image = -2.0 * cross
+    add_product(image, gram, coef, np.arange(columns), columns)
+    error[: squares.shape[0]] = squares
     for row in range(columns):
-        used = False
         for lane in range(LANES):
-            used |= coef[row, lane] != 0.0
-        if not used:
-            continue
-        for lane in range(LANES):
-            image[lane] = -2.0 * cross[row, lane] + gram[row, row] * coef[row, lane]
-        for column in range(row):
-            value = 2.0 * gram[row, column]
-            if value != 0.0:
-                for lane in range(LANES):
-                    image[lane] += value * coef[column, lane]
-        for lane in range(LANES):
-            error[lane] += coef[row, lane] * image[lane]
+            error[lane] += coef[row, lane] * image[row, lane]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -273,28 +259,22 @@ def _held_out_onehot(
     held_r: Floats,
     squares: Floats,
     state: State,
+    image: Floats,
     error: Floats,
 ) -> None:
     """As `_held_out_error`, in the time that a design with disjoint columns allows."""
-    k, q = onehot.held_m.shape[1], onehot.held_m.shape[2]
-    _held_out_error(onehot.held_g[index], held_r, squares, state.theta, error)
-    image = np.empty(LANES)
-    for row in range(k):
-        used = False
+    q = onehot.rest.shape[0]
+    count = state.n_active[0]
+    for row in range(q):
         for lane in range(LANES):
-            used |= state.beta[row, lane] != 0.0
-        if not used:
-            continue
-        diagonal = onehot.held_d[index, row]
+            image[row, lane] = -2.0 * held_r[row, lane]
+    add_product(image, onehot.held_g[index], state.theta, state.order, q)
+    add_product(image, onehot.held_m[index], state.beta, state.active, count)
+    error[: squares.shape[0]] = squares
+    for row in range(q):
         for lane in range(LANES):
-            image[lane] = diagonal * state.beta[row, lane] - 2.0 * held_s[row, lane]
-        for column in range(q):
-            value = 2.0 * onehot.held_m[index, row, column]
-            if value != 0.0:
-                for lane in range(LANES):
-                    image[lane] += value * state.theta[column, lane]
-        for lane in range(LANES):
-            error[lane] += state.beta[row, lane] * image[lane]
+            error[lane] += state.theta[row, lane] * image[row, lane]
+    add_quadratic(error, state.beta, onehot.held_d[index], held_s, state.active, count)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -316,7 +296,7 @@ def _store(
         if units[lane] > 0.0:
             output.kkt[first + lane] = max(output.kkt[first + lane], worst[lane] / units[lane])
     if output.coef.shape[4]:
-        for column in range(coef.shape[0]):
+        for column in range(output.coef.shape[3]):
             for lane in range(width):
                 output.coef[at[0], at[1], at[2], column, first + lane] = coef[column, lane]
 
@@ -334,15 +314,9 @@ def fit_gram(
     columns = sets.total.shape[0]
     free, penalised = projection.free, projection.penalised
     p = penalised.shape[0]
-    cross = np.empty((columns, LANES))
-    held = np.empty((columns, LANES))
-    coef = np.empty((columns, LANES))
-    left, shrunk, start, slope = (
-        np.empty((p, LANES)),
-        np.empty((p, LANES)),
-        np.empty((p, LANES)),
-        np.empty((p, LANES)),
-    )
+    cross, held, coef = _tile(columns), _tile(columns), _tile(columns)
+    left, shrunk, start, slope = _tile(p), _tile(p), _tile(p), _tile(p)
+    order = np.arange(p)
     error, worst, units = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
     nonzero = np.zeros(LANES, dtype=np.int64)
     for first in range(first_gene, last_gene, LANES):
@@ -367,14 +341,8 @@ def fit_gram(
                     strength = sets.cells[index] * grid.alphas[alpha]
                     l1 = strength * grid.ratios[ratio] * sets.weights
                     l2 = strength * (1.0 - grid.ratios[ratio]) * sets.weights
-                    for column in range(p):
-                        for lane in range(LANES):
-                            slope[column, lane] = -left[column, lane]
-                    for column in range(p):
-                        for row in range(p):
-                            value = projection.gram[index, column, row]
-                            for lane in range(LANES):
-                                slope[row, lane] += value * shrunk[column, lane]
+                    slope[:] = -left
+                    add_product(slope, projection.gram[index], shrunk, order, p)
                     descend(
                         projection.gram[index],
                         slope,
@@ -433,6 +401,26 @@ def _assemble(onehot: OneHot, index: int, state: State, coef: Floats) -> None:
             coef[onehot.rest[column], lane] = factor * state.theta[column, lane]
 
 
+@njit(cache=True, nogil=True)
+def _inverse(values: Floats) -> Floats:
+    """Give 1 / values, and 0 where they are 0: the coefficient of an empty column."""
+    inverse = np.zeros_like(values)
+    for at in range(values.shape[0]):
+        if values[at] > 0.0:
+            inverse[at] = 1.0 / values[at]
+    return inverse
+
+
+@njit(cache=True, nogil=True)
+def _list_active(state: State, k: int) -> None:
+    """List the rows of beta that are not all zero, after it was set from outside."""
+    state.n_active[0] = 0
+    for row in range(k):
+        if np.any(state.beta[row] != 0.0):
+            state.active[state.n_active[0]] = row
+            state.n_active[0] += 1
+
+
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def fit_onehot(
     first_gene: int,
@@ -449,11 +437,9 @@ def fit_onehot(
     """
     columns = sets.total.shape[0]
     k, q = onehot.eliminated.shape[0], onehot.rest.shape[0]
-    cross, held = np.empty((columns, LANES)), np.empty((columns, LANES))
-    coef = np.zeros((columns, LANES))
-    held_s, held_r = np.empty((k, LANES)), np.empty((q, LANES))
+    cross, held, coef = _tile(columns), _tile(columns), _tile(columns)
+    held_s, held_r, image, start = _tile(k), _tile(q), _tile(q), _tile(q)
     state = new_state(k, q)
-    start = np.empty((q, LANES))
     error, worst, units = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
     nonzero = np.zeros(LANES, dtype=np.int64)
     counts = np.zeros(2, dtype=np.int64)
@@ -463,6 +449,7 @@ def fit_onehot(
             blocks = Blocks(
                 onehot.d[index],
                 onehot.m[index],
+                onehot.away[index],
                 onehot.mm[index],
                 onehot.g[index],
                 onehot.pinned[index],
@@ -484,14 +471,13 @@ def fit_onehot(
                     l1 = strength * grid.ratios[ratio] * sets.weights
                     l2 = strength * (1.0 - grid.ratios[ratio]) * sets.weights
                     scale = onehot.scale[index]
-                    counts[0] += newton(
-                        blocks,
-                        state,
+                    penalty = Penalty(
                         l1[onehot.eliminated],
-                        l2[onehot.eliminated],
+                        _inverse(onehot.d[index] + l2[onehot.eliminated]),
                         l1[onehot.rest] * scale,
                         l2[onehot.rest] * scale * scale,
                     )
+                    counts[0] += newton(blocks, state, penalty)
                     _assemble(onehot, index, state, coef)
                     worst[:] = state.residual
                     again = False
@@ -510,10 +496,11 @@ def fit_onehot(
                                     )
                     if again:
                         refresh(blocks, state)
+                        _list_active(state, k)
                         certify(sets.gram[index], cross, coef, l1, l2, sets.norms[index], worst)
                     if alpha == 0:
                         start[:] = state.theta
-                    _held_out_onehot(onehot, index, held_s, held_r, squares, state, error)
+                    _held_out_onehot(onehot, index, held_s, held_r, squares, state, image, error)
                     _count(coef, sets.weights, width, nonzero)
                     at = (index, alpha, ratio)
                     _store(output, at, first, width, coef, error, nonzero, worst, units)

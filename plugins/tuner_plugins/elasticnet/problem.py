@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tuner_plugins.elasticnet.accumulate import Floats, Ints
 from tuner_plugins.elasticnet.errors import DataError
+from tuner_plugins.elasticnet.lanes import padded
 from tuner_plugins.elasticnet.path import OneHot, Projection, Sets
 from tuner_plugins.elasticnet.statistics import Statistics
 
@@ -46,8 +47,8 @@ def training_sets(statistics: Statistics, weights: Floats) -> Sets:
     if empty.size:
         raise DataError(f"no cell is left to train on where fold {empty[0]} is held out")
     return Sets(
-        gram,
-        np.ascontiguousarray(held.gram),
+        widened(gram),
+        widened(held.gram),
         np.ascontiguousarray(total.cross[0]),
         np.ascontiguousarray(held.cross),
         np.maximum(total.squares - held.squares, 0.0),
@@ -97,9 +98,7 @@ def projection(sets: Sets) -> Projection:
     left = own - mixed.transpose(0, 2, 1) @ slopes
     norms = sets.norms[:, penalised].copy()
     norms[left.diagonal(axis1=1, axis2=2) <= _DEPENDENT * norms**2] = 0.0
-    return Projection(
-        free, penalised, inverse, np.ascontiguousarray(slopes), np.ascontiguousarray(left), norms
-    )
+    return Projection(free, penalised, inverse, np.ascontiguousarray(slopes), widened(left), norms)
 
 
 def independent(gram: Floats) -> NDArray[np.intp]:
@@ -133,14 +132,11 @@ def onehot_blocks(sets: Sets, eliminated: Ints) -> OneHot:
         pinned[index, free[dependent]] = True
 
     def parts(gram: Floats) -> tuple[Floats, Floats, Floats]:
+        """Split Z'Z into the diagonal of D'D, D'R and R'R, scaled."""
         own = gram[:, eliminated, eliminated]
         mixed = gram[:, eliminated][:, :, rest] * scale[:, None]
         other = gram[:, rest][:, :, rest] * scale[:, None] * scale[:, :, None]
-        return (
-            np.ascontiguousarray(own),
-            np.ascontiguousarray(mixed),
-            np.ascontiguousarray(other),
-        )
+        return np.ascontiguousarray(own), mixed, other
 
     d, m, g = parts(sets.gram)
     held_d, held_m, held_g = parts(sets.held_gram)
@@ -150,14 +146,21 @@ def onehot_blocks(sets: Sets, eliminated: Ints) -> OneHot:
         rest.astype(np.int64),
         scale,
         d,
-        m,
-        np.ascontiguousarray(m[:, :, row] * m[:, :, column]),
-        g,
+        widened(m),
+        widened(-m.transpose(0, 2, 1)),
+        widened(-m[:, :, row] * m[:, :, column]),
+        widened(g),
         pinned,
         held_d,
-        held_m,
-        held_g,
+        widened(2.0 * held_m),
+        widened(held_g),
     )
+
+
+def widened(array: Floats) -> Floats:
+    """Pad the last axis by zeros to what `lanes.add_product` takes; C-ordered."""
+    more = padded(array.shape[-1]) - array.shape[-1]
+    return np.ascontiguousarray(np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, more)]))
 
 
 def worth_eliminating(eliminated: Ints, columns: int) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tuner_plugins.elasticnet.accumulate import Floats
 from tuner_plugins.elasticnet.errors import DataError
-from tuner_plugins.elasticnet.gram import LANES
+from tuner_plugins.elasticnet.lanes import LANES
 from tuner_plugins.elasticnet.path import Grid, Output, fit_gram, fit_onehot
 from tuner_plugins.elasticnet.problem import (
     disjoint_columns,
@@ -33,7 +33,7 @@ from tuner_plugins.elasticnet.statistics import Statistics
 TOLERANCE = 1e-12
 """Residual that a fit is solved to, in units of the norms of its column and gene."""
 
-_PIECE = 4 * LANES
+_PIECE = 8 * LANES
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,7 @@ class Statistics:
         change = np.eye(self.n_columns + 1)
         change[0, 1:] = -by_x
         gram = change.T @ self.gram @ change
-        squares = (
-            self.squares - 2 * by_y * self.cross[:, 0] + self.cells[:, None] * by_y**2
-        )
+        squares = self.squares - 2 * by_y * self.cross[:, 0] + self.cells[:, None] * by_y**2
         cross = change.T @ self.cross - gram[:, :, :1] * by_y
         return Statistics(gram, cross, squares, x_shift, y_shift)
 
@@ -148,7 +146,7 @@ class Statistics:
         return np.asarray(np.maximum(squares, 0.0))
 
 
-def statistics(
+def summarise(
     X: ArrayLike | sp.spmatrix | sp.sparray,
     Y: ArrayLike | sp.spmatrix | sp.sparray,
     folds: ArrayLike | None = None,
@@ -253,7 +251,13 @@ def _add_block(
         edges = _edges(summed.n_genes, threads)
         tasks = [
             pool.submit(
-                add_dense, low, high, *design, responses, summed.y_shift, summed.cross,
+                add_dense,
+                low,
+                high,
+                *design,
+                responses,
+                summed.y_shift,
+                summed.cross,
                 summed.squares,
             )
             for low, high in zip(edges[:-1], edges[1:], strict=True)
@@ -265,7 +269,10 @@ def _add_block(
 def _split(matrix: Any, summed: Statistics) -> tuple[Floats, Ints, sp.csr_array]:
     """Give the shifted dense columns, where they stand in Z, and the unshifted rest as CSR."""
     cells = max(1, matrix.shape[0])
-    filled = matrix.getnnz(axis=0) if sp.issparse(matrix) else np.count_nonzero(matrix, axis=0)
+    if sp.issparse(matrix):
+        filled = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    else:
+        filled = np.count_nonzero(matrix, axis=0)
     is_dense = (summed.x_shift != 0) | (filled >= _SPARSE_BELOW * cells)
     index = np.flatnonzero(is_dense)
     chosen = matrix[:, index]

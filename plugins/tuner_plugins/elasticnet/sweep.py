@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from tuner_plugins.elasticnet.accumulate import Floats
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.solver import fit_grid, penalties
-from tuner_plugins.elasticnet.statistics import Statistics, statistics
+from tuner_plugins.elasticnet.statistics import Statistics, summarise
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Sweep:
 
     @property
     def nonzero(self) -> Floats:
-        """Non-zero penalised coefficients of a gene, mean over genes and folds, (alphas, ratios)."""
+        """Mean number of non-zero penalised coefficients of a gene, (alphas, ratios)."""
         return np.asarray(self.nonzeros.mean(axis=(0, 3)))
 
     @property
@@ -161,7 +161,7 @@ def sweep(
     """
     alphas, l1_ratios = penalties(alphas, l1_ratios)
     labels = fold_numbers(folds)
-    summed = statistics(X, Y, labels, threads=threads)
+    summed = summarise(X, Y, labels, threads=threads)
     return sweep_statistics(
         summed, alphas, l1_ratios, penalty_factor, threads=threads, method=method
     )
@@ -180,9 +180,7 @@ def sweep_statistics(
     alphas, l1_ratios = penalties(alphas, l1_ratios)
     if summed.n_folds < 2:
         raise DataError("cross-validation needs two folds at least; all cells have one label")
-    fits = fit_grid(
-        summed, alphas, l1_ratios, penalty_factor, threads=threads, method=method
-    )
+    fits = fit_grid(summed, alphas, l1_ratios, penalty_factor, threads=threads, method=method)
     factor = None if penalty_factor is None else np.asarray(penalty_factor, dtype=np.float64)
     return Sweep(
         alphas,
@@ -216,10 +214,9 @@ def fit(
         coefficients=True,
         method=method,
     )
-    assert fits.coef is not None and fits.intercept is not None
-    return Refit(
-        fits.coef[0, 0, 0], fits.intercept[0, 0, 0], float(fits.kkt.max(initial=0.0))
-    )
+    assert fits.coef is not None
+    assert fits.intercept is not None
+    return Refit(fits.coef[0, 0, 0], fits.intercept[0, 0, 0], float(fits.kkt.max(initial=0.0)))
 
 
 def held_out_r2(sse: ArrayLike, sst: ArrayLike) -> Floats:
@@ -230,7 +227,7 @@ def held_out_r2(sse: ArrayLike, sst: ArrayLike) -> Floats:
 
 
 def fold_numbers(folds: ArrayLike | Sequence[Any]) -> NDArray[np.int64]:
-    """Number the fold labels 0, 1, ... in sorted order; raise if they are not integers."""
+    """Give fold labels as numbers 0, 1, ... in sorted order; raise if they are not integers."""
     labels = np.asarray(folds)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(
