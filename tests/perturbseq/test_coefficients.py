@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.stats import norm
-from tuner_plugins.elasticnet import statistics
+from tuner_plugins.elasticnet.statistics import summarise
 from tuner_plugins.perturbseq.coefficients import (
     entry_statistic,
     inflation,
@@ -24,6 +24,7 @@ from tuner_plugins.perturbseq.refits import (
     cell_groups,
     entries,
     permuted_entries,
+    permuted_statistics,
     residual_scale,
     select_halves,
     with_diagonal,
@@ -147,6 +148,39 @@ def test_permutations_are_the_same_for_any_threads_and_number():
     assert (one[0] != one[1]).any()
 
 
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("share", [0.25, 0.9])
+def test_permuted_sums_are_those_of_a_permuted_design(dense, share):
+    planted = planted_screen(**SMALL)
+    model = model_of(planted)
+    y = model.responses.toarray()[:, :41] + (3.0 if dense else 0.0)
+    y = y if dense else sparse.csr_matrix(y)
+    # a perturbation in most cells has a shift of its own
+    rng = np.random.default_rng(0)
+    design = sparse.csr_matrix(
+        np.column_stack([rng.random(500) < share, np.zeros(500, dtype=bool)]).astype(float)
+    )
+    model = replace(model, responses=y, design=design, targets=["a", "b"], genes=model.genes[:41])
+    summed = model.summed()
+    orders = [rng.permutation(500) for _ in range(3)]
+    for order, found in zip(orders, permuted_statistics(model, summed, orders), strict=True):
+        whole = replace(model, design=design[order]).summed().shifted(found.x_shift, found.y_shift)
+        np.testing.assert_allclose(found.gram, whole.gram, atol=1e-8)
+        np.testing.assert_allclose(found.cross, whole.cross, atol=1e-8)
+        np.testing.assert_allclose(found.squares, whole.squares, rtol=1e-10)
+
+
+def test_two_perturbations_in_a_cell_are_permuted_together():
+    planted = planted_screen(**SMALL)
+    model = model_of(planted)
+    both = model.design.toarray()
+    both[np.flatnonzero(both[:, 0])[:20], 1] = 1.0
+    model = replace(model, design=sparse.csr_matrix(both))
+    order = np.random.default_rng(1).permutation(500)
+    (found,) = permuted_statistics(model, model.summed(), [order])
+    np.testing.assert_allclose(found.gram[0, 1, 2], 20.0)
+
+
 def test_covariates_stay_with_their_cells():
     planted = planted_screen(**SMALL)
     model = model_of(planted, alpha=1e-6)
@@ -184,10 +218,10 @@ def test_a_weighted_diagonal_adds_up_over_folds():
     model = model_of(planted)
     folds = np.arange(500) % 3
     added = np.arange(1.0, 6.0)
-    split = with_diagonal(statistics(model.columns(), model.responses, folds), added).total()
-    whole = with_diagonal(statistics(model.columns(), model.responses), added)
+    split = with_diagonal(summarise(model.columns(), model.responses, folds), added).total()
+    whole = with_diagonal(summarise(model.columns(), model.responses), added)
     np.testing.assert_allclose(split.gram, whole.gram, rtol=1e-9, atol=1e-9)
-    plain = statistics(model.columns(), model.responses)
+    plain = summarise(model.columns(), model.responses)
     np.testing.assert_allclose((whole.gram - plain.gram)[0].diagonal()[1:6], added)
 
 

@@ -1,4 +1,4 @@
-"""Kernels of the tests on program scores: permutation within strata and stratified ranks."""
+"""Kernels of permutation tests: subsets within strata, stratified ranks, permuted designs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
+
+LANES = 8
+"""Columns that `permuted_cross_dense` sums side by side."""
 
 
 @numba.njit(inline="always")
@@ -18,7 +21,7 @@ def _next(state: np.uint64) -> tuple[np.uint64, np.uint64]:
     return state, z ^ (z >> np.uint64(31))
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True, nogil=True)
 def permuted_sums(
     values: NDArray[np.float64],
     starts: NDArray[np.int64],
@@ -39,7 +42,7 @@ def permuted_sums(
     n_permutations : int
         Number of subsets.
     seed : int
-        Every permutation has its own stream: the same for any number of threads.
+        Every permutation has a stream of its own.
 
     Returns
     -------
@@ -47,7 +50,7 @@ def permuted_sums(
     """
     n, width = values.shape
     sums = np.zeros((n_permutations, width))
-    for b in numba.prange(n_permutations):
+    for b in range(n_permutations):
         state = np.uint64(seed) ^ (np.uint64(b + 1) * np.uint64(0xD1342543DE82EF95))
         rows = np.arange(n)
         for s in range(len(drawn)):
@@ -100,3 +103,61 @@ def van_elteren(
         z = np.where(variance > 0, excess / np.sqrt(variance), np.nan)
     p = np.maximum(2 * norm.sf(np.abs(z)), np.finfo(np.float64).tiny)
     return z, np.where(np.isnan(z), np.nan, p)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+def permuted_cross_dense(
+    values: NDArray[np.float64], labels: NDArray[np.int32], first: int, out: NDArray[np.float64]
+) -> None:
+    """Sum a tile of columns by permuted labels.
+
+    Parameters
+    ----------
+    values : ndarray, (cells, LANES)
+        A contiguous tile of the responses.
+    labels : ndarray of int, (permutations, cells)
+        Group of each cell; the last group, ``out.shape[1]``, is dropped.
+    first : int
+        Where the tile stands among the columns of `out`.
+    out : ndarray, (permutations, groups, columns)
+        Overwritten in the tile's columns that exist.
+    """
+    n_permutations, n = labels.shape
+    n_groups = out.shape[1]
+    width = min(LANES, out.shape[2] - first)
+    sums = np.empty((n_groups + 1, LANES))
+    for b in range(n_permutations):
+        sums[:] = 0.0
+        for i in range(n):
+            k = labels[b, i]
+            for lane in range(LANES):
+                sums[k, lane] += values[i, lane]
+        for k in range(n_groups):
+            for lane in range(width):
+                out[b, k, first + lane] = sums[k, lane]
+
+
+@numba.njit(cache=True, nogil=True)
+def permuted_cross_sparse(
+    indptr: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    values: NDArray[np.float64],
+    labels: NDArray[np.int32],
+    first: int,
+    last: int,
+    out: NDArray[np.float64],
+) -> None:
+    """Sum columns `first` to `last` of a matrix in CSC form by permuted labels.
+
+    ``labels`` and ``out`` are as in `permuted_cross_dense`.
+    """
+    n_permutations = labels.shape[0]
+    n_groups = out.shape[1]
+    sums = np.empty(n_groups + 1)
+    for b in range(n_permutations):
+        for column in range(first, last):
+            sums[:] = 0.0
+            for p in range(indptr[column], indptr[column + 1]):
+                sums[labels[b, rows[p]]] += values[p]
+            for k in range(n_groups):
+                out[b, k, column] = sums[k]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,9 +12,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tuner_plugins.elasticnet import Refit, Statistics, fit, fit_grid, statistics
+from tuner_plugins.elasticnet.solver import fit_grid
+from tuner_plugins.elasticnet.statistics import Statistics, summarise
+from tuner_plugins.elasticnet.sweep import Refit, fit
 from tuner_plugins.perturbseq.coefficients import entry_statistic
+from tuner_plugins.perturbseq.permutation import (
+    LANES,
+    permuted_cross_dense,
+    permuted_cross_sparse,
+)
 from tuner_plugins.perturbseq.significance import permute_within
+
+AT_ONCE = 200_000_000
+"""Bytes of sums that are held while permutations share a pass over the responses."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class Model:
 
     def summed(self, folds: NDArray[np.int64] | None = None) -> Statistics:
         """Sum the statistics, of all cells or by fold."""
-        found = statistics(self.columns(), self.responses, folds, threads=self.threads)
+        found = summarise(self.columns(), self.responses, folds, threads=self.threads)
         return found if self.doubt is None else with_diagonal(found, self.doubt)
 
     def fit(self, summed: Statistics | None = None) -> Refit:
@@ -149,11 +160,83 @@ def permuted_entries(model: Model, n_permutations: int, seed: int) -> Iterator[N
     ndarray, (genes, perturbations)
         Entry statistics of a full refit.
     """
-    for child in np.random.SeedSequence(seed).spawn(n_permutations):
-        rows = permute_within(model.strata, np.random.default_rng(child))
-        permuted = replace(model, design=model.design[rows])
-        summed = permuted.summed()
-        yield entries(permuted, summed, permuted.fit(summed))
+    summed = model.summed()
+    children = np.random.SeedSequence(seed).spawn(n_permutations)
+    width = model.covariates.shape[1] + len(model.genes)
+    size = max(1, AT_ONCE // (8 * len(model.targets) * width))
+    for start in range(0, n_permutations, size):
+        orders = [
+            permute_within(model.strata, np.random.default_rng(child))
+            for child in children[start : start + size]
+        ]
+        for permuted in permuted_statistics(model, summed, orders):
+            yield entries(model, permuted, model.fit(permuted))
+
+
+def permuted_statistics(
+    model: Model, summed: Statistics, orders: Sequence[NDArray[np.int64]]
+) -> Iterator[Statistics]:
+    """Give the statistics of all cells with rows of the design reordered.
+
+    Of all sums, only those of perturbations with covariates and with responses change.
+
+    Parameters
+    ----------
+    model : Model
+    summed : Statistics
+        Of `model`, one fold.
+    orders : sequence of ndarray of int, (cells,)
+        Row of the design that each cell gets.
+    """
+    single = np.diff(model.design.indptr).max(initial=0) <= 1
+    if not single or (model.design.data != 1).any():
+        for order in orders:
+            yield replace(model, design=model.design[order]).summed()
+        return
+    k = len(model.targets)
+    group = np.full(model.design.shape[0], k, dtype=np.int32)
+    group[np.repeat(np.arange(len(group)), np.diff(model.design.indptr))] = model.design.indices
+    labels = np.ascontiguousarray(group[np.asarray(orders)])
+    with_covariates = _summed_by_label(model.covariates, labels, k, model.threads)
+    with_genes = _summed_by_label(model.responses, labels, k, model.threads)
+    cells, x_shift = summed.cells[0], summed.x_shift
+    sizes = summed.gram[0, 0, 1 : k + 1] + cells * x_shift[:k]
+    for mixed, crossed in zip(with_covariates, with_genes, strict=True):
+        gram, cross = summed.gram.copy(), summed.cross.copy()
+        # Z holds X - x_shift and Y - y_shift: (D - s)'(C - t) from D'C and the totals.
+        block = mixed - np.outer(sizes, x_shift[k:])
+        block -= np.outer(x_shift[:k], gram[0, 0, k + 1 :])
+        gram[0, 1 : k + 1, k + 1 :] = block
+        gram[0, k + 1 :, 1 : k + 1] = block.T
+        cross[0, 1 : k + 1] = crossed - np.outer(sizes, summed.y_shift)
+        cross[0, 1 : k + 1] -= np.outer(x_shift[:k], cross[0, 0])
+        yield replace(summed, gram=gram, cross=cross)
+
+
+def _summed_by_label(
+    values: Any, labels: NDArray[np.int32], n_groups: int, threads: int
+) -> NDArray[np.float64]:
+    """Sum rows by permuted labels, (permutations, groups, columns); columns among threads."""
+    out = np.zeros((len(labels), n_groups, values.shape[1]))
+    pieces = range(0, values.shape[1], LANES)
+    if sparse.issparse(values):
+        columns = sparse.csc_matrix(values)
+        data = columns.data.astype(np.float64, copy=False)
+
+        def piece(first: int) -> None:
+            last = min(first + LANES, values.shape[1])
+            permuted_cross_sparse(columns.indptr, columns.indices, data, labels, first, last, out)
+    else:
+
+        def piece(first: int) -> None:
+            tile = np.zeros((len(values), LANES))
+            part = values[:, first : first + LANES]
+            tile[:, : part.shape[1]] = part
+            permuted_cross_dense(tile, labels, first, out)
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        list(pool.map(piece, pieces))
+    return out
 
 
 def bootstrap_coefficients(model: Model, n_resamples: int, seed: int) -> Iterator[pd.DataFrame]:
@@ -204,7 +287,7 @@ def efficacy_refit(model: Model) -> Any:
     def refit(
         x: sparse.csr_matrix, y: Any, added: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        summed = with_diagonal(statistics(x, y, threads=model.threads), added)
+        summed = with_diagonal(summarise(x, y, threads=model.threads), added)
         fitted = model.fit(summed)
         return fitted.coef, fitted.intercept
 
