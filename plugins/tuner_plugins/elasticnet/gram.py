@@ -92,6 +92,19 @@ def residual(gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floa
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
+def _add_row(target: Floats, factor: float, row: Floats) -> None:
+    """Add ``factor * row`` to `target`; `row` may be longer."""
+    for at in range(target.shape[0]):
+        target[at] += factor * row[at]
+
+
+@njit(cache=True, nogil=True)
+def _set_row(target: Floats, row: Floats) -> None:
+    for at in range(target.shape[0]):
+        target[at] = row[at]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def _cholesky(matrix: Floats, size: int) -> bool:
     """Factor the lower triangle of `matrix` in place; tell whether it was positive definite."""
     for row in range(size):
@@ -127,7 +140,8 @@ def _newton_direction(
     """
     factor = np.empty((size, size))
     step = np.empty(size)
-    direction[:] = 0.0
+    for column in range(coef.shape[0]):
+        direction[column] = 0.0
     for row in range(size):
         i = active[row]
         for column in range(row + 1):
@@ -176,21 +190,25 @@ def _line_search(
         if coef[j] * direction[j] < 0.0:
             crossings[entry] = -coef[j] / direction[j]
     curvature = max(curvature, 0.0)
-    order = np.argsort(crossings)
     place = 0.0
-    for entry in order:
-        crossing = crossings[entry]
-        if slope + curvature * (crossing - place) >= 0.0 or crossing == np.inf:
+    while True:
+        # The next sign change; few are passed, so that sorting them all is not worth it.
+        next_entry = -1
+        crossing = np.inf
+        for entry in range(size):
+            if crossings[entry] < crossing:
+                crossing = crossings[entry]
+                next_entry = entry
+        if next_entry < 0 or slope + curvature * (crossing - place) >= 0.0:
             break
         slope += curvature * (crossing - place)
         place = crossing
-        j = active[entry]
+        crossings[next_entry] = np.inf
+        j = active[next_entry]
         slope += 2.0 * l1[j] * abs(direction[j])
         if slope >= 0.0:
             return place, j
-    if slope >= 0.0:
-        return place, -1
-    if curvature > 0.0:
+    if slope < 0.0 and curvature > 0.0:
         return place - slope / curvature, -1
     return place, -1
 
@@ -213,20 +231,25 @@ def polish(
     columns = gram.shape[0]
     active = np.empty(columns, dtype=np.int64)
     best = np.inf
-    kept = coef.copy()
+    kept = np.empty(columns)
     direction = np.empty(columns)
     stalled = 0
+    for column in range(columns):
+        if norms[column] == 0.0:
+            coef[column] = 0.0
+    _set_row(kept, coef)
     for _ in range(_ROUNDS):
         gradient = np.zeros(columns)
         for column in range(columns):
             if coef[column] != 0.0:
-                gradient += coef[column] * gram[column]
-        gradient -= cross
+                _add_row(gradient, coef[column], gram[column])
+        for column in range(columns):
+            gradient[column] -= cross[column]
         reached = residual(gradient, coef, l1, l2, norms)
         if reached < best:
             stalled = 0
             best = reached
-            kept[:] = coef
+            _set_row(kept, coef)
         else:
             stalled += 1
         if best <= goal or stalled > 20:
@@ -246,13 +269,13 @@ def polish(
                 ridge *= 100.0
             moved = np.zeros(columns)
             for entry in range(size):
-                moved += direction[active[entry]] * gram[active[entry]]
+                _add_row(moved, direction[active[entry]], gram[active[entry]])
             length, stop = _line_search(gradient, moved, coef, direction, l1, l2, active, size)
             for entry in range(size):
                 coef[active[entry]] += length * direction[active[entry]]
             if stop >= 0:
                 coef[stop] = 0.0
-            gradient += length * moved
+            _add_row(gradient, length, moved)
         for column in range(columns):
             if norms[column] == 0.0:
                 continue
@@ -261,6 +284,6 @@ def polish(
             shrunk = max(target - l1[column], 0.0) + min(target + l1[column], 0.0)
             coef[column] = shrunk / (gram[column, column] + l2[column])
             if coef[column] != old:
-                gradient += (coef[column] - old) * gram[column]
-    coef[:] = kept
+                _add_row(gradient, coef[column] - old, gram[column])
+    _set_row(coef, kept)
     return best

@@ -24,12 +24,21 @@ BLOCK = 8
 _DOUBLE = ir.DoubleType()
 _VECTOR = ir.VectorType(_DOUBLE, LANES)
 _WORD = ir.IntType(64)
+_ZERO = ir.Constant(_VECTOR, [0.0] * LANES)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def padded(size: int) -> int:
     """Round `size` up to a multiple of `BLOCK`."""
     return (size + BLOCK - 1) // BLOCK * BLOCK
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def copy(source: Any, target: Any) -> None:
+    """Copy rows of lanes; `target` may have fewer than `source`."""
+    for row in range(target.shape[0]):
+        for lane in range(LANES):
+            target[row, lane] = source[row, lane]
 
 
 def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
@@ -67,22 +76,8 @@ def _fuse(builder: Any, left: Any, right: Any, total: Any) -> None:
     builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
 
 
-@intrinsic  # type: ignore[misc]
-def add_product(
-    typing_context: Any, out: Any, factors: Any, lanes: Any, rows: Any, count: Any
-) -> Any:
-    """Add ``sum over k in rows[:count] of factors[k, t] * lanes[k, :]`` to every ``out[t, :]``.
-
-    Parameters
-    ----------
-    out : (t, LANES) float64
-        Added to; t is a multiple of `BLOCK`.
-    factors : (k, t) float64
-    lanes : (k, LANES) float64
-    rows : (count,) int64
-        All arrays C-ordered; nothing is checked.
-    """
-    signature = types.void(out, factors, lanes, rows, count)
+def _product(overwrite: bool) -> Any:
+    """Give the code generator of `add_product` and `set_product`."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kinds = signature.args
@@ -101,7 +96,7 @@ def add_product(
             ]
             sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(BLOCK)]
             for total, place in zip(sums, places, strict=True):
-                builder.store(_load(builder, place), total)
+                builder.store(_ZERO if overwrite else _load(builder, place), total)
             with cgutils.for_range(builder, arguments[4]) as inner:
                 k = builder.load(builder.gep(row_data, [inner.index]))
                 vector = _load(builder, _row(builder, lane_data, k))
@@ -114,7 +109,33 @@ def add_product(
                 _store(builder, builder.load(total), place)
         return context.get_dummy_value()
 
-    return signature, build
+    return build
+
+
+@intrinsic  # type: ignore[misc]
+def add_product(
+    typing_context: Any, out: Any, factors: Any, lanes: Any, rows: Any, count: Any
+) -> Any:
+    """Add ``sum over k in rows[:count] of factors[k, t] * lanes[k, :]`` to every ``out[t, :]``.
+
+    Parameters
+    ----------
+    out : (t, LANES) float64
+        Added to; t is a multiple of `BLOCK`.
+    factors : (k, t) float64
+    lanes : (k, LANES) float64
+    rows : (count,) int64
+        All arrays C-ordered; nothing is checked.
+    """
+    return types.void(out, factors, lanes, rows, types.int64), _product(overwrite=False)
+
+
+@intrinsic  # type: ignore[misc]
+def set_product(
+    typing_context: Any, out: Any, factors: Any, lanes: Any, rows: Any, count: Any
+) -> Any:
+    """As `add_product`, but overwrite `out`."""
+    return types.void(out, factors, lanes, rows, types.int64), _product(overwrite=True)
 
 
 @intrinsic  # type: ignore[misc]
@@ -190,7 +211,6 @@ def shrink(
             for kind, value in zip(signature.args, arguments, strict=True)
         )
         shape = context.make_array(signature.args[1])(context, builder, arguments[1]).shape
-        zero = ir.Constant(_VECTOR, [0.0] * LANES)
         count = cgutils.alloca_once_value(builder, ir.Constant(_WORD, 0))
         with cgutils.for_range(builder, builder.extract_value(shape, 0)) as loop:
             value = _load(builder, _row(builder, source, loop.index))
@@ -198,12 +218,12 @@ def shrink(
             factor = _spread(builder, builder.load(builder.gep(factors, [loop.index])))
             above = builder.fsub(value, limit)
             below = builder.fadd(value, limit)
-            is_above = builder.fcmp_ordered(">", above, zero)
-            is_below = builder.fcmp_ordered("<", below, zero)
-            kept = builder.select(is_above, above, builder.select(is_below, below, zero))
+            is_above = builder.fcmp_ordered(">", above, _ZERO)
+            is_below = builder.fcmp_ordered("<", below, _ZERO)
+            kept = builder.select(is_above, above, builder.select(is_below, below, _ZERO))
             is_active = builder.or_(is_above, is_below)
             _store(builder, builder.fmul(kept, factor), _row(builder, target, loop.index))
-            mark = builder.select(is_active, factor, zero)
+            mark = builder.select(is_active, factor, _ZERO)
             _store(builder, mark, _row(builder, marks, loop.index))
             here = builder.load(count)
             builder.store(loop.index, builder.gep(chosen, [here]))

@@ -20,10 +20,19 @@ import numpy as np
 from numba import njit
 
 from tuner_plugins.elasticnet.accumulate import Floats, Ints
-from tuner_plugins.elasticnet.lanes import LANES, add_product, padded, reduce_row, shrink
+from tuner_plugins.elasticnet.lanes import (
+    LANES,
+    add_product,
+    copy,
+    padded,
+    reduce_row,
+    set_product,
+    shrink,
+)
 
 _FAST = {"contract", "nsz"}
-_STEPS = 12
+_STEPS = 14
+_PATIENCE = 4
 _PIVOT = 1e-11
 
 
@@ -38,8 +47,8 @@ class Blocks(NamedTuple):
         D'R.
     away : (q, padded k)
         -R'D.
-    mm : (k, padded q (q + 1) / 2)
-        Products -m_i m_j of every row, i >= j, row by row of the lower triangle.
+    mm : (k + 1, padded q (q + 1) / 2)
+        Products -m_i m_j of every row, i >= j, row by row of the lower triangle; last, R'R.
     g : (q, padded q)
         R'R.
     pinned : (q,)
@@ -57,9 +66,10 @@ class Blocks(NamedTuple):
 class State(NamedTuple):
     """The genes in the lanes: ``u = s - m theta`` belongs to `theta` at any time.
 
-    s, u, beta, weight : (padded k, LANES); r, theta, slope, step, free : (padded q, LANES);
+    s, u, beta : (padded k, LANES); weight : (k + 1, LANES), the last row ones;
+    r, theta, slope, step, free : (padded q, LANES);
     hessian : (padded q (q + 1) / 2, LANES); active : (k + 1,), rows of beta that are not all zero;
-    order : (max(k, q),), 0, 1, 2, ...; residual, goal, broken : (LANES,); n_active : (1,).
+    order : (max(k, q) + 1,), 0, 1, 2, ...; residual, goal, broken : (LANES,); n_active : (1,).
     """
 
     s: Floats
@@ -101,7 +111,7 @@ def new_state(k: int, q: int) -> State:
         np.zeros((tall, LANES)),
         np.zeros((tall, LANES)),
         np.zeros((tall, LANES)),
-        np.zeros((tall, LANES)),
+        np.ones((k + 1, LANES)),
         np.zeros((low, LANES)),
         np.zeros((low, LANES)),
         np.zeros((low, LANES)),
@@ -109,7 +119,7 @@ def new_state(k: int, q: int) -> State:
         np.zeros((low, LANES)),
         np.zeros((triangle, LANES)),
         np.zeros(k + 1, dtype=np.int64),
-        np.arange(max(k, q)),
+        np.arange(max(k, q) + 1),
         np.zeros(LANES),
         np.zeros(LANES),
         np.zeros(LANES, dtype=np.bool_),
@@ -120,7 +130,7 @@ def new_state(k: int, q: int) -> State:
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def refresh(blocks: Blocks, state: State) -> None:
     """Recompute u from theta."""
-    state.u[:] = state.s
+    copy(state.s, state.u)
     add_product(state.u, blocks.away, state.theta, state.order, blocks.g.shape[0])
 
 
@@ -181,16 +191,15 @@ def _judge(state: State, column: int, threshold: float) -> None:
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _build_hessian(blocks: Blocks, state: State, theta_l2: Floats) -> None:
     """Build R'R + l2 - sum over active k of m_k m_k' / (d_k + l2_k), lower triangle, each lane."""
-    at = 0
+    count = state.n_active[0]
+    state.active[count] = blocks.d.shape[0]
+    set_product(state.hessian, blocks.mm, state.weight, state.active, count + 1)
     for row in range(blocks.g.shape[0]):
-        for column in range(row + 1):
-            value = blocks.g[row, column]
-            if row == column:
-                value += theta_l2[row]
+        ridge = theta_l2[row]
+        if ridge != 0.0:
+            at = row * (row + 1) // 2 + row
             for lane in range(LANES):
-                state.hessian[at, lane] = value
-            at += 1
-    add_product(state.hessian, blocks.mm, state.weight, state.active, state.n_active[0])
+                state.hessian[at, lane] += ridge
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -241,8 +250,7 @@ def _solve(hessian: Floats, step: Floats, broken: np.ndarray, q: int) -> None:
         for lane in range(LANES):
             step[row, lane] *= hessian[start + row, lane]
         for inner in range(row):
-            for lane in range(LANES):
-                step[inner, lane] -= hessian[start + inner, lane] * step[row, lane]
+            reduce_row(hessian, start + inner, step, row, inner, 1, -1)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -260,7 +268,8 @@ def newton(blocks: Blocks, state: State, penalty: Penalty) -> int:
         See `State`; `u` must belong to `theta`.
     """
     q = blocks.g.shape[0]
-    state.broken[:] = False
+    for lane in range(LANES):
+        state.broken[lane] = False
     for taken in range(_STEPS):
         if evaluate(blocks, state, penalty):
             return taken
@@ -272,13 +281,14 @@ def newton(blocks: Blocks, state: State, penalty: Penalty) -> int:
         _build_hessian(blocks, state, penalty.theta_l2)
         _restrict(state, q)
         _solve(state.hessian, state.step, state.broken, q)
+        # Undamped steps can cycle between two pieces; the minimum is then in one between them.
+        length = 0.5 if taken >= _PATIENCE and taken % 2 == 0 else 1.0
         for lane in range(LANES):
-            if state.residual[lane] > state.goal[lane] and not state.broken[lane]:
-                for column in range(q):
-                    if state.free[column, lane] == 1.0:
-                        state.theta[column, lane] += state.step[column, lane]
-                    else:
-                        state.theta[column, lane] = 0.0
+            goes_on = state.residual[lane] > state.goal[lane] and not state.broken[lane]
+            state.residual[lane] = length if goes_on else 0.0
+        for column in range(q):
+            for lane in range(LANES):
+                state.theta[column, lane] += state.residual[lane] * state.step[column, lane]
         refresh(blocks, state)
     evaluate(blocks, state, penalty)
     return _STEPS

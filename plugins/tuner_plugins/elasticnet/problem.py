@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from tuner_plugins.elasticnet.accumulate import Floats, Ints
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.lanes import padded
-from tuner_plugins.elasticnet.path import OneHot, Projection, Sets
 from tuner_plugins.elasticnet.statistics import Statistics
+from tuner_plugins.elasticnet.sweep_onehot import OneHot
+from tuner_plugins.elasticnet.tiles import Projection, Sets
 
 _DEPENDENT = 1e-11
 _MOST_REST = 64
@@ -148,7 +149,7 @@ def onehot_blocks(sets: Sets, eliminated: Ints) -> OneHot:
         d,
         widened(m),
         widened(-m.transpose(0, 2, 1)),
-        widened(-m[:, :, row] * m[:, :, column]),
+        widened(np.concatenate((-m[:, :, row] * m[:, :, column], g[:, None, row, column]), axis=1)),
         widened(g),
         pinned,
         held_d,

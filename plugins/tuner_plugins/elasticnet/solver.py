@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from tuner_plugins.elasticnet.accumulate import Floats
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.lanes import LANES
-from tuner_plugins.elasticnet.path import Grid, Output, fit_gram, fit_onehot
 from tuner_plugins.elasticnet.problem import (
     disjoint_columns,
     onehot_blocks,
@@ -29,6 +28,9 @@ from tuner_plugins.elasticnet.problem import (
     worth_eliminating,
 )
 from tuner_plugins.elasticnet.statistics import Statistics
+from tuner_plugins.elasticnet.sweep_gram import fit_gram
+from tuner_plugins.elasticnet.sweep_onehot import fit_onehot
+from tuner_plugins.elasticnet.tiles import Grid, Output
 
 TOLERANCE = 1e-12
 """Residual that a fit is solved to, in units of the norms of its column and gene."""
@@ -121,8 +123,11 @@ def fit_grid(
             lambda low, high: fit_onehot(low, high, sets, blocks, reduced, grid, output),
         )
     else:
-        _run(threads, genes, lambda low, high: fit_gram(low, high, sets, reduced, grid, output))
-        pieces = []
+        pieces = _run(
+            threads,
+            genes,
+            lambda low, high: (0, fit_gram(low, high, sets, reduced, grid, output)),
+        )
     steps, polished = np.sum(pieces, axis=0) if pieces else (0, 0)
     back = np.argsort(order)
     coef = intercept = None
