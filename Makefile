@@ -6,7 +6,6 @@ STAMP := $(VENV)/installed
 .PHONY: run test test-slow lint clean
 
 run: $(STAMP)
-	$(BIN)/tuner simulate nmf -o data/simulated --seed 1 --if-missing
 	$(BIN)/tuner run configs/nmf.yaml
 
 test: $(STAMP) lint

@@ -219,8 +219,16 @@ class _StopOnInterrupt:
 
 
 def _load(path: Path, overrides: list[str]) -> Any:
-    from tuner.config import load_config
+    from tuner.config import load_config, read_engine_sections
+    from tuner.simulate import simulate as make
 
+    _, engine = read_engine_sections(path, overrides)
+    if (section := engine.simulate) is not None:
+        folder = path.resolve().parent / section.folder
+        if not folder.exists():
+            name = section.simulator or engine.plugin
+            err.print(f"simulating data: {name}, seed {section.seed}", highlight=False)
+            make(name, folder, section.seed, section.model_extra or {})
     return load_config(path, overrides)
 
 

@@ -97,11 +97,24 @@ class ExportSection(Section):
     path: Path | None = None
 
 
+class SimulateSection(BaseModel):
+    """Data that the project makes itself where `folder` does not exist yet; see `tuner simulate`.
+
+    Every further key is an option of the simulator.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    simulator: str | None = None
+    folder: Path
+    seed: int = Field(default=0, ge=0)
+
+
 class EngineSections(Section):
     """The engine's own sections; all others belong to the plug-in."""
 
     plugin: str
     study: StudySection = StudySection()
+    simulate: SimulateSection | None = None
     search_space: dict[str, Any] | None = None
     objective: str | list[str] = "score"
     workers: int = Field(default=1, ge=1)
@@ -200,6 +213,16 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     objectives = _objectives(document, plugin, engine.objective)
     sections = model.model_dump(mode="json")
     return Config(document, engine, plugin, sections, space, objectives)
+
+
+def read_engine_sections(
+    path: Path, overrides: Sequence[str] = ()
+) -> tuple[Document, EngineSections]:
+    """Read the file and validate the engine's own sections alone; errors as in `load_config`."""
+    document = read_yaml(path, overrides)
+    ours = EngineSections.model_fields
+    own = {name: value for name, value in document.data.items() if name in ours}
+    return document, _validated(EngineSections, own, document)
 
 
 def _objectives(document: Document, plugin: Plugin[Any], chosen: str | list[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner import runs, views
 from tuner.outbox import StoreTrouble
+from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.stores import ARTIFACT_FOLDER, absolute_uri, base_url, sole_creator, sqlite_path
 
@@ -52,7 +53,7 @@ class MlflowSession:
     ) -> None:
         self._study = study
         self._alive = alive
-        self._client = _client(uri)
+        self._client = _client(uri, alive)
         with _store_trouble():
             self._experiment_id = _experiment_id(self._client, uri, experiment)
             self.parent = self._adopt_or_open(runs.milliseconds(began))
@@ -76,7 +77,7 @@ class MlflowSession:
             name = runs.study_label(study)
             run = self._client.create_run(self._experiment_id, began, tags, name)
             run_id = str(run.info.run_id)
-            held = {}
+            held = dict[str, str]()
         params = runs.study_params(study)
         # MLflow never overwrites a param: what a resumed study changed (more trials) becomes a tag
         changed = {f"resumed.{k}": v for k, v in params.items() if k in held and held[k] != v}
@@ -118,15 +119,17 @@ class MlflowSession:
         study, started = self._study, runs.milliseconds(record.started)
         ended = runs.milliseconds(record.finished)
         tags = {**runs.trial_tags(study, record, self.parent), **_user()}
-        with _store_trouble(f"trial {record.number}: "):
+        with _store_trouble():
             if record.number not in self._children:
-                run = self._client.create_run(
-                    self._experiment_id, started, tags, runs.trial_label(study, record)
-                )
+                name = runs.trial_label(study, record)
+                run = self._client.create_run(self._experiment_id, started, tags, name)
                 self._children[record.number] = run.info.run_id
             run_id = self._children[record.number]
-            metrics = _metrics(runs.trial_metrics(record), ended)
-            self._log(run_id, metrics, runs.trial_params(record, study.search_space), tags)
+        metrics = _metrics(runs.trial_metrics(record), ended)
+        params = runs.trial_params(record, study.search_space)
+        with _store_trouble(f"trial {record.number}"):
+            self._log(run_id, metrics, params, tags)
+        with _store_trouble():
             self._client.set_terminated(run_id, runs.STATUS[record.state], ended)
 
     def update(self, records: Sequence[TrialRecord]) -> None:
@@ -148,15 +151,9 @@ class MlflowSession:
             self.links = self._links(summary, records)
             metrics = runs.summary_metrics(self._study, summary)
             step = len(records)  # the last step of the curve: it is what tables show
-            tags = {
-                **{state: str(count) for state, count in summary.counts.items()},
-                "finished": str(summary.finished).lower(),
-                runs.NOTE_TAG: views.study_note(
-                    self._study, self.links, summary, self.parent, views.figures(files)
-                ),
-            }
-            if summary.best is not None:
-                tags["best_trial"] = str(summary.best.number)
+            images = views.figures(files)
+            note = views.study_note(self._study, self.links, summary, self.parent, images)
+            tags = {**runs.summary_tags(summary), runs.NOTE_TAG: note}
             self._log(self.parent, _metrics(metrics, now, step), tags=tags)
             self._present()
             status = "FINISHED" if summary.finished else "KILLED"
@@ -166,17 +163,18 @@ class MlflowSession:
     def _mark_best(self, summary: Summary, records: Sequence[TrialRecord]) -> None:
         """Tag and colour the best trial, and take both from the one that was best before."""
         wanted = f"tags.`mlflow.parentRunId` = '{self.parent}' and tags.best = 'true'"
-        best = self._children.get(summary.best.number) if summary.best else None
+        best = summary.best
+        best_id = self._children.get(best.number) if best else None
         by_number = {record.number: record for record in records}
         for run in self._client.search_runs([self._experiment_id], wanted):
             number = int(run.data.tags["trial"])
-            if run.info.run_id != best and number in by_number:
+            if run.info.run_id != best_id and number in by_number:
                 self._client.delete_tag(run.info.run_id, "best")
                 plain = runs.colour(self._study, by_number[number])
                 self._client.set_tag(run.info.run_id, "mlflow.runColor", plain)
-        if best:
-            strong = runs.colour(self._study, summary.best, best=True)
-            self._log(best, tags={"best": "true", "mlflow.runColor": strong})
+        if best_id:
+            strong = runs.colour(self._study, best, best=True)
+            self._log(best_id, tags={"best": "true", "mlflow.runColor": strong})
 
     def _log_artifacts(self, folder: Path | None) -> tuple[list[str], list[PurePosixPath]]:
         """Log every file below `folder`; one that cannot be logged does not hold up the rest."""
@@ -201,15 +199,14 @@ class MlflowSession:
     ) -> dict[str, str]:
         ranked = [record.number for record in runs.ranked(self._study, records)]
         first = [summary.best.number] if summary and summary.best else []
-        ids = [self._children[number] for number in dict.fromkeys(first + ranked)]
-        return views.links(
-            self._experiment_id, runs.study_key(self._study), self.parent, ids[:_COMPARED]
-        )
+        wanted = [number for number in dict.fromkeys(first + ranked) if number in self._children]
+        ids = [self._children[number] for number in wanted[:_COMPARED]]
+        return views.links(self._experiment_id, runs.study_key(self._study), self.parent, ids)
 
     def _present(self) -> None:
         """Write the saved views and the notes; a note that a user wrote is left alone."""
         tags = views.saved_views(self._study, round(time.time() * 1000))
-        held = self._client.get_experiment(self._experiment_id).tags.get(runs.NOTE_TAG, "")
+        held = self._client.get_experiment(self._experiment_id).tags.get(runs.NOTE_TAG)
         if not held or held.startswith(views.EXPERIMENT_NOTE):
             tags[runs.NOTE_TAG] = views.experiment_note(self._study, self.links)
         for name, value in tags.items():
@@ -239,32 +236,39 @@ def study_links(uri: str, experiment: str, study: StudyInfo) -> dict[str, str]:
 
     Raises
     ------
-    StoreTrouble
+    InputError
         Where the store cannot be read or has no such experiment.
     """
+    path = sqlite_path(uri)
+    if path is not None and not path.exists():
+        raise InputError(f"no MLflow store at {path} yet: run a study first (tuner run CONFIG)")
     prepare()
-    client = _client(absolute_uri(uri))
-    with _store_trouble():
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            raise StoreTrouble(f"no experiment '{experiment}' in {uri} yet; run the study first")
-        identity, home = runs.study_key(study), [found.experiment_id]
-        parent = _parent(client, found.experiment_id, study)
-        objective, direction = runs.primary(study)
-        order = "DESC" if direction == "maximize" else "ASC"
-        best = client.search_runs(
-            home,
-            f"tags.study_key = '{identity}' and tags.role = '{runs.TRIAL_ROLE}' "
-            f"and tags.{runs.CHARTED} = 'true'",
-            order_by=[f"metrics.`{runs.key(objective)}` {order}"],
-            max_results=_COMPARED,
-        )
-        return views.links(
-            found.experiment_id,
-            identity,
-            parent.info.run_id if parent else None,
-            [run.info.run_id for run in best],
-        )
+    try:
+        client = _client(absolute_uri(uri))
+        with _store_trouble():
+            return _links_of(client, experiment, study)
+    except StoreTrouble as trouble:
+        raise InputError(f"cannot show the study from {uri}: {trouble}") from trouble
+
+
+def _links_of(client: MlflowClient, experiment: str, study: StudyInfo) -> dict[str, str]:
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        raise StoreTrouble(f"it has no experiment '{experiment}' yet; run the study first")
+    home, identity = found.experiment_id, runs.study_key(study)
+    parent = _parent(client, home, study)
+    objective, direction = runs.primary(study)
+    order = "DESC" if direction == "maximize" else "ASC"
+    wanted = f"tags.study_key = '{identity}' and tags.role = '{runs.TRIAL_ROLE}'"
+    best = client.search_runs(
+        [home],
+        f"{wanted} and tags.{runs.CHARTED} = 'true'",
+        order_by=[f"metrics.`{runs.key(objective)}` {order}"],
+        max_results=_COMPARED,
+    )
+    return views.links(
+        home, identity, parent.info.run_id if parent else None, [r.info.run_id for r in best]
+    )
 
 
 def prepare() -> None:
@@ -273,12 +277,13 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
 
 
-def _client(uri: str) -> MlflowClient:
+def _client(uri: str, alive: Callable[[], None] = lambda: None) -> MlflowClient:
     """Import MLflow (1.4 s), open the store, create its tables where there are none (2 s)."""
     try:
         from mlflow import MlflowClient
     except ImportError as error:
         raise StoreTrouble(f"MLflow cannot be imported: {error}; install it again") from error
+    alive()
     path = sqlite_path(uri)
     with _store_trouble(), sole_creator(path) if path else contextlib.nullcontext():
         client = MlflowClient(tracking_uri=uri)
@@ -308,8 +313,12 @@ def _parent(client: MlflowClient, experiment_id: str, study: StudyInfo) -> Any |
 
 
 @contextlib.contextmanager
-def _store_trouble(where: str = "") -> Iterator[None]:
-    """Turn what a store may raise into `StoreTrouble`; a bug of ours passes as it is."""
+def _store_trouble(values_of: str | None = None) -> Iterator[None]:
+    """Turn what a store may raise into `StoreTrouble`; a bug of ours passes as it is.
+
+    An error code that means bad values is a refusal only where `values_of` names whose: MLflow
+    gives the same code for a run or an experiment that somebody deleted.
+    """
     from alembic.util import CommandError
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -318,10 +327,11 @@ def _store_trouble(where: str = "") -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        refused = error.error_code in _REFUSALS
-        raise StoreTrouble(where + _line(error), refused=refused) from error
+        refused = values_of is not None and error.error_code in _REFUSALS
+        line = f"{values_of}: {_line(error)}" if refused else _line(error)
+        raise StoreTrouble(line, refused=refused) from error
     except (RequestException, SQLAlchemyError, CommandError, sqlite3.Error, OSError) as error:
-        raise StoreTrouble(where + _line(error)) from error
+        raise StoreTrouble(_line(error)) from error
 
 
 def _line(error: Exception) -> str:

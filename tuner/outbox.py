@@ -19,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from tuner.records import Summary, TrialRecord
 
 _RECORD = TypeAdapter(TrialRecord)
-_FIRST_PAUSE, _LONGEST_PAUSE, _CLOSING_PAUSE = 1.0, 60.0, 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_CLOSING_PAUSE, _CLOSING_ATTEMPTS = 1.5, 3
 
 
 class StoreTrouble(Exception):
@@ -80,6 +81,7 @@ class Outbox:
         self._trouble: dict[str, int] = {}
         self._beside: list[str] = []
         self._closed = False
+        self._stop = False
         self._bug: BaseException | None = None
         self._progress = time.monotonic()
         self._done = threading.Event()
@@ -113,8 +115,10 @@ class Outbox:
         while not self._done.wait(0.05):
             if time.monotonic() - self._progress > self._patience:
                 break
+        self._stop = True
         with self._lock:
             self._take_all()  # the thread may hang in a call: nothing may stay in the queue alone
+            self._inbox.put(summary)  # and wakes it up if it does not
             lost = self._keep()
             problems = self._report(lost)
             unsent = self._spool if self._left() and lost is None else None
@@ -125,8 +129,8 @@ class Outbox:
     def _loop(self) -> None:
         session: Session | None = None
         summary: Summary | None = None
-        pause = _FIRST_PAUSE
-        while True:
+        pause, attempts = _FIRST_PAUSE, _CLOSING_ATTEMPTS
+        while not self._stop:
             try:
                 session = session or self._open()
                 self._deliver(session)
@@ -141,9 +145,11 @@ class Outbox:
                 if summary is None:
                     summary = self._collect(pause)
                     pause = _FIRST_PAUSE if summary else min(2 * pause, _LONGEST_PAUSE)
+                elif attempts == 0:
+                    return
                 else:
-                    time.sleep(pause)
-                    pause = min(2 * pause, _CLOSING_PAUSE)
+                    attempts -= 1
+                    time.sleep(_CLOSING_PAUSE)
 
     def _open(self) -> Session:
         session = self._connect(self._alive)
@@ -161,7 +167,7 @@ class Outbox:
         with self._lock:
             left = sorted(self._left(), key=lambda record: record.number)
         for record in left:
-            if record.number not in self._refused:
+            if record.number not in self._refused and not self._stop:
                 self._send(session, record)
         session.update(list(self._records.values()))
         if self._spool.exists():
@@ -297,7 +303,14 @@ def read_spool(path: Path) -> tuple[list[TrialRecord], str | None]:
         try:
             records.append(_RECORD.validate_python(json.loads(line)))
         except (json.JSONDecodeError, ValidationError):
-            aside = path.with_name(f"{path.name}.damaged")
-            os.replace(path, aside)
-            return records, f"line {number} of {path} is no trial record; set aside as {aside}"
+            return records, f"line {number} of {path} is no trial record; {_set_aside(path)}"
     return records, None
+
+
+def _set_aside(path: Path) -> str:
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        os.replace(path, aside)
+    except OSError as error:
+        return f"it cannot be set aside: {error.strerror or error}"
+    return f"set aside as {aside}"

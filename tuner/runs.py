@@ -96,11 +96,14 @@ def rounded(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def case_metrics(cases: Iterable[CaseRecord], prefix: str = "") -> dict[str, float]:
-    """Give ``<prefix><case>/<metric>`` for every metric of every case, and its times in seconds."""
+    """Give ``<prefix><metric>/<case>`` for every metric of every case, and its times in seconds.
+
+    MLflow's charts make a section of what stands before the slash.
+    """
     found: dict[str, float] = {}
     for case in cases:
         values = {**case.metrics, "time": case.seconds, "cpu_time": case.cpu_seconds}
-        found.update({f"{prefix}{key(case.name)}/{key(name)}": v for name, v in values.items()})
+        found.update({f"{prefix}{key(name)}/{key(case.name)}": v for name, v in values.items()})
     return found
 
 
@@ -112,7 +115,7 @@ def mean_metrics(cases: Sequence[CaseRecord], prefix: str) -> dict[str, float]:
 
 
 def trial_metrics(record: TrialRecord) -> dict[str, float]:
-    """Give what a child run shows: means over the cases by name, each case as ``case/metric``."""
+    """Give what a child run shows: means over the cases by name, each case as ``metric/case``."""
     means = {key(name): value for name, value in record.metrics.items()}
     return rounded({**means, **case_metrics(record.cases)})
 
@@ -270,3 +273,12 @@ def counts(records: Iterable[TrialRecord]) -> dict[str, str]:
     """Give the number of trials by state, as tags."""
     found = Counter(record.state for record in records)
     return {state: str(found[state]) for state in STATUS}
+
+
+def summary_tags(summary: Summary) -> dict[str, str]:
+    """Give what the parent run says at the end of its trials and of itself."""
+    tags = {str(state): str(count) for state, count in summary.counts.items()}
+    tags["finished"] = str(summary.finished).lower()
+    if summary.best is not None:
+        tags["best_trial"] = str(summary.best.number)
+    return tags

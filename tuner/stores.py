@@ -10,7 +10,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from tuner.plugin import InputError
 
@@ -56,14 +56,18 @@ def sqlite_path(url: str) -> Path | None:
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0].lower() != "sqlite":
         return None
-    name = unquote(rest.partition("?")[0]).removeprefix("/")
+    name = unquote(rest.partition("?")[0]).removeprefix("/")  # as SQLAlchemy reads it
     return Path(name).resolve() if name and name != ":memory:" else None
 
 
 def absolute_uri(uri: str) -> str:
     """Give `uri` such that it means the same file after a change of folder."""
     path = sqlite_path(uri)
-    return uri if path is None else f"sqlite:///{path}"
+    if path is None:
+        return uri
+    scheme, _, rest = uri.partition("://")
+    _, mark, query = rest.partition("?")
+    return f"{scheme}:///{quote(str(path), safe='/ ')}{mark}{query}"
 
 
 def base_url(uri: str) -> str | None:
@@ -85,5 +89,11 @@ def sole_creator(path: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX)
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA schema_version")
+            found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = sorted(name for (name,) in found)
+        if tables and "experiments" not in tables:
+            raise sqlite3.DatabaseError(
+                f"{path} is no MLflow store, it holds tables of another program "
+                f"({', '.join(tables[:3])}, ...): name another file in tracking.uri"
+            )
         yield

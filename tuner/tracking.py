@@ -93,7 +93,7 @@ class MlflowTracker:
         Seconds that `finish` waits for a store that does not get on.
     """
 
-    def __init__(self, uri: str, experiment: str, spool: Path, patience: float = 30.0) -> None:
+    def __init__(self, uri: str, experiment: str, spool: Path, patience: float = 60.0) -> None:
         self._uri = absolute_uri(uri)
         self._experiment = experiment
         self._spool = spool

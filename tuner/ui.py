@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from tuner.stores import (
     absolute_uri,
     base_url,
     check_uri,
+    sole_creator,
     sqlite_path,
 )
 
@@ -83,6 +85,12 @@ def running_server(
     path = sqlite_path(uri)
     if path is not None and not path.exists():
         raise InputError(f"no MLflow store at {path} yet: run a study first (tuner run CONFIG)")
+    if path is not None:
+        try:
+            with sole_creator(path):  # MLflow's server would try for minutes
+                pass
+        except sqlite3.Error as error:
+            raise InputError(f"cannot show {path}: {error}") from error
     chosen = _free_port(port)
     folder = (artifact_root or Path(ARTIFACT_FOLDER)).resolve()
     command = [

@@ -2,8 +2,8 @@
 
 A single setting, as in the stand-alone script, needs no compiled kernels: free columns are
 projected out, coordinate descent (Friedman, Hastie and Tibshirani, 2010, 10.18637/jss.v033.i01)
-runs over the columns with all genes at once, and now and then every gene is solved exactly for the
-signs that it has. What is returned carries its optimality residual.
+runs over the columns with all genes at once, and now and then every gene is solved exactly
+by its active set. What is returned carries its optimality residual.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy as np
 
 GOAL = 1e-13
 GENES_AT_ONCE = 512
-MOST_SWEEPS = 5_000
+MOST_SWEEPS = 1_000
 POLISH_EVERY = 50
+STEPS_PER_COLUMN = 20
 
 
 def solve(
@@ -108,7 +109,8 @@ def _descend(
             gradient += gram[:, j, None] * step
         if sweep % POLISH_EVERY == 0:
             for gene in range(len(active)):
-                _polish(gram, cross[:, active[gene]], mine[:, gene], l1, l2, columns)
+                column, limit = active[gene], goal[:, active[gene]]
+                _polish(gram, cross[:, column], mine[:, gene], l1, l2, columns, limit)
         gradient = gram @ mine - cross[:, active]
         excess = violation(gradient, mine, l1, l2)[columns]
         done = (excess <= goal[np.ix_(columns, active)]).all(axis=0)
@@ -131,13 +133,37 @@ def _polish(
     l1: np.ndarray,
     l2: np.ndarray,
     columns: np.ndarray,
+    goal: np.ndarray,
 ) -> None:
-    """Solve one gene exactly for the signs that it has; keep the result if it has the same."""
-    on = columns[coef[columns] != 0]
-    if not len(on):
-        return
-    signs = np.sign(coef[on])
-    matrix = gram[np.ix_(on, on)] + np.diag(l2[on])
-    found = np.linalg.lstsq(matrix, cross[on] - l1[on] * signs, rcond=1e-12)[0]
-    if (np.sign(found) == signs).all():
-        coef[on] = found
+    """Solve one gene exactly, in place: minimise for fixed signs, stop where one changes, repeat.
+
+    The loss falls with every step and there are finitely many sets of signs (Osborne, Presnell and
+    Turlach, 2000, 10.1093/imanum/20.3.389).
+    """
+    for _ in range(STEPS_PER_COLUMN * len(columns)):
+        on = columns[coef[columns] != 0]
+        if len(on):
+            signs = np.sign(coef[on])
+            matrix, wanted = gram[np.ix_(on, on)] + np.diag(l2[on]), cross[on] - l1[on] * signs
+            target = np.linalg.lstsq(matrix, wanted, rcond=1e-13)[0]
+            flat = wanted - matrix @ target
+            step = target - coef[on]
+            if np.abs(flat).max() > 1e-9 * np.abs(wanted).max():
+                step = flat / np.abs(flat).max()  # columns depend on each other: it falls for ever
+                changes = signs * step < 0
+            else:
+                changes = signs * target <= 0
+            if changes.any():
+                way = np.where(changes, -coef[on] / np.where(changes, step, 1.0), np.inf)
+                first = int(np.argmin(way))
+                coef[on] += way[first] * step
+                coef[on[first]] = 0.0
+                continue
+            coef[on] = target
+        slope = gram @ coef - cross
+        excess = np.where(coef == 0, np.abs(slope) - l1, 0.0)[columns]
+        if (excess <= goal[columns]).all():
+            return
+        enters = columns[int(np.argmax(excess / np.sqrt(gram[columns, columns])))]
+        push = -np.sign(slope[enters]) * (np.abs(slope[enters]) - l1[enters])
+        coef[enters] = push / (gram[enters, enters] + l2[enters])

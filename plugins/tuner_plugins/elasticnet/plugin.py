@@ -18,7 +18,7 @@ from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.settings import ElasticNetConfig, available_threads, make_folds
 from tuner_plugins.elasticnet.summary import Loaded, Summary, summary_of, tables_of
 from tuner_plugins.elasticnet.surface import Surface
-from tuner_plugins.elasticnet.validation import Problem, cross_validate
+from tuner_plugins.elasticnet.validation import cross_validate
 from tuner_plugins.perturbseq import (
     cell_cycle,
     cells,
@@ -31,6 +31,7 @@ from tuner_plugins.perturbseq import (
 from tuner_plugins.perturbseq.dataset import build
 from tuner_plugins.perturbseq.folds import small_groups
 from tuner_plugins.perturbseq.matrix import CellsError
+from tuner_plugins.perturbseq.regression import problem_of
 from tuner_plugins.perturbseq.screen import open_screen
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
@@ -130,17 +131,10 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             opened = open_screen(data.counts, data.recipe())
             folds = make_folds(opened, self.config.cv, data.guide)
             dataset = build(opened, folds, threads=available_threads())
-            names = dataset.screen.covariates.names
-            factor = np.ones(len(dataset.screen.design.names) + len(names))
-            if not data.penalise_covariates:
-                factor[len(dataset.screen.design.names) :] = 0.0
-            problem = Problem(
-                dataset.statistics,
-                dataset.transform.columns,
-                dataset.transform.chosen,
-                len(dataset.screen.design.names),
-                factor,
-                data.scale_genes,
+            problem = problem_of(
+                dataset,
+                penalise_covariates=data.penalise_covariates,
+                scale_genes=data.scale_genes,
             )
             # compiles the kernels and remembers what all trials share, off the clock
             cross_validate(problem, [REFERENCE["alpha"]], [REFERENCE["l1_ratio"]])
