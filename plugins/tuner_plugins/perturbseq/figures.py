@@ -239,7 +239,9 @@ def volcano(
         xlabel="coefficient",
         ylabel="-log10 p",
     )
-    axes.margins(x=0.25)
+    low, high = min(float(x.min(initial=0.0)), 0.0), max(float(x.max(initial=0.0)), 0.0)
+    room = 0.38 * ((high - low) or 1.0)  # for the names
+    axes.set_xlim(low - room, high + room)
     bare(axes)
     return figure
 
@@ -253,15 +255,16 @@ def _name_points(
     span: float,
 ) -> None:
     """Write names beside their points, from the top down, none over another."""
-    height, last = 0.05 * span, np.inf
-    reach = float(np.abs(axes.dataLim.intervalx).max()) or 1.0
+    height, last = 0.055 * span, np.inf
+    edge = axes.dataLim.intervalx[0 if side < 0 else 1]
+    edge += side * 0.08 * (float(np.ptp(axes.dataLim.intervalx)) or 1.0)
     for i in np.argsort(-y, kind="stable"):
         at = min(y[i], last - height)
         last = at
         axes.annotate(
             str(names[i]),
             (x[i], y[i]),
-            (side * 1.08 * reach, at),
+            (edge, at),
             fontsize=7,
             ha="left" if side > 0 else "right",
             va="center",

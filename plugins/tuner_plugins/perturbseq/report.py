@@ -84,7 +84,13 @@ def write(analysis: Analysis, folder: Path, *, title: str = "Perturb-seq analysi
         taken.add(stem)
         written.extend(save(figure, folder / "figures" / stem))
     pictures = [path for path in written if path.suffix == ".png"]
-    written.append(_whole(folder / "analysis.h5ad", storable(analysis.adata).write_h5ad))
+    stored = storable(analysis.adata)
+    written.append(
+        _whole(
+            folder / "analysis.h5ad",
+            lambda path: stored.write_h5ad(path, compression="gzip"),
+        )
+    )
     page = render(analysis, pictures, title)
     written.append(
         _whole(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
