@@ -62,6 +62,7 @@ class AnalysisSection(BaseModel):
 
     def options(self, size_factor: str | None) -> AnalysisOptions:
         """Give what the library takes; `size_factor` is a column of obs or None."""
+        from tuner_plugins.perturbseq.cell_cycle import G2M_GENES, S_GENES
         from tuner_plugins.perturbseq.options import AnalysisOptions
         from tuner_plugins.perturbseq.prepare import PrepareOptions
         from tuner_plugins.perturbseq.programs import ClusterOptions
@@ -85,7 +86,11 @@ class AnalysisSection(BaseModel):
             ),
             gmt=self.gene_sets,
             enrich_online=self.gprofiler,
-            view=PrepareOptions(size_factor=size_factor, seed=self.seed),
+            view=PrepareOptions(
+                size_factor=size_factor,
+                seed=self.seed,
+                cell_cycle={"S": S_GENES, "G2M": G2M_GENES},
+            ),
         )
 
 

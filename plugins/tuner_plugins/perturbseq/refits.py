@@ -108,7 +108,8 @@ class Model:
             threads=self.threads,
             coefficients=True,
         )
-        assert fits.coef is not None and fits.intercept is not None
+        assert fits.coef is not None
+        assert fits.intercept is not None
         return Refit(fits.coef[0, -1, 0], fits.intercept[0, -1, 0], float(fits.kkt.max(initial=0)))
 
     def warm_path(self, whole: Statistics) -> NDArray[np.float64]:
