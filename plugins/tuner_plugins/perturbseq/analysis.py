@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tuner_plugins.perturbseq import figures, heatmaps
+from tuner_plugins.perturbseq.enrichment import read_gmt
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.options import Analysis, AnalysisOptions, Surface
 from tuner_plugins.perturbseq.prepare import prepare
@@ -72,7 +73,7 @@ def analyse(
         For input that does not fit together.
     """
     options = options or AnalysisOptions()
-    _check(adata, model)
+    _check(adata, model, options, guides)
     found = Analysis(adata)
     prepare(adata, counts_layer, options.view)
     coef, table = fit_coefficients(found, model, options)
@@ -85,7 +86,13 @@ def analyse(
     return found
 
 
-def _check(adata: ad.AnnData, model: Model) -> None:
+def _check(
+    adata: ad.AnnData,
+    model: Model,
+    options: AnalysisOptions,
+    guides: NDArray[np.object_] | None,
+) -> None:
+    """Refuse before the first minute of work what would fail after the last."""
     if adata.n_obs != model.design.shape[0]:
         raise AnalysisError(
             f"adata must hold the cells of the model; it has {adata.n_obs}, "
@@ -100,6 +107,10 @@ def _check(adata: ad.AnnData, model: Model) -> None:
         raise AnalysisError(f"{len(missing)} genes of the model are not in adata: '{missing[0]}'")
     if not model.control.any():
         raise AnalysisError("the analysis compares with control cells; there are none")
+    if options.calibration == "guides" and guides is None:
+        raise AnalysisError("calibration by guide needs the guide of each cell; name its column")
+    if options.gmt is not None and options.enrich_online is None:
+        read_gmt(options.gmt)
 
 
 def draw(

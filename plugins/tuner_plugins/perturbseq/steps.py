@@ -248,8 +248,6 @@ def calibrate(
     """Test mock perturbations of control cells: p, or None where that cannot be done."""
     if options.calibration == "none":
         return None
-    if options.calibration == "guides" and guides is None:
-        raise AnalysisError("calibration by guide needs the guide of each cell; name its column")
     try:
         mock = co.pseudo_perturbations(
             model.control,
