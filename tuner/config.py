@@ -83,6 +83,18 @@ class LimitsSection(Section):
     threads: int = Field(default=1, ge=1)
 
 
+class TimingSection(Section):
+    """What is timed, and how often.
+
+    Attributes
+    ----------
+    fixed_cost_repeats : int
+        Pairs of process and ``run`` that a case's fixed cost is the median of; 0 leaves it out.
+    """
+
+    fixed_cost_repeats: int = Field(default=5, ge=0)
+
+
 class TrackingSection(Section):
     """Where MLflow's store is. ``uri: null`` leaves it to MLFLOW_TRACKING_URI or the default."""
 
@@ -119,6 +131,7 @@ class EngineSections(Section):
     objective: str | list[str] = "score"
     workers: int = Field(default=1, ge=1)
     limits: LimitsSection = LimitsSection()
+    timing: TimingSection = TimingSection()
     tracking: TrackingSection = TrackingSection()
     export: ExportSection = ExportSection()
 
@@ -172,6 +185,7 @@ class Config:
             "sampler": study.sampler.model_dump(mode="json"),
             "pruner": study.pruner.model_dump(mode="json"),
             "limits": self.engine.limits.model_dump(mode="json"),
+            "timing": self.engine.timing.model_dump(mode="json"),
             "data_fingerprint": self.fingerprint,
         }
 

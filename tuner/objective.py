@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tuner.plugin import Direction
 from tuner.records import CaseRecord
@@ -89,7 +89,7 @@ class Objective:
             return case
         speedup = reference.seconds[case.name] / case.seconds
         extra = {"speedup": speedup, "score": score(self.gain(case, reference), speedup)}
-        return CaseRecord(case.name, {**case.metrics, **extra}, case.seconds, case.cpu_seconds)
+        return replace(case, metrics={**case.metrics, **extra})
 
     def summarise(self, cases: Sequence[CaseRecord]) -> dict[str, float]:
         """Give the means over annotated cases, ``time`` among them."""

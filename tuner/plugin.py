@@ -154,6 +154,23 @@ class Plugin(ABC, Generic[ConfigT]):
         `path` is a temporary name: the engine moves it into place once it is whole.
         """
 
+    def command(self, case: Case, script: Path, output: Path) -> Sequence[str] | None:
+        """Give the command line that runs a frozen script on `case` and writes `output`.
+
+        The engine times it as a whole process: start-up, reading, `run` and writing. None where
+        there is nothing to time so; trials are then timed by `run` alone. Files that the command
+        needs may be made in the folder of `output`, which is the engine's and empty.
+        """
+        return None
+
+    def freeze_baseline(self, path: Path) -> None:
+        """Write the reference setting as a script with the same command line.
+
+        Override it where `freeze` would write something faster than what `run` does with the
+        reference setting.
+        """
+        self.freeze(self.baseline() or self.defaults(), path, Provenance("baseline"))
+
     @classmethod
     @abstractmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:

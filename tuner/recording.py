@@ -26,15 +26,7 @@ def write_record(storage: BaseStorage, trial_id: int, record: TrialRecord) -> No
         "state": record.state,
         "params": dict(record.params),
         "searched": dict(record.searched),
-        "cases": [
-            {
-                "name": case.name,
-                "metrics": dict(case.metrics),
-                "seconds": case.seconds,
-                "cpu_seconds": case.cpu_seconds,
-            }
-            for case in record.cases
-        ],
+        "cases": [{**vars(case), "metrics": dict(case.metrics)} for case in record.cases],
         "metrics": dict(record.metrics),
         "values": list(record.values),
         "started": record.started.isoformat(),

@@ -26,15 +26,18 @@ class CaseRecord:
         The plug-in's metrics, plus ``speedup`` (baseline's time / time) and ``score`` where there
         is a baseline.
     seconds : float
-        Wall time of ``run`` that enters the score.
+        The time that enters the score: of ``run``, and what a whole process takes beside it.
     cpu_seconds : float
-        CPU time of the same call, all threads of the worker.
+        CPU time of ``run``, all threads of the worker.
+    run_seconds : float or None
+        Wall time of ``run`` alone; None where a whole process was timed.
     """
 
     name: str
     metrics: Mapping[str, float]
     seconds: float
     cpu_seconds: float = 0.0
+    run_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import optuna
 from tuner.config import Config
 from tuner.executors.base import Executor, JobDone, PresentJob, Setup
 from tuner.executors.local import LocalExecutor
+from tuner.fixedcost import FixedCosts
 from tuner.freeze import stamp, write_script
 from tuner.objective import Objective, Reference
 from tuner.outbox import StoreTrouble
@@ -170,7 +171,8 @@ def run(
         summary = _summarise(records, objective, finished=ending != "interrupted")
         if summary.finished and summary.best is not None:
             chosen = summary.best
-            summary = _present(config, study, executor, summary, objective, folder, progress)
+            costs = coordinator.costs
+            summary = _present(config, study, executor, summary, objective, costs, folder, progress)
             export = _export(config, study.study_name, chosen, folder)
     except BaseException:
         summary = _summarise(records, objective, finished=False)
@@ -269,6 +271,7 @@ def _present(
     executor: Executor,
     summary: Summary,
     objective: Objective,
+    costs: FixedCosts,
     folder: Path,
     progress: Progress,
 ) -> Summary:
@@ -294,11 +297,11 @@ def _present(
     if known:
         beside = [CaseRecord(**case) for case in kept["baseline"]]
     else:
-        beside = list(done.held_out_baseline)
+        beside = list(map(costs.charge, done.held_out_baseline))
         plain = {"trial": summary.best.number, "baseline": [_plain_case(case) for case in beside]}
         study.set_user_attr(HELD_OUT, json.dumps(plain))
     reference = Reference.of(beside, objective.primary) if beside else None
-    held_out = [objective.annotate(case, reference) for case in done.held_out]
+    held_out = [objective.annotate(costs.charge(case), reference) for case in done.held_out]
     return _replace(summary, folder, held_out=held_out, held_out_baseline=beside)
 
 
@@ -368,9 +371,4 @@ def plain_record(record: TrialRecord | None) -> Mapping[str, Any] | None:
 
 
 def _plain_case(case: CaseRecord) -> dict[str, Any]:
-    return {
-        "name": case.name,
-        "metrics": dict(case.metrics),
-        "seconds": case.seconds,
-        "cpu_seconds": case.cpu_seconds,
-    }
+    return {**vars(case), "metrics": dict(case.metrics)}

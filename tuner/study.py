@@ -7,9 +7,11 @@ its number and with its parameters, and one that was measured but not told is to
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import optuna
@@ -18,7 +20,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config import Config
-from tuner.executors.base import CaseDone, Executor, JobDone, TrialJob
+from tuner.executors.base import CaseDone, Executor, FixedCostJob, JobDone, TrialJob
+from tuner.fixedcost import FixedCosts, kept_costs, wanted
 from tuner.objective import Objective, Reference
 from tuner.plugin import InputError, Params, Value
 from tuner.recording import BASELINE, ROLE, kept_record, records_of, write_record
@@ -26,8 +29,10 @@ from tuner.records import State, TrialRecord
 from tuner.samplers import EXHAUSTIVE, GRID_POINTS, grid
 from tuner.space import nearest
 from tuner.store import quiet
+from tuner.timing import machine
 
 TICK = 0.5
+COSTS_TICKET = -2
 STATES: Mapping[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -99,6 +104,7 @@ class Coordinator:
         self._reference: Reference | None = None
         self._idle_failures = 0
         self.completed = 0
+        self.costs = FixedCosts(machine())
 
     def run(self) -> str:
         """Run until done; give why it ended.
@@ -118,6 +124,7 @@ class Coordinator:
         """
         section = self._config.engine.study
         until = time.monotonic() + section.timeout if section.timeout else math.inf
+        self._ensure_costs()
         records = records_of(self._study)
         self.completed = sum(record.state == "complete" for record in records)
         interrupted = self._recover()
@@ -175,13 +182,18 @@ class Coordinator:
             if (record := kept_record(trial)) is not None:
                 self._tell(trial.number, record)
                 self.completed += record.state == "complete"
-            elif set(trial.params) == set(self._config.space.searched):
-                role = trial.user_attrs.get(ROLE)
-                again.append(self._as_pending(trial, trial.params, role == BASELINE, None))
             else:
-                with quiet():
-                    self._study.tell(trial.number, state=TrialState.FAIL)
+                again.append(self._taken_up(trial))
         return again
+
+    def _taken_up(self, trial: FrozenTrial) -> _Pending:
+        """Take up a trial that was asked: what it has drawn stays, what it lacks is drawn now."""
+        with quiet():
+            live = optuna.Trial(self._study, trial._trial_id)
+            for name, dist in self._config.space.searched.items():
+                _suggest(live, name, dist)
+        is_baseline = trial.user_attrs.get(ROLE) == BASELINE
+        return self._as_pending(trial, live.params, is_baseline, live)
 
     def _as_pending(
         self, trial: FrozenTrial, searched: Params, is_baseline: bool, live: optuna.Trial | None
@@ -190,6 +202,36 @@ class Coordinator:
         return _Pending(trial.number, trial._trial_id, dict(searched), is_baseline, live)
 
     # -- the baseline -------------------------------------------------------------------------
+
+    def _ensure_costs(self) -> None:
+        """Measure once what a whole process costs beside ``run``; on resuming, read it back."""
+        kept = kept_costs(self._study, machine())
+        if kept is not None:
+            self.costs = kept
+            return
+        self.costs = FixedCosts(machine())
+        if wanted(self._config):
+            with tempfile.TemporaryDirectory(prefix="tuner-", dir=".") as folder:
+                self._executor.submit(
+                    FixedCostJob(
+                        COSTS_TICKET,
+                        {**self._config.plugin.defaults(), **self._config.space.fixed},
+                        self._config.engine.study.seed,
+                        Path(folder).resolve(),
+                        self._config.engine.timing.fixed_cost_repeats,
+                    )
+                )
+                while not isinstance(event := self._executor.wait(TICK), JobDone):
+                    self._observer.beat()
+            if event.bad_input:
+                raise InputError(event.reason)
+            if event.state != "complete":
+                raise StudyStopped(
+                    f"the frozen script could not be timed: {event.reason} "
+                    "(timing.fixed_cost_repeats: 0 leaves it out)"
+                )
+            self.costs = FixedCosts(machine(), event.fixed_costs)
+        self.costs.keep(self._study)
 
     def _ensure_baseline(self, records: list[TrialRecord], interrupted: list[_Pending]) -> None:
         params = self._config.plugin.baseline()
@@ -271,7 +313,8 @@ class Coordinator:
         live = self._pending[event.ticket].live
         if live is None:
             return False
-        values = self._objective.values(event.cases, self._reference)
+        cases = tuple(map(self.costs.charge, event.cases))
+        values = self._objective.values(cases, self._reference)
         with quiet():
             live.report(values[0], step=len(event.cases))
             return bool(live.should_prune())
@@ -281,7 +324,8 @@ class Coordinator:
             with quiet():
                 self._study.tell(pending.number, state=TrialState.FAIL)
             raise InputError(done.reason)
-        record = self._record(pending, done)
+        cases = tuple(map(self.costs.charge, done.cases))
+        record = self._record(pending, replace(done, cases=cases))
         write_record(self._storage, pending.trial_id, record)
         self._tell(pending.number, record)
         self._observer.trial(record)
@@ -311,9 +355,10 @@ class Coordinator:
             is_baseline=pending.is_baseline,
         )
         limit = self._config.engine.limits.case_time
-        slow = [case for case in done.cases if case.seconds > limit and not pending.is_baseline]
+        took = {case.name: case.run_seconds or case.seconds for case in done.cases}
+        slow = [name for name in took if took[name] > limit and not pending.is_baseline]
         if slow:
-            reason = f"case '{slow[0].name}' took {slow[0].seconds:.1f} s; limit {limit:g} s"
+            reason = f"case '{slow[0]}' took {took[slow[0]]:.1f} s; limit {limit:g} s"
             return replace(record, state="infeasible", reason=reason)
         broken = [
             (case.name, name)
@@ -369,6 +414,15 @@ def best_record(records: list[TrialRecord], objective: Objective) -> TrialRecord
             return max(positive, key=lambda record: record.metrics["score"])
     sign = 1.0 if objective.objectives[name] == "maximize" else -1.0
     return max(complete, key=lambda record: sign * record.values[0])
+
+
+def _suggest(trial: optuna.Trial, name: str, dist: optuna.distributions.BaseDistribution) -> None:
+    if isinstance(dist, CategoricalDistribution):
+        trial.suggest_categorical(name, dist.choices)
+    elif isinstance(dist, FloatDistribution):
+        trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
+    elif isinstance(dist, IntDistribution):
+        trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
 
 
 def _cardinality(dist: optuna.distributions.BaseDistribution) -> int:

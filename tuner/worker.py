@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
+import statistics
 import sys
 import threading
 import time
@@ -20,11 +22,20 @@ from datetime import datetime, timezone
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tuner.executors.base import CaseDone, Job, JobDone, PresentJob, Setup, TrialJob
-from tuner.plugin import Case, Cases, InputError, Params, Plugin, Result
+from tuner.executors.base import (
+    CaseDone,
+    FixedCostJob,
+    Job,
+    JobDone,
+    PresentJob,
+    Setup,
+    TrialJob,
+)
+from tuner.freeze import write_script
+from tuner.plugin import Case, Cases, InputError, Params, Plugin, Provenance, Result
 from tuner.records import CaseRecord
 from tuner.registry import plugin_class
-from tuner.timing import timed
+from tuner.timing import timed, timed_process
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -80,6 +91,32 @@ class Bench:
             records.append(_record(self.measure(case, job.params, job.seed)))
         return JobDone(job.ticket, "complete", started, _now(), tuple(records))
 
+    def fixed_costs(self, job: FixedCostJob) -> JobDone:
+        """Time what a whole process takes beside ``run``: median of paired differences."""
+        started = _now()
+        script = job.folder / "script.py"
+        provenance = Provenance("fixed cost")
+        write_script(script, lambda path: self._plugin.freeze(job.params, path, provenance))
+        costs: dict[str, float] = {}
+        for number, case in enumerate([*self._cases.tuned, *self._cases.held_out]):
+            folder = job.folder / f"case{number}"
+            folder.mkdir()
+            output = folder / "output"
+            command = self._plugin.command(case, script, output)
+            if command is None:
+                return JobDone(job.ticket, "complete", started, _now())
+            differences = []
+            for repeat in range(job.repeats + 1):
+                self._notify("run")
+                output.unlink(missing_ok=True)
+                whole = timed_process(command)
+                part = timed(lambda case=case: self._plugin.run(case, job.params, job.seed))  # type: ignore[misc]
+                if repeat:  # the first pair fills caches: of files, of compiled kernels
+                    differences.append(whole.seconds - part.seconds)
+            costs[case.name] = max(0.0, statistics.median(differences))
+            shutil.rmtree(folder)
+        return JobDone(job.ticket, "complete", started, _now(), fixed_costs=costs)
+
     def present(self, job: PresentJob) -> JobDone:
         """Run the chosen setting on all cases; write its figures and tables."""
         started = _now()
@@ -113,7 +150,9 @@ class Bench:
         """Run any job; what the plug-in raises becomes a failed job with the traceback's end."""
         started = _now()
         try:
-            return self.trial(job, ask) if isinstance(job, TrialJob) else self.present(job)
+            if isinstance(job, TrialJob):
+                return self.trial(job, ask)
+            return self.present(job) if isinstance(job, PresentJob) else self.fixed_costs(job)
         except InputError as error:
             return JobDone(job.ticket, "failed", started, _now(), (), str(error), bad_input=True)
         except MemoryError as error:
@@ -127,7 +166,13 @@ class Bench:
 
 
 def _record(result: Result) -> CaseRecord:
-    return CaseRecord(result.case.name, dict(result.metrics), result.seconds, result.cpu_seconds)
+    return CaseRecord(
+        result.case.name,
+        dict(result.metrics),
+        result.seconds,
+        result.cpu_seconds,
+        run_seconds=result.seconds,
+    )
 
 
 def _now() -> datetime:

@@ -17,8 +17,10 @@ from tuner.paths import InputPath
 from tuner.plugin import Case, Cases, InputError, Plugin
 
 SCRIPT = """#!/usr/bin/env python3
-import json
+import json, sys, time
 PARAMS = json.loads({params!r})
+if len(sys.argv) > 1 and sys.argv[1] != "--help":
+    time.sleep(float(sys.argv[1]) + float(sys.argv[2]) * PARAMS["size"])
 print(json.dumps(PARAMS))
 """
 
@@ -29,6 +31,7 @@ class Data(BaseModel):
     held_out: list[float] = []
     file: InputPath | None = None
     seconds: float = 0.0
+    start_up: float | None = None
     log: str | None = None
     has_baseline: bool = True
     baseline_mode: str = "reference"
@@ -118,6 +121,12 @@ class Toy(Plugin[Config]):
 
     def freeze(self, params: Mapping[str, Any], path: Path, provenance: Any) -> None:
         path.write_text(SCRIPT.format(params=json.dumps(dict(params))))
+
+    def command(self, case: Case, script: Path, output: Path) -> list[str] | None:
+        if self.config.data.start_up is None:
+            return None
+        figures = [str(self.config.data.start_up), str(self.config.data.seconds)]
+        return [sys.executable, "-S", str(script), *figures]
 
     def analyse(self, params: Mapping[str, Any], folder: Path) -> None:
         (folder / "analysis.json").write_text(json.dumps(dict(params)))

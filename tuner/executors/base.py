@@ -73,6 +73,28 @@ class PresentJob:
 
 
 @dataclass(frozen=True)
+class FixedCostJob:
+    """Time what a whole process takes beside ``run``, on every case, held-out ones too.
+
+    Attributes
+    ----------
+    params : mapping
+        The setting to freeze; start-up, reading and writing do not depend on it.
+    folder : Path
+        Where the script and its outputs go, for as long as the job lasts.
+    repeats : int
+        Pairs of process and ``run`` for each case.
+    """
+
+    ticket: int
+    params: Params
+    seed: int
+    folder: Path
+    repeats: int
+    limited: bool = False
+
+
+@dataclass(frozen=True)
 class CaseDone:
     """A case of a stepwise job is done; the worker waits to hear whether to proceed."""
 
@@ -96,6 +118,8 @@ class JobDone:
         The plug-in raised `InputError`: the user's input is at fault, not a trial.
     held_out, held_out_baseline : sequence of CaseRecord
         Only of a `PresentJob`.
+    fixed_costs : mapping
+        Only of a `FixedCostJob`: seconds by case; empty where the plug-in gives no command.
     """
 
     ticket: int
@@ -107,9 +131,10 @@ class JobDone:
     bad_input: bool = False
     held_out: Sequence[CaseRecord] = ()
     held_out_baseline: Sequence[CaseRecord] = field(default_factory=tuple)
+    fixed_costs: Mapping[str, float] = field(default_factory=dict)
 
 
-Job = TrialJob | PresentJob
+Job = TrialJob | PresentJob | FixedCostJob
 Event = CaseDone | JobDone
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from tuner_plugins.nmf import (
     prox_numba,
     reference,
     runs,
+    scaffold,
     settings,
     write,
 )
@@ -284,6 +286,24 @@ class NmfPlugin(Plugin[NmfConfig]):
             provenance_head(summary, params, provenance),
             SCRIPT_DEPENDENCIES,
         )
+        path.write_text(text, encoding="utf-8")
+
+    def command(self, case: Case, script: Path, output: Path) -> Sequence[str]:
+        """Give the script's command line; its folder of tracks is made of links."""
+        data: RegionData = case.data
+        folder = output.parent / "tracks"
+        folder.mkdir(exist_ok=True)
+        for number, track in enumerate(data.tracks):
+            link = folder / f"{number:04}.bw"
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path(track).resolve())
+        region = ["-c", data.chrom, "-s", str(data.start), "-e", str(data.end), "-k", str(data.k)]
+        return [sys.executable, str(script), "-b", str(folder), *region, "-o", str(output)]
+
+    def freeze_baseline(self, path: Path) -> None:
+        """Write the scaffold, filled in plainly, as a script."""
+        head = "The reference: position by position, as the scaffold has it."
+        text = bundle([reference, scaffold], {}, head, ("numpy", "numba", "scikit-learn"))
         path.write_text(text, encoding="utf-8")
 
     @classmethod
