@@ -13,8 +13,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-TILE = 256
+TILE = 512
 """Genes whose sums are kept in cache together."""
+
+ROWS = 8
+"""Rows that are added together."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -23,53 +26,59 @@ _FAST = {"contract", "nsz"}
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _add_four(
-    sums: Floats, squares: Floats, buffer: Floats, dense: Floats, at: Ints, rows: Ints, first: int
-) -> None:
-    """Add four rows of Y, held in `buffer`, to the sums of the dense columns and the squares."""
-    width = squares.shape[0]
+def _add_rows(target: Floats, factors: Floats, buffer: Floats, width: int) -> None:
+    """Add ``factors @ buffer`` for the rows of Y in `buffer` to one row of sums."""
+    f0, f1, f2, f3 = factors[0], factors[1], factors[2], factors[3]
+    f4, f5, f6, f7 = factors[4], factors[5], factors[6], factors[7]
+    y0, y1, y2, y3 = buffer[0], buffer[1], buffer[2], buffer[3]
+    y4, y5, y6, y7 = buffer[4], buffer[5], buffer[6], buffer[7]
     for gene in range(width):
-        squares[gene] += (
-            buffer[0, gene] * buffer[0, gene]
-            + buffer[1, gene] * buffer[1, gene]
-            + buffer[2, gene] * buffer[2, gene]
-            + buffer[3, gene] * buffer[3, gene]
-        )
-    for column in range(at.shape[0]):
-        target = sums[at[column]]
-        x0 = dense[rows[first], column]
-        x1 = dense[rows[first + 1], column]
-        x2 = dense[rows[first + 2], column]
-        x3 = dense[rows[first + 3], column]
-        for gene in range(width):
-            target[gene] += (
-                x0 * buffer[0, gene]
-                + x1 * buffer[1, gene]
-                + x2 * buffer[2, gene]
-                + x3 * buffer[3, gene]
-            )
+        early = f0 * y0[gene] + f1 * y1[gene] + f2 * y2[gene] + f3 * y3[gene]
+        late = f4 * y4[gene] + f5 * y5[gene] + f6 * y6[gene] + f7 * y7[gene]
+        target[gene] += early + late
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _add_sparse_columns(
-    sums: Floats,
-    buffer: Floats,
-    lane: int,
-    indices: Ints,
-    values: Floats,
-    start: int,
-    stop: int,
+def _add_squares(squares: Floats, buffer: Floats, width: int) -> None:
+    """Add the squares of the rows of Y in `buffer`."""
+    for lane in range(ROWS):
+        row = buffer[lane]
+        for gene in range(width):
+            squares[gene] += row[gene] * row[gene]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _add_row(target: Floats, factor: float, row: Floats, width: int) -> None:
+    """Add ``factor * row`` to one row of sums."""
+    for gene in range(width):
+        target[gene] += factor * row[gene]
+
+
+@njit(cache=True, nogil=True)
+def _same_column(rows: Ints, place: int, indptr: Ints, indices: Ints, values: Floats) -> int:
+    """Give the only column that is non-zero, and 1, in all `ROWS` rows from `place`; -1 if none."""
+    column = -1
+    for lane in range(ROWS):
+        start = indptr[rows[place + lane]]
+        stop = indptr[rows[place + lane] + 1]
+        if stop - start != 1 or values[start] != 1.0 or (lane and indices[start] != column):
+            return -1
+        column = indices[start]
+    return column
+
+
+@njit(cache=True, nogil=True)
+def _fetch(
+    buffer: Floats, lane: int, row: NDArray[Any], shift: Floats, low: int, width: int
 ) -> None:
-    """Add one row of Y to the sums of the columns that are non-zero in it."""
-    width = buffer.shape[1]
-    for entry in range(start, stop):
-        target = sums[indices[entry]]
-        value = values[entry]
-        for gene in range(width):
-            target[gene] += value * buffer[lane, gene]
+    """Copy the genes of a tile from a row of Y, shifted, as float64."""
+    # Slices, so that the compiler need not care for negative indices.
+    target, source, origin = buffer[lane], row[low : low + width], shift[low : low + width]
+    for gene in range(width):
+        target[gene] = source[gene] - origin[gene]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True)
 def add_dense(
     first_gene: int,
     last_gene: int,
@@ -105,52 +114,44 @@ def add_dense(
     cross, squares : (folds, columns, genes), (folds, genes)
         Added to.
     """
-    buffer = np.empty((4, TILE))
+    buffer = np.zeros((ROWS, TILE))
+    factors = np.zeros(ROWS)
+    # Sums of a tile lie together, so that the compiler sees that they are contiguous.
+    sums = np.zeros((cross.shape[1], TILE))
+    own = np.zeros(TILE)
     for low in range(first_gene, last_gene, TILE):
-        high = min(low + TILE, last_gene)
-        block = buffer[:, : high - low]
+        width = min(TILE, last_gene - low)
         for fold in range(bounds.shape[0] - 1):
-            sums = cross[fold, :, low:high]
-            place = bounds[fold]
-            while place < bounds[fold + 1]:
-                count = min(4, bounds[fold + 1] - place)
-                same = count == 4
-                column = -1
+            sums[:] = 0.0
+            own[:] = 0.0
+            for place in range(bounds[fold], bounds[fold + 1], ROWS):
+                count = min(ROWS, bounds[fold + 1] - place)
                 for lane in range(count):
-                    row = rows[place + lane]
-                    source = responses[row]
-                    for gene in range(high - low):
-                        block[lane, gene] = source[low + gene] - shift[low + gene]
-                    start = indptr[row]
-                    if indptr[row + 1] - start != 1 or values[start] != 1.0:
-                        same = False
-                    elif lane == 0:
-                        column = indices[start]
-                    elif indices[start] != column:
-                        same = False
-                if count == 4:
-                    _add_four(sums, squares[fold, low:high], block, dense, dense_at, rows, place)
-                else:
+                    _fetch(buffer, lane, responses[rows[place + lane]], shift, low, width)
+                # Missing rows of the last ones count as zeros.
+                buffer[count:] = 0.0
+                factors[count:] = 0.0
+                _add_squares(own, buffer, width)
+                for column in range(dense_at.shape[0]):
                     for lane in range(count):
-                        for gene in range(high - low):
-                            squares[fold, low + gene] += block[lane, gene] * block[lane, gene]
-                        for at in range(dense_at.shape[0]):
-                            value = dense[rows[place + lane], at]
-                            for gene in range(high - low):
-                                sums[dense_at[at], gene] += value * block[lane, gene]
-                if same:
-                    target = sums[column]
-                    for gene in range(high - low):
-                        target[gene] += (
-                            block[0, gene] + block[1, gene] + block[2, gene] + block[3, gene]
-                        )
+                        factors[lane] = dense[rows[place + lane], column]
+                    _add_rows(sums[dense_at[column]], factors, buffer, width)
+                shared = -1
+                if count == ROWS:
+                    shared = _same_column(rows, place, indptr, indices, values)
+                if shared >= 0:
+                    factors[:] = 1.0
+                    _add_rows(sums[shared], factors, buffer, width)
                 else:
                     for lane in range(count):
                         row = rows[place + lane]
-                        _add_sparse_columns(
-                            sums, block, lane, indices, values, indptr[row], indptr[row + 1]
-                        )
-                place += count
+                        for entry in range(indptr[row], indptr[row + 1]):
+                            _add_row(sums[indices[entry]], values[entry], buffer[lane], width)
+            for gene in range(width):
+                squares[fold, low + gene] += own[gene]
+            for column in range(cross.shape[1]):
+                for gene in range(width):
+                    cross[fold, column, low + gene] += sums[column, gene]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
