@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import anndata
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,9 +14,8 @@ from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
 from tuner_plugins.elasticnet.validation import refit
 from tuner_plugins.perturbseq.matrix import CellsError
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
-from typer.testing import CliRunner
 
-from tuner.cli import app
+from tuner.cli import main
 from tuner.plugin import InputError, Result
 from tuner.testing import PluginContract
 
@@ -33,7 +33,7 @@ def screen(tmp_path_factory) -> Path:
     return simulate(folder / "screen", seed=4, null_fraction=0.5, **options)["screen"]
 
 
-def _sections(path: Path, **data: object) -> dict[str, object]:
+def _sections(path: Path, permutations: int = 0, **data: object) -> dict[str, object]:
     return {
         "data": {
             "counts": str(path),
@@ -44,12 +44,14 @@ def _sections(path: Path, **data: object) -> dict[str, object]:
             **data,
         },
         "cv": {"folds": 3},
-        "surface": {"alphas": 8, "l1_ratios": [0.5, 1.0], "permutations": 99},
+        "surface": {"alphas": 8, "l1_ratios": [0.5, 1.0], "permutations": permutations},
     }
 
 
-def _plugin(path: Path, cv: dict[str, object] | None = None, **data: object) -> ElasticNetPlugin:
-    sections = _sections(path, **data)
+def _plugin(
+    path: Path, cv: dict[str, object] | None = None, permutations: int = 0, **data: object
+) -> ElasticNetPlugin:
+    sections = _sections(path, permutations, **data)
     sections["cv"] = cv or sections["cv"]
     return ElasticNetPlugin(ElasticNetPlugin.Config.model_validate(sections))
 
@@ -62,7 +64,7 @@ def _result(plugin: ElasticNetPlugin, alpha: float, ratio: float) -> Result:
 
 
 def test_planted_screen_end_to_end(screen):
-    plugin = _plugin(screen)
+    plugin = _plugin(screen, permutations=39)
     result = _result(plugin, 0.003, 0.5)
     assert 0.01 < result.metrics["delta_r2"] < result.metrics["r2"] < 0.9
     assert result.metrics["kkt"] <= 1e-9
@@ -71,7 +73,7 @@ def test_planted_screen_end_to_end(screen):
     surface = tables["surface"]
     assert len(surface) == 16
     choice = tables["choice"].set_index("choice")
-    assert choice.loc["chosen", "p_of_best_delta_r2"] == pytest.approx(0.01)
+    assert choice.loc["chosen", "p_of_best_delta_r2"] == pytest.approx(1 / 40)
     assert choice.loc["chosen", "r2"] == pytest.approx(result.metrics["r2"], abs=1e-12)
     assert choice.loc["best of the grid", "r2"] == surface["r2"].max()
     assert choice.loc["nested", "r2"] <= surface["r2"].max() + 1e-12
@@ -264,8 +266,17 @@ def test_shipped_configurations_are_valid(name, screen):
     ElasticNetPlugin.Config.model_validate(own)
 
 
-def test_bad_input_ends_the_command_with_2(screen, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def _command(folder: Path, sections: dict[str, object], monkeypatch) -> int:
+    """Run a configuration as the command does; give the exit code."""
+    monkeypatch.chdir(folder)
+    (folder / "study.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["tuner", "run", "study.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_bad_input_ends_the_command_with_2(screen, tmp_path, monkeypatch, capsys):
     whole = screen.read_bytes()
     (tmp_path / "bad.h5ad").write_bytes(whole[: len(whole) // 2])
     sections = {
@@ -275,15 +286,43 @@ def test_bad_input_ends_the_command_with_2(screen, tmp_path, monkeypatch):
         "objective": "r2",
         "tracking": {"enabled": False},
     }
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
-    done = CliRunner().invoke(app, ["run", "study.yaml"])
-    assert done.exit_code == 2, done.output
-    assert "is it whole" in done.output.replace("\n", " ")
+    assert _command(tmp_path, sections, monkeypatch) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("tuner: ")
+    assert "is it whole" in last
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+def test_a_study_is_in_the_store_with_its_surface(screen, tmp_path, monkeypatch):
+    sections = {
+        "plugin": "elasticnet",
+        **_sections(screen, permutations=3),
+        "study": {"name": "screen", "trials": 3},
+        "search_space": {"alpha": {"low": 1e-4, "high": 0.1, "log": True}, "l1_ratio": 0.5},
+        "objective": "r2",
+        "export": {"path": "fit_elasticnet.py"},
+    }
+    assert _command(tmp_path, sections, monkeypatch) == 0
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) == 1
+    assert len(children) == 3
+    for run in children:
+        assert 0.0 < run.data.metrics["delta_r2"] < run.data.metrics["r2"] < 1.0
+        assert run.data.metrics["kkt"] <= 1e-9
+        assert run.data.params["l1_ratio"] == "0.5"
+    plots = {file.path for file in client.list_artifacts(parents[0].info.run_id, "plots")}
+    assert {f"plots/{name}.png" for name in ("surface", "path", "nonzeros")} <= plots
+    assert {f"plots/{name}.csv" for name in ("surface", "choice", "perturbations")} <= plots
+    assert (tmp_path / "fit_elasticnet.py").stat().st_size > 1000
 
 
 def test_papalexi_finds_the_interferon_pathway(shared_data):
     path = shared_data / "perturbseq" / "papalexi2021_thp1_lowmoi_299genes.h5ad"
-    plugin = _plugin(path, genes={"min_cells": 10})
+    plugin = _plugin(path, permutations=99, genes={"min_cells": 10})
     result = _result(plugin, 7e-4, 1.0)
     tables = plugin.tables([result])
     lead = tables["perturbations"]["perturbation"].head(4)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -86,7 +86,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
 
     name = "elasticnet"
     Config = ElasticNetConfig
-    metrics: Mapping[str, Direction] = {
+    metrics: ClassVar[Mapping[str, Direction]] = {
         "r2": "maximize",
         "delta_r2": "maximize",
         "r2_mean": "maximize",
@@ -137,7 +137,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
                 scale_genes=data.scale_genes,
             )
             # compiles the kernels and remembers what all trials share, off the clock
-            cross_validate(problem, [REFERENCE["alpha"]], [REFERENCE["l1_ratio"]])
+            cross_validate(problem, *([value] for value in _setting(REFERENCE)))
         notes = (
             *dataset.screen.design.notes,
             *dataset.screen.covariates.notes,

@@ -116,10 +116,10 @@ def read_design(obs: pd.DataFrame, labels: Labels) -> Design:
     missing = column.isna().to_numpy()
     codes, uniques = pd.factorize(column.astype(str).where(~missing, ""), sort=True)
     _require_controls(labels, uniques)
-    parts = [_parts(str(label), labels) for label in uniques]
+    read = [_parts(str(label), labels) for label in uniques]
     notes: list[str] = []
-    keep = _apply_policies(parts, codes, labels, notes)
-    parts = [() if part is None else part for part in parts]
+    keep = _apply_policies(read, codes, labels, notes)
+    parts = [() if part is None else part for part in read]
     keep = _drop_rare(parts, codes, keep, labels.min_cells, notes)
     rows = np.flatnonzero(keep)
     names, columns = _columns(parts, np.unique(codes[rows]), labels.combinations)

@@ -139,23 +139,28 @@ def _further_responses(obs: pd.DataFrame, genes: pd.Index, names: Sequence[str])
     return np.column_stack(columns) if columns else np.empty((len(obs), 0))
 
 
-def count_blocks(screen: Screen) -> Iterator[tuple[slice, sparse.csr_matrix]]:
-    """Give the counts of the cells that stay, checked, in blocks (cells, genes)."""
-    for where, block in screen.counts.matrix.blocks(screen.design.rows):
-        require_counts(block, screen.obs.index[where], screen.counts.genes, screen.counts.matrix)
+def count_blocks(screen: Screen, *, checked: bool) -> Iterator[tuple[slice, sparse.csr_matrix]]:
+    """Give the counts of the cells that stay in blocks (cells, genes), checked or once more."""
+    source = screen.counts
+    for where, block in source.matrix.blocks(screen.design.rows):
+        if checked:
+            require_counts(block, screen.obs.index[where], source.genes, source.matrix)
         yield where, sparse.csr_matrix(block)
 
 
 def paired_blocks(
     screen: Screen,
 ) -> Iterator[tuple[slice, sparse.csr_matrix | None, sparse.csr_matrix | np.ndarray | None]]:
-    """Give counts and the layer that is fitted side by side; None for what is not needed."""
+    """Give counts and the layer that is fitted side by side; None for what is not needed.
+
+    The counts have been checked by the first pass, which reads them wherever they are needed.
+    """
     if screen.response is None:
-        for where, counts in count_blocks(screen):
+        for where, counts in count_blocks(screen, checked=False):
             yield where, counts, None
         return
     source = screen.response
-    read = count_blocks(screen) if screen.needs_counts else None
+    read = count_blocks(screen, checked=False) if screen.needs_counts else None
     for where, layer in source.matrix.blocks(screen.design.rows):
         require_finite(layer, screen.obs.index[where], source.genes, source.matrix)
         yield where, next(read)[1] if read is not None else None, layer

@@ -152,7 +152,7 @@ def _first_pass(
         sizes = column_of(screen.obs, name, "size_factor").to_numpy(dtype=np.float64)
     covariates = screen.covariates
     values = covariates.values.copy()
-    for where, counts in count_blocks(screen):
+    for where, counts in count_blocks(screen, checked=True):
         if not given:
             sizes[where] = row_sums(counts)
         require_sizes(sizes[where], screen.obs.index[where], name)
