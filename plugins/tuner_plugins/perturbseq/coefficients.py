@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.permutation import count_reached
 from tuner_plugins.perturbseq.significance import adjust, empirical_p
 
 
@@ -45,8 +46,14 @@ def entry_statistic(
     -------
     ndarray, (genes, perturbations)
     """
-    left = cross[columns] - gram[columns] @ coef
-    return np.asarray((left + gram.diagonal()[columns, None] * coef[columns]).T)
+    own = gram[columns, columns]
+    others = np.ones(len(gram), dtype=bool)
+    others[columns] = False
+    found = cross[columns] - gram[columns][:, others] @ coef[others]
+    overlap = own - np.diag(own.diagonal())
+    if overlap.any():  # cells with several perturbations
+        found -= overlap @ coef[columns]
+    return np.asarray(found.T)
 
 
 @dataclass(frozen=True)
@@ -103,15 +110,13 @@ def permutation_p(
             n_permutations += 1
         return Counts(empirical_p(exceeding, _some(n_permutations)), n_permutations)
     order = np.argsort(slack, axis=0, kind="stable")
-    ladder = np.take_along_axis(slack, order, axis=0)
+    ladder = np.ascontiguousarray(np.take_along_axis(slack, order, axis=0).T)
     n_genes, n_targets = observed.shape
-    steps = np.zeros((n_targets, n_genes + 1))
+    steps = np.zeros((n_targets, n_genes + 1), dtype=np.int64)
     for null in nulls:
         n_permutations += 1
         scaled = np.abs(null[varied]) / pooled_scale[varied, None]
-        for k in range(n_targets):
-            reached = np.searchsorted(ladder[:, k], scaled[:, k], side="right")
-            steps[k] += np.bincount(reached, minlength=n_genes + 1)
+        count_reached(ladder, np.ascontiguousarray(scaled.T), steps)
     # A null value that reaches `reached` rungs is at least as extreme as each of them.
     above = steps[:, :0:-1].cumsum(axis=1)[:, ::-1].T
     exceeding = np.empty(observed.shape)

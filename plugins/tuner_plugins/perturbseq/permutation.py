@@ -149,15 +149,45 @@ def permuted_cross_sparse(
 ) -> None:
     """Sum columns `first` to `last` of a matrix in CSC form by permuted labels.
 
-    ``labels`` and ``out`` are as in `permuted_cross_dense`.
+    `labels` is (cells, permutations) here, so that a value is added to all permutations at once;
+    `out` is as in `permuted_cross_dense`.
     """
-    n_permutations = labels.shape[0]
+    n_permutations = labels.shape[1]
     n_groups = out.shape[1]
-    sums = np.empty(n_groups + 1)
-    for b in range(n_permutations):
-        for column in range(first, last):
-            sums[:] = 0.0
-            for p in range(indptr[column], indptr[column + 1]):
-                sums[labels[b, rows[p]]] += values[p]
+    sums = np.empty((n_groups + 1, n_permutations))
+    for column in range(first, last):
+        sums[:] = 0.0
+        for p in range(indptr[column], indptr[column + 1]):
+            value, row = values[p], rows[p]
+            for b in range(n_permutations):
+                sums[labels[row, b], b] += value
+        for b in range(n_permutations):
             for k in range(n_groups):
-                out[b, k, column] = sums[k]
+                out[b, k, column] = sums[k, b]
+
+
+@numba.njit(cache=True, nogil=True)
+def count_reached(
+    ladder: NDArray[np.float64], values: NDArray[np.float64], steps: NDArray[np.int64]
+) -> None:
+    """Count, for each value, how many rungs of its ladder it reaches.
+
+    Parameters
+    ----------
+    ladder : ndarray, (ladders, rungs)
+        Ascending along each row.
+    values : ndarray, (ladders, values)
+    steps : ndarray of int, (ladders, rungs + 1)
+        ``steps[k, r]`` grows by the number of values that reach r rungs.
+    """
+    n_rungs = ladder.shape[1]
+    for k in range(ladder.shape[0]):
+        rungs = ladder[k]
+        for i in range(values.shape[1]):
+            low, length = 0, n_rungs
+            while length > 0:
+                half = length >> 1
+                ahead = rungs[low + half] <= values[k, i]
+                low = low + half + 1 if ahead else low
+                length = length - half - 1 if ahead else half
+            steps[k, low] += 1

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from tuner_plugins.elasticnet.solver import alpha_max, fit_grid
 from tuner_plugins.elasticnet.statistics import Statistics, summarise
@@ -188,8 +189,12 @@ def permuted_entries(model: Model, n_permutations: int, seed: int) -> Iterator[N
             permute_within(model.strata, np.random.default_rng(child))
             for child in children[start : start + size]
         ]
-        for permuted in permuted_statistics(model, summed, orders):
-            yield entries(model, permuted, model.fit(permuted, path))
+        with threadpool_limits(1):  # of BLAS: small products, and the same bits on any machine
+            found = [
+                entries(model, permuted, model.fit(permuted, path))
+                for permuted in permuted_statistics(model, summed, orders)
+            ]
+        yield from found
 
 
 def permuted_statistics(
@@ -241,10 +246,12 @@ def _summed_by_label(
     if sparse.issparse(values):
         columns = sparse.csc_matrix(values)
         data = columns.data.astype(np.float64, copy=False)
+        small = np.uint16 if n_groups < 2**16 else np.int32
+        turned = np.ascontiguousarray(labels.T, dtype=small)
 
         def piece(first: int) -> None:
             last = min(first + LANES, values.shape[1])
-            permuted_cross_sparse(columns.indptr, columns.indices, data, labels, first, last, out)
+            permuted_cross_sparse(columns.indptr, columns.indices, data, turned, first, last, out)
     else:
 
         def piece(first: int) -> None:
