@@ -160,7 +160,10 @@ def test_permuted_sums_are_those_of_a_permuted_design(dense, share):
     design = sparse.csr_matrix(
         np.column_stack([rng.random(500) < share, np.zeros(500, dtype=bool)]).astype(float)
     )
-    model = replace(model, responses=y, design=design, targets=["a", "b"], genes=model.genes[:41])
+    # and a covariate that is mostly zero has none, so that its sum is not zero
+    covariates = np.column_stack([model.covariates, rng.random(500) < 0.2])
+    model = replace(model, responses=y, design=design, covariates=covariates)
+    model = replace(model, targets=["a", "b"], genes=model.genes[:41])
     summed = model.summed()
     orders = [rng.permutation(500) for _ in range(3)]
     for order, found in zip(orders, permuted_statistics(model, summed, orders), strict=True):

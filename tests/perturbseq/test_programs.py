@@ -58,6 +58,10 @@ def test_labels_follow_the_dendrogram():
     assert list(found.labels.cat.categories) == [f"P{i}" for i in range(6)]
     first, last = (len(found.members()[p]) for p in ("P0", "P5"))
     assert first >= last
+    unequal, _ = noisy_blocks(3)
+    for drop in ([0, 15, 30, 31, 32], [0, 1, 2, 15, 30]):  # either end may be the larger one
+        ends = cluster(unequal.drop(index=[f"g{i}" for i in drop])).labels.value_counts(sort=False)
+        assert ends.iloc[0] >= ends.iloc[-1]
     codes = found.labels[found.order].cat.codes.to_numpy()
     assert (np.diff(codes) >= 0).all()
 

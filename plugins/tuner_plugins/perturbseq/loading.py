@@ -61,7 +61,7 @@ def load(
     if penalise_covariates:
         spread = covariates.std(axis=0)
         covariates = covariates / np.where(spread > 0, spread, 1.0)
-    counts = sparse.vstack([block for _, block in count_blocks(screen)], format="csr")
+    counts = sparse.vstack([block for _, block in count_blocks(screen, checked=True)], format="csr")
     adata = ad.AnnData(
         sparse.csr_matrix(counts, dtype=np.float32),
         obs=screen.obs.copy(),
