@@ -164,7 +164,8 @@ def test_permuted_sums_are_those_of_a_permuted_design(dense, share):
     covariates = np.column_stack([model.covariates, rng.random(500) < 0.2])
     model = replace(model, responses=y, design=design, covariates=covariates)
     model = replace(model, targets=["a", "b"], genes=model.genes[:41])
-    summed = model.summed()
+    plain = model.summed()
+    summed = plain.shifted(plain.x_shift + 0.3, plain.y_shift + 0.1)  # whatever was subtracted
     orders = [rng.permutation(500) for _ in range(3)]
     for order, found in zip(orders, permuted_statistics(model, summed, orders), strict=True):
         whole = replace(model, design=design[order]).summed().shifted(found.x_shift, found.y_shift)
