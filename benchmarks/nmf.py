@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tuner_plugins.nmf import settings
 from tuner_plugins.nmf.bigwig import read_values
-from tuner_plugins.nmf.plugin import NmfConfig, NmfPlugin
+from tuner_plugins.nmf.config import NmfConfig
+from tuner_plugins.nmf.plugin import NmfPlugin
 from tuner_plugins.nmf.simulate import simulate_tracks
 
 from benchmarks.processes import TUNED_MALLOC, median_cost, run_process, write_floor

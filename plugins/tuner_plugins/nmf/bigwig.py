@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -145,7 +146,7 @@ def chromosomes(path: str | os.PathLike[str]) -> dict[str, int]:
 
 def list_tracks(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-) -> list[str]:
+) -> list[Path]:
     """List bigWig files: the ``*.bw`` of a folder by name, and files as they are given.
 
     A folder without ``*.bw`` is searched for ``*.bigWig`` and ``*.bigwig`` instead.
@@ -155,24 +156,27 @@ def list_tracks(
     BigWigError
         Where a path does not exist or a folder holds no bigWig file.
     """
-    found: list[str] = []
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        name = os.fspath(path)
-        if os.path.isdir(name):
-            found.extend(_list_folder(name))
-        elif os.path.exists(name):
-            found.append(name)
+    found: list[Path] = []
+    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
+        path = Path(path)
+        if path.is_dir():
+            found.extend(_list_folder(path))
+        elif path.exists():
+            found.append(path)
         else:
-            raise BigWigError(f"{name}: no such file or folder")
+            raise BigWigError(f"{path}: no such file or folder")
     if not found:
         raise BigWigError("no tracks given: name a folder of *.bw files, or the files themselves")
     return found
 
 
-def _list_folder(folder: str) -> list[str]:
-    names = sorted(os.listdir(folder))
+def _list_folder(folder: Path) -> list[Path]:
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise BigWigError(f"{folder}: cannot be read ({error.strerror})") from error
     for endings in (".bw",), (".bigWig", ".bigwig"):
-        tracks = [os.path.join(folder, name) for name in names if name.endswith(endings)]
+        tracks = [file for file in files if file.suffix in endings and file.name[0] != "."]
         if tracks:
             return tracks
     raise BigWigError(f"{folder}: no .bw files in this folder; name a folder of bigWig tracks")
@@ -213,7 +217,8 @@ def _read_chromosomes(source: _Source, header: _Header) -> list[tuple[str, int, 
         spelled = (name.decode("utf-8", "replace") for name in items["name"].tolist())
         found.extend(zip(spelled, items["id"].tolist(), items["size"].tolist(), strict=True))
     names, ids = ({entry[place] for entry in found} for place in (0, 1))
-    if not len(found) == len(names) == len(ids) == count or 0 in (size for _, _, size in found):
+    lengths = {length for _, _, length in found}
+    if not len(found) == len(names) == count or ids != set(range(len(found))) or 0 in lengths:
         raise source.error("its chromosome list contradicts itself")
     return found
 
@@ -288,10 +293,13 @@ def _find_blocks(
 
     def choose(items: np.ndarray, parent: np.void | None) -> np.ndarray:
         first, last = item_bounds(items)
+        # A search relies on this; what breaks it could hide blocks that hold the region.
+        sound = (first < last).all() and (first[1:] >= first[:-1]).all()
         if parent is not None and len(items):
             outer_first, outer_last = item_bounds(parent.reshape(1))
-            if first.min() < outer_first[0] or last.max() > outer_last[0]:
-                raise source.error("its index contradicts itself")
+            sound &= first[0] >= outer_first[0] and last.max() <= outer_last[0]
+        if not sound:
+            raise source.error("its index contradicts itself")
         return items[(first < high) & (last > low)]
 
     leaf = item_kind(order)

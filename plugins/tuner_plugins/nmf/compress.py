@@ -45,7 +45,9 @@ def fill_gaps(runs: Runs, start: int, policy: str = "zero") -> Runs:
     if policy == "mean" and not missing.all():
         lengths = np.diff(runs.ends, prepend=start)[~missing]
         fill = np.dot(values[~missing].astype(float), lengths) / np.sum(lengths)
-    return Runs(runs.ends, np.where(missing, values.dtype.type(fill), values))
+    filled = values.astype(float) if fill else values.copy()
+    filled[missing] = fill
+    return Runs(runs.ends, filled)
 
 
 def transform_values(values: NDArray, transform: str) -> NDArray[np.float64]:
