@@ -198,6 +198,20 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         )
         path.write_text(text, encoding="utf-8")
 
+    def analyse(self, params: Params, folder: Path) -> None:
+        """Write programs, modules, tests, enrichment, figures and a report into `folder`."""
+        from tuner_plugins.elasticnet.analysis import analyse_screen
+        from tuner_plugins.perturbseq.errors import AnalysisError
+
+        self.check(params)
+        try:
+            with _as_input_error():
+                analyse_screen(
+                    self.config, *_setting(params), folder, threads=available_threads()
+                )
+        except AnalysisError as error:
+            raise InputError(str(error)) from error
+
     @classmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:
         """Simulate a small screen."""

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tuner.paths import InputPath
+from tuner_plugins.elasticnet.analysis import AnalysisSection
 from tuner_plugins.perturbseq.cells import UNASSIGNED, Labels, column_of
 from tuner_plugins.perturbseq.folds import (
     leave_batch_out_folds,
@@ -189,6 +190,7 @@ class ElasticNetConfig(_Section):
     data: DataSection
     cv: CvSection = CvSection()
     surface: SurfaceSection = SurfaceSection()
+    analysis: AnalysisSection = AnalysisSection()
 
     @model_validator(mode="after")
     def _split_has_its_column(self) -> ElasticNetConfig:
