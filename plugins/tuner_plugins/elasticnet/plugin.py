@@ -206,9 +206,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         self.check(params)
         try:
             with _as_input_error():
-                analyse_screen(
-                    self.config, *_setting(params), folder, threads=available_threads()
-                )
+                analyse_screen(self.config, *_setting(params), folder, threads=available_threads())
         except AnalysisError as error:
             raise InputError(str(error)) from error
 
