@@ -25,7 +25,6 @@ from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.tracking import MlflowTracker, NullTracker, TrackingReport, study_links
 
 # MLflow's own models use what SQLAlchemy deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 STUDY = make_study()
 TRIALS = make_trials(9)

@@ -28,8 +28,6 @@ from tuner.tracking import MlflowTracker, TrackingReport, study_links
 
 pytestmark = [
     pytest.mark.slow,  # MLflow's server alone takes seconds to come up
-    # MLflow's own models use what SQLAlchemy deprecates
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
 ]
 
 STUDY, OTHER = make_study(), make_study("chr19", signature="2" * 64)
