@@ -38,6 +38,7 @@ from tuner.executors.base import (
     TrialJob,
 )
 from tuner.freeze import write_script
+from tuner.nulls import Null, compare
 from tuner.plugin import Case, Cases, InputError, Params, Plugin, Provenance, Result
 from tuner.records import CaseRecord
 from tuner.registry import plugin_class
@@ -210,15 +211,27 @@ class Bench:
             figure.savefig(job.folder / f"{name}.png", dpi=150, bbox_inches="tight")
         for name, table in self._plugin.tables(results).items():
             table.to_csv(job.folder / f"{name}.csv", index=False)
+        nulls = tuple(null for result in results for null in self._null(result, job))
         return JobDone(
             job.ticket,
             "complete",
             started,
             _now(),
             tuple(map(_record, tuned)),
+            nulls=nulls,
             held_out=tuple(map(_record, held_out)),
             held_out_baseline=tuple(beside),
         )
+
+    def _null(self, result: Result, job: PresentJob) -> Iterator[Null]:
+        """Give a result's null, where the plug-in has one."""
+        draws: Sequence[float] = ()
+        if job.nulls:
+            draws = self._plugin.null_metrics(result.case, result.output, job.seed, job.nulls)
+        if len(draws):
+            name, direction = next(iter(self._plugin.metrics.items()))
+            metric = result.metrics[name]
+            yield compare(result.case.name, metric, draws, direction, result.held_out)
 
     def run(self, job: Job, ask: Callable[[Sequence[CaseRecord]], bool]) -> JobDone:
         """Run any job; what the plug-in raises becomes a failed job with the traceback's end."""
