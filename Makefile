@@ -28,3 +28,4 @@ $(STAMP): requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV)
+	find plugins -name '*.nb[ic]' -delete

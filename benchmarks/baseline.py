@@ -3,8 +3,6 @@
 python -m benchmarks.baseline -b DIR -c chr10 -s START -e END -k K -o OUT.npy
 """
 
-from __future__ import annotations
-
 from tuner_plugins.nmf.scaffold import main
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ PROJECT = """
 requires = ["hatchling"]
 build-backend = "hatchling.build"
 [project]
-name = "tuner-parabola"
+name = "parabola"
 version = "0.1"
 [project.entry-points."tuner.plugins"]
 parabola = "parabola:Parabola"
@@ -84,7 +84,7 @@ def test_an_external_plugin_needs_no_change_to_the_engine(
         return done.stdout
 
     listed = {entry["name"]: entry for entry in json.loads(tuner("plugins", "--json"))}
-    assert listed["parabola"]["package"] == "tuner-parabola"
+    assert listed["parabola"]["package"] == "parabola"
     result = json.loads(tuner("run", "study.yaml", "--json"))
     assert result["trials"]["complete"] == 5
     assert result["tracking"]["run_id"]

@@ -213,15 +213,19 @@ def test_a_measured_trial_is_told_after_a_crash(
     assert again.records[3].state == "complete"
 
 
-def test_a_trial_that_crashed_while_drawn_is_closed(harness: Callable[..., Harness]) -> None:
-    study = harness()
+def test_a_trial_that_crashed_while_drawn_is_drawn_to_its_end(
+    harness: Callable[..., Harness],
+) -> None:
+    space = {"x": {"low": -5, "high": 5}, "size": {}, "mode": ["fine"]}
+    study = harness(search_space=space)
     study.stop_after = 2
     study.run()
-    study.study.ask()  # no parameter was drawn yet
-    again = harness()
+    half = study.study.ask({"x": study.config.space.searched["x"]})
+    again = harness(search_space=space)
     again.run()
-    assert [record.state for record in again.records].count("complete") == 8
-    assert again.records[2].state == "failed"
+    assert [record.state for record in again.records] == ["complete"] * 8
+    assert again.records[2].params["x"] == half.params["x"]
+    assert 1 <= again.records[2].params["size"] <= 5
 
 
 def test_a_lost_baseline_is_measured_again(harness: Callable[..., Harness]) -> None:

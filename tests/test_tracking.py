@@ -91,7 +91,7 @@ def track(
     early: int = 0,
     study: StudyInfo = STUDY,
     uri: str = URI,
-    patience: float = 20.0,
+    patience: float = 60.0,
 ) -> TrackingReport:
     tracker = MlflowTracker(uri, "nmf", Path("spool"), patience)
     tracker.start(study, trials[:early])

@@ -58,10 +58,8 @@ class MlflowSession:
             self._experiment_id = _experiment_id(self._client, uri, experiment)
             self.parent = self._adopt_or_open(runs.milliseconds(began))
             self._children: dict[int, str] = {}
-            self._curve = {
-                point.step
-                for point in self._client.get_metric_history(self.parent, runs.BEST_SO_FAR)
-            }
+            curve = self._client.get_metric_history(self.parent, runs.BEST_SO_FAR)
+            self._curve = {point.step for point in curve}
             self.links = self._links()
             self._present()
 

@@ -14,7 +14,10 @@ PLUGINS = "tuner.plugins"
 SIMULATORS = "tuner.simulators"
 
 Simulator = Callable[..., Any]
-"""``simulate(folder: Path, *, seed: int, **options)``: its options are its keyword arguments."""
+"""``simulate(folder: Path, *, seed: int, **options)``: its options are its keyword arguments.
+
+It raises ValueError, in one line, for an option that makes no sense.
+"""
 
 
 @dataclass(frozen=True)

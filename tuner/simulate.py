@@ -46,7 +46,10 @@ def simulate(name: str, folder: Path, seed: int, options: Mapping[str, Any]) -> 
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        call(temporary, seed=seed, **checked)
+        try:
+            call(temporary, seed=seed, **checked)
+        except ValueError as error:  # by contract about an option: see `registry.Simulator`
+            raise InputError(f"simulator '{name}': {error}") from error
         temporary.chmod(0o755)
         temporary.rename(folder)
     finally:

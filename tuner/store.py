@@ -52,13 +52,25 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
             return JournalStorage(JournalFileBackend(str(path)))
     options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     try:
-        return RDBStorage(url, engine_kwargs=options)
+        return _created(url, options)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         detail = str(error).strip().splitlines()[0]
         raise InputError(
             f"study.storage: cannot open {_without_password(url)}: {detail}; "
             "expected an address such as sqlite:///tuner.db"
         ) from error
+
+
+def _created(url: str, options: dict[str, Any]) -> BaseStorage:
+    """Open a database; once more where another process makes its tables at this moment."""
+    for pause in (0.1, 0.5, 2.0):
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except SQLAlchemyError as error:
+            if "already exists" not in str(error):
+                raise
+            time.sleep(pause)
+    return RDBStorage(url, engine_kwargs=options)
 
 
 def find_study(storage: BaseStorage, name: str) -> str | None:

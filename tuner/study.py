@@ -184,13 +184,18 @@ class Coordinator:
             if (record := kept_record(trial)) is not None:
                 self._tell(trial.number, record)
                 self.completed += record.state == "complete"
-            elif set(trial.params) == set(self._config.space.searched):
-                role = trial.user_attrs.get(ROLE)
-                again.append(self._as_pending(trial, trial.params, role == BASELINE, None))
             else:
-                with quiet():
-                    self._study.tell(trial.number, state=TrialState.FAIL)
+                again.append(self._taken_up(trial))
         return again
+
+    def _taken_up(self, trial: FrozenTrial) -> _Pending:
+        """Take up a trial that was asked: what it has drawn stays, what it lacks is drawn now."""
+        with quiet():
+            live = optuna.Trial(self._study, trial._trial_id)
+            for name, dist in self._config.space.searched.items():
+                _suggest(live, name, dist)
+        is_baseline = trial.user_attrs.get(ROLE) == BASELINE
+        return self._as_pending(trial, live.params, is_baseline, live)
 
     def _as_pending(
         self, trial: FrozenTrial, searched: Params, is_baseline: bool, live: optuna.Trial | None
@@ -417,6 +422,15 @@ def best_record(records: list[TrialRecord], objective: Objective) -> TrialRecord
             return max(positive, key=lambda record: record.metrics["score"])
     sign = 1.0 if objective.objectives[name] == "maximize" else -1.0
     return max(complete, key=lambda record: sign * record.values[0])
+
+
+def _suggest(trial: optuna.Trial, name: str, dist: optuna.distributions.BaseDistribution) -> None:
+    if isinstance(dist, CategoricalDistribution):
+        trial.suggest_categorical(name, dist.choices)
+    elif isinstance(dist, FloatDistribution):
+        trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
+    elif isinstance(dist, IntDistribution):
+        trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
 
 
 def _cardinality(dist: optuna.distributions.BaseDistribution) -> int:

@@ -42,13 +42,10 @@ def start(config: str, *more: str) -> subprocess.Popen[str]:
 
 
 def completed() -> int:
-    if not Path("tuner.db").exists():
-        return 0
-    try:
-        study = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
-    except KeyError:
-        return 0
-    return len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
+    """Count the trials whose second case has begun, by what the plug-in itself wrote."""
+    log = Path("ran.jsonl")
+    lines = log.read_text().splitlines() if log.exists() else []
+    return sum('"target4"' in line for line in lines)
 
 
 def wait_for(count: int, process: subprocess.Popen[str]) -> None:

@@ -101,7 +101,16 @@ def test_more_loadings_than_tracks(joined: Signal, start: str) -> None:
     again = factorize(joined, 8, 4, 1.0, 5.0, start=start, seed=5)
     np.testing.assert_array_equal(found.values, again.values)
     other = factorize(joined, 8, 4, 1.0, 5.0, start=start, seed=6)
-    assert np.abs(found.values - other.values).max() > 0
+    assert np.array_equal(found.values, other.values) == (start == "eigh")
+
+
+def test_exact_start_uses_both_sides_of_every_vector() -> None:
+    gram = np.array([[3.0, 1.0, -0.5], [1.0, 2.0, 0.0], [-0.5, 0.0, 1.0]])
+    first = start_weights(gram, 8)
+    vectors = np.linalg.eigh(gram)[1].T[::-1]
+    np.testing.assert_allclose(np.abs(first[:3] - first[3:6]), np.abs(vectors), atol=1e-15)
+    np.testing.assert_array_equal(first[:3] * first[3:6], 0)
+    np.testing.assert_array_equal(first[6:], np.eye(3)[:2])
 
 
 def test_planted_factors_come_back() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tuner_plugins.nmf import frozen, settings
-from tuner_plugins.nmf.plugin import NmfConfig, NmfPlugin
+from tuner_plugins.nmf.config import NmfConfig
+from tuner_plugins.nmf.plugin import NmfPlugin
 
 from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks
 from tuner.plugin import Provenance
@@ -129,6 +130,7 @@ def test_the_script_needs_no_tuner_and_says_where_it_comes_from(
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_without_kernels_the_script_still_works(
     plugin: NmfPlugin, folder: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +178,7 @@ def empty(folder: Path, tmp_path: Path) -> str:
         ("-b", unreadable, "not a bigWig file"),
         ("-k", "0", "at least 1"),
         ("-k", "two", "invalid int"),
+        ("-k", "1000000000000", "smaller -k"),
         ("-o", "absent/out.npy", "no such folder"),
         ("-o", ".", "is a folder"),
         ("-x", "1", "unrecognized arguments"),
@@ -214,3 +217,46 @@ def test_a_missing_argument_is_named(
     err = capfd.readouterr().err
     assert missing in err
     assert err.count("\n") == 1
+
+
+def old_python() -> str:
+    """Give a Python 3.10, or skip; a version manager's placeholder does not count."""
+    folders = [Path(name) for name in os.environ["PATH"].split(os.pathsep)]
+    folders += Path.home().glob(".pyenv/versions/3.10*/bin")
+    for folder in folders:
+        python = folder / "python3.10"
+        if not python.exists():
+            continue
+        found = subprocess.run([python, "-c", "import venv"], capture_output=True, check=False)
+        if found.returncode == 0:
+            return str(python)
+    pytest.skip("no python3.10 on PATH")
+
+
+@pytest.mark.slow
+def test_the_script_runs_on_an_old_stack(plugin: NmfPlugin, folder: Path, tmp_path: Path) -> None:
+    """Python 3.10, numpy<2, pyBigWig 0.3.22, without the project: the same loadings."""
+    venv = tmp_path / "venv"
+    subprocess.run([old_python(), "-m", "venv", str(venv)], check=True)
+    packages = ["numpy<2", "numba", "scikit-learn", "pyBigWig==0.3.22"]
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "--disable-pip-version-check", *packages], check=True)
+    for number, changes in enumerate(SETTINGS.values()):
+        script = make_script(plugin, tmp_path / f"assign{number}.py", **changes)
+        new, old, old_numba = (str(tmp_path / f"{name}{number}.npy") for name in "abc")
+        python = str(venv / "bin" / "python")
+        runs = ((sys.executable, new, "1"), (python, old, "1"), (python, old_numba, "0"))
+        for interpreter, out, native in runs:
+            arguments = flat(usual(folder, Path(out)))
+            done = subprocess.run(
+                [interpreter, str(script), *arguments],
+                env={**os.environ, "TUNER_NATIVE": native},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode, done.stderr) == (0, "")
+        expected = np.load(new)
+        tolerance = 1e-5 if expected.dtype == np.float64 else 1e-4
+        for out in (old, old_numba):
+            np.testing.assert_allclose(np.load(out), expected, atol=tolerance)

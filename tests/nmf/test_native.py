@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -121,9 +122,9 @@ def test_a_read_only_cache_still_works(fresh, monkeypatch):
         raise PermissionError(30, "Read-only file system")
 
     folder = native.cache_folder()
-    make = native.tempfile.mkstemp
+    make = tempfile.mkstemp
     monkeypatch.setattr(
-        native.tempfile,
+        tempfile,
         "mkstemp",
         lambda **kw: refuse() if kw["dir"] == folder else make(**kw),
     )
@@ -135,7 +136,7 @@ def test_a_read_only_cache_still_works(fresh, monkeypatch):
 @needs_compiler
 def test_nowhere_to_write_at_all(fresh, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    monkeypatch.setattr(native.tempfile, "tempdir", "/proc/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
     assert native.load_kernels() is None
 
 
@@ -231,10 +232,21 @@ def test_code_for_any_processor_gives_the_same(fresh, monkeypatch):
     """No -march=native, as where the system does not name its processor."""
     from tuner_plugins.nmf import prox
 
-    y = np.random.default_rng(0).normal(size=5_000)
-    before = prox.prox_tv1d(y, 1.0)
+    from tests.nmf.test_prox import SHAPES, signals
+
+    def solve_all():
+        prox._c_prox.cache_clear()
+        native._open_kernels.cache_clear()
+        rng = np.random.default_rng(0)
+        weights = rng.uniform(0.5, 20, 150_000)
+        for shape in SHAPES:
+            y = signals(shape, 150_000, rng)
+            for lam in (0.3, 20.0):
+                yield y, prox.prox_tv1d(y, lam), prox.prox_tv1d(y, lam, weights)
+
+    before = list(solve_all())
     monkeypatch.setattr(native, "_processor", lambda: "")
-    prox._c_prox.cache_clear()
-    native._open_kernels.cache_clear()
-    np.testing.assert_allclose(prox.prox_tv1d(y, 1.0), before, rtol=0, atol=1e-12)
+    for (y, plain, weighted), (_, *expected) in zip(solve_all(), before, strict=True):
+        for got, wanted in zip((plain, weighted), expected, strict=True):
+            assert np.abs(got - wanted).max() <= 1e-12 * np.abs(y).max()
     prox._c_prox.cache_clear()

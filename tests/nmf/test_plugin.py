@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from tuner_plugins.nmf import settings
+from tuner_plugins.nmf.config import NmfConfig
 from tuner_plugins.nmf.factorize import factorize
-from tuner_plugins.nmf.plugin import NmfConfig, NmfPlugin
+from tuner_plugins.nmf.plugin import NmfPlugin
 
 from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks
 from tuner.plugin import InputError, Result

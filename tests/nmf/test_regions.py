@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tuner_plugins.nmf.regions import Region, RegionError, parse_region
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     chrom=st.from_regex(r"[A-Za-z0-9_.]{1,12}", fullmatch=True),
     start=st.integers(0, 10**9),

@@ -62,3 +62,18 @@ def test_a_failure_leaves_the_old_file_and_no_other(
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="absent"):
         save_loadings(str(tmp_path / "absent" / "out.npy"), random_loadings(0, 2, np.array([10])))
+
+
+def test_progress_is_shown_to_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(write, "_PROGRESS_SECONDS", -1.0)
+    loadings = random_loadings(0, 2, np.array([100_000, 200_000]))
+    save_loadings(str(tmp_path / "out.npy"), loadings)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(write.sys.stderr, "isatty", lambda: True)
+    save_loadings(str(tmp_path / "out.npy"), loadings)
+    shown = capsys.readouterr().err
+    assert "writing: 50%" in shown
+    assert "writing: 100%" in shown
+    assert shown.endswith("\r\033[K")

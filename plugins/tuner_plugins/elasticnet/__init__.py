@@ -1,1 +1,39 @@
-"""Elastic net over shared sufficient statistics: the mathematics, X and Y, no biology."""
+"""Elastic net over shared sufficient statistics: the mathematics, X and Y, no biology.
+
+One pass over the cells sums, per fold, everything that any fit or held-out score needs
+(`summarise`); from there the cross-validated grid of alpha and l1_ratio is exact and nearly free
+(`sweep`, `fit_grid`, `fit`).
+"""
+
+from __future__ import annotations
+
+from tuner_plugins.elasticnet.errors import DataError
+from tuner_plugins.elasticnet.estimator import PerturbationElasticNet
+from tuner_plugins.elasticnet.permutation import (
+    PermutationTest,
+    Shuffles,
+    permutation_test,
+    permutations_within,
+)
+from tuner_plugins.elasticnet.solver import Fits, alpha_max, fit_grid
+from tuner_plugins.elasticnet.statistics import Statistics, summarise
+from tuner_plugins.elasticnet.sweep import Refit, Sweep, fit, sweep, sweep_statistics
+
+__all__ = [
+    "DataError",
+    "Fits",
+    "PerturbationElasticNet",
+    "PermutationTest",
+    "Refit",
+    "Shuffles",
+    "Statistics",
+    "Sweep",
+    "alpha_max",
+    "fit",
+    "fit_grid",
+    "permutation_test",
+    "permutations_within",
+    "summarise",
+    "sweep",
+    "sweep_statistics",
+]

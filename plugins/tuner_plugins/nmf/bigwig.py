@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -114,6 +115,35 @@ def read_runs(
     return runs
 
 
+def read_blocks(
+    path: str | os.PathLike[str], chrom: str, start: int, end: int
+) -> Iterator[tuple[bool, int, int, int, bytes]]:
+    """Give the decompressed blocks that touch a region, in the order of the file.
+
+    Errors are those of `read_runs`; what is in a block is not looked at.
+
+    Yields
+    ------
+    swapped : bool
+        Whether the file's byte order is not the machine's.
+    chrom_id : int
+        Of the region's chromosome.
+    first, last : int
+        Bounds that the index gives the block, as chromosome id << 32 | base.
+    block : bytes
+    """
+    with _Source(path) as source:
+        header = _read_header(source)
+        chrom_id, length = _find_chromosome(source, header, chrom)
+        _check_region(source.name, chrom, start, end, length)
+        swapped = (header.order == "<") != (sys.byteorder == "little")
+        for stretch in _stretches(_find_blocks(source, header, chrom_id, start, end)):
+            first, last = (bound.tolist() for bound in item_bounds(stretch))
+            blocks = _read_stretch(source, header, stretch)
+            for low, high, block in zip(first, last, blocks, strict=True):
+                yield swapped, chrom_id, low, high, bytes(block)
+
+
 def read_tracks(
     paths: Iterable[str | os.PathLike[str]],
     chrom: str,
@@ -141,41 +171,6 @@ def chromosomes(path: str | os.PathLike[str]) -> dict[str, int]:
     """Give the length of each chromosome that a bigWig file names, in the file's order."""
     with _Source(path) as source:
         return {name: size for name, _, size in _read_chromosomes(source, _read_header(source))}
-
-
-def list_tracks(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-) -> list[str]:
-    """List bigWig files: the ``*.bw`` of a folder by name, and files as they are given.
-
-    A folder without ``*.bw`` is searched for ``*.bigWig`` and ``*.bigwig`` instead.
-
-    Raises
-    ------
-    BigWigError
-        Where a path does not exist or a folder holds no bigWig file.
-    """
-    found: list[str] = []
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        name = os.fspath(path)
-        if os.path.isdir(name):
-            found.extend(_list_folder(name))
-        elif os.path.exists(name):
-            found.append(name)
-        else:
-            raise BigWigError(f"{name}: no such file or folder")
-    if not found:
-        raise BigWigError("no tracks given: name a folder of *.bw files, or the files themselves")
-    return found
-
-
-def _list_folder(folder: str) -> list[str]:
-    names = sorted(os.listdir(folder))
-    for endings in (".bw",), (".bigWig", ".bigwig"):
-        tracks = [os.path.join(folder, name) for name in names if name.endswith(endings)]
-        if tracks:
-            return tracks
-    raise BigWigError(f"{folder}: no .bw files in this folder; name a folder of bigWig tracks")
 
 
 def _read_header(source: _Source) -> _Header:
@@ -213,7 +208,8 @@ def _read_chromosomes(source: _Source, header: _Header) -> list[tuple[str, int, 
         spelled = (name.decode("utf-8", "replace") for name in items["name"].tolist())
         found.extend(zip(spelled, items["id"].tolist(), items["size"].tolist(), strict=True))
     names, ids = ({entry[place] for entry in found} for place in (0, 1))
-    if not len(found) == len(names) == len(ids) == count or 0 in (size for _, _, size in found):
+    lengths = {length for _, _, length in found}
+    if not len(found) == len(names) == count or ids != set(range(len(found))) or 0 in lengths:
         raise source.error("its chromosome list contradicts itself")
     return found
 
@@ -288,10 +284,13 @@ def _find_blocks(
 
     def choose(items: np.ndarray, parent: np.void | None) -> np.ndarray:
         first, last = item_bounds(items)
+        # A search relies on this; what breaks it could hide blocks that hold the region.
+        sound = (first < last).all() and (first[1:] >= first[:-1]).all()
         if parent is not None and len(items):
             outer_first, outer_last = item_bounds(parent.reshape(1))
-            if first.min() < outer_first[0] or last.max() > outer_last[0]:
-                raise source.error("its index contradicts itself")
+            sound &= first[0] >= outer_first[0] and last.max() <= outer_last[0]
+        if not sound:
+            raise source.error("its index contradicts itself")
         return items[(first < high) & (last > low)]
 
     leaf = item_kind(order)
@@ -313,14 +312,24 @@ def _read_records(
 ) -> Iterator[Records]:
     """Give the records of a region, a stretch of blocks at a time."""
     for stretch in _stretches(blocks):
-        offsets, sizes = (stretch[key].tolist() for key in ("offset", "size"))
-        data = memoryview(
-            source.read(offsets[0], offsets[-1] + sizes[-1] - offsets[0], "a block of data")
-        )
-        packed = (data[at - offsets[0] :][:size] for at, size in zip(offsets, sizes, strict=True))
+        raw = list(_read_stretch(source, header, stretch))
         try:
-            raw = [inflate(block) if header.compressed else block for block in packed]
             yield from decode_blocks(raw, stretch, header.order, region)
+        except BlockError as error:
+            raise source.error(str(error)) from error
+
+
+def _read_stretch(
+    source: _Source, header: _Header, stretch: np.ndarray
+) -> Iterator[bytes | memoryview]:
+    """Read blocks that lie side by side at once; give them decompressed."""
+    offsets, sizes = (stretch[key].tolist() for key in ("offset", "size"))
+    whole = source.read(offsets[0], offsets[-1] + sizes[-1] - offsets[0], "a block of data")
+    data = memoryview(whole)
+    for at, size in zip(offsets, sizes, strict=True):
+        packed = data[at - offsets[0] :][:size]
+        try:
+            yield inflate(packed) if header.compressed else packed
         except BlockError as error:
             raise source.error(str(error)) from error
 

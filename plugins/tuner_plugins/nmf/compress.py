@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,22 +45,24 @@ def fill_gaps(runs: Runs, start: int, policy: str = "zero") -> Runs:
     if policy == "mean" and not missing.all():
         lengths = np.diff(runs.ends, prepend=start)[~missing]
         fill = np.dot(values[~missing].astype(float), lengths) / np.sum(lengths)
-    return Runs(runs.ends, np.where(missing, values.dtype.type(fill), values))
+    filled = values.astype(float) if fill else values.copy()
+    filled[missing] = fill
+    return Runs(runs.ends, filled)
 
 
-def transform_values(values: NDArray, transform: str) -> NDArray[np.float64]:
+def transform_values(values: NDArray[Any], transform: str) -> NDArray[np.float64]:
     """Apply a variance-stabilising transform, odd in the signal: f(-x) = -f(x)."""
     values = np.asarray(values, dtype=float)
     if transform == "none":
         return values
-    if transform == "asinh":
-        return np.arcsinh(values)
-    function: Callable[..., NDArray] = np.log1p if transform == "log1p" else np.sqrt
-    return np.copysign(function(np.abs(values)), values)
+    functions: Mapping[str, Callable[..., NDArray[np.float64]]]
+    functions = {"log1p": np.log1p, "sqrt": np.sqrt, "asinh": np.arcsinh}
+    transformed: NDArray[np.float64] = np.copysign(functions[transform](np.abs(values)), values)
+    return transformed
 
 
 def bin_signal(
-    means: NDArray, size: int, width: int, transform: str = "none", dtype: Any = np.float64
+    means: NDArray[Any], size: int, width: int, transform: str = "none", dtype: Any = np.float64
 ) -> Signal:
     """Make a signal of averages over bins; the transform applies to the averages.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,7 @@ _CONSTANT = 100
 
 
 def annotation_correlations(
-    loadings: Loadings, ends: NDArray[np.int64], values: NDArray
+    loadings: Loadings, ends: NDArray[np.int64], values: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Correlate every loading with an annotation over all positions of the region.
 

@@ -9,15 +9,17 @@ restricted to loadings that are constant over each bin. Penalties are per base e
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner_plugins.nmf.parallel import run_threads
 from tuner_plugins.nmf.prox import prox_tv1d_columns
 
 STARTS = ("eigh", "randomized_svd", "random")
 _BLOCK_VALUES = 1 << 16
+_SPAN = 1 << 17
 _OVERSAMPLES = 10
 
 
@@ -35,12 +37,12 @@ class Signal(NamedTuple):
         Bases in each run, of the type of `values`; None where every run is one base.
     """
 
-    values: NDArray
+    values: NDArray[Any]
     ends: NDArray[np.int64]
-    lengths: NDArray | None
+    lengths: NDArray[Any] | None
 
 
-def make_signal(values: NDArray, ends: NDArray[np.int64]) -> Signal:
+def make_signal(values: NDArray[Any], ends: NDArray[np.int64]) -> Signal:
     """Give the signal with these values, (tracks, runs), over runs with these ends."""
     if ends[-1] == ends.size:
         return Signal(values, ends, None)
@@ -65,21 +67,21 @@ class Loadings(NamedTuple):
         The other factor, for the (transformed, scaled) tracks.
     """
 
-    values: NDArray
+    values: NDArray[Any]
     ends: NDArray[np.int64]
-    weights: NDArray
+    weights: NDArray[Any]
 
     @property
     def size(self) -> int:
         """Number of positions in the region."""
         return int(self.ends[-1])
 
-    def expand(self) -> NDArray:
+    def expand(self) -> NDArray[Any]:
         """Give the loadings per base, of shape (positions, k)."""
         return np.repeat(self.values.T, run_lengths(self.ends), axis=0)
 
 
-def start_weights(gram: NDArray, k: int, start: str = "eigh", seed: int = 0) -> NDArray:
+def start_weights(gram: NDArray[Any], k: int, start: str = "eigh", seed: int = 0) -> NDArray[Any]:
     """Give the weights that the first round starts from.
 
     Parameters
@@ -89,10 +91,11 @@ def start_weights(gram: NDArray, k: int, start: str = "eigh", seed: int = 0) -> 
     k : int
         Rows to give.
     start : {"eigh", "randomized_svd", "random"}
-        ``eigh``: the signal's right singular vectors. ``randomized_svd``: what scikit-learn's
-        `randomized_svd` of the signal gives for them with this seed, computed from `gram`. Either
-        way each vector has the sign that leaves most of it positive, negatives to 0, and rows
-        beyond the number of tracks are random. ``random``: uniform on [0, 1).
+        ``eigh``: the signal's right singular vectors, each with the sign that leaves most of it
+        positive, negatives to 0; rows beyond the number of tracks are what that set to 0, then
+        single tracks. ``randomized_svd``: the same of the vectors that scikit-learn's
+        `randomized_svd` of the signal gives with this seed, computed from `gram`; rows beyond the
+        number of tracks are random. ``random``: uniform on [0, 1).
     seed : int
         Of the random numbers.
 
@@ -106,8 +109,8 @@ def start_weights(gram: NDArray, k: int, start: str = "eigh", seed: int = 0) -> 
     Halko, Martinsson & Tropp (2011), Finding structure with randomness, doi:10.1137/090771806.
     """
     tracks = len(gram)
-    weights = np.zeros((k, tracks))
-    if start == "random" or k > tracks:
+    weights = np.eye(tracks)[np.arange(k) % tracks]
+    if start == "random" or (start != "eigh" and k > tracks):
         weights = np.random.RandomState(seed).uniform(size=(k, tracks))
     if start == "random":
         return weights
@@ -120,10 +123,13 @@ def start_weights(gram: NDArray, k: int, start: str = "eigh", seed: int = 0) -> 
     negative = np.maximum(-vectors, 0)
     flip = np.sum(negative**2, axis=1) > np.sum(positive**2, axis=1)
     weights[:found] = np.where(flip[:, None], negative, positive)
+    if start == "eigh":
+        rest = weights[found : 2 * found]
+        rest[:] = np.where(flip[:, None], positive, negative)[: len(rest)]
     return weights
 
 
-def _randomized_vectors(gram: NDArray, k: int, seed: int) -> NDArray:
+def _randomized_vectors(gram: NDArray[Any], k: int, seed: int) -> NDArray[Any]:
     """Give the right singular vectors that a randomized SVD of the signal finds, (k, tracks).
 
     The range finder multiplies random vectors by ``signal`` and ``signal'`` in turn, so that what
@@ -137,18 +143,23 @@ def _randomized_vectors(gram: NDArray, k: int, seed: int) -> NDArray:
     squares, axes = np.linalg.eigh(projected @ basis)
     kept = squares > squares[-1] * np.finfo(squares.dtype).eps * tracks
     small = (axes[:, kept].T @ projected) / np.sqrt(squares[kept])[:, None]
-    vectors: NDArray = np.linalg.svd(small, full_matrices=False)[2][:k]
+    vectors: NDArray[Any] = np.linalg.svd(small, full_matrices=False)[2][:k]
     return vectors
 
 
-def gram_matrix(signal: Signal) -> NDArray[np.float64]:
+def gram_matrix(signal: Signal, threads: int = 1) -> NDArray[np.float64]:
     """Give ``signal' signal`` over all positions, of shape (tracks, tracks)."""
-    return _weighted_products(signal.values, signal.values, signal.lengths)[0]
+    return _weighted_products(signal.values, signal.values[:0], signal.lengths, threads)[0]
 
 
 def solve_loadings(
-    signal: Signal, weights: NDArray, l2penalty: float, fl_lambda: float, threads: int = 1
-) -> NDArray:
+    signal: Signal,
+    weights: NDArray[Any],
+    l2penalty: float,
+    fl_lambda: float,
+    threads: int = 1,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
     """Give the loadings for these weights: ridge, negatives to 0, fused lasso, of shape (k, runs).
 
     Parameters
@@ -160,25 +171,34 @@ def solve_loadings(
     fl_lambda : float
         Weight of the total variation along the genome, per base.
     threads : int
-        Threads for the proximal operator, over the rows.
+        How many to use.
+    out : ndarray of shape (k, runs), optional
+        Where to write: fresh memory of that size costs as much as the arithmetic.
     """
     gram = weights @ weights.T + l2penalty * np.eye(len(weights))
     projection = np.linalg.pinv(gram, hermitian=True) @ weights
     values = signal.values
-    loadings = np.empty((len(weights), values.shape[1]), dtype=values.dtype)
     projection = projection.astype(values.dtype, copy=False)
+    loadings = out
+    if loadings is None:
+        loadings = np.empty((len(weights), values.shape[1]), dtype=values.dtype)
+    spans = _spans(values.shape[1])
     step = _block(len(weights) + len(values))
-    for begin in range(0, values.shape[1], step):
-        part = loadings[:, begin : begin + step]
-        np.matmul(projection, values[:, begin : begin + step], out=part)
-        np.maximum(part, 0, out=part)
+
+    def project(number: int) -> None:
+        for begin in range(*spans[number], step):
+            part = loadings[:, begin : min(begin + step, spans[number][1])]
+            np.matmul(projection, values[:, begin : begin + part.shape[1]], out=part)
+            np.maximum(part, 0, out=part)
+
+    run_threads(project, len(spans), threads)
     prox_tv1d_columns(loadings, fl_lambda, signal.lengths, out=loadings, threads=threads)
     return loadings
 
 
-def solve_weights(signal: Signal, loadings: NDArray) -> NDArray[np.float64]:
+def solve_weights(signal: Signal, loadings: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     """Give the weights for these loadings: least squares, negatives to 0, (k, tracks)."""
-    gram, cross = _weighted_products(loadings, signal.values, signal.lengths)
+    gram, cross = _weighted_products(loadings, signal.values, signal.lengths, threads)
     return np.maximum(np.linalg.lstsq(gram, cross, rcond=None)[0], 0)
 
 
@@ -192,7 +212,7 @@ def factorize(
     seed: int = 0,
     tolerance: float = 0.0,
     threads: int = 1,
-    weights: NDArray | None = None,
+    weights: NDArray[Any] | None = None,
 ) -> Loadings:
     """Factorise ``signal ~ weights' loadings`` by alternating least squares.
 
@@ -214,7 +234,7 @@ def factorize(
         Stop after a round that changed no weight by more than this fraction of the largest; 0 runs
         all rounds.
     threads : int
-        Threads for the proximal operator.
+        How many to use; the result is the same.
     weights : ndarray of shape (k, tracks), optional
         Start from these instead.
 
@@ -223,31 +243,46 @@ def factorize(
     Loadings
     """
     if weights is None:
-        weights = start_weights(gram_matrix(signal), k, start, seed)
+        weights = start_weights(gram_matrix(signal, threads), k, start, seed)
+    loadings = np.empty((k, signal.values.shape[1]), signal.values.dtype)
     for _ in range(num_iter):
-        loadings = solve_loadings(signal, weights, l2penalty, fl_lambda, threads)
-        previous, weights = weights, solve_weights(signal, loadings)
+        solve_loadings(signal, weights, l2penalty, fl_lambda, threads, out=loadings)
+        previous, weights = weights, solve_weights(signal, loadings, threads)
         if np.max(np.abs(weights - previous)) <= tolerance * np.max(weights):
             break
     return Loadings(loadings, signal.ends, weights)
 
 
 def _weighted_products(
-    left: NDArray, right: NDArray, lengths: NDArray | None
+    left: NDArray[Any], right: NDArray[Any], lengths: NDArray[Any] | None, threads: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Give ``left D left'`` and ``left D right'`` with D = diag(lengths), block by block.
 
-    Blocks stay in the cache, so that no weighted copy of a signal-sized array is ever made.
+    Blocks stay in the cache, so that no weighted copy of a signal-sized array is ever made. Sums
+    are added up span by span, so that the number of threads changes no digit.
     """
-    gram = np.zeros((len(left), len(left)))
-    cross = np.zeros((len(left), len(right)))
+    spans = _spans(left.shape[1])
+    products = np.zeros((len(spans), len(left), len(left) + len(right)))
     step = _block(2 * len(left) + len(right))
-    for begin in range(0, left.shape[1], step):
-        part = left[:, begin : begin + step]
-        weighted = part if lengths is None else part * lengths[begin : begin + step]
-        gram += weighted @ part.T
-        cross += weighted @ right[:, begin : begin + step].T
-    return gram, cross
+
+    def multiply(number: int) -> None:
+        gram, cross = products[number, :, : len(left)], products[number, :, len(left) :]
+        stop = spans[number][1]
+        for begin in range(*spans[number], step):
+            inside = slice(begin, min(begin + step, stop))
+            part = left[:, inside]
+            weighted = part if lengths is None else part * lengths[inside]
+            gram += weighted @ part.T
+            cross += weighted @ right[:, inside].T
+
+    run_threads(multiply, len(spans), threads)
+    total = products.sum(axis=0)
+    return total[:, : len(left)], total[:, len(left) :]
+
+
+def _spans(runs: int) -> list[tuple[int, int]]:
+    """Cut the runs into spans that are worth a thread each."""
+    return [(begin, min(begin + _SPAN, runs)) for begin in range(0, runs, _SPAN)]
 
 
 def _block(rows: int) -> int:

@@ -32,7 +32,12 @@ def draw_case(result: Result) -> Figure:
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=[1, 5, 6], width_ratios=[6, 1.3])
     top = figure.add_subplot(grid[0, 0])
-    top.stairs(_average(*data.annotation, edges), megabases, fill=True, color="0.35")
+    top.stairs(
+        _average(data.annotation.ends, data.annotation.values, edges),
+        megabases,
+        fill=True,
+        color="0.35",
+    )
     top.set(yticks=[], ylabel="genes", xlim=megabases[[0, -1]])
     top.set_title(f"{result.case.name}: R = {found[best]:.3f} (loading {best})")
     line = figure.add_subplot(grid[1, 0], sharex=top)
@@ -94,4 +99,5 @@ def _average(ends: NDArray[Any], values: NDArray[Any], edges: NDArray[Any]) -> N
     filled = np.nan_to_num(np.asarray(values, dtype=float))
     integral = np.concatenate([[0.0], np.cumsum(filled * np.diff(ends, prepend=0))])
     at_edges = np.interp(edges, np.concatenate([[0], ends]), integral)
-    return np.diff(at_edges) / np.diff(edges)
+    averages: NDArray[np.float64] = np.diff(at_edges) / np.diff(edges)
+    return averages

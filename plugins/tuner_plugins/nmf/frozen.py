@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuner_plugins.nmf.bigwig import BigWigError, list_tracks
+from tuner_plugins.nmf.bigwig import BigWigError
 from tuner_plugins.nmf.compress import SignalError
 from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
+from tuner_plugins.nmf.tracks import list_tracks
 from tuner_plugins.nmf.write import save_loadings
 
 SETTING: Mapping[str, Any] = {}
@@ -70,4 +71,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, BigWigError, SignalError, OSError) as error:
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        advice = "ask for a shorter region or a smaller -k"
+        print(f"{os.path.basename(sys.argv[0])}: {error}; {advice}", file=sys.stderr)
+        return 2
     return 0
+
+
+def run_and_leave() -> None:
+    """Run the script and end the process there and then.
+
+    Taking NumPy apart again at the end of a process takes as long as the factorisation.
+    """
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -11,11 +11,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import shlex
-import shutil
 import stat
 import sys
-import tempfile
 
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared")
 NATIVE_FLAG = "-march=native"
@@ -68,6 +65,8 @@ def _open_kernels() -> tuple[ctypes.CDLL | None, str]:
 
 def _open_private(source: str, compiler: list[str], name: str) -> tuple[ctypes.CDLL | None, str]:
     """Compile for this process alone: the cache folder is absent, read-only, full or not ours."""
+    import tempfile
+
     try:
         with tempfile.TemporaryDirectory(prefix="tuner-kernels-") as folder:
             library = _compile(source, compiler, os.path.join(folder, name))
@@ -81,10 +80,19 @@ def _open_private(source: str, compiler: list[str], name: str) -> tuple[ctypes.C
 def find_compiler() -> list[str] | None:
     """Give the command of the C compiler, ``$CC`` first, or None."""
     for command in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
-        words = shlex.split(command)
-        program = shutil.which(words[0]) if words else None
+        words = command.split()
+        program = _find_program(words[0]) if words else None
         if program is not None:
             return [program, *words[1:]]
+    return None
+
+
+def _find_program(name: str) -> str | None:
+    """Do what `shutil.which` does: importing it takes as long as opening the kernels."""
+    folders = [""] if os.path.dirname(name) else os.get_exec_path()
+    for path in (os.path.join(folder, name) for folder in folders):
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
     return None
 
 
@@ -151,6 +159,7 @@ def _processor() -> str:
 def _compile(source: str, compiler: list[str], path: str) -> ctypes.CDLL | None:
     """Compile to a temporary name, open, then rename to `path`: two first runs cannot clash."""
     import subprocess
+    import tempfile
 
     try:
         handle, partial = tempfile.mkstemp(suffix=".partial", dir=os.path.dirname(path))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tuner_plugins.nmf.bigwig import BigWigError, chromosomes, read_runs
+from tuner_plugins.nmf.binning import read_bins
 from tuner_plugins.nmf.compress import (
     SignalError,
     bin_signal,
@@ -18,6 +19,7 @@ from tuner_plugins.nmf.compress import (
     scale_factors,
 )
 from tuner_plugins.nmf.factorize import Loadings, Signal, factorize, solve_loadings
+from tuner_plugins.nmf.parallel import run_threads
 from tuner_plugins.nmf.runs import Runs, bin_runs
 
 _PROGRESS_BASES = 5e8
@@ -58,13 +60,13 @@ def compute_loadings(
     widths = [int(setting["resolution"])]
     if setting["loadings_resolution"] and setting["loadings_resolution"] != widths[0]:
         widths.append(int(setting["loadings_resolution"]))
-    signals = read_signals(paths, chrom, start, end, widths, setting)
+    threads = available_threads()
+    signals = read_signals(paths, chrom, start, end, widths, setting, threads)
     factors = scale_factors(signals[0], setting["scaling"])[:, None]
     for signal in signals:
         if setting["scaling"] != "none":
             np.divide(signal.values, factors, out=signal.values)
     penalties = float(setting["l2penalty"]), float(setting["fl_lambda"])
-    threads = available_threads()
     loadings = factorize(
         signals[0],
         k,
@@ -88,35 +90,44 @@ def read_signals(
     end: int,
     widths: Sequence[int],
     setting: Mapping[str, Any],
+    threads: int = 1,
 ) -> list[Signal]:
     """Read tracks once, and give their signal at each of these resolutions (bases a bin).
 
-    Tracks that are only binned are dropped one by one: a whole chromosome stays small in memory.
+    Tracks that are only binned are never held: a whole chromosome stays small in memory.
     """
-    kept: list[Runs] = []
-    binned: dict[int, list[np.ndarray]] = {width: [] for width in widths if width > 1}
+    coarse = [width for width in widths if width > 1]
     report = sys.stderr.isatty() and len(paths) * (end - start) > _PROGRESS_BASES
-    for number, path in enumerate(paths, 1):
-        runs = read_runs(path, chrom, start, end)
+    binned: list[list[np.ndarray]] = [[] for _ in paths]
+    kept: dict[int, Runs] = {}
+
+    def read(number: int) -> None:
         try:
-            runs = fill_gaps(runs, start, setting["nan"])
+            if 1 in widths:
+                runs = read_runs(paths[number], chrom, start, end)
+                kept[number] = runs = fill_gaps(runs, start, setting["nan"])
+                binned[number] = [bin_runs(runs, start, end, width) for width in coarse]
+            else:
+                binned[number] = read_bins(paths[number], chrom, start, end, coarse, setting["nan"])
         except SignalError as error:
-            raise SignalError(f"{path}: {chrom}:{start}-{end} {error}") from None
-        for width, rows in binned.items():
-            rows.append(bin_runs(runs, start, end, width))
-        if 1 in widths:
-            kept.append(runs)
+            raise SignalError(f"{paths[number]}: {chrom}:{start}-{end} {error}") from None
         if report:
-            print(f"\rreading: {number} of {len(paths)} tracks", end="", file=sys.stderr)
+            print(f"\rreading: {number + 1} of {len(paths)} tracks", end="", file=sys.stderr)
+
+    run_threads(read, len(paths), threads)
     if report:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
     dtype, transform = np.dtype(setting["dtype"]), setting["transform"]
-    return [
-        bin_signal(np.stack(binned[width]), end - start, width, transform, dtype)
-        if width > 1
-        else join_runs(kept, start, end, transform, dtype)
-        for width in widths
-    ]
+    signals = []
+    for width in widths:
+        if width > 1:
+            means = np.stack([rows[coarse.index(width)] for rows in binned])
+            signals.append(bin_signal(means, end - start, width, transform, dtype))
+        else:
+            signals.append(
+                join_runs([kept[i] for i in range(len(paths))], start, end, transform, dtype)
+            )
+    return signals
 
 
 def available_threads() -> int:

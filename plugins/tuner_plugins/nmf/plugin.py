@@ -7,16 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from tuner.freeze import bundle, provenance_head
-from tuner.paths import InputPath, InputPaths
 from tuner.plugin import Case, Cases, Direction, InputError, Params, Plugin, Provenance, Result
 from tuner_plugins.nmf import (
     bigwig,
+    binning,
     blocks,
     compress,
     correlation,
@@ -24,125 +23,45 @@ from tuner_plugins.nmf import (
     frozen,
     native,
     null,
+    parallel,
     pipeline,
     prox,
     prox_numba,
     reference,
     runs,
     settings,
+    tracks,
     write,
 )
 from tuner_plugins.nmf.annotation import AnnotationError, read_annotation
+from tuner_plugins.nmf.config import CaseSection, NmfConfig
 from tuner_plugins.nmf.factorize import Loadings
 from tuner_plugins.nmf.regions import parse_region
+from tuner_plugins.nmf.tracks import list_tracks
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from optuna.distributions import BaseDistribution
 
-SCRIPT_MODULES = (native, prox_numba, prox, runs, blocks, bigwig) + (
-    factorize,
-    compress,
-    pipeline,
-    write,
+SCRIPT_MODULES = (
+    *(native, prox_numba, prox, parallel, runs, blocks, bigwig, tracks),
+    *(factorize, compress, binning, pipeline, write),
 )
 """What the frozen script is made of, beside its command line: each after what it needs."""
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
 
+_BEFORE_NUMPY = """
+import gc
+import os
+
+gc.disable()  # imports make no garbage, and looking for it takes a tenth of their time
+for _library in ("OPENBLAS", "MKL"):  # starting their threads costs more than they give here
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+"""
+
 _INPUT_ERRORS = (bigwig.BigWigError, compress.SignalError, AnnotationError)
-
-
-def _checked_region(text: str) -> str:
-    parse_region(text)
-    return text
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CaseSection(_Section):
-    """One region to factorise.
-
-    Attributes
-    ----------
-    region : str
-        ``chrom:start-end``, 0-based and half-open, or ``chrom`` for all of it.
-    k : int
-        Number of loadings.
-    bigwigs, annotation
-        In place of those of ``data``.
-    name : str, optional
-        In place of a name made from region and k.
-    """
-
-    region: Annotated[str, AfterValidator(_checked_region)]
-    k: int = Field(ge=1)
-    bigwigs: InputPaths | None = None
-    annotation: InputPath | None = None
-    name: str | None = Field(default=None, pattern=r"^[\w.-]+$")
-
-    @property
-    def label(self) -> str:
-        """Name of the case: the given one, or one made from region and k."""
-        if self.name is not None:
-            return self.name
-        region = parse_region(self.region)
-        span = "" if region.end is None else f"_{region.start}-{region.end}"
-        return f"{region.chrom}{span}_k{self.k}"
-
-
-class DataSection(_Section):
-    """Tracks, annotation and regions.
-
-    Attributes
-    ----------
-    bigwigs : list of Path
-        A folder, a glob or a list of bigWig files: one track each.
-    annotation : Path
-        bigWig (0/1 per base), BED, GTF or GFF of genes.
-    cases, held_out : list of CaseSection
-        Regions that are tuned on, and regions that only the frozen setting is scored on.
-    nan : {"zero", "mean"}
-        What a position without data counts as: 0, or the track's mean over the region.
-    feature : {"gene_body", "tss"}
-        What of a gene is annotated; ``tss`` needs strands, that is BED or GTF.
-    tss_window : int
-        Bases on either side of a transcription start site.
-    correlation : {"signed", "abs"}
-        Which correlation is the primary metric: the largest (``r``) or the largest absolute one
-        (``r_abs``). Both are reported.
-    """
-
-    bigwigs: InputPaths | None = None
-    annotation: InputPath | None = None
-    cases: list[CaseSection] = Field(min_length=1)
-    held_out: list[CaseSection] = []
-    nan: Literal["zero", "mean"] = "zero"
-    feature: Literal["gene_body", "tss"] = "gene_body"
-    tss_window: int = Field(default=1000, ge=1)
-    correlation: Literal["signed", "abs"] = "signed"
-
-    @model_validator(mode="after")
-    def _complete(self) -> DataSection:
-        labels = [case.label for case in [*self.cases, *self.held_out]]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise ValueError(f"two cases are called '{label}'; give one another 'name'")
-        for case in [*self.cases, *self.held_out]:
-            for key in ("bigwigs", "annotation"):
-                if getattr(case, key) is None and getattr(self, key) is None:
-                    raise ValueError(f"case '{case.label}' has no {key}; give 'data.{key}'")
-        return self
-
-
-class NmfConfig(BaseModel):
-    """The plug-in's part of a configuration."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    data: DataSection
 
 
 @dataclass(frozen=True)
@@ -183,7 +102,7 @@ class NmfPlugin(Plugin[NmfConfig]):
     def __init__(self, config: NmfConfig) -> None:
         super().__init__(config)
         if config.data.correlation == "abs":
-            self.metrics = dict(reversed(NmfPlugin.metrics.items()))
+            self.metrics = dict(reversed(list(NmfPlugin.metrics.items())))
 
     def search_space(self) -> Mapping[str, BaseDistribution]:
         """Give the parameters that can be tuned; see `tuner_plugins.nmf.settings`."""
@@ -201,7 +120,8 @@ class NmfPlugin(Plugin[NmfConfig]):
             "loadings_resolution": CategoricalDistribution((0, 1, 25, 100)),
             "transform": CategoricalDistribution(settings.CHOICES["transform"]),
             "scaling": CategoricalDistribution(settings.CHOICES["scaling"]),
-            "start": CategoricalDistribution(settings.CHOICES["start"]),
+            # Not "random": the best of many random starts is luck, and does not carry over.
+            "start": CategoricalDistribution(("eigh", "randomized_svd")),
             "tolerance": FloatDistribution(0.0, 0.1),
         }
 
@@ -294,8 +214,10 @@ class NmfPlugin(Plugin[NmfConfig]):
             {"SETTING": setting, "KERNEL_SOURCE": native.kernel_source()},
             provenance_head(summary, params, provenance),
             SCRIPT_DEPENDENCIES,
+            call="run_and_leave()",
         )
-        path.write_text(text, encoding="utf-8")
+        first = "from __future__ import annotations\n"
+        path.write_text(text.replace(first, first + _BEFORE_NUMPY, 1), encoding="utf-8")
 
     def command(self, case: Case, script: Path, output: Path) -> Sequence[str]:
         """Give the script's command line; its folder of tracks is made of links."""
@@ -343,7 +265,7 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def _locate(self, case: CaseSection) -> tuple[tuple[str, ...], str, int, int]:
         """Give the tracks and the region of a case, which all tracks have."""
-        tracks = tuple(bigwig.list_tracks(case.bigwigs or self.config.data.bigwigs or ()))
+        tracks = tuple(list_tracks(case.bigwigs or self.config.data.bigwigs or ()))
         region = parse_region(case.region)
         start, end = pipeline.whole_region(tracks, region.chrom, region.start, region.end)
         for path in tracks:

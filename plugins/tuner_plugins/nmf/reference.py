@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ SETTING = {"num_iter": 50, "l2penalty": 1.0, "fl_lambda": 1.0, "start": "randomi
 """The scaffold's own values."""
 
 
-def read_per_base(paths: Sequence[Path], chrom: str, start: int, end: int) -> NDArray[np.float64]:
+def read_per_base(
+    paths: Sequence[str | Path], chrom: str, start: int, end: int
+) -> NDArray[np.float64]:
     """Read tracks base by base, zero where a file has no data.
 
     Returns
@@ -34,7 +37,7 @@ def read_per_base(paths: Sequence[Path], chrom: str, start: int, end: int) -> ND
     return signal
 
 
-def start_weights(signal: NDArray[np.float64], k: int, start: str, seed: int) -> NDArray:
+def start_weights(signal: NDArray[np.float64], k: int, start: str, seed: int) -> NDArray[Any]:
     """Give the weights that the first round starts from, of shape (k, tracks).
 
     Right singular vectors, each with the sign that leaves most of it positive, negatives to 0. Rows

@@ -66,7 +66,8 @@ def bin_runs(
     """
     if width < 1:
         raise ValueError(f"bins are 1 base wide or more; got {width}")
-    values = np.where(np.isnan(runs.values), np.float64(fill), runs.values)
+    values = runs.values.astype(np.float64)
+    values[np.isnan(values)] = fill
     if transform is not None:
         values = transform(values)
     stops = runs.ends - start

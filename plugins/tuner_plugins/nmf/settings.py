@@ -13,9 +13,9 @@ Setting = Mapping[str, "str | int | float | bool | None"]
 LARGEST_BIN = 5000
 
 DEFAULTS: Setting = {
-    "num_iter": 3,
+    "num_iter": 5,
     "l2penalty": 1.0,
-    "fl_lambda": 30.0,
+    "fl_lambda": 200.0,
     "resolution": 1000,
     "loadings_resolution": 0,
     "transform": "log1p",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +18,15 @@ from typing import Any, Literal
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from tuner.plugin import InputError
+from tuner_plugins.nmf.genome import CELL, FACTORS, Gene, Genome, make_genome, slow_variation
+
 Kind = Literal["pileup", "smooth"]
 Layout = Mapping[str, tuple[int, int, int]]
 """Chromosome name to its length, and the start and end of the part that is simulated."""
 
 FRAGMENT = 200
-CELL = 50
-FACTORS = ("transcribed", "started", "repressed", "distal", "exon")
+_LUMP = 5
 _FACTOR_GRID = 1000
 
 
@@ -58,30 +60,19 @@ class TrackType:
 
 TRACK_TYPES = (
     TrackType("H3K36me3", 0.8, {"transcribed": 9.0}, clumping=0.4),
-    TrackType("H3K4me3", 0.3, {"started": 75.0}, own=0.9),
+    TrackType("H3K4me3", 0.3, {"started": 160.0}, own=0.9),
     TrackType("H3K27me3", 0.9, {"repressed": 4.0}, clumping=0.5),
     TrackType("Input", 5.0, {}, clumping=0.35),
-    TrackType("RNA", 0.03, {"exon": 15.0}, gaps=True),
-    TrackType("Pol2", 0.35, {"started": 30.0, "transcribed": 0.3}),
-    TrackType("CTCF", 0.25, {"distal": 60.0}, own=1.2),
-    TrackType("H3K27ac", 0.4, {"started": 30.0, "distal": 20.0}, own=1.0),
+    TrackType("RNA", 0.05, {"exon": 15.0}, gaps=True),
+    TrackType("Pol2", 0.35, {"started": 60.0, "transcribed": 0.3}),
+    TrackType("CTCF", 0.25, {"distal": 50.0}, own=1.0),
+    TrackType("H3K27ac", 0.4, {"started": 50.0, "distal": 20.0}, own=1.0),
     TrackType("H3K79me2", 0.9, {"transcribed": 1.0, "started": 8.0}, clumping=0.5),
-    TrackType("DNase", 0.4, {"started": 20.0, "distal": 30.0}, own=1.0),
+    TrackType("DNase", 0.4, {"started": 35.0, "distal": 30.0}, own=1.0),
     TrackType("H3K4me1", 0.8, {"distal": 15.0, "transcribed": 0.2}, own=0.7),
     TrackType("GATA1", 0.3, {"distal": 50.0}, own=1.4, gaps=True),
     TrackType("H3K9me3", 1.2, {"repressed": 1.5}, clumping=0.5),
 )
-
-
-@dataclass(frozen=True)
-class Gene:
-    """A gene body, 0-based and half-open; ``level`` is 0 for a silent gene."""
-
-    chrom: str
-    start: int
-    end: int
-    strand: str
-    level: float
 
 
 @dataclass(frozen=True)
@@ -137,54 +128,69 @@ def simulate_tracks(
     layout : mapping, optional
         Chromosomes to write: ``{name: (length, start, end)}``, simulated from start to end.
     kind : {"pileup", "smooth"}
-        Integer pile-ups in runs of some 50 bp, or real-valued smooth signal in runs of some 2 bp.
+        Integer pile-ups in runs of 20 to 300 bp, or real-valued smooth signal in runs of 2 bp.
 
     Raises
     ------
-    ValueError
-        Where a number makes no sense.
+    InputError
+        Where a number makes no sense, or the folder holds other tracks.
     """
     layout = {"chr1": (region_length, 0, region_length)} if layout is None else dict(layout)
-    _check(layout, tracks, kind)
+    _check(layout, seed, tracks, kind)
     folder = Path(folder)
-    (folder / "tracks").mkdir(parents=True, exist_ok=True)
     types = _name_tracks(tracks)
-    genes: list[Gene] = []
-    fine: dict[str, np.ndarray] = {}
-    sites: dict[str, np.ndarray] = {}
-    for number, (chrom, (_, start, end)) in enumerate(layout.items()):
-        rng = np.random.default_rng([seed, number])
-        own = _lay_genes(rng, chrom, start, end)
-        fine[chrom], sites[chrom] = _make_factors(rng, own, start, end)
-        genes.extend(own)
+    _make_folder(folder / "tracks", types)
+    genomes = {
+        chrom: make_genome(np.random.default_rng([seed, number]), chrom, start, end)
+        for number, (chrom, (_, start, end)) in enumerate(layout.items())
+    }
     header = [(chrom, length) for chrom, (length, _, _) in layout.items()]
     for rank, (name, track_type) in enumerate(types.items()):
         signals = []
-        for number, (chrom, (_, start, end)) in enumerate(layout.items()):
-            rng = np.random.default_rng([seed, number, rank])
-            rate = _make_rate(rng, track_type, fine[chrom], sites[chrom])
-            draw = _pile_up if kind == "pileup" else _draw_smooth
-            signals.append((chrom, *draw(rng, rate, start, end, track_type.gaps)))
+        for number, (chrom, genome) in enumerate(genomes.items()):
+            shared = np.random.default_rng([seed, number, 0, rank % len(TRACK_TYPES)])
+            heights = _site_heights(shared, track_type, genome.sites.max() + 1)
+            rng = np.random.default_rng([seed, number, 1, rank])
+            rate = _make_rate(rng, track_type, genome, heights)
+            _, start, end = layout[chrom]
+            if kind == "smooth":
+                signals.append((chrom, *_draw_smooth(rng, rate, start, end)))
+            else:
+                signals.append((chrom, *_pile_up(rng, rate, start, end, track_type.gaps)))
         _write_bigwig(folder / "tracks" / f"{name}.bw", header, signals)
     settings = {"seed": seed, "tracks": tracks, "layout": layout, "kind": kind}
-    factors = {chrom: _coarsen(values) for chrom, values in fine.items()}
-    truth = SimulationTruth(folder, seed, settings, tuple(genes), types, factors)
+    factors = {chrom: _coarsen(genome.factors) for chrom, genome in genomes.items()}
+    genes = tuple(gene for genome in genomes.values() for gene in genome.genes)
+    truth = SimulationTruth(folder, seed, settings, genes, types, factors)
     _write_truth(truth, header, layout)
     return truth
 
 
-def _check(layout: Layout, tracks: int, kind: str) -> None:
+def _check(layout: Layout, seed: int, tracks: int, kind: str) -> None:
+    if seed < 0:
+        raise InputError(f"a seed is 0 or more; got {seed}")
     if tracks < 1:
-        raise ValueError(f"at least one track is simulated; got {tracks}")
+        raise InputError(f"at least one track is simulated; got {tracks}")
     if kind not in ("pileup", "smooth"):
-        raise ValueError(f"kind is 'pileup' or 'smooth'; got {kind!r}")
+        raise InputError(f"kind is 'pileup' or 'smooth'; got {kind!r}")
     for chrom, (length, start, end) in layout.items():
         if not 0 <= start < end <= length:
-            raise ValueError(
+            raise InputError(
                 f"{chrom}: need 0 <= start < end <= length; got {start}, {end}, {length}"
             )
         if end - start < 20 * _FACTOR_GRID:
-            raise ValueError(f"{chrom}: at least 20,000 bases are simulated; got {end - start}")
+            raise InputError(f"{chrom}: at least 20,000 bases are simulated; got {end - start}")
+
+
+def _make_folder(folder: Path, names: Iterable[str]) -> None:
+    """Make the folder of tracks; refuse one whose other tracks would be read along."""
+    folder.mkdir(parents=True, exist_ok=True)
+    others = sorted({path.stem for path in folder.glob("*.bw")} - set(names))
+    if others:
+        raise InputError(
+            f"{folder} holds {len(others)} other tracks ({others[0]}.bw, ...); "
+            "give a new folder, or empty this one"
+        )
 
 
 def _name_tracks(tracks: int) -> dict[str, TrackType]:
@@ -195,98 +201,22 @@ def _name_tracks(tracks: int) -> dict[str, TrackType]:
     }
 
 
-def _lay_genes(rng: np.random.Generator, chrom: str, start: int, end: int) -> list[Gene]:
-    """Alternate gaps and genes of log-normal lengths; try again until genes are a fair share."""
-    while True:
-        count = 20 + (end - start) // 20_000
-        gaps = rng.lognormal(np.log(38_000), 1.5, count).astype(np.int64) + 500
-        lengths = rng.lognormal(np.log(28_000), 1.19, count).astype(np.int64) + 500
-        starts = start + np.cumsum(gaps) + np.cumsum(lengths) - lengths - int(rng.integers(38_000))
-        ends = np.minimum(starts + lengths, end)
-        starts = np.maximum(starts, start)
-        keep = ends - starts >= 200
-        share = (ends - starts)[keep].sum() / (end - start)
-        if 0.25 <= share <= 0.4:
-            break
-    strands = rng.choice(["+", "-"], count)
-    active = rng.random(count) < 0.45
-    levels = np.where(active, rng.lognormal(-0.5, 1.0, count), 0.0)
-    columns = (column[keep].tolist() for column in (starts, ends, strands, levels))
-    return [Gene(chrom, *row) for row in zip(*columns, strict=True)]
-
-
-def _make_factors(
-    rng: np.random.Generator, genes: list[Gene], start: int, end: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Give the factors on cells of 50 bp, and which site each cell belongs to (-1: none)."""
-    cells = -(-(end - start) // CELL)
-    factors = np.zeros((cells, len(FACTORS)))
-    centre = (np.arange(cells) + 0.5) * CELL + start
-    for unit in [*genes, *_lay_unknown(rng, genes, start, end)]:
-        if unit.level:
-            _transcribe(rng, unit, centre, factors)
-    factors[:, 2] = _lay_domains(rng, centre, factors[:, 0] > 0)
-    peaks = np.sort(rng.uniform(start, end, max(2, (end - start) // 18_000)))
-    nearest = np.abs(centre[:, None] - peaks[_nearest(peaks, centre)][:, None])[:, 0]
-    factors[:, 3] = np.exp(-((nearest / 250) ** 2))
-    return factors, _nearest(peaks, centre)
-
-
-def _lay_unknown(rng: np.random.Generator, genes: list[Gene], start: int, end: int) -> list[Gene]:
-    """Lay transcribed units that the annotation does not know: as many as genes."""
-    count = len(genes) + 1
-    starts = rng.integers(start, end, count)
-    ends = np.minimum(starts + rng.lognormal(np.log(20_000), 0.8, count).astype(np.int64), end)
-    strands, levels = rng.choice(["+", "-"], count), rng.lognormal(-0.4, 1.0, count)
-    columns = (column.tolist() for column in (starts, ends, strands, levels))
-    return [Gene("", *row) for row in zip(*columns, strict=True)]
-
-
-def _transcribe(
-    rng: np.random.Generator, unit: Gene, centre: np.ndarray, factors: np.ndarray
-) -> None:
-    """Add what an active gene does: a mark along its body, marks at its starts, exons."""
-    part = slice(*np.searchsorted(centre, [unit.start, unit.end]))
-    along = (centre[part] - unit.start) / (unit.end - unit.start)
-    along = along if unit.strand == "+" else 1 - along
-    factors[part, 0] = unit.level * (0.3 + 0.7 * np.minimum(1, 3 * along))
-    first = unit.start if unit.strand == "+" else unit.end
-    for tss in [first, *rng.integers(unit.start, unit.end, rng.poisson(0.7))]:
-        near = slice(*np.searchsorted(centre, [tss - 4000, tss + 4000]))
-        shape = np.exp(-(((centre[near] - tss) / rng.uniform(500, 1200)) ** 2))
-        factors[near, 1] += np.sqrt(unit.level) * rng.lognormal(-0.2, 0.6) * shape
-    exons = 2 + len(along) * CELL // 3500 if len(along) else 0
-    for exon in rng.integers(0, max(1, len(along)), exons):
-        factors[part, 4][exon : exon + 4] = unit.level
-
-
-def _nearest(points: np.ndarray, places: np.ndarray) -> np.ndarray:
-    return np.searchsorted((points[1:] + points[:-1]) / 2, places)
-
-
-def _lay_domains(rng: np.random.Generator, centre: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """Lay repressed domains of some 60 kb where no transcribed gene is."""
-    span = centre[-1] - centre[0]
-    edges = centre[0] + np.cumsum(rng.lognormal(np.log(40_000), 0.9, 20 + int(span // 10_000)))
-    levels = np.where(rng.random(len(edges) + 1) < 0.35, rng.lognormal(0, 0.5, len(edges) + 1), 0)
-    return np.where(taken, 0.0, levels[np.searchsorted(edges, centre)])
-
-
 def _make_rate(
-    rng: np.random.Generator, track: TrackType, factors: np.ndarray, sites: np.ndarray
+    rng: np.random.Generator, track: TrackType, genome: Genome, heights: np.ndarray
 ) -> np.ndarray:
     """Give the expected number of fragments over a base, for each cell."""
-    cells = len(factors)
-    rate = np.full(cells, track.background)
-    slow = gaussian_filter1d(rng.standard_normal(cells // 100 + 8), 2.0) * 0.6
-    rate *= np.exp(np.interp(np.arange(cells), np.arange(len(slow)) * 100, slow))
-    heights = rng.lognormal(-(track.own**2) / 2, track.own, sites.max() + 1)
-    heights *= rng.random(len(heights)) < 0.5
+    rate = track.background * genome.background * slow_variation(rng, len(genome.factors), 0.15)
     for name, height in track.heights.items():
-        factor = factors[:, FACTORS.index(name)]
-        rate += height * (factor * heights[sites] if name == "distal" else factor)
-    lumps = rng.gamma(1 / track.clumping, track.clumping, cells // 5 + 1)
-    return rate * np.repeat(lumps, 5)[:cells]
+        factor = genome.factors[:, FACTORS.index(name)]
+        rate += height * (factor * heights[genome.sites] if name == "distal" else factor)
+    lumps = rng.gamma(1 / track.clumping, track.clumping, len(rate) // _LUMP + 1)
+    return rate * np.repeat(lumps, _LUMP)[: len(rate)] * genome.mappable
+
+
+def _site_heights(rng: np.random.Generator, track: TrackType, count: int) -> np.ndarray:
+    """Give the height of each site, 0 for those that a target does not bind."""
+    heights = rng.lognormal(-(track.own**2) / 2, track.own, count)
+    return heights * (rng.random(count) < 0.5)
 
 
 def _pile_up(
@@ -304,33 +234,22 @@ def _pile_up(
     order = np.argsort(places[keep], kind="stable")
     places, height = places[keep][order], np.cumsum(steps[keep][order])
     last = np.append(places[1:] != places[:-1], True)
-    starts, values = places[last], height[last].astype(np.float64)
+    starts, values = places[last], height[last].astype(np.float64)  # pyBigWig takes no other
     changed = np.append(True, values[1:] != values[:-1])
     starts, values = starts[changed], values[changed]
     ends = np.append(starts[1:], end)
-    return _without_zeros(starts, ends, values) if gaps else (starts, ends, values)
-
-
-def _without_zeros(
-    starts: np.ndarray, ends: np.ndarray, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    filled = values != 0
-    return starts[filled], ends[filled], values[filled]
+    written = values != 0 if gaps else slice(None)
+    return starts[written], ends[written], values[written]
 
 
 def _draw_smooth(
-    rng: np.random.Generator, rate: np.ndarray, start: int, end: int, gaps: bool
+    rng: np.random.Generator, rate: np.ndarray, start: int, end: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give a smooth, real-valued signal around a rate, in runs of 1 to 3 bases."""
+    """Give a smooth, real-valued signal around a rate, in runs of 2 bases on one of two grids."""
     noisy = gaussian_filter1d(rng.gamma(np.maximum(rate, 1e-3)), 1.5)
-    ends = start + np.cumsum(rng.integers(1, 4, end - start, dtype=np.int8), dtype=np.int64)
-    ends = np.append(ends[ends < end], end)
-    starts = np.concatenate([[start], ends[:-1]])
+    starts = np.arange(start + rng.integers(2), end - 1, 2)
     values = np.interp(starts, start + (np.arange(len(rate)) + 0.5) * CELL, noisy)
-    if gaps:
-        values[values < 0.05] = 0
-        return _without_zeros(starts, ends, values)
-    return starts, ends, values
+    return starts, starts + 2, values
 
 
 def _coarsen(factors: np.ndarray) -> np.ndarray:
@@ -350,9 +269,15 @@ def _write_bigwig(
     with pyBigWig.open(str(temporary), "w") as file:
         file.addHeader(header)
         for chrom, starts, ends, values in signals:
-            if len(starts):
+            if not len(starts):
+                continue
+            span, steps = ends - starts, np.diff(starts)
+            if len(steps) and (span == span[0]).all() and (steps == steps[0]).all():
+                regular = {"span": int(span[0]), "step": int(steps[0])}
+                file.addEntries(chrom, int(starts[0]), values=values, **regular)
+            else:
                 names = np.full(len(starts), chrom)
-                file.addEntries(names, starts, ends=ends, values=values.astype(np.float64))
+                file.addEntries(names, starts, ends=ends, values=values)
     os.replace(temporary, path)
 
 

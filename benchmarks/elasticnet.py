@@ -1,0 +1,245 @@
+"""Time the elastic-net sweep beside its peers: ``python -m benchmarks.elasticnet [S M L]``.
+
+Everything runs in one process on one thread and is given in seconds of CPU time, so that a ratio
+holds on a busy machine too. Peers fit each gene on its own, so that their time is measured on some
+genes and scaled to all; the number of genes that were timed is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import resource
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import ElasticNet, enet_path
+from threadpoolctl import threadpool_limits
+from tuner_plugins.elasticnet import Sweep, sweep
+
+RATIOS = np.array([0.1, 0.3, 0.5, 0.9, 1.0])
+FOLDS = 5
+REFERENCE = {"alpha": 5e-4, "l1_ratio": 0.5}
+"""The fit of the published analysis that the sweep is compared with."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A simulated screen, and on how many genes peers are timed, and slow peers."""
+
+    cells: int
+    perturbations: int
+    covariates: int
+    genes: int
+    timed: int
+    timed_slow: int
+
+
+SIZES = {
+    "S": Size(5_000, 40, 12, 1_000, 1_000, 8),
+    "M": Size(50_000, 100, 12, 2_000, 100, 2),
+    "L": Size(200_000, 500, 12, 5_000, 4, 0),
+}
+
+
+def simulate(size: Size, every_batch: bool = False) -> tuple[np.ndarray, ...]:
+    """Draw X (one-hot perturbations, batches, numeric covariates), Y and folds.
+
+    There are three dummy columns for four batches, or four for four with `every_batch`: their sum
+    is then the intercept, and all solvers take longer.
+    """
+    rng = np.random.default_rng(0)
+    X = np.zeros((size.cells, size.perturbations + size.covariates))
+    label = rng.integers(0, size.perturbations, size.cells)
+    assigned = np.flatnonzero(rng.random(size.cells) < 0.8)
+    X[assigned, label[assigned]] = 1.0
+    batch = rng.integers(0, 4, size.cells)
+    dummies = 4 if every_batch else 3
+    known = np.flatnonzero(batch < dummies)
+    X[known, size.perturbations + batch[known]] = 1.0
+    numeric = X[:, size.perturbations + dummies :]
+    numeric[:] = rng.normal(size=numeric.shape)
+    Y = np.empty((size.cells, size.genes))
+    for low in range(0, size.genes, 250):
+        part = slice(low, low + 250)
+        width = Y[:, part].shape[1]
+        effects = rng.normal(scale=0.3, size=(X.shape[1], width))
+        effects *= rng.random(effects.shape) < 0.1
+        Y[:, part] = X @ effects + rng.normal(size=(size.cells, width)) + 1.0
+    return X, Y, rng.integers(0, FOLDS, size.cells)
+
+
+def clock(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Give the CPU seconds of `work` and what it gave."""
+    start = time.process_time()
+    result = work()
+    return time.process_time() - start, result
+
+
+def reference_fit(X: np.ndarray, Y: np.ndarray) -> None:
+    """Fit all genes once as the published analysis does it."""
+    ElasticNet(max_iter=10_000, **REFERENCE).fit(X, Y)
+
+
+def shared_gram(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray) -> None:
+    """Sweep with scikit-learn at its best: all genes and penalties share Gram matrix and X'y."""
+    for fold in range(FOLDS):
+        train = folds != fold
+        centred = np.asfortranarray(X[train] - X[train].mean(axis=0))
+        responses = np.asfortranarray(Y[train] - Y[train].mean(axis=0))
+        gram, cross = centred.T @ centred, centred.T @ responses
+        for gene in range(Y.shape[1]):
+            for ratio in RATIOS:
+                enet_path(
+                    centred,
+                    responses[:, gene],
+                    l1_ratio=ratio,
+                    alphas=alphas,
+                    precompute=gram,
+                    Xy=np.ascontiguousarray(cross[:, gene]),
+                    tol=1e-10,
+                    max_iter=100_000,
+                    check_input=False,
+                )
+
+
+def celer_sweep(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray) -> None:
+    """Sweep with celer, warm-started along alpha."""
+    celer = importlib.import_module("celer")
+    for train, gene, ratio in _problems(Y, folds):
+        X_train, y = np.asfortranarray(X[train] - X[train].mean(axis=0)), Y[train, gene]
+        celer.celer_path(X_train, y - y.mean(), "lasso", alphas=alphas, l1_ratio=ratio, tol=1e-10)
+
+
+def skglm_sweep(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray) -> None:
+    """Sweep with skglm."""
+    skglm = importlib.import_module("skglm")
+    for train, gene, ratio in _problems(Y, folds):
+        model = skglm.ElasticNet(l1_ratio=ratio, tol=1e-10, warm_start=True)
+        for alpha in alphas:
+            model.set_params(alpha=alpha).fit(X[train], Y[train, gene])
+
+
+def adelie_sweep(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray) -> None:
+    """Sweep with adelie, on one thread."""
+    adelie = importlib.import_module("adelie")
+    for train, gene, ratio in _problems(Y, folds):
+        adelie.grpnet(
+            np.asfortranarray(X[train]),
+            adelie.glm.gaussian(np.ascontiguousarray(Y[train, gene])),
+            alpha=ratio,
+            lmda_path=alphas,
+            tol=1e-12,
+            early_exit=False,
+            progress_bar=False,
+            n_threads=1,
+        )
+
+
+def _problems(Y: np.ndarray, folds: np.ndarray) -> list[tuple[np.ndarray, int, float]]:
+    return [
+        (folds != fold, gene, float(ratio))
+        for fold in range(FOLDS)
+        for gene in range(Y.shape[1])
+        for ratio in RATIOS
+    ]
+
+
+PEERS = {"celer": celer_sweep, "skglm": skglm_sweep, "adelie": adelie_sweep}
+
+
+def timed_peers(
+    size: Size, X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray
+) -> dict[str, tuple[float, int]]:
+    """Give CPU seconds, scaled to all genes, and the genes that were timed, for every peer."""
+    few, very_few = Y[:, : size.timed], Y[:, : size.timed_slow]
+    found = {}
+    seconds, _ = clock(lambda: reference_fit(X, few))
+    found["scikit-learn, ONE fit"] = (seconds * size.genes / size.timed, size.timed)
+    few = few[:, : max(4, size.timed // 10)]
+    seconds, _ = clock(lambda: shared_gram(X, few, folds, alphas))
+    count = few.shape[1]
+    found["scikit-learn, shared Gram"] = (seconds * size.genes / count, count)
+    for name, run in PEERS.items():
+        if not size.timed_slow:
+            continue
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            print(f"   {name:28s} not installed here, skipped")
+            continue
+        # The first run compiles what the peer compiles.
+        run(X[:500], very_few[:500, :1], folds[:500], alphas[:2])
+        seconds, _ = clock(lambda run=run: run(X, very_few, folds, alphas))
+        found[name] = (seconds * size.genes / size.timed_slow, size.timed_slow)
+    return found
+
+
+def compare(name: str, threads: int, every_batch: bool) -> dict[str, Any]:
+    """Time one size, print a line for every peer, and give the figures."""
+    size = SIZES[name]
+    X, Y, folds = simulate(size, every_batch)
+    alphas = np.geomspace(0.1, 1e-4, 10)
+    compiling, _ = clock(lambda: sweep(X[:200], Y[:200, :9], alphas[:2], RATIOS, folds[:200]))
+    best, result = np.inf, None
+    for _ in range(3):
+        seconds, result = clock(lambda: sweep(X, Y, alphas, RATIOS, folds))
+        best = min(best, seconds)
+    assert isinstance(result, Sweep)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    fits = alphas.size * RATIOS.size * FOLDS * size.genes
+    print(
+        f"{name}: {size.cells:,} cells x {size.perturbations}+{size.covariates} columns x "
+        f"{size.genes:,} genes, {fits:,} fits; largest KKT residual {result.kkt:.1e}"
+    )
+    print(
+        f"   {'this sweep':28s} {best:10.3f} s    (first call: {compiling:.1f} s more; "
+        f"peak {memory:.1f} GB with the data, {Y.nbytes / 2**30:.1f} GB of it Y)"
+    )
+    figures: dict[str, Any] = {"sweep": best, "kkt": result.kkt, "peak_gb": memory, "peers": {}}
+    if threads > 1:
+        start = time.perf_counter()
+        sweep(X, Y, alphas, RATIOS, folds, threads=threads)
+        figures["wall_threads"] = time.perf_counter() - start
+        print(
+            f"   {'on ' + str(threads) + ' threads':28s} "
+            f"{figures['wall_threads']:10.3f} s of wall clock"
+        )
+    for peer, (seconds, genes) in timed_peers(size, X, Y, folds, alphas).items():
+        figures["peers"][peer] = {"seconds": seconds, "genes": genes, "ratio": seconds / best}
+        print(
+            f"   {peer:28s} {seconds:10.3f} s    {seconds / best:8.1f} x    "
+            f"({genes} of {size.genes} genes timed)"
+        )
+    return figures
+
+
+def main() -> None:
+    """Run the sizes that were asked for; S and M by default."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sizes", nargs="*", default=["S", "M"], help="of S, M and L")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    parser.add_argument("--threads", type=int, default=1, help="also time this many threads")
+    parser.add_argument("--every-batch", action="store_true", help="collinear batch columns")
+    options = parser.parse_args()
+    unknown = set(options.sizes) - set(SIZES)
+    if unknown:
+        parser.error(f"sizes are S, M and L; got {', '.join(sorted(unknown))}")
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        figures = {
+            name: compare(name, options.threads, options.every_batch) for name in options.sizes
+        }
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

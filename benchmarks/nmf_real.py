@@ -1,0 +1,131 @@
+"""Real tracks: tuned on one half of a region, shown on the other half.
+
+Part of `benchmarks.nmf`; needs the folder of real data beside the project, or TUNER_SHARED_DATA.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tuner_plugins.nmf.config import NmfConfig
+from tuner_plugins.nmf.correlation import annotation_correlations
+from tuner_plugins.nmf.plugin import NmfPlugin
+
+from benchmarks.processes import median_cost, run_process
+
+REGIONS = {
+    "roadmap_hg19_ENm005_chr21": ("chr21", 33_746_350, 35_442_400, 10),
+    "K562_hg19_chr1_22.5-25M": ("chr1", 22_500_000, 25_000_000, 3),
+    "mixed_hg19_chr21_40-48.1M": ("chr21", 40_005_600, 48_119_800, 10),
+}
+SHIFTS = 200
+REPEATS = 5
+
+
+def data_folder() -> Path | None:
+    """Give the folder of real bigWig sets, or None."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("TUNER_SHARED_DATA", beside)) / "bigwig"
+    return folder if folder.is_dir() else None
+
+
+def run_tuner(config: Mapping[str, Any], work: Path) -> dict[str, Any]:
+    """Run `tuner run` on a configuration in `work`; give what it prints as JSON."""
+    path = work / f"{config['study']['name']}.yaml"
+    path.write_text(json.dumps(config))
+    tuner = str(Path(sys.executable).with_name("tuner"))
+    command = [tuner, "run", str(path), "--json"]
+    done = subprocess.run(command, check=True, cwd=work, stdout=subprocess.PIPE, text=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def rotate_annotation(
+    ends: NDArray[np.int64], values: NDArray[Any], shift: int
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Move an annotation along its region by `shift` bases; what leaves at the end comes in."""
+    size = int(ends[-1])
+    moved = np.unique(np.concatenate([(ends + shift) % size, [size]]))
+    moved = moved[moved > 0]
+    before = (moved - 1 - shift) % size
+    return moved, values[np.searchsorted(ends, before, side="right")]
+
+
+def real(work: Path, trials: int) -> list[dict[str, Any]]:
+    """Tune on each half of each region; run script and baseline on the other half."""
+    folder = data_folder()
+    if folder is None:
+        print("real tracks: skipped, no folder of real data (TUNER_SHARED_DATA)")
+        return []
+    rows = []
+    for name, (chrom, start, end, k) in REGIONS.items():
+        middle = (start + end) // 2
+        halves = ((start, middle), (middle, end))
+        for number, (seen, unseen) in enumerate((halves, halves[::-1])):
+            study = f"{name.split('_')[0]}-{number}"
+            rows.append(_half(work, folder / name, study, chrom, k, seen, unseen, trials))
+    return rows
+
+
+def _half(
+    work: Path,
+    folder: Path,
+    study: str,
+    chrom: str,
+    k: int,
+    seen: tuple[int, int],
+    unseen: tuple[int, int],
+    trials: int,
+) -> dict[str, Any]:
+    data = {
+        "bigwigs": [str(folder / "tracks")],
+        "annotation": str(folder / "Annotation.Gene.bw"),
+        "cases": [{"region": f"{chrom}:{seen[0]}-{seen[1]}", "k": k}],
+        "held_out": [{"region": f"{chrom}:{unseen[0]}-{unseen[1]}", "k": k, "name": "unseen"}],
+    }
+    config = {
+        "study": {"name": study, "trials": trials, "storage": f"sqlite:///{work}/{study}.db"},
+        "plugin": "nmf",
+        "data": data,
+        "tracking": {"enabled": False},
+        "export": {"path": str(work / f"{study}.py")},
+    }
+    result = run_tuner(config, work)
+    plugin = NmfPlugin(NmfConfig.model_validate({"data": data}))
+    (case,) = plugin.load().held_out
+    loadings = plugin.run(case, result["best"]["params"], 0)
+    (theirs,) = result["held_out_baseline"]
+    out = work / "ours.npy"
+    region = ["-c", chrom, "-s", str(unseen[0]), "-e", str(unseen[1]), "-k", str(k)]
+    tail = ["-b", str(folder / "tracks"), *region, "-o", str(out)]
+    script = [sys.executable, str(work / f"{study}.py"), *tail]
+    run_process(script)
+    ours = median_cost([run_process(script) for _ in range(REPEATS)])
+    slow = run_process([sys.executable, "-m", "benchmarks.baseline", *tail])
+    r, r_baseline = plugin.score(case, loadings)["r"], theirs["metrics"]["r"]
+    size = unseen[1] - unseen[0]
+    null = [
+        annotation_correlations(
+            loadings, *rotate_annotation(*case.data.annotation, int(shift))
+        ).max()
+        for shift in np.linspace(0, size, SHIFTS + 2)[1:-1]
+    ]
+    return {
+        "what": f"{folder.name} half {'21'[unseen[0] < seen[0]]}",
+        "r_baseline": r_baseline,
+        "r": r,
+        "null_mean": float(np.mean(null)),
+        "null_95": float(np.quantile(null, 0.95)),
+        "baseline_s": slow.wall,
+        "script_s": ours.wall,
+        "ratio": slow.wall / ours.wall,
+        "score": (r - r_baseline) * float(np.sqrt(slow.wall / ours.wall)),
+    }

@@ -1,0 +1,251 @@
+"""The plug-in: an elastic net for each gene of a Perturb-seq screen, tuned on held-out cells."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from tuner.freeze import bundle, provenance_head
+from tuner.plugin import Case, Cases, Direction, InputError, Params, Plugin, Provenance, Result
+from tuner_plugins.elasticnet import descent, frozen
+from tuner_plugins.elasticnet.errors import DataError
+from tuner_plugins.elasticnet.settings import ElasticNetConfig, available_threads, make_folds
+from tuner_plugins.elasticnet.summary import Loaded, Summary, summary_of, tables_of
+from tuner_plugins.elasticnet.surface import Surface
+from tuner_plugins.elasticnet.validation import cross_validate
+from tuner_plugins.perturbseq import (
+    cell_cycle,
+    cells,
+    covariates,
+    matrix,
+    response,
+    screen,
+    transform,
+)
+from tuner_plugins.perturbseq.dataset import build
+from tuner_plugins.perturbseq.folds import small_groups
+from tuner_plugins.perturbseq.matrix import CellsError
+from tuner_plugins.perturbseq.regression import problem_of
+from tuner_plugins.perturbseq.screen import open_screen
+from tuner_plugins.perturbseq.simulate import CONTROL, simulate
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from optuna.distributions import BaseDistribution
+
+SCRIPT_MODULES = (
+    matrix,
+    cells,
+    cell_cycle,
+    covariates,
+    response,
+    screen,
+    transform,
+    descent,
+    frozen,
+)
+"""What the frozen script is made of: each after what it needs."""
+
+SCRIPT_DEPENDENCIES = (
+    "anndata>=0.11",
+    "h5py>=3.8",
+    "numpy>=1.24",
+    "pandas>=1.5",
+    "pyarrow>=10",
+    "scipy>=1.11",
+)
+
+REFERENCE: Params = {"alpha": 5e-4, "l1_ratio": 0.5}
+"""The setting of the published script (Dixit et al., 2016, 10.1016/j.cell.2016.11.038)."""
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def _as_input_error() -> Iterator[None]:
+    """Say bad input in the engine's way: one line, exit code 2."""
+    try:
+        yield
+    except (CellsError, DataError) as error:
+        raise InputError(str(error)) from error
+
+
+class ElasticNetPlugin(Plugin[ElasticNetConfig]):
+    """Elastic net of each gene on perturbations and covariates.
+
+    A trial is the cross-validation of one alpha and l1_ratio: exact fits from statistics that are
+    summed once, when the screen is loaded.
+    """
+
+    name = "elasticnet"
+    Config = ElasticNetConfig
+    metrics: ClassVar[Mapping[str, Direction]] = {
+        "r2": "maximize",
+        "delta_r2": "maximize",
+        "r2_mean": "maximize",
+        "r2_se": "minimize",
+        "nonzeros": "minimize",
+        "kkt": "minimize",
+    }
+
+    def __init__(self, config: ElasticNetConfig) -> None:
+        super().__init__(config)
+        self._summaries: dict[tuple[str, float, float], Summary] = {}
+
+    def search_space(self) -> Mapping[str, BaseDistribution]:
+        """Give alpha (log) and l1_ratio."""
+        from optuna.distributions import FloatDistribution
+
+        return {
+            "alpha": FloatDistribution(1e-5, 0.1, log=True),
+            "l1_ratio": FloatDistribution(0.05, 1.0),
+        }
+
+    def baseline(self) -> Params:
+        """Give the setting that the published script uses."""
+        return dict(REFERENCE)
+
+    def check(self, params: Params) -> None:
+        """Raise where alpha is negative or l1_ratio is not from 0 to 1."""
+        alpha, ratio = _setting(params)
+        if not 0 <= alpha < np.inf:
+            raise InputError(f"alpha is {alpha:g}; expected a finite number >= 0")
+        if not 0 <= ratio <= 1:
+            raise InputError(f"l1_ratio is {ratio:g}; expected a number from 0 to 1")
+
+    def inputs(self) -> Sequence[Path]:
+        """Give the screen's file."""
+        return (self.config.data.counts,)
+
+    def load(self) -> Cases:
+        """Read the screen once, in blocks of cells, into statistics by fold."""
+        data = self.config.data
+        with _as_input_error():
+            opened = open_screen(data.counts, data.recipe())
+            folds = make_folds(opened, self.config.cv, data.guide)
+            dataset = build(opened, folds, threads=available_threads())
+            problem = problem_of(
+                dataset,
+                penalise_covariates=data.penalise_covariates,
+                scale_genes=data.scale_genes,
+            )
+            # compiles the kernels and remembers what all trials share, off the clock
+            cross_validate(problem, *([value] for value in _setting(REFERENCE)))
+        notes = (
+            *dataset.screen.design.notes,
+            *dataset.screen.covariates.notes,
+            *small_groups(dataset.screen.design.groups, folds),
+        )
+        for note in notes:
+            _log.warning("%s", note)
+        return Cases([Case(data.counts.stem, Loaded(dataset, problem, notes))])
+
+    def run(self, case: Case, params: Params, seed: int) -> Surface:
+        """Cross-validate one setting."""
+        alpha, ratio = _setting(params)
+        problem = case.data.problem
+        return cross_validate(problem, [alpha], [ratio], threads=available_threads())
+
+    def score(self, case: Case, output: Surface) -> Mapping[str, float]:
+        """Give held-out R2, what the perturbations add to it, and the certificate."""
+        return {
+            "r2": float(output.r2[0, 0]),
+            "delta_r2": float(output.delta_r2[0, 0]),
+            "r2_mean": float(output.r2_mean[0, 0]),
+            "r2_se": float(output.r2_se[0, 0]),
+            "nonzeros": float(output.nonzeros[0, 0]),
+            "kkt": output.kkt,
+        }
+
+    def figures(self, results: Sequence[Result]) -> Mapping[str, Figure]:
+        """Draw the whole surface, the path, the sizes, the perturbations and the null."""
+        from tuner_plugins.elasticnet.figures import figures_of
+
+        result = results[0]
+        return figures_of(self._summary(result), *_setting(result.params))
+
+    def tables(self, results: Sequence[Result]) -> Mapping[str, pd.DataFrame]:
+        """Tabulate the surface, the choice, genes, perturbations and the null."""
+        result = results[0]
+        return tables_of(result.case.data, self._summary(result), *_setting(result.params))
+
+    def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
+        """Write a script that fits a screen with this setting: ``-i data.h5ad -o coef.h5ad``."""
+        alpha, ratio = _setting(params)
+        data = self.config.data
+        setting = {
+            "alpha": alpha,
+            "l1_ratio": ratio,
+            "penalise_covariates": data.penalise_covariates,
+            "scale_genes": data.scale_genes,
+        }
+        summary = (
+            "Fit an elastic net of each gene on perturbations and covariates: "
+            "-i DATA.h5ad -o COEF.h5ad"
+        )
+        text = bundle(
+            SCRIPT_MODULES,
+            {"SETTING": setting, "RECIPE": asdict(data.recipe())},
+            provenance_head(summary, params, provenance),
+            SCRIPT_DEPENDENCIES,
+        )
+        path.write_text(text, encoding="utf-8")
+
+    def analyse(self, params: Params, folder: Path) -> None:
+        """Write programs, modules, tests, enrichment, figures and a report into `folder`."""
+        from tuner_plugins.elasticnet.analysis import analyse_screen
+        from tuner_plugins.perturbseq.errors import AnalysisError
+
+        self.check(params)
+        try:
+            with _as_input_error():
+                analyse_screen(self.config, *_setting(params), folder, threads=available_threads())
+        except AnalysisError as error:
+            raise InputError(str(error)) from error
+
+    @classmethod
+    def tiny(cls, folder: Path) -> Mapping[str, Any]:
+        """Simulate a small screen."""
+        sizes = {"cells": 240, "genes": 130, "perturbations": 4, "programs": 2, "modules": 2}
+        paths = simulate(folder / "screen", seed=1, **sizes)
+        return {
+            "data": {
+                "counts": str(paths["screen"]),
+                "control": [CONTROL],
+                "batch": "batch",
+                "covariates": ["total_counts", "pct_counts_mt"],
+            },
+            "cv": {"folds": 3},
+            "surface": {"alphas": 5, "l1_ratios": [0.5, 1.0], "permutations": 5},
+        }
+
+    def _summary(self, result: Result) -> Summary:
+        alpha, ratio = _setting(result.params)
+        key = (result.case.name, alpha, ratio)
+        if key not in self._summaries:
+            with _as_input_error():
+                self._summaries[key] = summary_of(
+                    result.case.data,
+                    alpha,
+                    ratio,
+                    self.config.surface,
+                    self.config.cv.seed,
+                    available_threads(),
+                )
+        return self._summaries[key]
+
+
+def _setting(params: Params) -> tuple[float, float]:
+    """Give alpha and l1_ratio as numbers."""
+    alpha, ratio = params["alpha"], params["l1_ratio"]
+    for name, value in (("alpha", alpha), ("l1_ratio", ratio)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{name} is {value!r}; expected a number")
+    return float(alpha), float(ratio)  # type: ignore[arg-type]

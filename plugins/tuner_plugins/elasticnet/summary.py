@@ -1,0 +1,233 @@
+"""Everything about a screen that is computed once, for figures and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tuner_plugins.elasticnet.settings import SurfaceSection
+from tuner_plugins.elasticnet.solver import alpha_max
+from tuner_plugins.elasticnet.surface import Surface, standard_error
+from tuner_plugins.elasticnet.validation import (
+    Nested,
+    Problem,
+    cross_validate,
+    nested,
+    refit,
+    rescaled,
+)
+from tuner_plugins.perturbseq.dataset import Dataset
+from tuner_plugins.perturbseq.effects import perturbation_table
+from tuner_plugins.perturbseq.null import Null, permutation_null
+
+NULL_ALPHAS = 10
+NULL_RATIOS = 3
+SMALLEST_ALPHA = 1e-3
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A screen that is ready to be fitted.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        Its statistics by fold.
+    problem : Problem
+        What each fit may use of them.
+    notes : tuple of str
+        What the user should know of cells and covariates.
+    """
+
+    dataset: Dataset
+    problem: Problem
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The whole surface and what is concluded from it.
+
+    Attributes
+    ----------
+    surface : Surface
+        Over the grid.
+    chosen : Surface
+        At the chosen setting alone.
+    nested : Nested or None
+        The estimate that has seen neither fit nor choice.
+    null : Null or None
+        Permutations of the labels.
+    perturbations : DataFrame
+        One row each.
+    nonzeros : array, shape (responses,)
+        Penalised coefficients of each response in the fit to all cells.
+    """
+
+    surface: Surface
+    chosen: Surface
+    nested: Nested | None
+    null: Null | None
+    perturbations: pd.DataFrame
+    nonzeros: pd.Series
+
+
+def summary_of(
+    loaded: Loaded, alpha: float, l1_ratio: float, grid: SurfaceSection, seed: int, threads: int
+) -> Summary:
+    """Compute the summary of a screen at a chosen setting.
+
+    Parameters
+    ----------
+    loaded : Loaded
+        The screen.
+    alpha, l1_ratio : float
+        The chosen setting.
+    grid : SurfaceSection
+        Of the surface, and the number of permutations.
+    seed : int
+        Of the permutations.
+    threads : int
+        For the fits; the result does not depend on it.
+    """
+    problem, dataset = loaded.problem, loaded.dataset
+    alphas = grid_alphas(problem, grid)
+    surface = cross_validate(problem, alphas, grid.l1_ratios, threads=threads)
+    null = None
+    if grid.permutations:
+        null = permutation_null(
+            dataset,
+            problem,
+            _thinned(alphas, NULL_ALPHAS),
+            _thinned(np.array(grid.l1_ratios), NULL_RATIOS),
+            permutations=grid.permutations,
+            seed=seed,
+            threads=threads,
+        )
+    last = np.flatnonzero(problem.chosen[-1])
+    coef = refit(problem, alpha, l1_ratio, threads=threads).coef
+    penalised = problem.penalty_factor > 0
+    return Summary(
+        surface,
+        cross_validate(problem, [alpha], [l1_ratio], threads=threads),
+        nested(problem, surface, threads=threads),
+        null,
+        perturbation_table(dataset, problem, alpha, l1_ratio, seed=seed, threads=threads),
+        pd.Series((coef[:, penalised] != 0).sum(axis=1), dataset.transform.responses[last]),
+    )
+
+
+def grid_alphas(problem: Problem, grid: SurfaceSection) -> np.ndarray:
+    """Give log-spaced alphas, rising to where all penalised coefficients are zero."""
+    last = problem.columns[-1]
+    version = problem.n_folds if problem.n_folds > 1 else 0
+    whole = rescaled(problem.statistics.total().columns(last), *problem.scales(version))
+    chosen = whole.genes(np.flatnonzero(problem.chosen[-1]))
+    ratio = max(max(grid.l1_ratios), 0.1)
+    top = alpha_max(chosen, ratio, problem.penalty_factor)
+    top = top if top > 0 else 1.0
+    return np.geomspace(SMALLEST_ALPHA * top, top, grid.alphas)
+
+
+def tables_of(
+    loaded: Loaded, summary: Summary, alpha: float, l1_ratio: float
+) -> Mapping[str, pd.DataFrame]:
+    """Tabulate: surface, choice, genes, perturbations, null, notes."""
+    tables = {
+        "surface": _surface_table(summary.surface),
+        "choice": _choice_table(summary, alpha, l1_ratio),
+        "genes": _gene_table(loaded, summary),
+        "perturbations": summary.perturbations,
+    }
+    if summary.null is not None:
+        tables["permutation_null"] = pd.DataFrame(
+            {
+                "permutation": np.arange(len(summary.null.shuffled) + 1),
+                "labels": ["as they are"] + ["shuffled"] * len(summary.null.shuffled),
+                "best_delta_r2": np.concatenate(([summary.null.observed], summary.null.shuffled)),
+            }
+        )
+    if loaded.notes:
+        tables["notes"] = pd.DataFrame({"note": loaded.notes})
+    return tables
+
+
+def _surface_table(surface: Surface) -> pd.DataFrame:
+    alphas, ratios = np.meshgrid(surface.alphas, surface.l1_ratios, indexing="ij")
+    columns = {
+        "alpha": alphas,
+        "l1_ratio": ratios,
+        "r2": surface.r2,
+        "r2_se": surface.r2_se,
+        "r2_mean": surface.r2_mean,
+        "delta_r2": surface.delta_r2,
+        "delta_r2_se": standard_error(surface.delta_r2_folds),
+        "nonzeros": surface.nonzeros,
+    }
+    return pd.DataFrame({name: values.reshape(-1) for name, values in columns.items()})
+
+
+def _choice_table(summary: Summary, alpha: float, l1_ratio: float) -> pd.DataFrame:
+    surface = summary.surface
+    rows = [_point("chosen", summary.chosen, (0, 0), alpha, l1_ratio)]
+    for name, at in (
+        ("best of the grid", surface.best),
+        ("one standard error", surface.one_standard_error()),
+    ):
+        rows.append(
+            _point(name, surface, at, float(surface.alphas[at[0]]), float(surface.l1_ratios[at[1]]))
+        )
+    if summary.nested is not None:
+        rows.append(
+            {"choice": "nested", "r2": summary.nested.r2, "delta_r2": summary.nested.delta_r2}
+        )
+    if summary.null is not None:
+        rows[0]["p_of_best_delta_r2"] = summary.null.p
+    return pd.DataFrame(rows)
+
+
+def _point(
+    name: str, surface: Surface, at: tuple[int, int], alpha: float, l1_ratio: float
+) -> dict[str, object]:
+    of_genes = surface.r2_genes[at][surface.mask.any(axis=0)]
+    low, middle, high = np.quantile(of_genes, [0.1, 0.5, 0.9])
+    return {
+        "choice": name,
+        "alpha": alpha,
+        "l1_ratio": l1_ratio,
+        "r2": surface.r2[at],
+        "r2_se": surface.r2_se[at],
+        "r2_mean": surface.r2_mean[at],
+        "r2_q10": low,
+        "r2_median": middle,
+        "r2_q90": high,
+        "delta_r2": surface.delta_r2[at],
+        "delta_r2_se": standard_error(surface.delta_r2_folds)[at],
+        "nonzeros": surface.nonzeros[at],
+        "kkt": surface.kkt,
+    }
+
+
+def _gene_table(loaded: Loaded, summary: Summary) -> pd.DataFrame:
+    chosen = summary.chosen
+    counts = chosen.mask.any(axis=0)
+    responses = loaded.dataset.transform.responses
+    table = pd.DataFrame(
+        {
+            "gene": responses,
+            "r2": chosen.r2_genes[0, 0],
+            "delta_r2": chosen.delta_r2_genes[0, 0],
+            "nonzeros": summary.nonzeros.reindex(responses).to_numpy(),
+        }
+    )
+    return table[counts].sort_values("delta_r2", ascending=False, ignore_index=True)
+
+
+def _thinned(values: np.ndarray, count: int) -> np.ndarray:
+    """Give at most `count` of the values, the first and the last among them."""
+    if len(values) <= count:
+        return values
+    return np.asarray(values[np.linspace(0, len(values) - 1, count).round().astype(int)])

@@ -1,0 +1,101 @@
+"""The plug-in's part of a configuration file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from tuner.paths import InputPath, InputPaths
+from tuner_plugins.nmf.regions import parse_region
+
+
+def _checked_region(text: str) -> str:
+    parse_region(text)
+    return text
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CaseSection(_Section):
+    """One region to factorise.
+
+    Attributes
+    ----------
+    region : str
+        ``chrom:start-end``, 0-based and half-open, or ``chrom`` for all of it.
+    k : int
+        Number of loadings.
+    bigwigs, annotation
+        In place of those of ``data``.
+    name : str, optional
+        In place of a name made from region and k.
+    """
+
+    region: Annotated[str, AfterValidator(_checked_region)]
+    k: int = Field(ge=1)
+    bigwigs: InputPaths | None = None
+    annotation: InputPath | None = None
+    name: str | None = Field(default=None, pattern=r"^[\w.-]+$")
+
+    @property
+    def label(self) -> str:
+        """Name of the case: the given one, or one made from region and k."""
+        if self.name is not None:
+            return self.name
+        region = parse_region(self.region)
+        span = "" if region.end is None else f"_{region.start}-{region.end}"
+        return f"{region.chrom}{span}_k{self.k}"
+
+
+class DataSection(_Section):
+    """Tracks, annotation and regions.
+
+    Attributes
+    ----------
+    bigwigs : list of Path
+        A folder, a glob or a list of bigWig files: one track each.
+    annotation : Path
+        bigWig (0/1 per base), BED, GTF or GFF of genes.
+    cases, held_out : list of CaseSection
+        Regions that are tuned on, and regions that only the frozen setting is scored on.
+    nan : {"zero", "mean"}
+        What a position without data counts as: 0, or the track's mean over the region.
+    feature : {"gene_body", "tss"}
+        What of a gene is annotated; ``tss`` needs strands, that is BED or GTF.
+    tss_window : int
+        Bases on either side of a transcription start site.
+    correlation : {"signed", "abs"}
+        Which correlation is the primary metric: the largest (``r``) or the largest absolute one
+        (``r_abs``). Both are reported.
+    """
+
+    bigwigs: InputPaths | None = None
+    annotation: InputPath | None = None
+    cases: list[CaseSection] = Field(min_length=1)
+    held_out: list[CaseSection] = []
+    nan: Literal["zero", "mean"] = "zero"
+    feature: Literal["gene_body", "tss"] = "gene_body"
+    tss_window: int = Field(default=1000, ge=1)
+    correlation: Literal["signed", "abs"] = "signed"
+
+    @model_validator(mode="after")
+    def _complete(self) -> DataSection:
+        labels = [case.label for case in [*self.cases, *self.held_out]]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"two cases are called '{label}'; give one another 'name'")
+        for case in [*self.cases, *self.held_out]:
+            for key in ("bigwigs", "annotation"):
+                if getattr(case, key) is None and getattr(self, key) is None:
+                    raise ValueError(f"case '{case.label}' has no {key}; give 'data.{key}'")
+        return self
+
+
+class NmfConfig(BaseModel):
+    """The plug-in's part of a configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    data: DataSection

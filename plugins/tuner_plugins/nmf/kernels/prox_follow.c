@@ -1,0 +1,187 @@
+/* The string itself: from knot to knot. */
+
+/* Find the first segment of `hull`, from the knot on it to `to`, and the sums up to there. */
+PROX_INLINE void prox_rescan(const prox_problem *p, prox_reach *reach, prox_hull *hull, int64_t to,
+                             double sign)
+{
+    double sum = 0, weight = 0, best = INFINITY;
+    int64_t end = reach->at;
+    for (int64_t i = reach->at; i < to;) {
+#ifdef PROX_WIDE
+        if (i + PROX_BLOCK <= to && i + PROX_BLOCK < p->n && !prox_rests(p, i)) {
+            int64_t last;
+            double least = prox_least(p, i, &sum, &weight, sign, &last);
+            end = least <= best ? last : end;
+            best = least <= best ? least : best;
+            i += PROX_BLOCK;
+            continue;
+        }
+#endif
+        double run_sum, run_weight;
+        i = prox_run(p, i, to, &run_sum, &run_weight);
+        sum += run_sum;
+        weight += run_weight;
+        double slope = (sign * sum - (i == p->n ? p->lam : 0.0)) * (1.0 / weight);
+        end = slope <= best ? i : end;
+        best = slope <= best ? slope : best;
+    }
+    hull->slope = sign * best;
+    hull->end = end;
+    reach->sum = sum;
+    reach->weight = weight;
+    reach->stale = 0;
+}
+
+/* Find the first segment of `hull` by its queue. */
+PROX_INLINE int prox_refront(const prox_problem *p, prox_reach *reach, prox_hull *hull, int64_t to,
+                             double sign)
+{
+    int fresh = hull->back == hull->front;
+    if (fresh) {
+        hull->front = hull->back = 0;
+        hull->settled = reach->at;
+    }
+    if (prox_settle(p, hull, to, sign)) return PROX_NO_MEMORY;
+    const prox_segment *first = hull->queue + hull->front, *last = hull->queue + hull->back;
+    hull->slope = first->sum / first->weight;
+    hull->end = first->end;
+    if (fresh || reach->stale++ > 4 * (last - first)) { /* subtractions let rounding pile up: sum anew */
+        double sum = to == p->n ? sign * p->lam : 0.0, weight = 0;
+        for (; first < last; first++) {
+            sum += first->sum;
+            weight += first->weight;
+        }
+        reach->sum = sum;
+        reach->weight = weight;
+        reach->stale = 0;
+    }
+    return PROX_OK;
+}
+
+/* From a knot on the ceiling (sign = 1) on, while the signal rises, the string runs along the
+ * ceiling, x = y, as long as the part of the signal above y, up to the crest, is larger than the
+ * tube is wide: a lower string would leave the tube through the floor. Likewise down on the floor
+ * (-1). Gives 1 where that led on; a rise is looked at once. */
+PROX_INLINE int prox_ride(const prox_problem *p, prox_reach *reach, double sign)
+{
+    const double *y = p->y, *w = p->w;
+    int64_t at = reach->at, top = at, limit = p->n - 1;
+    if (at < reach->crest || at >= limit - 2) return 0;
+    if (!((sign * (y[at + 1] - y[at]) > 0) & (sign * (y[at + 2] - y[at + 1]) > 0))) return 0;
+    while (top < limit && sign * (y[top + 1] - y[top]) >= 0) top++;
+    reach->crest = top;
+    double above = 0, weight = 0;
+    for (; top > at; top--) {
+        weight += w ? w[top] : 1.0;
+        above += weight * (sign * (y[top] - y[top - 1]));
+        if (above > 2 * p->lam) break;
+    }
+    if (top == at || reach->to - top > 16 + 8 * (top - at)) return 0; /* too much to see again */
+    memmove(p->x + at, y + at, (size_t)(top - at) * sizeof *y);
+    reach->at = reach->to = top;
+    return 1;
+}
+
+/* The last position brought `crossing` to the wrong side of `hull`: follow `hull`, segment by
+ * segment, until it is not. sign = 1 where `hull` is the ceiling, -1 where it is the floor. */
+PROX_INLINE int prox_follow(const prox_problem *p, prox_reach *reach, prox_hull *hull,
+                            prox_hull *crossing, double sign)
+{
+    int64_t to = reach->to;
+    double width = to == p->n ? p->lam : 2 * p->lam; /* from the knot to the far side, at `to` */
+    crossing->back = crossing->front;
+    do {
+        int64_t length = hull->end - reach->at;
+        prox_fill(p, reach->at, hull->end, hull->slope);
+        reach->at = hull->end;
+        if (prox_ride(p, reach, sign)) { /* and start anew from there */
+            reach->sum = reach->weight = 0;
+            hull->slope = sign * INFINITY;
+            crossing->slope = -sign * INFINITY;
+            hull->back = hull->front;
+            return PROX_OK;
+        }
+        if (hull->back > hull->front) {
+            reach->sum -= hull->queue[hull->front].sum;
+            reach->weight -= hull->queue[hull->front].weight;
+            hull->front++;
+        }
+        if (hull->back == hull->front && to - hull->end <= 16 + 8 * length)
+            prox_rescan(p, reach, hull, to, sign);
+        else if (prox_refront(p, reach, hull, to, sign))
+            return PROX_NO_MEMORY;
+        crossing->slope = (reach->sum - sign * width) * (1.0 / reach->weight);
+    } while (sign * (crossing->slope - hull->slope) > 0 && hull->end < to);
+    crossing->end = to;
+    return PROX_OK;
+}
+
+/* Take a run of equal y more into account. Gives the side of the knot that it reveals. */
+PROX_INLINE int prox_forward_run(const prox_problem *p, prox_reach *reach, prox_hull *ceiling,
+                                 prox_hull *floor, double up, double down)
+{
+    double sum, weight;
+    reach->to = prox_run(p, reach->to, p->n, &sum, &weight);
+    reach->sum += sum;
+    reach->weight += weight;
+    if (reach->to == p->n) { /* the tube closes */
+        up -= p->lam;
+        down += p->lam;
+    }
+    double inverse = 1.0 / reach->weight;
+    double to_ceiling = (reach->sum + up) * inverse, to_floor = (reach->sum + down) * inverse;
+    if (to_ceiling < floor->slope) return PROX_FLOOR;
+    if (to_floor > ceiling->slope) return PROX_CEILING;
+    int lower = to_ceiling <= ceiling->slope, higher = to_floor >= floor->slope;
+    ceiling->slope = lower ? to_ceiling : ceiling->slope;
+    ceiling->end = lower ? reach->to : ceiling->end;
+    ceiling->back = lower ? ceiling->front : ceiling->back;
+    floor->slope = higher ? to_floor : floor->slope;
+    floor->end = higher ? reach->to : floor->end;
+    floor->back = higher ? floor->front : floor->back;
+    return PROX_MIDDLE;
+}
+
+/* Pull the string from p->knot on, until it passes `limit` or a knot of the sorted list `known`
+ * (4 * at + side, ended by INT64_MAX); *known is left at the first entry not before the knot. */
+static __attribute__((noinline)) int prox_pull(prox_problem *p, int64_t limit,
+                                               const int64_t **known)
+{
+    prox_hull ceiling = p->ceiling, floor = p->floor; /* copies: these live in registers */
+    prox_reach reach = {0, 0, p->knot.at, p->knot.at, 0, 0};
+    const double lam = p->lam, width = 2 * lam;
+    int side = p->knot.side, status = PROX_OK;
+    double from = side == PROX_CEILING ? lam : side == PROX_FLOOR ? -lam : 0.0;
+    double up = lam - from, down = -lam - from; /* offsets of the tube against the knot */
+    ceiling.slope = INFINITY;
+    floor.slope = -INFINITY;
+    ceiling.front = ceiling.back = floor.front = floor.back = 0;
+    while (reach.to < p->n) {
+        int found;
+#ifdef PROX_WIDE
+        if (reach.to + PROX_BLOCK < p->n && !prox_rests(p, reach.to))
+            found = prox_forward(p, &reach, &ceiling, &floor, up, down);
+        else
+#endif
+            found = prox_forward_run(p, &reach, &ceiling, &floor, up, down);
+        if (found == PROX_MIDDLE) continue;
+        side = found;
+        if (side == PROX_FLOOR)
+            status = prox_follow(p, &reach, &floor, &ceiling, -1.0);
+        else
+            status = prox_follow(p, &reach, &ceiling, &floor, 1.0);
+        up = side == PROX_FLOOR ? width : 0.0;
+        down = side == PROX_FLOOR ? 0.0 : -width;
+        int64_t key = 4 * reach.at + side;
+        while (**known < key) ++*known;
+        if (status || (reach.to < p->n && (reach.at >= limit || **known == key))) break;
+    }
+    p->knot = (prox_knot){reach.at, side};
+    p->ceiling = ceiling;
+    p->floor = floor;
+    if (!status && reach.to == p->n) {
+        prox_fill(p, reach.at, p->n, ceiling.slope);
+        p->knot = (prox_knot){p->n, PROX_MIDDLE};
+    }
+    return status;
+}

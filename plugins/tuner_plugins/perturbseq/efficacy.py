@@ -1,0 +1,315 @@
+"""Which cells were really perturbed: weights of the design, learnt by expectation-maximisation.
+
+A guide that is there may not have worked. Each perturbed cell is scored along its perturbation's
+coefficients; the scores are a mixture of cells that look like controls and cells that moved; the
+posterior of having moved replaces the one in the design, the model is fitted again, and so on until
+the weights stand still. The idea is MIMOSCA's (Dixit et al. 2016, doi:10.1016/j.cell.2016.11.038);
+three things differ. The genes of a cell are not taken for independent witnesses, a product over
+which is sure of everything: the covariance of genes and the spread of the scores come from control
+cells, the latter as in mixscape (Papalexi et al. 2021, doi:10.1038/s41588-021-00778-2). Without the
+covariance, iterating turns the coefficients towards whatever varies most among cells. A cell is
+never scored by coefficients that were fitted on it. And weights change only for perturbations whose
+scores are better described by two groups than by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.linalg import cho_factor, cho_solve
+from scipy.special import expit
+from scipy.stats import norm
+from sklearn.covariance import ledoit_wolf_shrinkage
+from threadpoolctl import threadpool_limits
+
+from tuner_plugins.perturbseq.errors import AnalysisError
+
+Refit = Callable[[Any, Any, NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""From X (cells, columns), Y (cells, genes) and what is added to the diagonal of X'X (columns,) to
+coef (genes, columns) and intercept (genes,)."""
+
+MAX_CONTROLS = 2000
+"""Control cells, drawn at random, that the covariance of genes is taken from."""
+
+MIN_CONTROLS = 20
+"""Control cells needed to know the spread of scores without an effect."""
+
+
+@dataclass(frozen=True)
+class Efficacy:
+    """Weights of the design and how they came about.
+
+    Attributes
+    ----------
+    weights : csr_array, (cells, perturbations)
+        In place of the ones of the design. Cells outside the training set have the expected weight
+        of their perturbation: their responses are never looked at.
+    doubt : ndarray, (perturbations,)
+        Sum of weight x (1 - weight) over the training cells. The expected square of a design entry
+        that is 1 with probability w is w, not w squared: add this to the diagonal of X'X, or
+        coefficients come out too large.
+    table : pandas.DataFrame
+        One row a perturbation: ``perturbation``, ``n_cells`` (training), ``proportion`` of cells
+        that moved, ``separation`` of the two groups in standard deviations of the controls,
+        ``reweighted``.
+    iterations : int
+    converged : bool
+        Whether the last iteration changed no weight by more than the tolerance.
+    """
+
+    weights: sparse.csr_array
+    doubt: NDArray[np.float64]
+    table: pd.DataFrame
+    iterations: int
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Two normal groups on a line: `proportion` moved to `mean` with `variance`."""
+
+    proportion: float
+    mean: float
+    variance: float
+    control_mean: float
+    control_variance: float
+    better: bool
+
+    @property
+    def separation(self) -> float:
+        """Distance of the groups in standard deviations of the controls."""
+        return (self.mean - self.control_mean) / self.control_variance**0.5
+
+    def posterior(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the probability of having moved; it never falls with the score."""
+        gap = 1 / self.control_variance - 1 / self.variance
+        if gap > 0:  # a wider group wins again far on the wrong side: stop at the turning point
+            turn = (self.control_mean / self.control_variance - self.mean / self.variance) / gap
+            scores = np.maximum(scores, turn)
+        odds = norm.logpdf(scores, self.mean, self.variance**0.5)
+        odds = odds - norm.logpdf(scores, self.control_mean, self.control_variance**0.5)
+        return expit(odds + np.log(self.proportion) - np.log1p(-self.proportion))
+
+
+def fit_mixture(
+    scores: NDArray[np.float64], controls: NDArray[np.float64], max_iter: int = 500
+) -> Mixture:
+    """Fit the mixture of control-like and moved cells, controls fixed.
+
+    Parameters
+    ----------
+    scores : ndarray, (cells,)
+        Of perturbed cells, larger meaning more perturbed.
+    controls : ndarray, (control cells,)
+        The same score of control cells.
+    max_iter : int
+        Of expectation-maximisation; it stops when the proportion moves by less than 1e-8.
+
+    Returns
+    -------
+    Mixture
+        `better` says that two groups win over one by the Bayesian information criterion.
+    """
+    base, spread = float(controls.mean()), max(float(controls.var()), np.finfo(float).tiny)
+    n = len(scores)
+    proportion, mean = 0.5, max(float(np.quantile(scores, 0.75)), base + spread**0.5)
+    variance = spread
+    for _ in range(max_iter):
+        mixture = Mixture(proportion, mean, variance, base, spread, better=True)
+        moved = mixture.posterior(scores)
+        total = max(float(moved.sum()), 1e-12)
+        mean = max(float(moved @ scores) / total, base)
+        variance = max(float(moved @ (scores - mean) ** 2) / total, spread)
+        before, proportion = proportion, float(np.clip(total / n, 1 / (2 * n), 1 - 1 / (2 * n)))
+        if abs(proportion - before) < 1e-8:
+            break
+    two = np.logaddexp(
+        np.log(proportion) + norm.logpdf(scores, mean, variance**0.5),
+        np.log1p(-proportion) + norm.logpdf(scores, base, spread**0.5),
+    ).sum()
+    one = norm.logpdf(scores, scores.mean(), max(scores.std(), spread**0.5)).sum()
+    better = bool(2 * (two - one) > np.log(n) and mean - base > spread**0.5)
+    return Mixture(proportion, mean, variance, base, spread, better)
+
+
+def _inner_folds(labels: NDArray[np.int64], n_folds: int, seed: int) -> NDArray[np.int64]:
+    """Deal the cells of each group to folds in turn."""
+    order = np.lexsort((np.random.default_rng(seed).permutation(len(labels)), labels))
+    folds = np.empty(len(labels), dtype=np.int64)
+    folds[order] = np.arange(len(labels)) % n_folds
+    return folds
+
+
+def _dense(block: Any) -> NDArray[np.float64]:
+    return np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)
+
+
+def whiten(
+    residuals: NDArray[np.float64], coefficients: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Give the inverse covariance of the genes times the coefficients.
+
+    The covariance of the control cells' residuals, gene by gene scaled to unit variance, is shrunk
+    towards the identity (Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4) and inverted
+    through its cells, so that no genes-by-genes matrix is made.
+
+    Parameters
+    ----------
+    residuals : ndarray, (control cells, genes)
+    coefficients : ndarray, (genes, perturbations)
+
+    Returns
+    -------
+    ndarray, (genes, perturbations)
+    """
+    centred = residuals - residuals.mean(axis=0)
+    n = len(centred)
+    spread = centred.std(axis=0)
+    positive = spread[spread > 0]
+    # A gene that is nearly constant among few controls must not rule the score.
+    spread = np.maximum(spread, float(np.median(positive)) / 10 if len(positive) else 1.0)
+    scaled = centred / spread
+    shrinkage = float(np.clip(ledoit_wolf_shrinkage(scaled, assume_centered=True), 1e-3, 1.0))
+    target = shrinkage * float((scaled**2).mean()) or 1.0
+    right = coefficients / spread[:, None]
+    if shrinkage < 1.0:
+        inner = scaled @ scaled.T
+        inner[np.diag_indices(n)] += target * n / (1 - shrinkage)
+        right = right - scaled.T @ cho_solve(cho_factor(inner), scaled @ right)
+    return np.asarray(right / (target * spread[:, None]))
+
+
+def _scores(
+    design: sparse.csr_array,
+    covariates: NDArray[np.float64],
+    responses: Any,
+    rest: NDArray[np.bool_],
+    refit: Refit,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Score the cells outside `rest` along every perturbation, fitted on `rest`.
+
+    The score is the inner product of the residual (without the perturbation) and the whitened
+    coefficients: Fisher's direction, which tells the two hypotheses apart best.
+    """
+    n_targets = design.shape[1]
+    columns = sparse.csr_array(sparse.hstack([design, covariates]))
+    entries = design[rest]
+    doubt = np.asarray(entries.sum(axis=0) - entries.power(2).sum(axis=0)).ravel()
+    added = np.concatenate([doubt, np.zeros(covariates.shape[1])])
+    coef, intercept = refit(columns[rest], responses[rest], added)
+    beta, gamma = coef[:, :n_targets], coef[:, n_targets:]
+    controls = np.flatnonzero(rest & (np.diff(design.indptr) == 0))
+    controls = np.sort(rng.permutation(controls)[:MAX_CONTROLS])
+    residuals = _dense(responses[controls]) - covariates[controls] @ gamma.T
+    direction = whiten(residuals, beta)
+    here = ~rest
+    raw = np.asarray(responses[here] @ direction)
+    expected = intercept @ direction + covariates[here] @ (gamma.T @ direction)
+    between = beta.T @ direction
+    others = design[here] @ between - design[here].toarray() * np.diag(between)
+    return np.asarray(raw - expected - others)
+
+
+def efficacy_weights(
+    design: pd.DataFrame,
+    covariates: NDArray[np.float64],
+    responses: Any,
+    refit: Refit,
+    *,
+    train: NDArray[np.bool_] | None = None,
+    n_folds: int = 5,
+    max_iter: int = 50,
+    tol: float = 1e-3,
+    seed: int = 0,
+) -> Efficacy:
+    """Learn how much each perturbed cell was perturbed.
+
+    Parameters
+    ----------
+    design : pandas.DataFrame, (cells, perturbations)
+        Zeros and ones; control cells are rows of zeros.
+    covariates : ndarray, (cells, covariates)
+    responses : ndarray or sparse array, (cells, genes)
+        Never densified as a whole.
+    refit : callable
+        Fits the model, see `Refit`.
+    train : ndarray of bool, (cells,), optional
+        Cells to learn from; the others' responses are not used.
+    n_folds : int
+        Cells are scored by a model of the other folds.
+    max_iter, tol : int, float
+        Iterate until no weight changes by more than `tol`.
+    seed : int
+        Of the folds.
+
+    Returns
+    -------
+    Efficacy
+        `converged` is False when `max_iter` did not suffice.
+
+    Raises
+    ------
+    AnalysisError
+        With fewer than `MIN_CONTROLS` control cells.
+    """
+    known = np.ones(len(design), dtype=bool) if train is None else np.asarray(train, dtype=bool)
+    full = sparse.csr_array(design.to_numpy(dtype=np.float64))
+    ones, y, c = full[known], responses[known], np.asarray(covariates, dtype=np.float64)[known]
+    control = np.diff(ones.indptr) == 0
+    if control.sum() < MIN_CONTROLS:
+        raise AnalysisError(
+            f"efficacy weights need at least {MIN_CONTROLS} control cells to train on; "
+            f"got {int(control.sum())}: switch them off or name the control label"
+        )
+    groups = np.unique(ones.toarray(), axis=0, return_inverse=True)[1].ravel()
+    folds = _inner_folds(groups, n_folds, seed)
+    cell, target = ones.nonzero()
+    weights = np.ones(len(cell))
+    mixtures: dict[int, Mixture] = {}
+    reweighted = np.zeros(ones.shape[1], dtype=bool)
+    converged, iteration = False, 0
+    while not converged and iteration < max_iter:
+        iteration += 1
+        weighted = sparse.csr_array((weights, (cell, target)), shape=ones.shape)
+        scores = np.empty(ones.shape)
+        rng = np.random.default_rng(seed)  # the same controls in every iteration
+        for fold in range(n_folds):
+            here = folds == fold
+            with threadpool_limits(1):  # the last bits must not depend on the machine
+                scores[here] = _scores(weighted, c, y, ~here, refit, rng)
+        updated = np.ones_like(weights)
+        for k in range(ones.shape[1]):
+            mine = target == k
+            if mine.sum() < 2:
+                continue
+            mixtures[k] = fit_mixture(scores[cell[mine], k], scores[control, k])
+            reweighted[k] |= mixtures[k].better  # for good: switching back and forth never ends
+            if reweighted[k]:
+                updated[mine] = mixtures[k].posterior(scores[cell[mine], k])
+        converged = bool(np.abs(updated - weights).max(initial=0.0) < tol)
+        weights = updated
+    means = np.ones(ones.shape[1])
+    for k in np.flatnonzero(reweighted):
+        means[k] = weights[target == k].mean()
+    table = pd.DataFrame(
+        {
+            "perturbation": design.columns,
+            "n_cells": np.bincount(target, minlength=ones.shape[1]),
+            "proportion": means,
+            "separation": [
+                mixtures[k].separation if k in mixtures else np.nan for k in range(len(means))
+            ],
+            "reweighted": reweighted,
+        }
+    )
+    everywhere = sparse.lil_array(full * means)
+    everywhere[np.flatnonzero(known)[cell], target] = weights
+    doubt = np.bincount(target, weights * (1 - weights), minlength=ones.shape[1])
+    return Efficacy(sparse.csr_array(everywhere), doubt, table, iteration, converged)

@@ -1,0 +1,92 @@
+"""From an open screen to what the analysis works on: cells by genes, and a model of them."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.refits import Model
+from tuner_plugins.perturbseq.screen import Screen, count_blocks
+from tuner_plugins.perturbseq.significance import stratum_codes
+from tuner_plugins.perturbseq.transform import blocks, learn
+
+
+def load(
+    screen: Screen,
+    alpha: float,
+    l1_ratio: float,
+    *,
+    penalise_covariates: bool = False,
+    scale_genes: bool = False,
+    threads: int = 1,
+) -> tuple[ad.AnnData, Model]:
+    """Read a screen into memory, its counts and its model with one setting.
+
+    Everything that is learnt (gene choice, cell-cycle weights, scales) is learnt from all cells:
+    the setting was chosen by cross-validation before.
+
+    Parameters
+    ----------
+    screen : Screen
+        From `screen.open_screen`.
+    alpha, l1_ratio : float
+        The setting.
+    penalise_covariates, scale_genes : bool
+        Penalise covariates, divided by their standard deviation, like perturbations; divide
+        responses by theirs.
+    threads : int
+
+    Returns
+    -------
+    adata : AnnData
+        The cells that stay, with raw counts of all genes in X.
+    model : Model
+        Of the genes that were chosen; further responses from obs are left out.
+    """
+    screen, transform = learn(screen, np.zeros(len(screen.obs), dtype=np.int64))
+    k = len(screen.design.names)
+    chosen = np.flatnonzero(transform.chosen[-1][: len(transform.kept)])
+    parts = [
+        (X[:, transform.columns[-1]][:, k:].toarray(), sparse.csr_matrix(Y[:, chosen]))
+        for _, X, Y in blocks(screen, transform)
+    ]
+    covariates = np.vstack([part[0] for part in parts])
+    responses = sparse.vstack([part[1] for part in parts], format="csr")
+    if scale_genes:
+        spread = _spread(responses)
+        responses = sparse.csr_matrix(responses @ sparse.diags_array(1 / spread))
+    if penalise_covariates:
+        spread = covariates.std(axis=0)
+        covariates = covariates / np.where(spread > 0, spread, 1.0)
+    counts = sparse.vstack([block for _, block in count_blocks(screen, checked=True)], format="csr")
+    adata = ad.AnnData(
+        sparse.csr_matrix(counts, dtype=np.float32),
+        obs=screen.obs.copy(),
+        var=pd.DataFrame(index=screen.counts.genes.astype(str)),
+    )
+    model = Model(
+        design=sparse.csr_matrix(screen.design.matrix, dtype=np.float64),
+        covariates=covariates,
+        responses=responses,
+        targets=list(screen.design.names),
+        genes=[str(gene) for gene in transform.responses[chosen]],
+        strata=stratum_codes(screen.batches, len(screen.obs)),
+        alpha=alpha,
+        l1_ratio=l1_ratio,
+        penalise_covariates=penalise_covariates,
+        threads=threads,
+    )
+    if not model.genes:
+        raise AnalysisError("no gene is left to analyse; loosen the choice of genes")
+    return adata, model
+
+
+def _spread(responses: sparse.csr_matrix) -> np.ndarray:
+    """Give the standard deviation of each column, 1 where it is constant."""
+    mean = np.asarray(responses.mean(axis=0)).ravel()
+    square = np.asarray(responses.multiply(responses).mean(axis=0)).ravel()
+    variance = square - mean**2
+    return np.sqrt(np.where(variance > 1e-12 * square, variance, 1.0))

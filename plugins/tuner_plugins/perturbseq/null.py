@@ -1,0 +1,155 @@
+"""Is the best gain better than nothing? Labels are shuffled and the whole sweep repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from tuner_plugins.elasticnet.statistics import Statistics
+from tuner_plugins.elasticnet.validation import Problem, cross_validate
+from tuner_plugins.perturbseq.dataset import Dataset
+from tuner_plugins.perturbseq.transform import blocks
+
+AT_ONCE_BYTES = 200_000_000
+ROUNDING = 1e-12
+"""Two gains this near are a tie: where every coefficient is zero, rounding is all that differs."""
+
+
+@dataclass(frozen=True)
+class Null:
+    """The best gain of the labels as they are, and of shuffled ones.
+
+    Attributes
+    ----------
+    observed : float
+        Largest ``delta_r2`` over the grid.
+    shuffled : array, shape (permutations,)
+        The same for each permutation.
+    """
+
+    observed: float
+    shuffled: np.ndarray
+
+    @property
+    def p(self) -> float:
+        """(b + 1) / (B + 1), never 0 (Phipson and Smyth, 2010, 10.2202/1544-6115.1585)."""
+        b = int((self.shuffled >= self.observed - ROUNDING).sum())
+        return (b + 1) / (len(self.shuffled) + 1)
+
+
+def permutation_null(
+    dataset: Dataset,
+    problem: Problem,
+    alphas: Sequence[float] | np.ndarray,
+    l1_ratios: Sequence[float] | np.ndarray,
+    *,
+    permutations: int,
+    seed: int,
+    threads: int = 1,
+) -> Null:
+    """Compare the best gain with its distribution where labels mean nothing.
+
+    Labels are shuffled among the cells of a batch and fold: that keeps what the folds were balanced
+    for, and is exact, since folds know nothing of the responses. The whole grid is fitted again for
+    each shuffle and its best gain taken, so that the choice of the penalty is paid for.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With folds.
+    problem : Problem
+        Made from its statistics.
+    alphas, l1_ratios : sequence of float
+        The grid; a coarser one than that of the sweep will do, being the same for both sides.
+    permutations : int
+        How many.
+    seed : int
+        For the shuffles.
+    threads : int
+        For the fits; the result does not depend on it.
+    """
+    observed = cross_validate(problem, alphas, l1_ratios, threads=threads).delta_r2.max()
+    shuffled = [
+        cross_validate(
+            replace(problem, statistics=part), alphas, l1_ratios, threads=threads
+        ).delta_r2.max()
+        for part in shuffled_statistics(dataset, permutations, seed)
+    ]
+    return Null(float(observed), np.array(shuffled))
+
+
+def shuffled_statistics(dataset: Dataset, count: int, seed: int) -> Iterator[Statistics]:
+    """Give the statistics of the same cells with shuffled labels, one shuffle after the other.
+
+    Within a batch and fold a shuffle moves whole rows of the design: of all sums only those of
+    perturbations with covariates and with responses change.
+    """
+    n_perturbations = len(dataset.screen.design.names)
+    sums = dataset.statistics
+    one = 8 * sums.n_folds * n_perturbations * (sums.n_genes + sums.n_columns)
+    size = max(1, AT_ONCE_BYTES // max(one, 1))
+    strata = pd.factorize(pd.MultiIndex.from_arrays([dataset.screen.batches, dataset.folds]))[0]
+    rng = np.random.default_rng(seed)
+    for start in range(0, count, size):
+        orders = [shuffle_within(strata, rng) for _ in range(min(size, count - start))]
+        yield from _with_orders(dataset, orders)
+
+
+def shuffle_within(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Give a permutation of cells, shape (cells,), that keeps each cell in its stratum."""
+    order = np.empty(len(strata), dtype=np.int64)
+    order[np.argsort(strata, kind="stable")] = np.lexsort((rng.random(len(strata)), strata))
+    return order
+
+
+def _with_orders(dataset: Dataset, orders: Sequence[np.ndarray]) -> Iterator[Statistics]:
+    """Pass over the cells once for all `orders`."""
+    design = dataset.screen.design.matrix
+    k, folds = design.shape[1], dataset.statistics.n_folds
+    columns, genes = dataset.statistics.n_columns, dataset.statistics.n_genes
+    with_columns = np.zeros((len(orders), folds * k, columns - k))
+    with_genes = np.zeros((len(orders), folds * k, genes))
+    for where, X, Y in blocks(dataset.screen, dataset.transform):
+        covariates = X[:, k:].toarray()
+        for number, order in enumerate(orders):
+            by_fold = _fold_rows(design[order[where]], dataset.folds[where], folds)
+            with_columns[number] += by_fold @ covariates
+            product = by_fold @ Y
+            with_genes[number] += product.toarray() if sparse.issparse(product) else product
+    for number in range(len(orders)):
+        yield _replaced(
+            dataset.statistics,
+            with_columns[number].reshape(folds, k, -1),
+            with_genes[number].reshape(folds, k, -1),
+        )
+
+
+def _fold_rows(design: sparse.csr_matrix, folds: np.ndarray, n_folds: int) -> sparse.csr_matrix:
+    """Give the transposed design with a row for each fold and perturbation."""
+    k = design.shape[1]
+    rows = design.indices + k * np.repeat(folds, np.diff(design.indptr))
+    columns = np.repeat(np.arange(design.shape[0]), np.diff(design.indptr))
+    return sparse.csr_matrix((design.data, (rows, columns)), shape=(n_folds * k, design.shape[0]))
+
+
+def _replaced(sums: Statistics, with_columns: np.ndarray, with_genes: np.ndarray) -> Statistics:
+    """Put new sums of perturbations with covariates and responses in; unshifted (folds, k, ...)."""
+    k = with_genes.shape[1]
+    gram, cross = sums.gram.copy(), sums.cross.copy()
+    cells = sums.cells
+    # Z holds X - x_shift: D'1 is unchanged by a shuffle, and so is D'D
+    shifts, column_shift = sums.x_shift[:k], sums.x_shift[k:]
+    totals = gram[:, 0, 1 : k + 1] + cells[:, None] * shifts
+    column_totals = gram[:, 0, k + 1 :]
+    mixed = with_columns - totals[:, :, None] * column_shift
+    mixed -= shifts[:, None] * column_totals[:, None, :]
+    gram[:, 1 : k + 1, k + 1 :] = mixed
+    gram[:, k + 1 :, 1 : k + 1] = mixed.transpose(0, 2, 1)
+    cross[:, 1 : k + 1] = (
+        with_genes - totals[:, :, None] * sums.y_shift - shifts[:, None] * cross[:, :1]
+    )
+    return replace(sums, gram=gram, cross=cross)

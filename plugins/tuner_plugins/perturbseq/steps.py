@@ -1,0 +1,275 @@
+"""The steps of an analysis, each from the findings so far to more of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tuner_plugins.perturbseq import coefficients as co
+from tuner_plugins.perturbseq import enrichment
+from tuner_plugins.perturbseq.efficacy import Efficacy, efficacy_weights
+from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.options import Analysis, AnalysisOptions
+from tuner_plugins.perturbseq.programs import (
+    Clustering,
+    cluster,
+)
+from tuner_plugins.perturbseq.refits import (
+    Model,
+    bootstrap_coefficients,
+    cell_groups,
+    efficacy_refit,
+    entries,
+    permuted_entries,
+    residual_scale,
+    select_halves,
+)
+from tuner_plugins.perturbseq.scores import score_programs
+from tuner_plugins.perturbseq.significance import adjust, compare_programs, uniformity
+from tuner_plugins.perturbseq.stability import stability
+
+
+def wide(table: pd.DataFrame, column: str, like: pd.DataFrame) -> pd.DataFrame:
+    """Give a column of the coefficient table as genes by perturbations, in the order of `like`."""
+    values = table[column].to_numpy().reshape(like.shape)
+    return pd.DataFrame(values, index=like.index, columns=like.columns)
+
+
+def weighted(model: Model, seed: int) -> tuple[Model, Efficacy]:
+    """Give the model with the design weighted by how far each cell was perturbed."""
+    learnt = efficacy_weights(
+        pd.DataFrame.sparse.from_spmatrix(model.design, columns=model.targets),
+        model.covariates,
+        model.responses,
+        efficacy_refit(model),
+        seed=seed,
+    )
+    design = sparse.csr_matrix(learnt.weights)
+    return replace(model, design=design, doubt=learnt.doubt), learnt
+
+
+def _p_values(model: Model, options: AnalysisOptions) -> NDArray[np.float64]:
+    """Test every coefficient by permutation, (genes, perturbations)."""
+    summed = model.summed()
+    refit = model.fit(summed)
+    return co.permutation_p(
+        entries(model, summed, refit),
+        permuted_entries(model, options.n_permutations, options.seed),
+        pooled_scale=residual_scale(model, summed, refit) if options.pooled_null else None,
+    ).p
+
+
+def fit_coefficients(
+    found: Analysis, model: Model, options: AnalysisOptions
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fit and test the coefficients: genes by perturbations, and the tidy table.
+
+    p-values are those of the design as it is: weights were learnt from the same responses, which
+    permuted labels cannot imitate.
+    """
+    used = model
+    if options.efficacy:
+        used, learnt = weighted(model, options.seed)
+        found.tables["efficacy"] = learnt.table
+        found.notes.append(
+            f"Efficacy weights {'stood still' if learnt.converged else 'still moved'} after "
+            f"{learnt.iterations} iterations; {int(learnt.table['reweighted'].sum())} of "
+            f"{len(model.targets)} perturbations were re-weighted. Coefficients are those of the "
+            "weighted design, p-values those of the design as it is."
+        )
+    coef = used.coefficients()
+    table = co.tabulate(coef, _p_values(model, options), cells_of(model))
+    if options.n_selection_pairs:
+        probability, bound = co.stability_selection(
+            lambda halves: select_halves(model, halves),
+            cell_groups(model),
+            n_pairs=options.n_selection_pairs,
+            seed=options.seed,
+        )
+        table["selection_probability"] = probability.ravel()
+        found.notes.append(
+            f"Stability selection at 0.9: {int((probability >= 0.9).sum())} coefficients, of "
+            f"which at most {bound:.1f} are expected to be false."
+        )
+    found.tables["coefficients"] = table
+    store_coefficients(found.adata, coef, table, model)
+    return coef, table
+
+
+def cells_of(model: Model) -> list[int]:
+    """Give the number of cells of every perturbation."""
+    return [int(n) for n in np.diff(model.design.tocsc().indptr)]
+
+
+def store_coefficients(
+    adata: ad.AnnData, coef: pd.DataFrame, table: pd.DataFrame, model: Model
+) -> None:
+    """Write coefficients, p and q to ``varm``; genes without a model have NaN."""
+    for key, column in (("coef", "coef"), ("coef_p", "p"), ("coef_q", "q")):
+        adata.varm[key] = wide(table, column, coef).reindex(adata.var_names)
+    adata.uns["elasticnet"] = {
+        "alpha": model.alpha,
+        "l1_ratio": model.l1_ratio,
+        "penalise_covariates": model.penalise_covariates,
+    }
+
+
+def split_cells(model: Model, share: float, seed: int) -> NDArray[np.bool_]:
+    """Say which cells programs are found in, (cells,): `share` of each perturbation and batch."""
+    groups = cell_groups(model)
+    order = np.lexsort((np.random.default_rng(seed).random(len(groups)), groups))
+    # Counting on from group to group, small groups do not all round the same way.
+    place = np.empty(len(groups))
+    place[order] = np.arange(1, len(groups) + 1)
+    return np.asarray(np.floor(place * share) > np.floor((place - 1) * share))
+
+
+def group(
+    found: Analysis, model: Model, options: AnalysisOptions, significant: pd.DataFrame
+) -> tuple[Clustering, Clustering]:
+    """Find programs in the discovery cells and modules in all; measure their stability."""
+    adata = found.adata
+    everywhere = adata.varm["coef"].loc[model.genes]
+    discovery = np.ones(adata.n_obs, dtype=bool)
+    keep, used, coef = significant.to_numpy().any(axis=1), model, everywhere
+    if options.discovery < 1:
+        discovery = split_cells(model, options.discovery, options.seed)
+        used = model.rows(discovery)
+        keep = (adjust(_p_values(used, options)) < options.q_threshold).any(axis=1)
+        used = weighted(used, options.seed)[0] if options.efficacy else used
+        coef = used.coefficients()
+    adata.obs["discovery"] = discovery
+    programs = cluster(coef, options.clustering, keep=keep)
+    modules = cluster(
+        everywhere.T, options.clustering, prefix="M", keep=significant.to_numpy().any(axis=0)
+    )
+    _describe(adata, programs, modules)
+    if options.n_bootstraps and programs.order:
+        found.tables["program_stability"] = stability(
+            programs,
+            bootstrap_coefficients(used, options.n_bootstraps, options.seed),
+            lambda table: cluster(table, options.clustering, keep=keep),
+        )
+    found.tables["programs"] = _members(programs, "gene", "program")
+    found.tables["modules"] = _members(modules, "perturbation", "module")
+    if not programs.order:
+        found.notes.append(
+            "No gene has a significant coefficient in the cells that programs are found in: "
+            "there are no programs, and nothing is tested or enriched for them."
+        )
+    return programs, modules
+
+
+def _members(clustering: Clustering, row: str, cluster_name: str) -> pd.DataFrame:
+    labels = clustering.labels[clustering.order].astype(str)
+    return pd.DataFrame({row: clustering.order, cluster_name: labels.to_numpy(dtype=str)})
+
+
+def _describe(adata: ad.AnnData, programs: Clustering, modules: Clustering) -> None:
+    adata.var["program"] = programs.labels.reindex(adata.var_names.astype(str)).array
+    adata.uns["program_colors"] = np.array(list(programs.colours.values()), dtype=str)
+    for key, clustering in (("programs", programs), ("modules", modules)):
+        adata.uns[key] = {
+            "order": np.array(clustering.order, dtype=str),
+            "labels": clustering.labels[clustering.order].astype(str).to_numpy(dtype=str),
+            "tree": clustering.tree,
+        }
+
+
+def compare_with_control(
+    found: Analysis, model: Model, options: AnalysisOptions, programs: Clustering
+) -> None:
+    """Score programs in all cells and test them in those that did not find them."""
+    if not programs.order:
+        return
+    adata = found.adata
+    scores = score_programs(
+        adata, programs.members(), layer="lognorm", n_control=options.n_control_genes
+    )
+    tested = np.ones(adata.n_obs, bool) if options.discovery == 1 else ~adata.obs["discovery"]
+    rows = np.flatnonzero(tested)
+    table = compare_programs(
+        scores.iloc[rows],
+        pd.DataFrame.sparse.from_spmatrix(model.design[rows], columns=model.targets),
+        model.control[rows],
+        strata=model.strata[rows],
+        n_permutations=options.n_score_permutations,
+        seed=options.seed,
+    )
+    found.tables["program_tests"] = table
+    adata.uns["program_tests"] = table
+    found.notes.append(
+        "Programs were tested in the cells that they were found in; the p-values are optimistic."
+        if options.discovery == 1
+        else f"Programs were found in {int(adata.obs['discovery'].sum()):,} cells and tested in "
+        f"the other {len(rows):,}."
+    )
+
+
+def look_up(
+    found: Analysis,
+    options: AnalysisOptions,
+    programs: Clustering,
+    coef: pd.DataFrame,
+    significant: pd.DataFrame,
+) -> None:
+    """Enrich programs, and what each perturbation moves up and down, for known gene sets."""
+    sets = programs.members() | enrichment.direction_sets(coef, significant)
+    background = list(coef.index.astype(str))
+    if options.enrich_online is not None:
+        table = enrichment.gprofiler(sets, background, organism=options.enrich_online)
+    else:
+        low, high = options.term_sizes
+        try:
+            terms = enrichment.read_gmt(options.gmt or enrichment.default_gmt())
+            table = enrichment.enrich(sets, background, terms, min_size=low, max_size=high)
+        except AnalysisError as error:
+            if options.gmt is not None:
+                raise
+            found.notes.append(f"Enrichment was left out: {error}.")
+            return
+    # Every term counts in the adjustment; those without a gene in common are not kept.
+    table = table[table["overlap"] > 0].reset_index(drop=True)
+    found.tables["enrichment"] = table
+    found.adata.uns["enrichment"] = table
+
+
+def calibrate(
+    found: Analysis,
+    model: Model,
+    options: AnalysisOptions,
+    guides: NDArray[np.object_] | None,
+) -> NDArray[np.float64] | None:
+    """Test mock perturbations of control cells: p, or None where that cannot be done."""
+    if options.calibration == "none":
+        return None
+    try:
+        mock = co.pseudo_perturbations(
+            model.control,
+            cells_of(model),
+            guides=guides if options.calibration == "guides" else None,
+            seed=options.seed,
+        )
+    except AnalysisError as error:
+        found.notes.append(f"Calibration was left out: {error}.")
+        return None
+    alone = replace(
+        model.rows(mock.index.to_numpy()),
+        design=sparse.csr_matrix(mock.to_numpy()),
+        targets=list(mock.columns),
+        doubt=None,
+    )
+    p = _p_values(alone, options)
+    found.tables["calibration"] = co.tabulate(alone.coefficients(), p, cells_of(alone))
+    found.notes.append(
+        f"{mock.shape[1]} mock perturbations of control cells: inflation {co.inflation(p):.2f} "
+        f"(1 is calibrated), Kolmogorov-Smirnov p {uniformity(p):.2g} (genes taken for "
+        f"independent), {int((found.tables['calibration']['q'] < options.q_threshold).sum())} "
+        f"coefficients at q < {options.q_threshold:g}."
+    )
+    return p

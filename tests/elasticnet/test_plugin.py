@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from pydantic import ValidationError
+from scipy import sparse
+from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
+from tuner_plugins.elasticnet.validation import refit
+from tuner_plugins.perturbseq.matrix import CellsError
+from tuner_plugins.perturbseq.simulate import CONTROL, simulate
+
+from tuner.cli import main
+from tuner.plugin import InputError, Result
+from tuner.testing import PluginContract
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+class TestContract(PluginContract):
+    plugin_class = ElasticNetPlugin
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("plugin")
+    options = {"cells": 600, "genes": 150, "perturbations": 6, "programs": 2, "modules": 2}
+    return simulate(folder / "screen", seed=4, null_fraction=0.5, **options)["screen"]
+
+
+def _sections(path: Path, permutations: int = 0, **data: object) -> dict[str, object]:
+    return {
+        "data": {
+            "counts": str(path),
+            "control": [CONTROL],
+            "batch": "batch",
+            "guide": "guide",
+            "covariates": ["total_counts", "pct_counts_mt"],
+            **data,
+        },
+        "cv": {"folds": 3},
+        "surface": {"alphas": 8, "l1_ratios": [0.5, 1.0], "permutations": permutations},
+    }
+
+
+def _plugin(
+    path: Path, cv: dict[str, object] | None = None, permutations: int = 0, **data: object
+) -> ElasticNetPlugin:
+    sections = _sections(path, permutations, **data)
+    sections["cv"] = cv or sections["cv"]
+    return ElasticNetPlugin(ElasticNetPlugin.Config.model_validate(sections))
+
+
+def _result(plugin: ElasticNetPlugin, alpha: float, ratio: float) -> Result:
+    case = plugin.load().tuned[0]
+    params = {"alpha": alpha, "l1_ratio": ratio}
+    output = plugin.run(case, params, 0)
+    return Result(case, params, output, plugin.score(case, output), 1.0)
+
+
+def test_planted_screen_end_to_end(screen):
+    plugin = _plugin(screen, permutations=39)
+    result = _result(plugin, 0.003, 0.5)
+    assert 0.01 < result.metrics["delta_r2"] < result.metrics["r2"] < 0.9
+    assert result.metrics["kkt"] <= 1e-9
+    tables = plugin.tables([result])
+    assert set(tables) >= {"surface", "choice", "genes", "perturbations", "permutation_null"}
+    surface = tables["surface"]
+    assert len(surface) == 16
+    choice = tables["choice"].set_index("choice")
+    assert choice.loc["chosen", "p_of_best_delta_r2"] == pytest.approx(1 / 40)
+    assert choice.loc["chosen", "r2"] == pytest.approx(result.metrics["r2"], abs=1e-12)
+    assert choice.loc["best of the grid", "r2"] == surface["r2"].max()
+    assert choice.loc["nested", "r2"] <= surface["r2"].max() + 1e-12
+    truth = anndata.read_h5ad(screen.with_name("truth.h5ad")).obs["module"]
+    working = tables["perturbations"]["perturbation"].map(truth) != ""
+    assert working.iloc[:3].all()
+    figures = plugin.figures([result])
+    assert set(figures) == {"surface", "path", "nonzeros", "perturbations", "permutation_null"}
+
+
+def test_the_whole_grid_holds_what_trials_find(screen):
+    plugin = _plugin(screen)
+    first = plugin.tables([_result(plugin, 0.003, 0.5)])["surface"]
+    for row in first.iloc[[0, 5, 15]].itertuples():
+        metrics = _result(plugin, row.alpha, row.l1_ratio).metrics
+        assert metrics["r2"] == pytest.approx(row.r2, abs=1e-10)
+        assert metrics["delta_r2"] == pytest.approx(row.delta_r2, abs=1e-10)
+
+
+def test_everything_is_zero_at_the_top_of_the_grid(screen):
+    plugin = _plugin(screen)
+    surface = plugin.tables([_result(plugin, 0.003, 0.5)])["surface"]
+    top = surface[(surface["alpha"] == surface["alpha"].max()) & (surface["l1_ratio"] == 1.0)]
+    assert top["nonzeros"].item() < 0.05  # folds differ a little from all cells
+    assert surface["nonzeros"].max() > 4
+
+
+@pytest.mark.parametrize("split", ["leave_guide_out", "leave_batch_out"])
+def test_other_splits_run(screen, split):
+    metrics = _result(_plugin(screen, {"folds": 3, "split": split}), 0.003, 0.5).metrics
+    assert metrics["delta_r2"] > 0.005
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"penalise_covariates": True},
+        {"scale_genes": True},
+        {"response": "counts"},
+        {"genes": {"highly_variable": 60, "min_cells": 5}},
+        {"covariates": ["S_score", "G2M_score"]},
+        {"y_obs": ["pct_counts_mt"], "covariates": []},
+    ],
+    ids=lambda data: next(iter(data)) + str(len(data)),
+)
+def test_options_run_with_a_certificate(screen, data):
+    result = _result(_plugin(screen, **data), 0.003, 0.5)
+    assert result.metrics["kkt"] <= 1e-9
+    assert np.isfinite(list(result.metrics.values())).all()
+
+
+def test_scrambled_held_out_cells_change_no_fit(screen, tmp_path):
+    data = {
+        "covariates": ["total_counts", "S_score", "G2M_score"],
+        "genes": {"highly_variable": 50},
+        "penalise_covariates": True,
+        "scale_genes": True,
+    }
+    before = _plugin(screen, **data).load().tuned[0].data
+    held = before.dataset.folds == 1
+    adata = anndata.read_h5ad(screen)
+    values = adata.X.toarray()
+    values[held] = np.random.default_rng(0).poisson(4.0, values[held].shape)
+    adata.X = sparse.csr_matrix(values)
+    adata.obs.loc[held, "total_counts"] = values[held].sum(axis=1).astype(int)
+    adata.write_h5ad(tmp_path / "scrambled.h5ad")
+    after = _plugin(tmp_path / "scrambled.h5ad", **data).load().tuned[0].data
+    np.testing.assert_array_equal(before.dataset.folds, after.dataset.folds)
+    for fold in range(3):
+        coefs = []
+        for loaded in (before, after):
+            part, names = loaded.problem.training[fold], loaded.dataset.transform.responses
+            chosen = np.flatnonzero(loaded.problem.chosen[fold])
+            from tuner_plugins.elasticnet.sweep import fit
+
+            found = fit(part.genes(chosen), 0.01, 0.5, loaded.problem.penalty_factor)
+            coefs.append(pd.DataFrame(found.coef, index=names[chosen]))
+        same = coefs[0].index.equals(coefs[1].index) and np.allclose(*coefs, atol=1e-9)
+        assert same == (fold == 1)
+
+
+def test_refit_agrees_with_the_estimator(screen):
+    from tuner_plugins.elasticnet import PerturbationElasticNet
+    from tuner_plugins.perturbseq.transform import blocks
+
+    loaded = _plugin(screen, penalise_covariates=True, covariates=[], batch=None).load()
+    data = loaded.tuned[0].data
+    (_, X, Y), *rest = blocks(data.dataset.screen, data.dataset.transform)
+    assert not rest
+    theirs = PerturbationElasticNet(alpha=0.003, l1_ratio=0.5).fit(X, Y.toarray())
+    np.testing.assert_allclose(refit(data.problem, 0.003, 0.5).coef, theirs.coef_, atol=1e-9)
+
+
+def test_flags_are_not_fatal(screen, tmp_path, caplog):
+    adata = anndata.read_h5ad(screen)
+    labels = adata.obs["perturbation"].astype(str)
+    labels.iloc[:2] = "RARE"
+    adata.obs["perturbation"] = labels
+    adata.obs["constant"] = 1.0
+    adata.write_h5ad(tmp_path / "rare.h5ad")
+    plugin = _plugin(tmp_path / "rare.h5ad", covariates=["constant"])
+    result = _result(plugin, 0.003, 0.5)
+    notes = plugin.tables([result])["notes"]["note"].tolist()
+    assert any("'RARE' has no held-out cell in 1 of 3 folds (2 cells)" in note for note in notes)
+    assert any("'constant' is constant" in note for note in notes)
+    assert all(note in caplog.text for note in notes)
+
+
+def _broken(adata: anndata.AnnData, kind: str) -> anndata.AnnData:
+    if kind == "two_names":
+        adata.obs_names = ["a", "a", *adata.obs_names[2:]]
+    if kind == "no_counts":
+        adata.X = adata.X.log1p()
+    if kind == "nan":
+        adata.X.data[7] = np.nan
+    if kind == "nan_covariate":
+        adata.obs.loc[adata.obs_names[3], "pct_counts_mt"] = np.nan
+    if kind == "nan_label":
+        adata.obs.loc[adata.obs_names[3], "perturbation"] = np.nan
+    if kind == "empty_perturbation":
+        column = pd.Categorical(adata.obs["perturbation"])
+        adata.obs["perturbation"] = column.add_categories("NOBODY")
+    return adata
+
+
+BAD = {
+    "two_names": "two cells are called 'a'",
+    "no_counts": "X does not hold counts: cell '",
+    "nan": "X does not hold counts: .* is nan",
+    "nan_covariate": "obs column 'pct_counts_mt' is nan in 1 cells",
+    "nan_label": "has 1 cells without a perturbation",
+    "empty_perturbation": "perturbation 'NOBODY' has no cells",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_files_are_one_line(screen, tmp_path, kind):
+    path = tmp_path / "bad.h5ad"
+    _broken(anndata.read_h5ad(screen), kind).write_h5ad(path)
+    with pytest.raises(InputError, match=BAD[kind]) as error:
+        _plugin(path).load()
+    assert "\n" not in str(error.value)
+
+
+def test_truncated_file_is_one_line(screen, tmp_path):
+    path = tmp_path / "bad.h5ad"
+    whole = screen.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="is it whole"):
+        _plugin(path).load()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"perturbation": "perturbations"}, "no obs column 'perturbations'.*did you mean"),
+        ({"covariates": ["depth"]}, "no obs column 'depth' for covariates"),
+        ({"control": ["nontargeting"]}, "control label 'nontargeting' is not in"),
+        ({"layer": "counts"}, "has no layer 'counts'"),
+        ({"genes": {"min_cells": 10**6}}, "leaves none"),
+    ],
+)
+def test_bad_settings_are_one_line(screen, data, message):
+    with pytest.raises(InputError, match=message):
+        _plugin(screen, **data).load()
+
+
+def test_bad_sections_name_their_key(screen):
+    with pytest.raises(ValidationError, match="needs data.guide"):
+        _plugin(screen, {"split": "leave_guide_out"}, guide=None)
+    with pytest.raises(ValidationError, match="needs data.separator"):
+        _plugin(screen, multiple="additive")
+    with pytest.raises(ValidationError, match="combinations needs data.multiple"):
+        _plugin(screen, combinations=True)
+    with pytest.raises(ValidationError, match="no such file"):
+        _plugin(screen.with_name("nothing.h5ad"))
+    with pytest.raises(InputError, match="l1_ratio is 1.5"):
+        _plugin(screen).check({"alpha": 0.1, "l1_ratio": 1.5})
+    with pytest.raises(InputError, match="alpha is -1"):
+        _plugin(screen).check({"alpha": -1.0, "l1_ratio": 0.5})
+    assert issubclass(CellsError, ValueError)
+
+
+def test_labels_may_be_written_as_numbers(screen):
+    plugin = _plugin(screen, control=0)
+    assert plugin.config.data.control == ["0"]
+
+
+@pytest.mark.parametrize("name", ["elasticnet", "papalexi"])
+def test_shipped_configurations_are_valid(name, screen):
+    sections = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+    sections["data"]["counts"] = str(screen)
+    own = {key: sections[key] for key in ("data", "cv", "surface")}
+    ElasticNetPlugin.Config.model_validate(own)
+
+
+def _command(folder: Path, sections: dict[str, object], monkeypatch) -> int:
+    """Run a configuration as the command does; give the exit code."""
+    monkeypatch.chdir(folder)
+    (folder / "study.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["tuner", "run", "study.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_bad_input_ends_the_command_with_2(screen, tmp_path, monkeypatch, capsys):
+    whole = screen.read_bytes()
+    (tmp_path / "bad.h5ad").write_bytes(whole[: len(whole) // 2])
+    sections = {
+        "plugin": "elasticnet",
+        **_sections(tmp_path / "bad.h5ad"),
+        "study": {"trials": 2},
+        "objective": "r2",
+        "tracking": {"enabled": False},
+    }
+    assert _command(tmp_path, sections, monkeypatch) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("tuner: ")
+    assert "is it whole" in last
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+def test_a_study_is_in_the_store_with_its_surface(screen, tmp_path, monkeypatch):
+    sections = {
+        "plugin": "elasticnet",
+        **_sections(screen, permutations=3),
+        "study": {"name": "screen", "trials": 3},
+        "search_space": {"alpha": {"low": 1e-4, "high": 0.1, "log": True}, "l1_ratio": 0.5},
+        "objective": "r2",
+        "export": {"path": "fit_elasticnet.py"},
+    }
+    assert _command(tmp_path, sections, monkeypatch) == 0
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) == 1
+    assert len(children) == 3
+    for run in children:
+        assert 0.0 < run.data.metrics["delta_r2"] < run.data.metrics["r2"] < 1.0
+        assert run.data.metrics["kkt"] <= 1e-9
+        assert run.data.params["l1_ratio"] == "0.5"
+    plots = {file.path for file in client.list_artifacts(parents[0].info.run_id, "plots")}
+    assert {f"plots/{name}.png" for name in ("surface", "path", "nonzeros")} <= plots
+    assert {f"plots/{name}.csv" for name in ("surface", "choice", "perturbations")} <= plots
+    assert (tmp_path / "fit_elasticnet.py").stat().st_size > 1000
+
+
+def test_papalexi_finds_the_interferon_pathway(shared_data):
+    path = shared_data / "perturbseq" / "papalexi2021_thp1_lowmoi_299genes.h5ad"
+    plugin = _plugin(path, permutations=99, genes={"min_cells": 10})
+    result = _result(plugin, 7e-4, 1.0)
+    tables = plugin.tables([result])
+    lead = tables["perturbations"]["perturbation"].head(4)
+    assert set(lead) == {"STAT1", "JAK2", "IFNGR1", "IFNGR2"}
+    assert tables["choice"].loc[0, "p_of_best_delta_r2"] <= 0.01
+    genes = tables["genes"].set_index("gene")
+    assert genes.loc["STAT1", "delta_r2"] > 0.3
+
+
+def test_datlinger_gains_nothing_and_says_so(shared_data):
+    path = shared_data / "perturbseq" / "datlinger2021_jurkat_scifi_2000hvg.h5ad"
+    sections = _sections(path, control=["control"], genes={"min_cells": 10})
+    sections["surface"] = {"alphas": 5, "l1_ratios": [0.5, 1.0], "permutations": 19}
+    plugin = ElasticNetPlugin(ElasticNetPlugin.Config.model_validate(sections))
+    result = _result(plugin, 5e-4, 0.5)
+    choice = plugin.tables([result])["choice"].set_index("choice")
+    assert choice.loc["best of the grid", "delta_r2"] < 1e-3
+    assert any("'pct_counts_mt' is constant" in n for n in result.case.data.notes)
+
+
+def test_every_covariate_of_the_reference_is_in_the_model(shared_data):
+    path = shared_data / "perturbseq" / "papalexi2021_thp1_ifngr2_500hvg.h5ad"
+    names = ["pct_counts_mt", "total_counts", "S_score", "G2M_score"]
+    loaded = _plugin(path, covariates=names).load().tuned[0].data
+    assert loaded.dataset.screen.covariates.names == ["batch[rep2]", "batch[rep3]", *names]
+    coef = refit(loaded.problem, 5e-4, 0.5).coef
+    assert coef.shape[1] == 7
+    assert (np.abs(coef[:, 1:]).max(axis=0) > 0).all()
