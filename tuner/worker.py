@@ -8,6 +8,7 @@ and ends when process PARENT is gone.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -59,6 +60,9 @@ AGAIN = 1
 CHEAP = 5.0
 """How often a disturbed measurement is repeated, and up to how many seconds it may take."""
 
+FRESH = 0.1
+"""Seconds for which a measurement of the machine's speed stands."""
+
 Notify = Callable[[str], None]
 """Tells whoever watches the time which phase begins: ``load``, ``run`` or ``score``."""
 
@@ -76,6 +80,7 @@ class Bench:
                 f"plug-in '{setup.plugin}' found no case to tune on; give one at least"
             )
         self._notify = notify
+        self._beat, self._beaten = 0.0, -FRESH
         self._cores = Cores(Path(setup.locks) if setup.locks else None, setup.threads)
 
     @property
@@ -100,7 +105,7 @@ class Bench:
         Returns what was measured, and the anchor kernel's seconds beside it.
         """
         with self._cores.reserve():
-            before = anchor()
+            before = self._beat if time.monotonic() < self._beaten + FRESH else anchor()
             self._notify("run")
             found = measure()
             for _ in range(AGAIN):
@@ -108,7 +113,8 @@ class Bench:
                     break
                 self._notify("run")
                 found = min(found, measure(), key=lambda watch: watch.waited / watch.seconds)
-            return found, (before + anchor()) / 2
+            self._beat, self._beaten = anchor(), time.monotonic()
+            return found, (before + self._beat) / 2
 
     @contextmanager
     def _stopwatch(self, job: TrialJob | TimeJob) -> Iterator[Callable[[Case], CaseRecord]]:
@@ -306,7 +312,10 @@ def serve(connection: Connection) -> None:
             return
         started = _now()
         try:
-            bench = bench or Bench(setup, notify)
+            if bench is None:
+                bench = Bench(setup, notify)
+                gc.collect()
+                gc.freeze()  # what is loaded by now stays: collecting before each run is then cheap
         except InputError as error:
             done = JobDone(job.ticket, "failed", started, _now(), (), str(error), bad_input=True)
         else:
