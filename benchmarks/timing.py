@@ -1,6 +1,6 @@
 """Does the frozen setting deserve it? Timing rules on simulated machines with known truths.
 
-    python -m benchmarks.timing [--json FILE] [--studies N] [--real]
+    python -m benchmarks.timing [--json FILE] [--studies N] [--repeats N]
 
 Each simulated study has settings with known times and metrics, on a machine that drifts (clock,
 heat), has bursts (a cold cache, a daemon), and has a neighbour that comes and goes: it takes turns
@@ -13,17 +13,25 @@ single       wall times, every trial as it comes, three passes; the best one win
 mean_of_3    wall times, the mean of three, one after the other.
 
 ``probability_best``: the share of studies in which the chosen setting is the truly best, or within
-1 % of its score. With ``--real``, a toy of known truth is tuned on this machine, quiet and beside a
-load.
+1 % of its score.
+
+After that, on this machine: one piece of work over and over, alone and beside processes that load
+every core. The scatter (standard deviation of the logarithm) of its wall time, of its own time as
+the engine takes it, and of the scores made from each; and what the load does to the median of both.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
-from collections.abc import Callable, Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,10 +39,10 @@ from tuner.drift import Drift
 from tuner.objective import score
 from tuner.racing import Race, score_value
 from tuner.records import CaseRecord
-from tuner.timing import Timed
+from tuner.timing import Timed, timed
 
 SETTINGS = 30
-FINALISTS = 8
+FINALISTS = 6
 CONFIDENCE = 0.95
 INDIFFERENCE = 0.01
 ANCHOR = 0.001
@@ -172,6 +180,50 @@ def simulate(studies: int) -> dict[str, dict[str, float]]:
     }
 
 
+def work() -> float:
+    """Compute for some 20 ms."""
+    values = np.random.default_rng(0).random(300_000)
+    for _ in range(4):
+        values = np.sqrt(np.sort(values) + np.roll(values, 1))
+    return float(values.sum())
+
+
+@contextlib.contextmanager
+def load() -> Iterator[None]:
+    """Keep every core busy, one process more than there are."""
+    program = "x = 1.0\nwhile True: x = x * 1.0000001 % 7"
+    busy = [
+        subprocess.Popen([sys.executable, "-S", "-c", program])
+        for _ in range((os.cpu_count() or 1) + 1)
+    ]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def on_this_machine(repeats: int) -> dict[str, dict[str, float]]:
+    """Give scatter and medians of wall and own time, alone and beside a load."""
+    results = {}
+    for name, beside in (("alone", contextlib.nullcontext), ("beside a load", load)):
+        with beside():
+            timed(work)
+            found = [timed(work) for _ in range(repeats)]
+        walls = np.log([watch.seconds for watch in found])
+        owns = np.log([watch.own_seconds for watch in found])
+        results[name] = {
+            "wall_ms": 1000 * float(np.exp(np.median(walls))),
+            "own_ms": 1000 * float(np.exp(np.median(owns))),
+            "scatter_wall": float(walls.std()),
+            "scatter_own": float(owns.std()),
+            "scatter_score_wall": float(walls.std()) / 2,
+            "scatter_score_own": float(owns.std()) / 2,
+        }
+    return results
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(
@@ -179,13 +231,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--studies", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=60)
     given = parser.parse_args(arguments)
-    results = simulate(given.studies)
+    results: dict[str, Any] = simulate(given.studies)
     print(f"{given.studies} simulated studies of {SETTINGS} settings")
     print(f"{'rule':12} {'best, or within 1 %':>20} {'cost':>6}")
     for name in RULES:
         right, cost = results["probability_best"][name], results["cost"][name]
         print(f"{name:12} {right:>20.2f} {cost:>6.2f}")
+    results["machine"] = on_this_machine(given.repeats)
+    print("\none piece of work on this machine")
+    print(f"{'':14} {'wall ms':>8} {'own ms':>8} {'scatter: wall':>14} {'own':>6}")
+    for name, row in results["machine"].items():
+        scatter = f"{row['scatter_wall']:>14.3f} {row['scatter_own']:>6.3f}"
+        print(f"{name:14} {row['wall_ms']:>8.1f} {row['own_ms']:>8.1f} {scatter}")
     if given.json:
         given.json.write_text(json.dumps(results, indent=2))
 

@@ -52,6 +52,10 @@ def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path
     assert result["baseline"]["number"] == 0
     assert set(result["best"]["metrics"]) == {"fit", "error", "score", "speedup", "time"}
     assert [case["name"] for case in result["held_out"]] == ["held3"]
+    finalists = result["final"]["finalists"]
+    assert finalists[0]["number"] == result["best"]["number"]
+    assert finalists[0]["score"] == max(row["score"] for row in finalists)
+    assert result["nulls"] == []
     assert result["tracking"]["problems"] == []
     assert result["tracking"]["run_id"]
     assert "study 'study' starts: 6 trials" in done.stderr

@@ -17,6 +17,7 @@ from tuner.console import (
     final_note,
     final_table,
     make_console,
+    null_table,
     params_table,
     result_table,
 )
@@ -69,6 +70,8 @@ def run(
         if summary.final is not None:
             out.print(final_table(summary.final))
             _plain(final_note(summary.final))
+        if summary.nulls:
+            out.print(null_table(summary.nulls, objective.primary))
         for note in summary.notes:
             _plain(note)
         if result.export:

@@ -109,7 +109,7 @@ class TimingSection(Section):
 
     mode: Literal["run", "process"] = "run"
     fixed_cost_repeats: int = Field(default=5, ge=0)
-    finalists: int = Field(default=8, ge=0)
+    finalists: int = Field(default=6, ge=0)
     final_time: Seconds = 60.0
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     indifference: float = Field(default=0.01, ge=0, lt=1)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
+from tuner.nulls import Null
 from tuner.objective import Objective
 from tuner.records import CaseRecord, Final, Summary, TrialRecord
 
@@ -162,6 +163,18 @@ def final_table(final: Final) -> Table:
             f"{row.low:.4g} to {row.high:.4g}",
             f"{row.probability_best:.2f}",
         )
+    return table
+
+
+def null_table(nulls: Sequence[Null], metric: str) -> Table:
+    """Tabulate the best setting's metric beside what luck alone gives."""
+    table = Table(title=f"is {metric} real? beside its null", title_justify="left")
+    for column in ("case", metric, "null mean", "null 95 %", "p"):
+        table.add_column(column, justify="left" if column == "case" else "right")
+    for null in nulls:
+        name = f"{null.case} (held out)" if null.held_out else null.case
+        figures = f"{null.metric:.4f}", f"{null.mean:.4f}", f"{null.point:.4f}"
+        table.add_row(name, *figures, f"{null.p_value:.3g}")
     return table
 
 

@@ -192,6 +192,14 @@ class Plugin(ABC, Generic[ConfigT]):
         """Give the input files, for the data fingerprint. Raise `InputError` if one is missing."""
         return ()
 
+    def null_metrics(self, case: Case, output: Any, seed: int, count: int) -> Sequence[float]:
+        """Give `count` draws of the primary metric of `output` as luck alone would have it.
+
+        Whatever was chosen by the metric (the best of several columns, say) is chosen anew in every
+        draw. Off the clock, and only for the best setting. Empty where there is no null.
+        """
+        return ()
+
     def figures(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         """Draw the best setting's results: file stem to figure."""
         return {}

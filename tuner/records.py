@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from tuner.nulls import Null
 from tuner.plugin import Direction, Params
 
 State = Literal["complete", "pruned", "infeasible", "failed"]
@@ -198,6 +199,8 @@ class Summary:
         A folder of figures, tables, the frozen script and the configuration.
     final : Final or None
         The best settings timed again, which `best` was chosen by; None where time is not tuned.
+    nulls : sequence of Null
+        The best setting's metric beside its null, for each case; empty where there is no null.
     """
 
     best: TrialRecord | None
@@ -209,3 +212,4 @@ class Summary:
     artifacts: Path | None = None
     notes: Sequence[str] = field(default_factory=tuple)
     final: Final | None = None
+    nulls: Sequence[Null] = ()

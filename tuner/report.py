@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tuner.nulls import Null
 from tuner.objective import Objective
 from tuner.records import Final, TrialRecord
 from tuner.store import quiet
@@ -64,6 +66,11 @@ def final_rows(final: Final) -> pd.DataFrame:
             for case, seconds in row.seconds.items()
         ]
     )
+
+
+def null_rows(nulls: Sequence[Null]) -> pd.DataFrame:
+    """Give the nulls as a table, a row for each case."""
+    return pd.DataFrame([asdict(null) for null in nulls])
 
 
 def history(complete: Sequence[TrialRecord], objective: Objective) -> Figure:

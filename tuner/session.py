@@ -25,7 +25,7 @@ from tuner.provenance import git_commit, versions
 from tuner.recording import records_of
 from tuner.records import CaseRecord, StudyInfo, Summary, TrialRecord
 from tuner.remeasure import Referee, final_word, kept_final
-from tuner.report import final_rows, study_figures
+from tuner.report import final_rows, null_rows, study_figures
 from tuner.store import Lease, open_study, read_study
 from tuner.stores import check_uri
 from tuner.study import Coordinator, best_record
@@ -94,6 +94,7 @@ class RunResult:
             "held_out": [_plain_case(case) for case in summary.held_out],
             "held_out_baseline": [_plain_case(case) for case in summary.held_out_baseline],
             "final": asdict(summary.final) if summary.final else None,
+            "nulls": [asdict(null) for null in summary.nulls],
             "export": str(self.export) if self.export else None,
             "tracking": {
                 "run_id": self.tracking.run_id,
@@ -325,8 +326,11 @@ def _present(
         seed=config.engine.study.seed,
         folder=plots,
         baseline=None if known else config.plugin.baseline(),
+        nulls=config.engine.timing.nulls,
     )
     done = _wait_for(executor, job, progress)
+    if done.nulls:
+        null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
     if done.state != "complete":
         note = f"the best setting could not be presented: {done.reason}"
         return replace(summary, artifacts=folder, notes=[note])
@@ -338,7 +342,13 @@ def _present(
         study.set_user_attr(HELD_OUT, json.dumps(plain))
     reference = Reference.of(beside, objective.primary) if beside else None
     held_out = [objective.annotate(costs.charge(case), reference) for case in done.held_out]
-    return replace(summary, artifacts=folder, held_out=held_out, held_out_baseline=beside)
+    return replace(
+        summary,
+        artifacts=folder,
+        held_out=held_out,
+        held_out_baseline=beside,
+        nulls=done.nulls,
+    )
 
 
 def _wait_for(executor: Executor, job: PresentJob, progress: Progress) -> JobDone:

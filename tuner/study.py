@@ -280,9 +280,8 @@ class Coordinator:
     def _ask(self) -> _Pending:
         with quiet():
             trial = self._study.ask(dict(self._config.space.searched))
-        frozen = self._study.get_trials(deepcopy=False)[trial.number]
         is_baseline = trial.user_attrs.get(ROLE) == BASELINE
-        return self._as_pending(frozen, trial.params, is_baseline, trial)
+        return _Pending(trial.number, trial._trial_id, dict(trial.params), is_baseline, trial)
 
     def _params(self, pending: _Pending) -> Params:
         if pending.is_baseline:

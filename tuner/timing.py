@@ -30,7 +30,7 @@ SLICE = 0.004
 DISTURBED = 0.5
 """Share of the wall time lost to others from which caches were cold too: worth a repeat."""
 
-_ANCHOR_REPEATS = 5
+_ANCHOR_REPEATS = 3
 _ANCHOR_DATA = np.random.default_rng(0).random(200_000)
 
 
@@ -127,7 +127,7 @@ def _waited(path: str) -> float:
 def anchor() -> float:
     """Give the CPU seconds of a short kernel: how fast this core is right now.
 
-    The least of a few repeats; about 5 ms in all. It counts, copies, sorts and adds up, so that a
+    The least of a few repeats; about 3 ms in all. It counts, copies, sorts and adds up, so that a
     lower clock, a busy sibling of the core and a contended cache all show.
     """
     return min(_anchor_once() for _ in range(_ANCHOR_REPEATS))

@@ -32,6 +32,7 @@ class Data(BaseModel):
     file: InputPath | None = None
     seconds: float = 0.0
     start_up: float | None = None
+    null: float | None = None
     log: str | None = None
     has_baseline: bool = True
     baseline_mode: str = "reference"
@@ -106,6 +107,9 @@ class Toy(Plugin[Config]):
 
     def score(self, case: Case, output: float) -> Mapping[str, float]:
         return {"fit": output, "error": -output}
+
+    def null_metrics(self, case: Case, output: float, seed: int, count: int) -> list[float]:
+        return [self.config.data.null - i for i in range(count)] if self.config.data.null else []
 
     def figures(self, results: Any) -> Mapping[str, Any]:
         from matplotlib.figure import Figure

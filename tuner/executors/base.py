@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from tuner.nulls import Null
 from tuner.plugin import Params
 from tuner.records import CaseRecord, State
 
@@ -71,6 +72,8 @@ class PresentJob:
         Where figures (PNG) and tables (CSV) go.
     baseline : mapping or None
         Reference setting to run on the held-out cases beside the chosen one.
+    nulls : int
+        Draws of the null of the primary metric.
     """
 
     ticket: int
@@ -79,6 +82,7 @@ class PresentJob:
     folder: Path
     baseline: Params | None = None
     limited: bool = False
+    nulls: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ class JobDone:
         The plug-in raised `InputError`: the user's input is at fault, not a trial.
     held_out, held_out_baseline : sequence of CaseRecord
         Only of a `PresentJob`.
+    nulls : sequence of Null
+        Only of a `PresentJob`.
     fixed_costs : mapping
         Only of a `FixedCostJob`: seconds by case; empty where the plug-in gives no command.
     """
@@ -158,6 +164,7 @@ class JobDone:
     held_out: Sequence[CaseRecord] = ()
     held_out_baseline: Sequence[CaseRecord] = field(default_factory=tuple)
     fixed_costs: Mapping[str, float] = field(default_factory=dict)
+    nulls: Sequence[Null] = ()
 
 
 Job = TrialJob | PresentJob | FixedCostJob | TimeJob

@@ -22,6 +22,7 @@ from tuner_plugins.nmf import (
     factorize,
     frozen,
     native,
+    null,
     parallel,
     pipeline,
     prox,
@@ -179,6 +180,14 @@ class NmfPlugin(Plugin[NmfConfig]):
             "r": correlation.best_correlation(found),
             "r_abs": correlation.best_correlation(found, absolute=True),
         }
+
+    def null_metrics(self, case: Case, output: Loadings, seed: int, count: int) -> Sequence[float]:
+        """Give the primary correlation with the annotation shifted circularly by chance."""
+        shifts = null.draw_shifts(output.size, count, seed)
+        found = null.shifted_correlations(output, *case.data.annotation, shifts)
+        if self.config.data.correlation == "abs":
+            found = np.abs(found)
+        return [float(value) for value in found.max(axis=1)]
 
     def figures(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         """Draw each case: genes, loadings along the genome, weights of the tracks, correlations."""

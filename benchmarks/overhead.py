@@ -1,0 +1,159 @@
+"""What the engine costs: time per trial beyond the plug-in's own work.
+
+    python -m benchmarks.overhead [--json FILE] [--trials N]
+
+A function that takes no time is tuned three ways, in turns, on SQLite files, by the same sampler:
+
+optuna          ``ask``, the function, ``tell``.
+optuna_mlflow   the same, and a child run a trial logged by hand, as users do it.
+tuner           this engine's coordinator with a worker process, tracking on.
+
+Milliseconds per trial, medians over trials of the second half; ``ratio`` is tuner over optuna.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+REPEATS = 3
+LOW, HIGH = -5.0, 5.0
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """Work in an empty folder."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as name:
+        os.chdir(name)
+        try:
+            yield Path(name)
+        finally:
+            os.chdir(before)
+
+
+def by_hand(trials: int, mlflow_too: bool) -> list[float]:
+    """Give the moments at which trials ended."""
+    study = optuna.create_study(
+        storage="sqlite:///study.db",
+        sampler=optuna.samplers.TPESampler(seed=0),
+        direction="maximize",
+    )
+    space: dict[str, Any] = {"x": optuna.distributions.FloatDistribution(LOW, HIGH)}
+    client = parent = None
+    if mlflow_too:
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{Path.cwd()}/mlflow.db")
+        experiment = client.create_experiment("by hand")
+        parent = client.create_run(experiment)
+    moments = []
+    for _ in range(trials):
+        trial = study.ask(space)
+        value = -(trial.params["x"] ** 2)
+        study.tell(trial, value)
+        if client is not None and parent is not None:
+            run = client.create_run(
+                parent.info.experiment_id, tags={"mlflow.parentRunId": parent.info.run_id}
+            )
+            client.log_param(run.info.run_id, "x", trial.params["x"])
+            for name in ("value", "time", "score"):
+                client.log_metric(run.info.run_id, name, value)
+            client.set_terminated(run.info.run_id)
+        moments.append(time.perf_counter())
+    return moments
+
+
+def by_engine(trials: int) -> list[float]:
+    """Give the moments at which trials ended; a worker process runs them, MLflow is written to."""
+    from benchmarks.overhead_plugin import install
+    from tuner import session
+    from tuner.config import load_config
+    from tuner.records import TrialRecord
+
+    moments: list[float] = []
+
+    class Moments:
+        """Notes when trials end."""
+
+        def begin(self, name: str, total: int, records: Sequence[TrialRecord]) -> None:
+            """Nothing to note."""
+
+        def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
+            """Note the moment."""
+            moments.append(time.perf_counter())
+
+        def beat(self) -> None:
+            """Nothing to note."""
+
+        def note(self, text: str) -> None:
+            """Nothing to note."""
+
+        def end(self) -> None:
+            """Nothing to note."""
+
+    install(Path.cwd())
+    config = {
+        "plugin": "nothing",
+        "study": {"trials": trials, "storage": "sqlite:///study.db"},
+        "search_space": {"x": {"low": LOW, "high": HIGH}},
+        "objective": "value",
+        "tracking": {"uri": f"sqlite:///{Path.cwd()}/mlflow.db"},
+    }
+    Path("study.yaml").write_text(json.dumps(config))
+    session.run(load_config(Path("study.yaml")), Moments(), lambda: False)
+    return moments
+
+
+def per_trial(moments: list[float]) -> float:
+    """Give milliseconds per trial, the median over the second half."""
+    gaps = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    return 1000 * statistics.median(gaps[len(gaps) // 2 :])
+
+
+def measure(trials: int) -> dict[str, float]:
+    """Run all three in turns; give the medians of their milliseconds per trial."""
+    ways = {
+        "optuna": lambda: by_hand(trials, mlflow_too=False),
+        "optuna_mlflow": lambda: by_hand(trials, mlflow_too=True),
+        "tuner": lambda: by_engine(trials),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(REPEATS):
+        for name, way in ways.items():
+            with folder():
+                found[name].append(per_trial(way()))
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    paired = [ours / raw for ours, raw in zip(found["tuner"], found["optuna"], strict=True)]
+    return {**medians, "ratio": statistics.median(paired)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--trials", type=int, default=100)
+    given = parser.parse_args(arguments)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    results = measure(given.trials)
+    for name in ("optuna", "optuna_mlflow", "tuner"):
+        print(f"{name:14} {results[name]:8.1f} ms per trial")
+    print(f"{'tuner / optuna':14} {results['ratio']:8.2f}")
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()
