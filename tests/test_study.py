@@ -18,7 +18,8 @@ from tuner.plugin import InputError
 from tuner.recording import records_of
 from tuner.records import TrialRecord
 from tuner.store import open_study
-from tuner.study import Coordinator, StudyStopped, best_record
+from tuner.study import Coordinator, StudyStopped
+from tuner.verdict import best_record
 from tuner.worker import Bench
 
 pytestmark = pytest.mark.usefixtures("toy")

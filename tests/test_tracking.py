@@ -24,8 +24,6 @@ from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.tracking import MlflowTracker, NullTracker, TrackingReport, study_links
 
-# MLflow's own models use what SQLAlchemy deprecates
-
 STUDY = make_study()
 TRIALS = make_trials(9)
 URI = "sqlite:///mlflow.db"

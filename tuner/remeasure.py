@@ -55,7 +55,7 @@ def timing_decides(records: Sequence[TrialRecord], objective: Objective) -> bool
 
 
 def _decider(records: Sequence[TrialRecord], objective: Objective) -> tuple[str, float]:
-    """Give the quantity that the best is chosen by, as `tuner.study.best_record` does."""
+    """Give the quantity that the best is chosen by, as `tuner.verdict.best_record` does."""
     names = list(objective.objectives)
     has_score = any("score" in record.metrics for record in records)
     name = "score" if len(names) > 1 and has_score else names[0]

@@ -28,9 +28,10 @@ from tuner.remeasure import Referee, final_word, kept_final
 from tuner.report import final_rows, null_rows, study_figures
 from tuner.store import Lease, open_study, read_study
 from tuner.stores import check_uri
-from tuner.study import Coordinator, best_record
+from tuner.study import Coordinator
 from tuner.tracking import MlflowTracker, NullTracker, Tracker, TrackingReport, study_links
 from tuner.ui import serve
+from tuner.verdict import best_record
 
 HELD_OUT = "tuner:held_out"
 DEFAULT_URI = "sqlite:///mlflow.db"

@@ -13,6 +13,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import Trial
 
 from tuner.plugin import InputError, Params, Plugin, Value
 
@@ -103,6 +104,29 @@ def nearest(value: Value, dist: BaseDistribution) -> Value:
             clipped = dist.low + round((clipped - dist.low) / dist.step) * dist.step
         return int(clipped) if isinstance(dist, IntDistribution) else float(clipped)
     raise TypeError(f"cannot place {value!r} in {dist}")
+
+
+def suggest(trial: Trial, name: str, dist: BaseDistribution) -> None:
+    """Let a trial that is already there draw one parameter; what it has drawn stays."""
+    if isinstance(dist, CategoricalDistribution):
+        trial.suggest_categorical(name, dist.choices)
+    elif isinstance(dist, FloatDistribution):
+        trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
+    elif isinstance(dist, IntDistribution):
+        trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
+
+
+def cardinality(dist: BaseDistribution) -> int:
+    """Give the number of values of a distribution; `InputError` where it is continuous."""
+    if isinstance(dist, CategoricalDistribution):
+        return len(dist.choices)
+    assert isinstance(dist, FloatDistribution | IntDistribution)
+    if dist.step is None:
+        raise InputError(
+            "study.sampler: 'brute-force' needs a step for every range of numbers; "
+            "give 'step:', or use 'grid'"
+        )
+    return int((dist.high - dist.low) / dist.step + 1e-9) + 1
 
 
 def _unknown(name: str, names: list[str]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -28,9 +28,10 @@ from tuner.plugin import InputError, Params, Value
 from tuner.recording import BASELINE, ROLE, kept_record, records_of, write_record
 from tuner.records import State, TrialRecord
 from tuner.samplers import EXHAUSTIVE, GRID_POINTS, grid
-from tuner.space import nearest
+from tuner.space import cardinality, nearest, suggest
 from tuner.store import quiet
 from tuner.timing import machine
+from tuner.verdict import Asked, judge
 
 TICK = 0.5
 COSTS_TICKET = -2
@@ -169,7 +170,7 @@ class Coordinator:
         size = (
             math.prod(map(len, grid(self._config.space, points).values()))
             if points
-            else math.prod(map(_cardinality, self._config.space.searched.values()))
+            else math.prod(map(cardinality, self._config.space.searched.values()))
         )
         trials = self._study.get_trials(deepcopy=False)
         return bool(sum(trial.user_attrs.get(ROLE) != BASELINE for trial in trials) >= size)
@@ -193,7 +194,7 @@ class Coordinator:
         with quiet():
             live = optuna.Trial(self._study, trial._trial_id)
             for name, dist in self._config.space.searched.items():
-                _suggest(live, name, dist)
+                suggest(live, name, dist)
         is_baseline = trial.user_attrs.get(ROLE) == BASELINE
         return self._as_pending(trial, live.params, is_baseline, live)
 
@@ -332,7 +333,12 @@ class Coordinator:
         if not pending.is_baseline:
             cases = tuple(map(self.drift.correct, cases))
         cases = tuple(map(self.costs.charge, cases))
-        record = self._record(pending, replace(done, cases=cases))
+        reference = self._reference
+        if pending.is_baseline and done.state == "complete":
+            reference = Reference.of(cases, self._objective.primary)
+        asked = Asked(pending.number, self._params(pending), pending.searched, pending.is_baseline)
+        limit = self._config.engine.limits.case_time
+        record = judge(asked, replace(done, cases=cases), self._objective, reference, limit)
         write_record(self._storage, pending.trial_id, record)
         self._tell(pending.number, record)
         self._observer.trial(record)
@@ -347,48 +353,6 @@ class Coordinator:
                     f"(study.max_failures); the last one: {record.reason}"
                 )
 
-    def _record(self, pending: _Pending, done: JobDone) -> TrialRecord:
-        record = TrialRecord(
-            number=pending.number,
-            state=done.state,
-            params=self._params(pending),
-            searched=pending.searched,
-            cases=done.cases,
-            metrics={},
-            values=(),
-            started=done.started,
-            finished=done.finished,
-            reason=done.reason,
-            is_baseline=pending.is_baseline,
-        )
-        limit = self._config.engine.limits.case_time
-        took = {case.name: case.run_seconds or case.seconds for case in done.cases}
-        slow = [name for name in took if took[name] > limit and not pending.is_baseline]
-        if slow:
-            reason = f"case '{slow[0]}' took {took[slow[0]]:.1f} s; limit {limit:g} s"
-            return replace(record, state="infeasible", reason=reason)
-        broken = [
-            (case.name, name)
-            for case in done.cases
-            for name, value in case.metrics.items()
-            if not math.isfinite(value)
-        ]
-        if broken:
-            reason = f"metric '{broken[0][1]}' of case '{broken[0][0]}' is not a finite number"
-            return replace(record, state="failed", reason=reason)
-        reference = self._reference
-        if pending.is_baseline and done.state == "complete":
-            reference = Reference.of(done.cases, self._objective.primary)
-        cases = tuple(self._objective.annotate(case, reference) for case in done.cases)
-        if done.state != "complete":
-            return replace(record, cases=cases)
-        return replace(
-            record,
-            cases=cases,
-            metrics=self._objective.summarise(cases),
-            values=tuple(self._objective.values(cases, reference)),
-        )
-
     def _tell(self, number: int, record: TrialRecord) -> None:
         values = list(record.values) or None
         with quiet():
@@ -401,44 +365,3 @@ class Coordinator:
                     raise
                 if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
                     raise
-
-
-def best_record(records: list[TrialRecord], objective: Objective) -> TrialRecord | None:
-    """Give the best complete trial.
-
-    By the objective; of several by the score where there is a baseline, else by the first. A
-    positive score counts as it is; where no trial has one, what the sampler saw decides, for the
-    formula rewards slowness there.
-    """
-    complete = [record for record in records if record.state == "complete"]
-    if not complete:
-        return None
-    name = next(iter(objective.objectives))
-    by_score = name == "score" or (len(objective.objectives) > 1 and "score" in complete[0].metrics)
-    if by_score:
-        positive = [record for record in complete if record.metrics["score"] > 0]
-        if positive:
-            return max(positive, key=lambda record: record.metrics["score"])
-    sign = 1.0 if objective.objectives[name] == "maximize" else -1.0
-    return max(complete, key=lambda record: sign * record.values[0])
-
-
-def _suggest(trial: optuna.Trial, name: str, dist: optuna.distributions.BaseDistribution) -> None:
-    if isinstance(dist, CategoricalDistribution):
-        trial.suggest_categorical(name, dist.choices)
-    elif isinstance(dist, FloatDistribution):
-        trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
-    elif isinstance(dist, IntDistribution):
-        trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
-
-
-def _cardinality(dist: optuna.distributions.BaseDistribution) -> int:
-    if isinstance(dist, CategoricalDistribution):
-        return len(dist.choices)
-    assert isinstance(dist, FloatDistribution | IntDistribution)
-    if dist.step is None:
-        raise InputError(
-            "study.sampler: 'brute-force' needs a step for every range of numbers; "
-            "give 'step:', or use 'grid'"
-        )
-    return int((dist.high - dist.low) / dist.step + 1e-9) + 1
