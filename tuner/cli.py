@@ -129,11 +129,12 @@ def plugins(as_json: AsJson = False) -> None:
 def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show the best setting of a study."""
     from tuner import session
+    from tuner.results import plain_record
 
     loaded = _load(config, list(overrides or []))
     name, record, records = session.best(loaded)
     if as_json:
-        print(json.dumps({"study": name, "best": session.plain_record(record)}))
+        print(json.dumps({"study": name, "best": plain_record(record)}))
         return
     out.print(params_table(record))
     metrics = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())

@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import collections
-import json
 import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import optuna
 
+from tuner.closing import decide, export_best, freeze_record, present
 from tuner.config import Config
-from tuner.executors.base import Executor, JobDone, PresentJob, Setup
+from tuner.executors.base import Executor, Setup
 from tuner.executors.local import LocalExecutor
-from tuner.fixedcost import FixedCosts
-from tuner.freeze import stamp, write_script
-from tuner.objective import Objective, Reference
+from tuner.objective import Objective
 from tuner.outbox import StoreTrouble
-from tuner.plugin import InputError, Params, Provenance
+from tuner.plugin import InputError
 from tuner.provenance import git_commit, versions
 from tuner.recording import records_of
-from tuner.records import CaseRecord, StudyInfo, Summary, TrialRecord
-from tuner.remeasure import Referee, final_word, kept_final
-from tuner.report import final_rows, null_rows, study_figures
+from tuner.records import StudyInfo, Summary, TrialRecord
+from tuner.remeasure import kept_final
+from tuner.results import RunResult
 from tuner.store import Lease, open_study, read_study
 from tuner.stores import check_uri
 from tuner.study import Coordinator
-from tuner.tracking import MlflowTracker, NullTracker, Tracker, TrackingReport, study_links
+from tuner.tracking import MlflowTracker, NullTracker, Tracker, study_links
 from tuner.ui import serve
 from tuner.verdict import best_record
 
-HELD_OUT = "tuner:held_out"
 DEFAULT_URI = "sqlite:///mlflow.db"
 
 
@@ -54,56 +50,6 @@ class Progress(Protocol):
 
     def end(self) -> None:
         """Hear that the trials are over."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What `tuner run` ends with.
-
-    Attributes
-    ----------
-    ending : str
-        ``complete``, ``timeout``, ``exhausted`` or ``interrupted``.
-    export : Path or None
-        The frozen script.
-    folder : Path
-        Figures, tables, configuration and script of the study.
-    """
-
-    study: str
-    ending: str
-    summary: Summary
-    tracking: TrackingReport
-    folder: Path
-    export: Path | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """Give the result as plain data, for ``--json``."""
-        summary = self.summary
-        return {
-            "study": self.study,
-            "ending": self.ending,
-            "trials": {
-                "complete": 0,
-                "failed": 0,
-                "pruned": 0,
-                "infeasible": 0,
-                **summary.counts,
-            },
-            "best": plain_record(summary.best),
-            "baseline": plain_record(summary.baseline),
-            "held_out": [_plain_case(case) for case in summary.held_out],
-            "held_out_baseline": [_plain_case(case) for case in summary.held_out_baseline],
-            "final": asdict(summary.final) if summary.final else None,
-            "nulls": [asdict(null) for null in summary.nulls],
-            "export": str(self.export) if self.export else None,
-            "tracking": {
-                "run_id": self.tracking.run_id,
-                "links": dict(self.tracking.links),
-                "problems": list(self.tracking.problems),
-            },
-            "folder": str(self.folder),
-        }
 
 
 @dataclass
@@ -174,12 +120,14 @@ def run(
         progress.end()
         summary = _summarise(records, objective, finished=ending != "interrupted")
         if summary.finished and summary.best is not None:
-            summary = _decide(config, study, executor, coordinator, summary, records, watch)
+            summary = decide(
+                config, study, executor, coordinator, summary, objective, progress, watch.beat
+            )
             assert summary.best is not None
             chosen = summary.best
             costs = coordinator.costs
-            summary = _present(config, study, executor, summary, objective, costs, folder, progress)
-            export = _export(config, study.study_name, chosen, folder)
+            summary = present(config, study, executor, summary, objective, costs, folder, progress)
+            export = export_best(config, study.study_name, chosen, folder)
     except BaseException:
         summary = _summarise(records, objective, finished=False)
         raise
@@ -207,7 +155,7 @@ def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
 def export(config: Config, path: Path) -> TrialRecord:
     """Freeze the best setting of the study into a script at `path`; give its trial."""
     name, record, _ = best(config)
-    _freeze(config, name, record, path)
+    freeze_record(config, name, record, path)
     return record
 
 
@@ -271,132 +219,3 @@ def _summarise(records: Sequence[TrialRecord], objective: Objective, finished: b
         counts=collections.Counter(record.state for record in records),
         finished=finished,
     )
-
-
-def _decide(
-    config: Config,
-    study: optuna.Study,
-    executor: Executor,
-    coordinator: Coordinator,
-    summary: Summary,
-    records: Sequence[TrialRecord],
-    watch: _Watch,
-) -> Summary:
-    """Time the best settings again, and choose among them by that."""
-    final = kept_final(study, records)
-    if final is None:
-        watch.progress.note("timing the best settings again, interleaved with the baseline")
-        referee = Referee(
-            config,
-            executor,
-            coordinator.costs,
-            coordinator.drift,
-            watch.beat,
-            coordinator.should_stop,
-        )
-        final = final_word(referee, records, watch.objective, study)
-    if final is None:
-        return summary
-    best = next(r for r in records if r.number == final.finalists[0].number)
-    return replace(summary, best=best, final=final)
-
-
-def _present(
-    config: Config,
-    study: optuna.Study,
-    executor: Executor,
-    summary: Summary,
-    objective: Objective,
-    costs: FixedCosts,
-    folder: Path,
-    progress: Progress,
-) -> Summary:
-    """Draw the study and the best setting; score it on the held-out cases, once."""
-    assert summary.best is not None
-    kept = json.loads(study.user_attrs.get(HELD_OUT, "{}"))
-    known = kept.get("trial") == summary.best.number
-    progress.note("drawing the best setting and scoring it on held-out cases")
-    plots = folder / "plots"
-    shutil.rmtree(plots, ignore_errors=True)
-    study_figures(study, records_of(study), objective, plots)
-    if summary.final is not None:
-        final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
-    job = PresentJob(
-        ticket=-1,
-        params=summary.best.params,
-        seed=config.engine.study.seed,
-        folder=plots,
-        baseline=None if known else config.plugin.baseline(),
-        nulls=config.engine.timing.nulls,
-    )
-    done = _wait_for(executor, job, progress)
-    if done.nulls:
-        null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
-    if done.state != "complete":
-        note = f"the best setting could not be presented: {done.reason}"
-        return replace(summary, artifacts=folder, notes=[note])
-    if known:
-        beside = [CaseRecord(**case) for case in kept["baseline"]]
-    else:
-        beside = list(map(costs.charge, done.held_out_baseline))
-        plain = {"trial": summary.best.number, "baseline": [_plain_case(case) for case in beside]}
-        study.set_user_attr(HELD_OUT, json.dumps(plain))
-    reference = Reference.of(beside, objective.primary) if beside else None
-    held_out = [objective.annotate(costs.charge(case), reference) for case in done.held_out]
-    return replace(
-        summary,
-        artifacts=folder,
-        held_out=held_out,
-        held_out_baseline=beside,
-        nulls=done.nulls,
-    )
-
-
-def _wait_for(executor: Executor, job: PresentJob, progress: Progress) -> JobDone:
-    executor.submit(job)
-    while True:
-        event = executor.wait(0.5)
-        progress.beat()
-        if isinstance(event, JobDone):
-            return event
-
-
-def _export(config: Config, name: str, record: TrialRecord, folder: Path) -> Path:
-    """Freeze into the configured path, or into the study's folder; a copy lies there always."""
-    kept = folder / "script"
-    kept.mkdir(exist_ok=True)
-    path = config.engine.export.path or kept / f"{name}.py"
-    _freeze(config, name, record, path)
-    (folder / "config.yaml").write_text(config.document.text, encoding="utf-8")
-    if config.engine.export.path:
-        shutil.copy2(path, kept / path.name)
-    return path
-
-
-def _freeze(config: Config, name: str, record: TrialRecord, path: Path) -> None:
-    provenance = Provenance(
-        study=name,
-        trial=record.number,
-        metrics=record.metrics,
-        versions=versions(),
-        fingerprint=config.fingerprint,
-        created=stamp(),
-    )
-    params: Params = record.params
-    write_script(path, lambda temporary: config.plugin.freeze(params, temporary, provenance))
-
-
-def plain_record(record: TrialRecord | None) -> Mapping[str, Any] | None:
-    """Give a trial as plain data."""
-    if record is None:
-        return None
-    return {
-        "number": record.number,
-        "params": dict(record.params),
-        "metrics": dict(record.metrics),
-        "cases": [_plain_case(case) for case in record.cases],
-    }
-
-
-def _plain_case(case: CaseRecord) -> dict[str, Any]:
-    return {**vars(case), "metrics": dict(case.metrics)}

@@ -121,11 +121,10 @@ def test_a_second_coordinator_is_refused(workplace: Path, config: str) -> None:
     _, err = finish(start(config), code=2)
     assert f"is being run by process {first.pid} on" in err
     finish(first)
-    ran = [json.loads(line) for line in Path("ran.jsonl").read_text().splitlines()]
-    tuned = [entry for entry in ran if entry["mode"] != "reference"]
-    settings = Counter((entry["case"], entry["x"], entry["size"]) for entry in tuned)
-    presented = [count for count in settings.values() if count > 1]
-    assert len(presented) == 2, "only the best setting runs again, to be drawn: once a case"
+    study = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
+    assert {trial.state.name for trial in study.get_trials()} == {"COMPLETE"}
+    drawn = {tuple(trial.params.values()) for trial in study.get_trials()}
+    assert len(drawn) == len(study.get_trials()) == TRIALS
 
 
 def test_a_worker_killed_from_outside_fails_its_trial_alone(workplace: Path, config: str) -> None:

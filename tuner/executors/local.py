@@ -44,6 +44,16 @@ class _Worker:
         lines = self.log.read_text(errors="replace").splitlines()
         return "\n".join(lines[-STDERR_LINES:])
 
+    def dismiss(self) -> None:
+        """Let an idle worker end by itself, which it does when its connection closes; else kill."""
+        self.connection.close()
+        if self.job is None:
+            try:
+                self.process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                pass
+        self.kill()
+
     def kill(self) -> None:
         """End the worker and whatever it started."""
         try:
@@ -126,9 +136,9 @@ class LocalExecutor:
                 return
 
     def close(self) -> None:
-        """Kill all workers and remove their logs."""
+        """End all workers, busy ones at once, and remove their logs."""
         for worker in self._workers:
-            worker.kill()
+            worker.dismiss()
         self._workers.clear()
         self._folder.cleanup()
 

@@ -1,0 +1,154 @@
+"""What follows the trials: time the best again, present, freeze."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import optuna
+
+from tuner.config import Config
+from tuner.executors.base import Executor, JobDone, PresentJob
+from tuner.fixedcost import FixedCosts
+from tuner.freeze import stamp, write_script
+from tuner.objective import Objective, Reference
+from tuner.plugin import Params, Provenance
+from tuner.provenance import versions
+from tuner.recording import records_of
+from tuner.records import CaseRecord, Summary, TrialRecord
+from tuner.remeasure import Referee, final_word, kept_final
+from tuner.report import final_rows, null_rows, study_figures
+from tuner.results import plain_case
+from tuner.study import Coordinator
+
+HELD_OUT = "tuner:held_out"
+
+
+class Progress(Protocol):
+    """Shows what goes on after the trials."""
+
+    def beat(self) -> None:
+        """Be called at least twice a second."""
+
+    def note(self, text: str) -> None:
+        """Say what is going on."""
+
+
+def decide(
+    config: Config,
+    study: optuna.Study,
+    executor: Executor,
+    coordinator: Coordinator,
+    summary: Summary,
+    objective: Objective,
+    progress: Progress,
+    beat: Callable[[], None],
+) -> Summary:
+    """Time the best settings again, and choose among them by that."""
+    records = records_of(study)
+    final = kept_final(study, records)
+    if final is None:
+        progress.note("timing the best settings again, interleaved with the baseline")
+        referee = Referee(
+            config,
+            executor,
+            coordinator.costs,
+            coordinator.drift,
+            beat,
+            coordinator.should_stop,
+        )
+        final = final_word(referee, records, objective, study)
+    if final is None:
+        return summary
+    best = next(r for r in records if r.number == final.finalists[0].number)
+    return replace(summary, best=best, final=final)
+
+
+def present(
+    config: Config,
+    study: optuna.Study,
+    executor: Executor,
+    summary: Summary,
+    objective: Objective,
+    costs: FixedCosts,
+    folder: Path,
+    progress: Progress,
+) -> Summary:
+    """Draw the study and the best setting; score it on the held-out cases, once."""
+    assert summary.best is not None
+    kept = json.loads(study.user_attrs.get(HELD_OUT, "{}"))
+    known = kept.get("trial") == summary.best.number
+    progress.note("drawing the best setting and scoring it on held-out cases")
+    plots = folder / "plots"
+    shutil.rmtree(plots, ignore_errors=True)
+    study_figures(study, records_of(study), objective, plots)
+    if summary.final is not None:
+        final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
+    job = PresentJob(
+        ticket=-1,
+        params=summary.best.params,
+        seed=config.engine.study.seed,
+        folder=plots,
+        baseline=None if known else config.plugin.baseline(),
+        nulls=config.engine.timing.nulls,
+    )
+    done = _wait_for(executor, job, progress)
+    if done.nulls:
+        null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
+    if done.state != "complete":
+        note = f"the best setting could not be presented: {done.reason}"
+        return replace(summary, artifacts=folder, notes=[note])
+    if known:
+        beside = [CaseRecord(**case) for case in kept["baseline"]]
+    else:
+        beside = list(map(costs.charge, done.held_out_baseline))
+        plain = {"trial": summary.best.number, "baseline": [plain_case(case) for case in beside]}
+        study.set_user_attr(HELD_OUT, json.dumps(plain))
+    reference = Reference.of(beside, objective.primary) if beside else None
+    held_out = [objective.annotate(costs.charge(case), reference) for case in done.held_out]
+    return replace(
+        summary,
+        artifacts=folder,
+        held_out=held_out,
+        held_out_baseline=beside,
+        nulls=done.nulls,
+    )
+
+
+def _wait_for(executor: Executor, job: PresentJob, progress: Progress) -> JobDone:
+    executor.submit(job)
+    while True:
+        event = executor.wait(0.5)
+        progress.beat()
+        if isinstance(event, JobDone):
+            return event
+
+
+def export_best(config: Config, name: str, record: TrialRecord, folder: Path) -> Path:
+    """Freeze into the configured path, or into the study's folder; a copy lies there always."""
+    kept = folder / "script"
+    kept.mkdir(exist_ok=True)
+    path = config.engine.export.path or kept / f"{name}.py"
+    freeze_record(config, name, record, path)
+    (folder / "config.yaml").write_text(config.document.text, encoding="utf-8")
+    if config.engine.export.path:
+        shutil.copy2(path, kept / path.name)
+    return path
+
+
+def freeze_record(config: Config, name: str, record: TrialRecord, path: Path) -> None:
+    """Freeze a trial's setting into a script at `path`, with where it comes from."""
+    provenance = Provenance(
+        study=name,
+        trial=record.number,
+        metrics=record.metrics,
+        versions=versions(),
+        fingerprint=config.fingerprint,
+        created=stamp(),
+    )
+    params: Params = record.params
+    write_script(path, lambda temporary: config.plugin.freeze(params, temporary, provenance))
