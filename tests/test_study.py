@@ -300,6 +300,20 @@ def test_a_grid_is_run_once_and_ends(harness: Callable[..., Harness]) -> None:
     assert len(again.records) == 7
 
 
+def test_a_grid_whose_last_setting_was_interrupted_ends(harness: Callable[..., Harness]) -> None:
+    given = {
+        "search_space": {"x": [1.0, 2.0, 3.0]},
+        "study": {"sampler": "grid", "trials": 50},
+    }
+    study = harness(**given)
+    study.stop_after = 3  # the baseline and two settings
+    study.run()
+    study.study.ask(dict(study.config.space.searched))
+    again = harness(**given)
+    assert again.run() == "exhausted"
+    assert sorted(r.params["x"] for r in again.records if not r.is_baseline) == [1.0, 2.0, 3.0]
+
+
 def test_brute_force_runs_every_setting_once(harness: Callable[..., Harness]) -> None:
     study = harness(
         search_space={"size": {"low": 1, "high": 5}},

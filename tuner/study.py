@@ -139,7 +139,8 @@ class Coordinator:
         while True:
             if ending := self._ending(until):
                 break
-            if self._has_slot() and self.completed + len(self._pending) < section.trials:
+            wanted_more = self.completed + len(self._pending) < section.trials
+            if self._has_slot() and wanted_more and not self._exhausted():
                 self._dispatch(self._ask())
             else:
                 self._step()
@@ -159,7 +160,7 @@ class Coordinator:
         return None
 
     def _has_slot(self) -> bool:
-        return len(self._pending) < self._executor.slots and not self._exhausted()
+        return len(self._pending) < self._executor.slots
 
     def _exhausted(self) -> bool:
         """Whether a sampler that enumerates has given out its last setting."""

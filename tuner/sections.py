@@ -1,0 +1,148 @@
+"""The engine's own sections of a configuration, as frozen models."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from tuner.samplers import PRUNERS, SAMPLERS, Choice
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"mb": 10**6, "gb": 10**9, "mib": 2**20, "gib": 2**30}
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([\d.]+)\s*([a-z]+)\s*", value.lower())
+        if not match or match[2] not in _UNITS:
+            raise ValueError(f"expected a time such as 90s, 30m or 2h, got '{value}'")
+        return float(match[1]) * _UNITS[match[2]]
+    return value
+
+
+def _bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([\d.]+)\s*([a-z]+)\s*", value.lower())
+        if not match or match[2] not in _BYTES:
+            raise ValueError(f"expected a size such as 4GB or 500MB, got '{value}'")
+        return int(float(match[1]) * _BYTES[match[2]])
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A section of the file: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StudySection(Section):
+    """How the search goes. `trials` counts completed trials, the baseline among them."""
+
+    name: str | None = Field(default=None, pattern=r"^[\w.-]+$")
+    trials: int = Field(default=50, ge=1)
+    timeout: Seconds | None = None
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    sampler: Choice = Choice(name="tpe")
+    pruner: Choice = Choice(name="nop")
+    storage: str = Field(default="sqlite:///tuner.db", pattern=r"^[\w+]+://")
+    max_failures: int = Field(default=10, ge=1)
+
+    @field_validator("sampler")
+    @classmethod
+    def _sampler(cls, choice: Choice) -> Choice:
+        return choice.checked(SAMPLERS, "sampler")
+
+    @field_validator("pruner")
+    @classmethod
+    def _pruner(cls, choice: Choice) -> Choice:
+        return choice.checked(PRUNERS, "pruner")
+
+
+class LimitsSection(Section):
+    """What one case may take; over it a trial is infeasible. The baseline may take its time."""
+
+    case_time: Seconds = 600.0
+    memory: Bytes | None = None
+    threads: int = Field(default=1, ge=1)
+
+
+class TimingSection(Section):
+    """What is timed, and how often.
+
+    Attributes
+    ----------
+    mode : {"run", "process"}
+        ``run``: the plug-in's ``run`` in a warm worker, plus the fixed cost of a whole process.
+        ``process``: the frozen script of every setting as a whole process.
+    fixed_cost_repeats : int
+        Pairs of process and ``run`` that a case's fixed cost is the median of; 0 leaves it out.
+    finalists : int
+        At most so many of the best settings are timed again, interleaved, before one is frozen; 0
+        freezes what the search found best.
+    final_time : float
+        Seconds that this may take, beside the baseline.
+    confidence, indifference : float
+        It ends early once the leader is within ``indifference`` of the best score with probability
+        ``confidence``.
+    baseline_repeats : int
+        How often the baseline is timed among the finalists; 0 takes its time from trial 0.
+    nulls : int
+        Draws of the null that the best metric is compared with, where the plug-in has one.
+    """
+
+    mode: Literal["run", "process"] = "run"
+    fixed_cost_repeats: int = Field(default=5, ge=0)
+    finalists: int = Field(default=6, ge=0)
+    final_time: Seconds = 60.0
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    indifference: float = Field(default=0.01, ge=0, lt=1)
+    baseline_repeats: int = Field(default=1, ge=0)
+    nulls: int = Field(default=1000, ge=0)
+
+
+class TrackingSection(Section):
+    """Where MLflow's store is. ``uri: null`` leaves it to MLFLOW_TRACKING_URI or the default."""
+
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str | None = None
+
+
+class ExportSection(Section):
+    """Where the frozen script goes, relative to the current folder."""
+
+    path: Path | None = None
+
+
+class SimulateSection(BaseModel):
+    """Data that the project makes itself where `folder` does not exist yet; see `tuner simulate`.
+
+    Every further key is an option of the simulator.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    simulator: str | None = None
+    folder: Path
+    seed: int = Field(default=0, ge=0)
+
+
+class EngineSections(Section):
+    """The engine's own sections; all others belong to the plug-in."""
+
+    plugin: str
+    study: StudySection = StudySection()
+    simulate: SimulateSection | None = None
+    search_space: dict[str, Any] | None = None
+    objective: str | list[str] = "score"
+    workers: int = Field(default=1, ge=1)
+    limits: LimitsSection = LimitsSection()
+    timing: TimingSection = TimingSection()
+    tracking: TrackingSection = TrackingSection()
+    export: ExportSection = ExportSection()
