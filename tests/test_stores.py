@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tuner.plugin import InputError
-from tuner.stores import absolute_uri, base_url, check_uri, sole_creator, sqlite_path
+from tuner.stores import absolute_uri, base_url, check_uri, make_whole, sole_creator, sqlite_path
 
 
 @pytest.mark.parametrize(
@@ -89,3 +91,24 @@ def test_what_is_no_database_is_told_at_once(tmp_path: Path) -> None:
         pytest.fail("entered")
     with sole_creator(tmp_path / "new" / "mlflow.db"):
         pass
+
+
+def test_a_store_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+
+    def make(url: str, whole: bool) -> None:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+            database.execute("CREATE TABLE experiments (id)")
+            if not whole:
+                raise KeyboardInterrupt
+            database.execute("CREATE TABLE runs (id)")
+
+    for whole in (False, True):
+        with contextlib.suppress(KeyboardInterrupt), sole_creator(path) as is_new:
+            assert is_new
+            make_whole(path, lambda url, whole=whole: make(url, whole))
+    with sole_creator(path) as is_new:
+        assert not is_new
+    with closing(sqlite3.connect(path)) as database:
+        assert len(database.execute("SELECT name FROM sqlite_master").fetchall()) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]

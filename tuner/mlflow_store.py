@@ -21,7 +21,14 @@ from tuner import runs, views
 from tuner.outbox import StoreTrouble
 from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
-from tuner.stores import ARTIFACT_FOLDER, absolute_uri, base_url, sole_creator, sqlite_path
+from tuner.stores import (
+    ARTIFACT_FOLDER,
+    absolute_uri,
+    base_url,
+    make_whole,
+    sole_creator,
+    sqlite_path,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -283,7 +290,9 @@ def _client(uri: str, alive: Callable[[], None] = lambda: None) -> MlflowClient:
         raise StoreTrouble(f"MLflow cannot be imported: {error}; install it again") from error
     alive()
     path = sqlite_path(uri)
-    with _store_trouble(), sole_creator(path) if path else contextlib.nullcontext():
+    with _store_trouble(), sole_creator(path) if path else contextlib.nullcontext() as is_new:
+        if path and is_new:
+            make_whole(path, lambda new: MlflowClient(new).search_experiments(max_results=1))
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)  # opens the store: the client itself is lazy
         return client

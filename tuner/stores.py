@@ -8,7 +8,7 @@ import hashlib
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -77,10 +77,11 @@ def base_url(uri: str) -> str | None:
 
 
 @contextlib.contextmanager
-def sole_creator(path: Path) -> Iterator[None]:
+def sole_creator(path: Path) -> Iterator[bool]:
     """Hold other processes off `path` while MLflow makes its tables; raise where it is no database.
 
-    Several processes that create one store at once leave it broken. And MLflow tries for minutes
+    Gives whether the tables are still to be made. Several processes that create one store at once
+    leave it broken. And MLflow tries for minutes
     to open what is no database; asking SQLite first gives the reason at once.
     """
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
@@ -96,4 +97,15 @@ def sole_creator(path: Path) -> Iterator[None]:
                 f"{path} is no MLflow store, it holds tables of another program "
                 f"({', '.join(tables[:3])}, ...): name another file in tracking.uri"
             )
-        yield
+        yield not tables
+
+
+def make_whole(path: Path, make: Callable[[str], object]) -> None:
+    """Let `make`, given a URL, make an SQLite file beside `path`; move it there once it is whole.
+
+    A store that a crash leaves half made cannot be opened again. Call within `sole_creator`.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    make(f"sqlite:///{beside}")
+    beside.replace(path)
