@@ -119,7 +119,13 @@ def harness(write_config: Callable[..., Path]) -> Iterator[Callable[..., Harness
     def _harness(*overrides: str, **sections: object) -> Harness:
         given = {
             "plugin": "toy",
-            "study": {"trials": 8, "sampler": "random", **sections.pop("study", {})},
+            # A journal is many times faster to open than a database; the last test has the latter.
+            "study": {
+                "trials": 8,
+                "sampler": "random",
+                "storage": "journal:///journal.log",
+                **sections.pop("study", {}),
+            },
             "search_space": {"x": {"low": -5, "high": 5}},
             "tracking": {"enabled": False},
             **sections,
@@ -386,7 +392,7 @@ def test_where_no_trial_beats_the_baseline_slowness_is_not_rewarded(
 
 
 def test_what_is_kept_of_a_trial_is_read_back_equal(harness: Callable[..., Harness]) -> None:
-    study = harness()
+    study = harness(study={"storage": "sqlite:///tuner.db"})
     study.run()
     stored = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
     assert records_of(stored) == study.listener.heard
