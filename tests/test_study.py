@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -90,6 +91,7 @@ class Harness:
     """A study in the current folder that can be run, stopped and resumed."""
 
     def __init__(self, path: Path, *overrides: str) -> None:
+        gc.freeze()  # as a worker does: collecting before each timed run is cheap only then
         self.config: Config = load_config(path, overrides)
         self.study, self.storage = open_study(self.config)
         self.executor = Inline(Setup("toy", self.config.sections), self.config.engine.workers)
