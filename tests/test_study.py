@@ -192,7 +192,8 @@ def test_an_asked_trial_runs_in_place_after_a_crash(harness: Callable[..., Harne
     study = harness()
     study.stop_after = 3
     study.run()
-    lost = study.study.ask(dict(study.config.space.searched))  # asked, then the power went
+    lost = study.study.ask(dict(study.config.space.searched))
+    study.storage.settle()  # as before every dispatch; then the power went
     again = harness()
     assert again.run() == "complete"
     assert again.executor.jobs[0].ticket == lost.number
@@ -230,6 +231,7 @@ def test_a_trial_that_crashed_while_drawn_is_drawn_to_its_end(
     study.stop_after = 2
     study.run()
     half = study.study.ask({"x": study.config.space.searched["x"]})
+    study.storage.settle()
     again = harness(search_space=space)
     again.run()
     assert [record.state for record in again.records] == ["complete"] * 8
@@ -241,6 +243,7 @@ def test_a_lost_baseline_is_measured_again(harness: Callable[..., Harness]) -> N
     study = harness()
     study.study.enqueue_trial({"x": 0.0}, user_attrs={"tuner:role": "baseline"})
     study.study.ask(dict(study.config.space.searched))
+    study.storage.settle()
     assert study.run() == "complete"
     assert [record.is_baseline for record in study.records] == [True] + [False] * 7
 
@@ -317,6 +320,7 @@ def test_a_grid_whose_last_setting_was_interrupted_ends(harness: Callable[..., H
     study.stop_after = 3  # the baseline and two settings
     study.run()
     study.study.ask(dict(study.config.space.searched))
+    study.storage.settle()
     again = harness(**given)
     assert again.run() == "exhausted"
     assert sorted(r.params["x"] for r in again.records if not r.is_baseline) == [1.0, 2.0, 3.0]

@@ -126,6 +126,11 @@ class Outbox:
             raise self._bug
         return problems, unsent
 
+    @property
+    def hangs(self) -> bool:
+        """Whether its thread has not come to its end."""
+        return not self._done.is_set()
+
     def _loop(self) -> None:
         session: Session | None = None
         summary: Summary | None = None

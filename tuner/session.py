@@ -104,6 +104,7 @@ def run(
     study, storage = open_study(config, new)
     lease = Lease(study)
     lease.take()
+    storage.reload()
     records = records_of(study)
     folder = Path("out") / study.study_name
     folder.mkdir(parents=True, exist_ok=True)

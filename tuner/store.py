@@ -25,6 +25,7 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.config import Config
+from tuner.mirror import Mirror
 from tuner.plugin import InputError
 from tuner.samplers import make_pruner, make_sampler
 
@@ -92,7 +93,7 @@ def next_name(storage: BaseStorage, name: str) -> str:
     return f"{name}-{2 if latest == name else int(latest.removeprefix(name + '-')) + 1}"
 
 
-def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, BaseStorage]:
+def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, Mirror]:
     """Create or resume the study of `config`, with its sampler and pruner.
 
     The sampler's seed is the configured one plus the number of trials there are: resumed with the
@@ -112,13 +113,14 @@ def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, BaseSto
     fresh = new or latest is None
     name = next_name(storage, config.name) if fresh else latest
     with quiet():
-        study = optuna.create_study(
+        made = optuna.create_study(
             storage=storage,
             study_name=name,
-            pruner=pruner,
             directions=list(config.objectives.values()) if fresh else None,
             load_if_exists=True,
         )
+        mirror = Mirror(made._storage, made._study_id)
+        study = optuna.load_study(study_name=made.study_name, storage=mirror, pruner=pruner)
     count = len(study.get_trials(deepcopy=False))
     study.sampler = make_sampler(section.sampler, config.space, section.seed + count, several)
     if SIGNATURE not in study.user_attrs:
@@ -131,7 +133,7 @@ def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, BaseSto
             f"study '{name}' was made with another configuration: {changes}. "
             "Undo the change, give another study.name, or start a new study with --new"
         )
-    return study, storage
+    return study, mirror
 
 
 def read_study(config: Config) -> optuna.Study:

@@ -16,13 +16,13 @@ from typing import Protocol
 
 import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config import Config
 from tuner.drift import Drift
 from tuner.executors.base import CaseDone, Executor, FixedCostJob, JobDone, TrialJob
 from tuner.fixedcost import FixedCosts, kept_costs, wanted
+from tuner.mirror import Mirror
 from tuner.objective import Objective, Reference
 from tuner.plugin import InputError, Params, Value
 from tuner.recording import BASELINE, ROLE, kept_record, records_of, write_record
@@ -90,7 +90,7 @@ class Coordinator:
         self,
         config: Config,
         study: optuna.Study,
-        storage: BaseStorage,
+        storage: Mirror,
         executor: Executor,
         observer: Observer,
         should_stop: Callable[[], bool],
@@ -294,6 +294,7 @@ class Coordinator:
         prunes = self._config.engine.study.pruner.name != "nop"
         stepwise = prunes and pending.live is not None and not pending.is_baseline
         self._pending[pending.number] = pending
+        self._storage.settle()
         self._executor.submit(
             TrialJob(
                 pending.number,

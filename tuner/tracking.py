@@ -1,8 +1,8 @@
 """Track studies: what the coordinator asks of a tracker, and the one that logs to MLflow.
 
-One parent run a study, one child run a trial. Trials go through `tuner.outbox` to
-`tuner.mlflow_store`, so that the coordinator never waits and trouble with the store never ends a
-study.
+One parent run a study, one child run a trial. Trials go through `tuner.outbox` and
+`tuner.tracking_process` to `tuner.mlflow_store`, so that the coordinator never waits and trouble
+with the store never ends a study.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from tuner import runs
-from tuner.mlflow_store import MlflowSession, prepare, study_links
+from tuner.mlflow_store import prepare, study_links
 from tuner.outbox import Outbox
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.stores import DEFAULT_PORT, absolute_uri, base_url, check_uri
+from tuner.tracking_process import RemoteSession, TrackingProcess
 
 __all__ = [
     "MlflowTracker",
@@ -98,15 +99,18 @@ class MlflowTracker:
         self._experiment = experiment
         self._spool = spool
         self._patience = patience
-        self._session: MlflowSession | None = None
+        self._process = TrackingProcess()
+        self._session: RemoteSession | None = None
 
     def start(self, study: StudyInfo, trials: Sequence[TrialRecord]) -> None:
         """Open or adopt the study's parent run, and log what of `trials` the store lacks."""
         prepare()
         began = min((trial.started for trial in trials), default=datetime.now(timezone.utc))
 
-        def connect(alive: Callable[[], None]) -> MlflowSession:
-            self._session = MlflowSession(self._uri, self._experiment, study, began, alive)
+        def connect(alive: Callable[[], None]) -> RemoteSession:
+            self._session = RemoteSession(
+                self._process, self._uri, self._experiment, study, began, alive
+            )
             return self._session
 
         file = f"{runs.key(study.name)}-{runs.study_key(study)[:8]}.jsonl"
@@ -119,7 +123,10 @@ class MlflowTracker:
 
     def finish(self, summary: Summary) -> TrackingReport:
         """Log the rest and how the study ended; tell what could not be logged."""
-        problems, unsent = self._outbox.drain(summary)
+        try:
+            problems, unsent = self._outbox.drain(summary)
+        finally:
+            self._process.close(hangs=self._outbox.hangs)
         session = self._session
         if session is None:
             return TrackingReport(problems=problems, unsent=unsent)

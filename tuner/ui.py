@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from tuner.plugin import InputError
+from tuner.processes import guarded
 from tuner.stores import (
     ARTIFACT_FOLDER,
     DEFAULT_PORT,
@@ -105,7 +106,7 @@ def running_server(
     }
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command,
+            guarded(command),  # MLflow's server would outlive a `kill -9` of ours
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -7,15 +7,12 @@ and ends when process PARENT is gone.
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import os
 import shutil
 import signal
 import statistics
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +38,7 @@ from tuner.executors.base import (
 from tuner.freeze import write_script
 from tuner.nulls import Null, compare
 from tuner.plugin import Case, Cases, InputError, Params, Plugin, Provenance, Result
+from tuner.processes import die_with_parent
 from tuner.records import CaseRecord
 from tuner.registry import plugin_class
 from tuner.timing import Timed, anchor, timed, timed_process
@@ -273,24 +271,6 @@ def _record(result: Result) -> CaseRecord:
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-def die_with_parent(parent: int) -> None:
-    """End this process when `parent` is gone, even in the middle of a long computation.
-
-    On Linux the kernel sees to it; elsewhere, and should the parent have died before the request,
-    a thread looks once a second.
-    """
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 def serve(connection: Connection) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
@@ -19,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from tuner.executors.base import CaseDone, Event, Job, JobDone, Setup
+from tuner.processes import how_it_ended, kill_group, spawn
 from tuner.records import CaseRecord, State
 from tuner.worker import THREAD_VARIABLES
 
@@ -56,11 +54,7 @@ class _Worker:
 
     def kill(self) -> None:
         """End the worker and whatever it started."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait()
+        kill_group(self.process)
         self.connection.close()
 
 
@@ -143,20 +137,10 @@ class LocalExecutor:
         self._folder.cleanup()
 
     def _spawn(self) -> _Worker:
-        ours, theirs = multiprocessing.Pipe()
         log = Path(self._folder.name) / f"worker-{self._spawned}.log"
         self._spawned += 1
         with log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tuner.worker", str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
-                env=_environment(self._setup.threads),
-                start_new_session=True,
-            )
-        theirs.close()
+            process, ours = spawn("tuner.worker", output, _environment(self._setup.threads))
         worker = _Worker(process, ours, log)
         self._workers.append(worker)
         try:
@@ -202,9 +186,7 @@ class LocalExecutor:
     def _lost(self, worker: _Worker) -> None:
         if worker not in self._workers:
             return
-        code = worker.process.wait()
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        self._end(worker, "failed", f"the worker died: {how}")
+        self._end(worker, "failed", f"the worker died: {how_it_ended(worker.process)}")
 
     def _end(self, worker: _Worker, state: State, reason: str) -> None:
         worker.kill()
