@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tuner.outbox import read_spool
 from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.tracking import MlflowTracker, NullTracker, TrackingReport, study_links
+from tuner.tracking_process import TrackingProcess
 
 STUDY = make_study()
 TRIALS = make_trials(9)
@@ -78,6 +80,16 @@ def folder(tmp_path: Path, made_store: tuple[Path, str], monkeypatch: pytest.Mon
     return tmp_path
 
 
+PROCESS = TrackingProcess()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_process() -> Iterator[None]:
+    """One process for all: MLflow takes seconds to import."""
+    yield
+    PROCESS.close()
+
+
 def client(uri: str = URI) -> Any:
     return mlflow_store._client(mlflow_store.absolute_uri(uri))
 
@@ -89,8 +101,9 @@ def track(
     study: StudyInfo = STUDY,
     uri: str = URI,
     patience: float = 60.0,
+    process: TrackingProcess | None = PROCESS,
 ) -> TrackingReport:
-    tracker = MlflowTracker(uri, "nmf", Path("spool"), patience)
+    tracker = MlflowTracker(uri, "nmf", Path("spool"), patience, process)
     tracker.start(study, trials[:early])
     for trial in trials[early:]:
         tracker.log_trial(trial)
@@ -270,7 +283,7 @@ def test_odd_names_many_params_and_infinities(folder: Path) -> None:
 def test_log_trial_returns_at_once_whatever_the_store_does(folder: Path) -> None:
     lock = sqlite3.connect("mlflow.db", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
-    tracker = MlflowTracker(URI, "nmf", Path("spool"))
+    tracker = MlflowTracker(URI, "nmf", Path("spool"), process=PROCESS)
     started = time.perf_counter()
     tracker.start(STUDY, [])
     for record in TRIALS:
@@ -327,7 +340,7 @@ def test_a_deleted_experiment_is_reported_with_its_remedy(folder: Path) -> None:
 
 
 def test_a_parent_deleted_in_mid_study_is_made_anew(folder: Path) -> None:
-    tracker = MlflowTracker(URI, "nmf", Path("spool"))
+    tracker = MlflowTracker(URI, "nmf", Path("spool"), process=PROCESS)
     tracker.start(STUDY, TRIALS[:3])
     deadline = time.monotonic() + 20
     while len(tracker._outbox._sent) < 3 and time.monotonic() < deadline:
@@ -366,7 +379,7 @@ def test_a_full_disk_keeps_the_trials(folder: Path) -> None:
         resource.RLIMIT_FSIZE, (limit, hard)
     )  # SQLite calls it a full disk or I/O error
     try:
-        report = track(TRIALS)
+        report = track(TRIALS, process=None)  # a new one: it inherits the limit
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert report.problems
@@ -399,20 +412,40 @@ def test_optunas_file_is_reported_not_harmed(folder: Path) -> None:
 def test_mlflow_that_cannot_be_imported_is_reported(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "mlflow", None)
-    report = track(TRIALS[:2])
-    assert report.problems[0].startswith("MLflow cannot be imported: ")
+    (folder / "site").mkdir()
+    (folder / "site" / "mlflow.py").write_text("raise ImportError('it is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(folder / "site"))
+    report = track(TRIALS[:2], process=None)
+    assert report.problems[0].startswith("MLflow cannot be imported: it is broken")
     assert report.run_id is None
     assert len(read_spool(report.unsent)[0]) == 2
 
 
-def test_a_bug_of_ours_crashes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> dict[str, float]:
-        raise TypeError("a bug")
+def test_a_bug_of_ours_crashes_and_says_where(folder: Path) -> None:
+    odd = replace(STUDY, objectives={})  # no study is like this
+    with pytest.raises(RuntimeError, match="in the tracking process:(.|\n)*runs.py"):
+        track(TRIALS[:2], study=odd)
+    assert len(read_spool(next(Path("spool").iterdir()))[0]) == 2
 
-    monkeypatch.setattr(runs, "trial_metrics", broken)
-    with pytest.raises(TypeError, match="a bug"):
-        track(TRIALS[:2])
+
+def test_a_process_that_is_killed_is_followed_by_another(folder: Path) -> None:
+    process = TrackingProcess()
+    tracker = MlflowTracker(URI, "nmf", Path("spool"), process=process)
+    tracker.start(STUDY, TRIALS[:3])
+    deadline = time.monotonic() + 30
+    while not tracker._outbox._sent and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert process._at is not None
+    child = process._at[0]
+    child.kill()
+    for trial in TRIALS[3:]:
+        tracker.log_trial(trial)
+    report = tracker.finish(make_summary(TRIALS))
+    died = "the tracking process died: SIGKILL; overcome, everything was sent"
+    assert report.problems == [died]
+    assert report.unsent is None
+    assert set(children()) == set(range(len(TRIALS)))
+    assert child.poll() is not None
 
 
 def test_null_tracker_does_nothing() -> None:

@@ -55,6 +55,10 @@ class Drift:
         """Follow the machine since the baseline was measured."""
         return cls({case.name: case.anchor for case in baseline if case.anchor is not None})
 
+    def reference(self, case: str) -> float | None:
+        """Give the kernel's seconds beside the baseline's case."""
+        return self._reference.get(case)
+
     def correct(self, case: CaseRecord) -> CaseRecord:
         """Express a case's times in the minutes of the baseline."""
         if case.anchor is None or case.name not in self._reference:

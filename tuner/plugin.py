@@ -72,6 +72,7 @@ class Result:
     cpu_seconds: float = 0.0
     held_out: bool = False
     anchor: float | None = None
+    crowded: float = 0.0
 
 
 @dataclass(frozen=True)

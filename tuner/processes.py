@@ -79,6 +79,14 @@ def die_with_parent(parent: int) -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    end_with_parent(parent)
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process soon after `parent` is gone; of use where a thread of it made this process.
+
+    The kernel's signal comes with the end of that thread, not of the process.
+    """
     _watch(parent, lambda: os._exit(1))
 
 

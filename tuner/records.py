@@ -35,6 +35,8 @@ class CaseRecord:
         was timed.
     anchor : float or None
         CPU seconds of a short fixed kernel beside it: how fast the core was just then.
+    crowded : float
+        Share of the wall time in which others had the core; not part of `seconds`.
     """
 
     name: str
@@ -43,6 +45,7 @@ class CaseRecord:
     cpu_seconds: float = 0.0
     run_seconds: float | None = None
     anchor: float | None = None
+    crowded: float = 0.0
 
 
 @dataclass(frozen=True)

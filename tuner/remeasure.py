@@ -19,6 +19,7 @@ from tuner.config import Config
 from tuner.drift import Drift
 from tuner.executors.base import Executor, JobDone, TimeJob
 from tuner.fixedcost import FixedCosts
+from tuner.levels import measurement
 from tuner.objective import Objective, Reference
 from tuner.plugin import Params, Plugin
 from tuner.racing import Race, Times, Value, score_value
@@ -95,16 +96,17 @@ class Referee:
     beat: Callable[[], None]
     should_stop: Callable[[], bool]
 
-    def time(self, params: Params, baseline: bool = False) -> tuple[list[CaseRecord], float] | None:
-        """Give a setting's times by case and what measuring cost; None where it failed."""
+    def time(
+        self, params: Params, baseline: bool = False
+    ) -> tuple[list[CaseRecord], JobDone] | None:
+        """Give a setting's times by case, uncorrected, and the job; None where it failed."""
         seed = self.config.engine.study.seed
         self.executor.submit(TimeJob(-3, params, seed, baseline=baseline))
         while not isinstance(done := self.executor.wait(TICK), JobDone):
             self.beat()
         if done.state != "complete":
             return None
-        cases = [self.costs.charge(self.drift.correct(case)) for case in done.cases]
-        return cases, (done.finished - done.started).total_seconds()
+        return list(map(self.costs.charge, done.cases)), done
 
 
 def final_word(
@@ -202,7 +204,7 @@ def _run(
             if referee.should_stop():
                 return rounds > 0
             if place == slot and baseline is not None and (timed := referee.time(own, True)):
-                for case in timed[0]:
+                for case in map(referee.drift.correct, timed[0]):
                     found.setdefault(case.name, []).append(math.log(case.seconds))
                 baseline.update({name: math.exp(np.median(logs)) for name, logs in found.items()})
             if number is None:
@@ -211,6 +213,11 @@ def _run(
             if result is None:
                 race.drop(number)
                 continue
-            race.add(number, [case.seconds for case in result[0]], result[1])
+            cases, done = result
+            at, shots = done.started.timestamp(), []
+            for case in cases:
+                at += case.seconds
+                shots.append(measurement(case, at, referee.drift.reference(case.name)))
+            race.add(number, shots, (done.finished - done.started).total_seconds())
         rounds += 1
     return rounds > 0

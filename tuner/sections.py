@@ -99,9 +99,9 @@ class TimingSection(Section):
 
     mode: Literal["run", "process"] = "run"
     fixed_cost_repeats: int = Field(default=5, ge=0)
-    finalists: int = Field(default=6, ge=0)
+    finalists: int = Field(default=8, ge=0)
     final_time: Seconds = 60.0
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.98, gt=0.5, lt=1)
     indifference: float = Field(default=0.01, ge=0, lt=1)
     baseline_repeats: int = Field(default=1, ge=0)
     nulls: int = Field(default=1000, ge=0)

@@ -60,9 +60,14 @@ class Timed:
         return max(busy + max(0.0, self.seconds - busy - self.waited), 1e-9)
 
     @property
+    def crowded(self) -> float:
+        """Share of the wall time in which others had the core."""
+        return 1.0 - self.own_seconds / max(self.seconds, self.own_seconds)
+
+    @property
     def disturbed(self) -> bool:
         """Whether wall time and own time disagree by so much that it should be measured again."""
-        return self.seconds - self.own_seconds > DISTURBED * self.seconds
+        return self.crowded > DISTURBED
 
 
 def timed(call: Callable[[], Any]) -> Timed:

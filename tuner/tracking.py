@@ -92,14 +92,24 @@ class MlflowTracker:
         Folder for the trials that the store did not take, a file of JSON lines a study.
     patience : float
         Seconds that `finish` waits for a store that does not get on.
+    process : TrackingProcess, optional
+        One to share among trackers, for importing MLflow takes seconds; default: one of its own.
     """
 
-    def __init__(self, uri: str, experiment: str, spool: Path, patience: float = 60.0) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        spool: Path,
+        patience: float = 60.0,
+        process: TrackingProcess | None = None,
+    ) -> None:
         self._uri = absolute_uri(uri)
         self._experiment = experiment
         self._spool = spool
         self._patience = patience
-        self._process = TrackingProcess()
+        self._process = process or TrackingProcess()
+        self._shares = process is not None
         self._session: RemoteSession | None = None
 
     def start(self, study: StudyInfo, trials: Sequence[TrialRecord]) -> None:
@@ -126,7 +136,8 @@ class MlflowTracker:
         try:
             problems, unsent = self._outbox.drain(summary)
         finally:
-            self._process.close(hangs=self._outbox.hangs)
+            if self._outbox.hangs or not self._shares:
+                self._process.close(hangs=self._outbox.hangs)
         session = self._session
         if session is None:
             return TrackingReport(problems=problems, unsent=unsent)

@@ -21,7 +21,7 @@ from typing import Any
 
 from tuner.mlflow_store import MlflowSession
 from tuner.outbox import StoreTrouble
-from tuner.processes import die_with_parent, how_it_ended, kill_group, spawn
+from tuner.processes import end_with_parent, how_it_ended, kill_group, spawn
 from tuner.records import StudyInfo, Summary, TrialRecord
 
 NICE = 5
@@ -103,7 +103,7 @@ class RemoteSession:
         self._process = process
         self._alive = alive
         self._told: dict[int, TrialRecord] = {}
-        self.parent, self.links = self._call("open", uri, experiment, study, began)
+        self.parent, self.links = self._call("open", os.getcwd(), uri, experiment, study, began)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         return self._process.call(name, *arguments, alive=self._alive)
@@ -148,7 +148,8 @@ class _Server:
         """Do what is asked; give what there is to say."""
         if name == "open":
             self._records = {}
-            uri, experiment, study, began = arguments
+            folder, uri, experiment, study, began = arguments
+            os.chdir(folder)  # artifacts go below it
             self._session = MlflowSession(uri, experiment, study, began, self._alive)
             return self._session.parent, self._session.links
         assert self._session is not None
@@ -183,7 +184,7 @@ def serve(connection: Connection) -> None:
 
 def main(descriptor: int, parent: int) -> None:
     """Serve on an inherited descriptor."""
-    die_with_parent(parent)
+    end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
     with Connection(descriptor) as connection:

@@ -94,10 +94,17 @@ class Bench:
         if missing := set(self._plugin.metrics) - set(metrics):
             raise ValueError(f"plug-in '{self._plugin.name}' gave no metric {sorted(missing)}")
         return Result(
-            case, params, watch.output, metrics, watch.own_seconds, watch.cpu_seconds, anchor=beat
+            case,
+            params,
+            watch.output,
+            metrics,
+            watch.own_seconds,
+            watch.cpu_seconds,
+            anchor=beat,
+            crowded=watch.crowded,
         )
 
-    def _clock(self, measure: Callable[[], Timed]) -> tuple[Timed, float]:
+    def _clock(self, measure: Callable[[], Timed], again: int = AGAIN) -> tuple[Timed, float]:
         """Measure on cores of our own; again where others got in the way, if that is cheap.
 
         Returns what was measured, and the anchor kernel's seconds beside it.
@@ -106,7 +113,7 @@ class Bench:
             before = self._beat if time.monotonic() < self._beaten + FRESH else anchor()
             self._notify("run")
             found = measure()
-            for _ in range(AGAIN):
+            for _ in range(again):
                 if not found.disturbed or found.seconds > CHEAP:
                     break
                 self._notify("run")
@@ -140,10 +147,13 @@ class Bench:
                         return timed_process(command)
                     return timed(lambda: self._plugin.run(case, job.params, job.seed))
 
-                watch, beat = self._clock(measure)
+                # A race knows who was crowded, and measures the others again sooner than these.
+                again = 0 if isinstance(job, TimeJob) else AGAIN
+                watch, beat = self._clock(measure, again)
                 shutil.rmtree(place)
                 part = watch.own_seconds if command is None else None
-                return CaseRecord(case.name, {}, watch.own_seconds, watch.cpu_seconds, part, beat)
+                own, cpu = watch.own_seconds, watch.cpu_seconds
+                return CaseRecord(case.name, {}, own, cpu, part, beat, watch.crowded)
 
             yield time_case
 
@@ -266,6 +276,7 @@ def _record(result: Result) -> CaseRecord:
         result.cpu_seconds,
         run_seconds=result.seconds,
         anchor=result.anchor,
+        crowded=result.crowded,
     )
 
 
