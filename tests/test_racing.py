@@ -45,7 +45,7 @@ def run_race(truth: np.ndarray, noise: float, seed: int, budget: float = 1e3, **
 
 
 def test_a_clear_winner_is_found_in_the_first_rounds() -> None:
-    verdict, rounds = run_race(np.array([[1.0], [0.5], [2.0]]), 0.02, seed=0, confidence=0.995)
+    verdict, rounds = run_race(np.array([[1.0], [0.5], [2.0]]), 0.02, seed=0, confidence=0.99)
     assert [standing.number for standing in verdict.standings] == [101, 100, 102]
     assert len(rounds) <= 3
     assert verdict.probability_near > 0.99

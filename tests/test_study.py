@@ -33,6 +33,7 @@ class Inline:
         self.slots = slots
         self.bench = Bench(setup)
         self.jobs: list[TrialJob] = []
+        self.repeats: list[TrialJob] = []
         self.waiting: list[Job] = []
         self.asked: list[CaseDone] = []
         self.answers: list[bool] = []
@@ -40,7 +41,7 @@ class Inline:
     def submit(self, job: Job) -> None:
         assert len(self.waiting) < self.slots
         if isinstance(job, TrialJob):
-            self.jobs.append(job)
+            (self.jobs if job.scored else self.repeats).append(job)
         self.waiting.append(job)
 
     def wait(self, timeout: float) -> Event | None:
@@ -348,6 +349,71 @@ def test_pruning_stops_a_trial_after_a_case(harness: Callable[..., Harness]) -> 
         good = abs(record.params["x"]) <= 1
         assert (record.state, len(record.cases)) == (("complete", 3) if good else ("pruned", 1))
     assert any(record.state == "pruned" for record in study.records)
+
+
+def test_what_cannot_catch_up_is_pruned_after_the_first_case(
+    harness: Callable[..., Harness],
+) -> None:
+    study = harness(
+        data={"targets": [0.0, 0.0, 0.0]},
+        objective="fit",
+        search_space={"x": {"low": -5, "high": 5}},
+        study={"pruner": {"name": "catch-up", "n_startup_trials": 3}, "trials": 50},
+    )
+    assert study.run() == "exhausted"
+    pruned = [record for record in study.records if record.state == "pruned"]
+    whole = [record for record in study.records[1:] if record.state == "complete"]
+    assert pruned
+    assert {len(record.cases) for record in pruned} == {1}
+    best = max(record.metrics["fit"] for record in [study.records[0], *whole])
+    for record in pruned:  # the cases are alike: what a pruned trial would have had is known
+        assert record.cases[0].metrics["fit"] < best
+    assert len(pruned) > 100 > 2 * len(whole)
+    assert len(whole) >= 3
+
+
+def test_contenders_are_timed_again_and_bad_trials_once(harness: Callable[..., Harness]) -> None:
+    study = harness(
+        data={"targets": [2.0], "seconds": 0.01},
+        search_space={"x": [2.0, 0.3]},
+        study={"trials": 16},
+    )
+    study.run()
+    tuned = study.records[1:]
+    repeats = {x: [r.cases[0].repeats for r in tuned if r.params["x"] == x] for x in (2.0, 0.3)}
+    assert max(repeats[2.0]) > 1
+    assert max(repeats[2.0]) <= 3
+    assert set(repeats[0.3][1:]) == {1}  # the first one may be the best for all that is known
+    again = sum(r.cases[0].seconds * (r.cases[0].repeats - 1) for r in tuned)
+    assert again <= 0.25 * sum(r.cases[0].seconds for r in study.records) + 1e-9
+    for record in tuned:
+        metrics = record.metrics
+        assert metrics["score_low"] < metrics["score"] < metrics["score_high"]
+        assert metrics["speedup_low"] < metrics["speedup"] < metrics["speedup_high"]
+    assert len(study.executor.repeats) == sum(r.cases[0].repeats - 1 for r in tuned)
+
+
+def test_repeats_can_be_turned_off(harness: Callable[..., Harness]) -> None:
+    study = harness(data={"targets": [2.0]}, search_space={"x": [2.0]}, timing={"repeats": 1})
+    study.run()
+    assert study.executor.repeats == []
+
+
+def test_a_repeat_that_fails_takes_nothing_away(
+    harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = harness(data={"targets": [2.0], "seconds": 0.01}, search_space={"x": [2.0]})
+    run = study.executor.bench.trial
+
+    def broken(job: TrialJob, ask: Callable[..., bool]) -> JobDone:
+        if not job.scored:
+            raise RuntimeError("only repeats fail")
+        return run(job, ask)
+
+    monkeypatch.setattr(study.executor.bench, "trial", broken)
+    assert study.run() == "complete"
+    assert study.executor.repeats
+    assert [record.state for record in study.records] == ["complete"] * 8
 
 
 def test_two_objectives(harness: Callable[..., Harness]) -> None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import optuna
 
 from tuner.config import Config
+from tuner.executors.base import FixedCostJob
 from tuner.plugin import InputError, Plugin
 from tuner.records import CaseRecord
 
@@ -64,3 +66,10 @@ def wanted(config: Config) -> bool:
     has_command = type(config.plugin).command is not Plugin.command
     timing = config.engine.timing
     return has_command and timing.mode == "run" and timing.fixed_cost_repeats > 0
+
+
+def cost_job(config: Config, ticket: int, folder: Path) -> FixedCostJob:
+    """Give the job that measures them, in `folder`."""
+    params = {**config.plugin.defaults(), **config.space.fixed}
+    repeats = config.engine.timing.fixed_cost_repeats
+    return FixedCostJob(ticket, params, config.engine.study.seed, folder, repeats)

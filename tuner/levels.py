@@ -183,15 +183,23 @@ def _wander(kernel: Floats, at: Floats) -> tuple[float, float]:
 
     Neighbours differ mostly by noise, those farther apart by what lies between as well.
     """
-    if len(kernel) <= 2 * LAG:
+    if len(kernel) < 2:
         return WANDER, KERNEL_NOISE
-    near, far = (kernel[lag:] - kernel[:-lag] for lag in (1, LAG))
-    gap, long = (float(np.mean(np.maximum(at[lag:] - at[:-lag], FAR))) for lag in (1, LAG))
+    trust = len(kernel) / (len(kernel) + TRUSTED)
     cap = (6 * KERNEL_NOISE) ** 2
-    near2, far2 = (float(np.mean(np.minimum(d**2, cap))) for d in (near, far))
-    wander = max((far2 - near2) / max(long - gap, FAR), WANDER / 100)
-    noise2 = max((near2 - wander * gap) / 2, KERNEL_NOISE**2 / 10)
-    trust = len(near) / (len(near) + TRUSTED)
+
+    def apart(lag: int) -> tuple[float, float]:
+        gap = np.maximum(at[lag:] - at[:-lag], FAR)
+        squares = np.minimum((kernel[lag:] - kernel[:-lag]) ** 2, cap)
+        return float(np.mean(gap)), float(np.mean(squares))
+
+    gap, near = apart(1)
+    if len(kernel) <= 2 * LAG:
+        wander = max((near - 2 * KERNEL_NOISE**2) / gap, WANDER)
+        return trust * wander + (1 - trust) * WANDER, KERNEL_NOISE
+    long, far = apart(LAG)
+    wander = max((far - near) / max(long - gap, FAR), WANDER / 100)
+    noise2 = max((near - wander * gap) / 2, KERNEL_NOISE**2 / 10)
     noise2 = trust * noise2 + (1 - trust) * KERNEL_NOISE**2
     return trust * wander + (1 - trust) * WANDER, float(np.sqrt(noise2))
 

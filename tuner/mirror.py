@@ -19,6 +19,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.plugin import InputError
+from tuner.quiet import quiet
 
 
 class Mirror(BaseStorage):
@@ -42,7 +43,8 @@ class Mirror(BaseStorage):
         directions = self._backend.get_study_directions(self._study_id)
         name = self._backend.get_study_name_from_id(self._study_id)
         self._memory = InMemoryStorage()
-        self._here = self._memory.create_new_study(directions, name)
+        with quiet():
+            self._here = self._memory.create_new_study(directions, name)
         self._written: dict[int, int] = {}
         for trial in self._backend.get_all_trials(self._study_id):
             self._written[trial.number] = trial._trial_id

@@ -12,12 +12,14 @@ rising in the metric, falling in the time, and of the size that the formula give
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from tuner.plugin import Direction
 from tuner.records import CaseRecord
+from tuner.uncertainty import WIDTH, Noise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,13 +61,16 @@ class Reference:
 
     metric: Mapping[str, float]
     seconds: Mapping[str, float]
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cases: Sequence[CaseRecord], primary: str) -> Reference:
+    def of(cls, cases: Sequence[CaseRecord], primary: str, noise: Noise | None = None) -> Reference:
         """Read the reference from the baseline's cases."""
+        noise = noise or Noise()
         return cls(
             {case.name: case.metrics[primary] for case in cases},
             {case.name: case.seconds for case in cases},
+            {case.name: noise.error(case) for case in cases},
         )
 
 
@@ -108,6 +113,29 @@ class Objective:
         names = cases[0].metrics
         means = {name: sum(case.metrics[name] for case in cases) / count for name in names}
         return {**means, "time": sum(case.seconds for case in cases) / count}
+
+    def bounds(
+        self, cases: Sequence[CaseRecord], reference: Reference | None, noise: Noise
+    ) -> dict[str, float]:
+        """Give the 95 % intervals of a trial's speed-up and score; none without a baseline.
+
+        The baseline was timed like a trial and is as uncertain. That is common to all trials: it
+        widens every interval and tells no two of them apart.
+        """
+        if reference is None:
+            return {}
+        found = {}
+        for name, power in (("speedup", 1.0), ("score", 0.5)):
+            errors = [
+                power
+                * abs(case.metrics[name])
+                * math.hypot(noise.error(case), reference.errors.get(case.name, 0.0))
+                for case in cases
+            ]
+            mean = sum(case.metrics[name] for case in cases) / len(cases)
+            width = WIDTH * math.hypot(*errors) / len(cases)
+            found.update({f"{name}_low": mean - width, f"{name}_high": mean + width})
+        return found
 
     def values(self, cases: Sequence[CaseRecord], reference: Reference | None) -> list[float]:
         """Give what the sampler is told, one value for each objective."""

@@ -240,7 +240,11 @@ class Race:
         return Verdict(standings, float(near.mean()), float(right.mean()))
 
 
-def score_value(gains: Sequence[Mapping[str, float]], baseline: Mapping[str, float]) -> Value:
+def score_value(
+    gains: Sequence[Mapping[str, float]],
+    baseline: Mapping[str, float],
+    errors: Mapping[str, float] | None = None,
+) -> Value:
     """Give the time-weighted score as what decides.
 
     Parameters
@@ -249,12 +253,20 @@ def score_value(gains: Sequence[Mapping[str, float]], baseline: Mapping[str, flo
         For each finalist: how much better than the baseline its metric is, by case.
     baseline : mapping
         The baseline's seconds by case; read anew at each call.
+    errors : mapping, optional
+        Standard errors of their logarithms, read anew likewise. They are one and the same draw for
+        all finalists: they widen the intervals, and part two only where cases weigh differently.
     """
+    names = list(gains[0]) if gains else []
+    noise = np.random.default_rng(0).standard_normal((len(names), DRAWS))
 
     def value(index: int, seconds: Times) -> Times:
         parts = []
-        for row, name in enumerate(gains[index]):
-            parts.append(search_score(gains[index][name], baseline[name] / seconds[row]))
+        for row, name in enumerate(names):
+            speedup = baseline[name] / seconds[row]
+            if errors and speedup.size == DRAWS:  # draws; a point has no error
+                speedup = speedup * np.exp(errors[name] * noise[row])
+            parts.append(search_score(gains[index][name], speedup))
         mean: Times = np.mean(parts, axis=0)
         return mean
 

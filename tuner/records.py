@@ -37,6 +37,10 @@ class CaseRecord:
         CPU seconds of a short fixed kernel beside it: how fast the core was just then.
     crowded : float
         Share of the wall time in which others had the core; not part of `seconds`.
+    repeats : int
+        How often it was timed.
+    spread : float
+        Standard deviation of the logarithms of these times; 0 for one.
     """
 
     name: str
@@ -46,6 +50,8 @@ class CaseRecord:
     run_seconds: float | None = None
     anchor: float | None = None
     crowded: float = 0.0
+    repeats: int = 1
+    spread: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ class TrialRecord:
         In the study's order; fewer than the study has where the trial ended early.
     metrics : mapping
         Means over the cases: the plug-in's metrics, ``time`` (seconds), and where there is a
-        baseline ``speedup`` and ``score``. Empty unless complete.
+        baseline ``speedup`` and ``score``, each with its 95 % interval: ``score_low``, ... .
+        Empty unless complete.
     values : sequence of float
         What the sampler was told, one for each objective. Empty unless complete.
     reason : str or None

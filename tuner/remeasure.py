@@ -8,7 +8,6 @@ in random order, until one is separated from the rest or the time is up; see `tu
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -24,6 +23,7 @@ from tuner.objective import Objective, Reference
 from tuner.plugin import Params, Plugin
 from tuner.racing import Race, Times, Value, score_value
 from tuner.records import CaseRecord, Final, Finalist, TrialRecord
+from tuner.uncertainty import Noise, combine
 
 FINAL = "tuner:final"
 TICK = 0.5
@@ -126,16 +126,17 @@ def final_word(
     reference = measured[-1] if measured else None
     names = [case.name for case in chosen[0].cases]
     baseline = {case.name: case.seconds for case in reference.cases} if reference else {}
+    errors = {case.name: Noise().error(case) for case in reference.cases} if reference else {}
     race = Race(
         [record.number for record in chosen],
-        _value(chosen, reference, baseline, objective),
+        _value(chosen, reference, baseline, errors, objective),
         len(names),
         timing.final_time,
         timing.confidence,
         timing.indifference,
         referee.config.engine.study.seed,
     )
-    if not _run(referee, race, chosen, baseline if reference else None):
+    if not _run(referee, race, chosen, baseline if reference else None, errors):
         return None
     verdict = race.verdict()
     if not verdict.standings:
@@ -174,6 +175,7 @@ def _value(
     chosen: Sequence[TrialRecord],
     reference: TrialRecord | None,
     baseline: dict[str, float],
+    errors: dict[str, float],
     objective: Objective,
 ) -> Value:
     name, _ = _decider(chosen, objective)
@@ -185,18 +187,25 @@ def _value(
         return minus_time
     known = Reference.of(reference.cases, objective.primary)
     gains = [{c.name: objective.gain(c, known) for c in record.cases} for record in chosen]
-    return score_value(gains, baseline)
+    return score_value(gains, baseline, errors)
 
 
 def _run(
-    referee: Referee, race: Race, chosen: Sequence[TrialRecord], baseline: dict[str, float] | None
+    referee: Referee,
+    race: Race,
+    chosen: Sequence[TrialRecord],
+    baseline: dict[str, float] | None,
+    errors: dict[str, float],
 ) -> bool:
-    """Run the race; `baseline` is brought up to date. Give whether a first round was finished."""
+    """Run the race; `baseline` and its `errors` are brought up to date.
+
+    Give whether a first round was finished.
+    """
     params = {record.number: record.params for record in chosen}
     rng = np.random.default_rng(referee.config.engine.study.seed)
     again = referee.config.engine.timing.baseline_repeats if baseline is not None else 0
     own = referee.config.plugin.baseline() or {}
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[CaseRecord]] = {}
     rounds = 0
     while order := race.next_round():
         slot = int(rng.integers(len(order) + 1)) if rounds < again else None
@@ -205,8 +214,10 @@ def _run(
                 return rounds > 0
             if place == slot and baseline is not None and (timed := referee.time(own, True)):
                 for case in map(referee.drift.correct, timed[0]):
-                    found.setdefault(case.name, []).append(math.log(case.seconds))
-                baseline.update({name: math.exp(np.median(logs)) for name, logs in found.items()})
+                    found.setdefault(case.name, []).append(case)
+                for name, looks in found.items():
+                    whole = combine(looks)
+                    baseline[name], errors[name] = whole.seconds, Noise().error(whole)
             if number is None:
                 break
             result = referee.time(params[number])

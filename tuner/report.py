@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from tuner.nulls import Null
 from tuner.objective import Objective
+from tuner.quiet import quiet
 from tuner.records import Final, TrialRecord
-from tuner.store import quiet
 
 BLUE, ORANGE, GREY, RED = "#0072B2", "#E69F00", "#B0B0B0", "#D55E00"
 """Okabe and Ito's palette, told apart by colour-blind readers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from tuner.plugin import InputError
-from tuner.space import Space
+from tuner.pruning import CatchUpPruner
+from tuner.space import Space, cardinality
 
 SAMPLERS = {
     "tpe": "TPESampler",
@@ -36,6 +38,7 @@ PRUNERS = {
     "threshold": "ThresholdPruner",
     "patient": "PatientPruner",
     "wilcoxon": "WilcoxonPruner",
+    "catch-up": "CatchUpPruner",
 }
 EXHAUSTIVE = ("grid", "brute-force")
 GRID_POINTS = 7
@@ -71,8 +74,8 @@ class Choice(BaseModel):
             raise ValueError(
                 f"no {kind} called '{self.name}'; expected one of {', '.join(offered)}"
             )
-        module = optuna.samplers if kind == "sampler" else optuna.pruners
-        known = set(inspect.signature(getattr(module, offered[name])).parameters) - _OURS
+        cls = getattr(optuna.samplers, offered[name]) if kind == "sampler" else _pruner(name)
+        known = set(inspect.signature(cls).parameters) - _OURS
         known |= {"points"} if name == "grid" else set()
         if unknown := sorted(set(self.options) - known):
             raise ValueError(
@@ -112,6 +115,12 @@ def make_sampler(
             raise InputError(f"study.sampler: '{name}' refuses its options: {error}") from None
 
 
+def _pruner(name: str) -> type[optuna.pruners.BasePruner]:
+    if name == "catch-up":
+        return CatchUpPruner
+    return getattr(optuna.pruners, PRUNERS[name])  # type: ignore[no-any-return]
+
+
 def make_pruner(choice: Choice) -> optuna.pruners.BasePruner:
     """Make Optuna's pruner; `InputError` where it refuses its options."""
     options = dict(choice.options)
@@ -121,7 +130,7 @@ def make_pruner(choice: Choice) -> optuna.pruners.BasePruner:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            return getattr(optuna.pruners, PRUNERS[choice.name])(**options)  # type: ignore[no-any-return]
+            return _pruner(choice.name)(**options)
         except (TypeError, ValueError) as error:
             raise InputError(f"study.pruner: '{choice.name}' refuses: {error}") from None
 
@@ -151,3 +160,14 @@ def grid(space: Space, points: int) -> dict[str, list[Any]]:
         else:
             values[name] = [min(max(float(value), dist.low), dist.high) for value in steps]
     return values
+
+
+def settings_in_all(choice: Choice, space: Space) -> int | None:
+    """Give how many settings a sampler that enumerates will give out; None for the others."""
+    if choice.name not in EXHAUSTIVE:
+        return None
+    if choice.name == "grid":
+        values = grid(space, choice.options.get("points", GRID_POINTS))
+        return math.prod(map(len, values.values()))
+    size = math.prod(map(cardinality, space.searched.values()))
+    return int(size) if math.isfinite(size) else None

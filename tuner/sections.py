@@ -83,6 +83,8 @@ class TimingSection(Section):
         ``process``: the frozen script of every setting as a whole process.
     fixed_cost_repeats : int
         Pairs of process and ``run`` that a case's fixed cost is the median of; 0 leaves it out.
+    repeats : int
+        How often a trial that may be the best is timed during the search, at most.
     finalists : int
         At most so many of the best settings are timed again, interleaved, before one is frozen; 0
         freezes what the search found best.
@@ -99,6 +101,7 @@ class TimingSection(Section):
 
     mode: Literal["run", "process"] = "run"
     fixed_cost_repeats: int = Field(default=5, ge=0)
+    repeats: int = Field(default=3, ge=1)
     finalists: int = Field(default=8, ge=0)
     final_time: Seconds = 60.0
     confidence: float = Field(default=0.98, gt=0.5, lt=1)

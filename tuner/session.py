@@ -29,6 +29,7 @@ from tuner.study import Coordinator
 from tuner.tracking import MlflowTracker, NullTracker, Tracker, study_links
 from tuner.ui import serve
 from tuner.verdict import best_record
+from tuner.workfolder import sweep
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 
@@ -105,6 +106,7 @@ def run(
     lease = Lease(study)
     lease.take()
     storage.reload()
+    sweep(Path.cwd())
     records = records_of(study)
     folder = Path("out") / study.study_name
     folder.mkdir(parents=True, exist_ok=True)

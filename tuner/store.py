@@ -12,9 +12,7 @@ import re
 import socket
 import time
 import uuid
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tuner.config import Config
 from tuner.mirror import Mirror
 from tuner.plugin import InputError
+from tuner.quiet import quiet
 from tuner.samplers import make_pruner, make_sampler
 
 SIGNATURE = "tuner:signature"
@@ -210,20 +209,6 @@ def _alive(lease: Mapping[str, Any]) -> bool:
     except psutil.NoSuchProcess:
         return False
     return bool(abs(born - lease["born"]) < 1.0) and lease["pid"] != os.getpid()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence Optuna's log and warnings: of experimental features, of a baseline out of range."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            warnings.filterwarnings("ignore", "Fixed parameter .* is out of range", UserWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
 
 
 def _without_password(url: str) -> str:

@@ -7,11 +7,9 @@ its number and with its parameters, and one that was measured but not told is to
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Protocol
 
 import optuna
@@ -19,22 +17,28 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config import Config
+from tuner.contenders import Contenders
 from tuner.drift import Drift
-from tuner.executors.base import CaseDone, Executor, FixedCostJob, JobDone, TrialJob
-from tuner.fixedcost import FixedCosts, kept_costs, wanted
+from tuner.executors.base import CaseDone, Executor, JobDone
+from tuner.fixedcost import FixedCosts, cost_job, kept_costs, wanted
 from tuner.mirror import Mirror
 from tuner.objective import Objective, Reference
+from tuner.pending import Pending
 from tuner.plugin import InputError, Params, Value
+from tuner.quiet import quiet
 from tuner.recording import BASELINE, ROLE, kept_record, records_of, write_record
 from tuner.records import State, TrialRecord
-from tuner.samplers import EXHAUSTIVE, GRID_POINTS, grid
-from tuner.space import cardinality, nearest, suggest
-from tuner.store import quiet
+from tuner.samplers import EXHAUSTIVE, settings_in_all
+from tuner.space import nearest, suggest
 from tuner.timing import machine
+from tuner.uncertainty import combine
 from tuner.verdict import Asked, judge
+from tuner.workfolder import working_folder
 
 TICK = 0.5
 COSTS_TICKET = -2
+PRUNED_IN_A_ROW = 100
+"""So many settings that were given up show that none is left that is better."""
 STATES: Mapping[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -56,17 +60,6 @@ class Observer(Protocol):
 
     def beat(self) -> None:
         """Be called at least twice a second."""
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A trial that was asked and not yet told."""
-
-    number: int
-    trial_id: int
-    searched: Params
-    is_baseline: bool
-    live: optuna.Trial | None
 
 
 class Coordinator:
@@ -102,9 +95,11 @@ class Coordinator:
         self._observer = observer
         self.should_stop = should_stop
         self._objective = Objective(config.plugin.metrics, config.objectives)
-        self._pending: dict[int, _Pending] = {}
+        self._contenders = Contenders(self._objective, config.engine.timing.repeats)
+        self._pending: dict[int, Pending] = {}
         self._reference: Reference | None = None
         self._idle_failures = 0
+        self._pruned = 0
         self.completed = 0
         self.costs = FixedCosts(machine())
         self.drift = Drift({})
@@ -129,6 +124,8 @@ class Coordinator:
         until = time.monotonic() + section.timeout if section.timeout else math.inf
         self._ensure_costs()
         records = records_of(self._study)
+        for record in records:
+            self._contenders.heard(record)
         self.completed = sum(record.state == "complete" for record in records)
         interrupted = self._recover()
         self._ensure_baseline(records, interrupted)
@@ -163,22 +160,16 @@ class Coordinator:
         return len(self._pending) < self._executor.slots
 
     def _exhausted(self) -> bool:
-        """Whether a sampler that enumerates has given out its last setting."""
-        choice = self._config.engine.study.sampler
-        if choice.name not in EXHAUSTIVE:
-            return False
-        points = choice.options.get("points", GRID_POINTS) if choice.name == "grid" else None
-        size = (
-            math.prod(map(len, grid(self._config.space, points).values()))
-            if points
-            else math.prod(map(cardinality, self._config.space.searched.values()))
-        )
+        """Whether no setting is left: all enumerated, or for long none worth running to its end."""
+        size = settings_in_all(self._config.engine.study.sampler, self._config.space)
+        if size is None:
+            return self._pruned >= PRUNED_IN_A_ROW
         trials = self._study.get_trials(deepcopy=False)
         return bool(sum(trial.user_attrs.get(ROLE) != BASELINE for trial in trials) >= size)
 
     # -- recovering ---------------------------------------------------------------------------
 
-    def _recover(self) -> list[_Pending]:
+    def _recover(self) -> list[Pending]:
         """Tell what was measured before a crash; give what is still to be run."""
         again = []
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -190,54 +181,42 @@ class Coordinator:
                 again.append(self._taken_up(trial))
         return again
 
-    def _taken_up(self, trial: FrozenTrial) -> _Pending:
+    def _taken_up(self, trial: FrozenTrial) -> Pending:
         """Take up a trial that was asked: what it has drawn stays, what it lacks is drawn now."""
         with quiet():
             live = optuna.Trial(self._study, trial._trial_id)
             for name, dist in self._config.space.searched.items():
                 suggest(live, name, dist)
         is_baseline = trial.user_attrs.get(ROLE) == BASELINE
-        return self._as_pending(trial, live.params, is_baseline, live)
-
-    def _as_pending(
-        self, trial: FrozenTrial, searched: Params, is_baseline: bool, live: optuna.Trial | None
-    ) -> _Pending:
         # The storage addresses trials by id; Optuna offers no public way from number to id.
-        return _Pending(trial.number, trial._trial_id, dict(searched), is_baseline, live)
+        return Pending(trial.number, trial._trial_id, dict(live.params), is_baseline, live)
 
     # -- the baseline -------------------------------------------------------------------------
 
     def _ensure_costs(self) -> None:
         """Measure once what a whole process costs beside ``run``; on resuming, read it back."""
         kept = kept_costs(self._study, machine())
-        if kept is not None:
-            self.costs = kept
-            return
-        self.costs = FixedCosts(machine())
-        if wanted(self._config):
-            with tempfile.TemporaryDirectory(prefix=".tuner-", dir=".") as folder:
-                self._executor.submit(
-                    FixedCostJob(
-                        COSTS_TICKET,
-                        {**self._config.plugin.defaults(), **self._config.space.fixed},
-                        self._config.engine.study.seed,
-                        Path(folder).resolve(),
-                        self._config.engine.timing.fixed_cost_repeats,
-                    )
-                )
-                while not isinstance(event := self._executor.wait(TICK), JobDone):
-                    self._observer.beat()
-            if event.bad_input:
-                raise InputError(event.reason)
-            if event.state != "complete":
-                raise StudyStopped(
-                    f"the frozen script could not be timed: {event.reason} "
-                    "(timing.fixed_cost_repeats: 0 leaves it out)"
-                )
-            self.costs = FixedCosts(machine(), event.fixed_costs)
-        self.costs.keep(self._study)
+        self.costs = kept or self._measured_costs()
+        if kept is None:
+            self.costs.keep(self._study)
 
-    def _ensure_baseline(self, records: list[TrialRecord], interrupted: list[_Pending]) -> None:
+    def _measured_costs(self) -> FixedCosts:
+        if not wanted(self._config):
+            return FixedCosts(machine())
+        with working_folder() as folder:
+            self._executor.submit(cost_job(self._config, COSTS_TICKET, folder))
+            while not isinstance(event := self._executor.wait(TICK), JobDone):
+                self._observer.beat()
+        if event.bad_input:
+            raise InputError(event.reason)
+        if event.state != "complete":
+            raise StudyStopped(
+                f"the frozen script could not be timed: {event.reason} "
+                "(timing.fixed_cost_repeats: 0 leaves it out)"
+            )
+        return FixedCosts(machine(), event.fixed_costs)
+
+    def _ensure_baseline(self, records: list[TrialRecord], interrupted: list[Pending]) -> None:
         params = self._config.plugin.baseline()
         if params is None:
             return
@@ -256,10 +235,11 @@ class Coordinator:
                 if self.should_stop():
                     return
                 raise StudyStopped(f"the baseline did not complete: {done[-1].reason}")
-        self._reference = Reference.of(done[-1].cases, self._objective.primary)
+        noise = self._contenders.noise
+        self._reference = Reference.of(done[-1].cases, self._objective.primary, noise)
         self.drift = Drift.since(done[-1].cases)
 
-    def _ask_baseline(self, params: Params) -> _Pending:
+    def _ask_baseline(self, params: Params) -> Pending:
         """Enqueue the reference setting as a trial, with what of it the space can express."""
         enumerates = self._config.engine.study.sampler.name in EXHAUSTIVE
         drawn: dict[str, Value] = {}
@@ -279,33 +259,16 @@ class Coordinator:
 
     # -- one trial ----------------------------------------------------------------------------
 
-    def _ask(self) -> _Pending:
+    def _ask(self) -> Pending:
         with quiet():
             trial = self._study.ask(dict(self._config.space.searched))
         is_baseline = trial.user_attrs.get(ROLE) == BASELINE
-        return _Pending(trial.number, trial._trial_id, dict(trial.params), is_baseline, trial)
+        return Pending(trial.number, trial._trial_id, dict(trial.params), is_baseline, trial)
 
-    def _params(self, pending: _Pending) -> Params:
-        if pending.is_baseline:
-            return dict(self._config.plugin.baseline() or {})
-        return self._config.space.complete(pending.searched)
-
-    def _dispatch(self, pending: _Pending) -> None:
-        prunes = self._config.engine.study.pruner.name != "nop"
-        stepwise = prunes and pending.live is not None and not pending.is_baseline
+    def _dispatch(self, pending: Pending) -> None:
         self._pending[pending.number] = pending
         self._storage.settle()
-        self._executor.submit(
-            TrialJob(
-                pending.number,
-                self._params(pending),
-                self._config.engine.study.seed,
-                stepwise=stepwise and len(self._config.objectives) == 1,
-                limited=not pending.is_baseline,
-                process=self._config.engine.timing.mode == "process",
-                baseline=pending.is_baseline,
-            )
-        )
+        self._executor.submit(pending.job(self._config))
 
     def _step(self) -> None:
         """Wait for one event and act on it."""
@@ -326,27 +289,25 @@ class Coordinator:
             live.report(values[0], step=len(event.cases))
             return bool(live.should_prune())
 
-    def _finish(self, pending: _Pending, done: JobDone) -> None:
+    def _finish(self, pending: Pending, done: JobDone) -> None:
         if done.bad_input:
             with quiet():
                 self._study.tell(pending.number, state=TrialState.FAIL)
             raise InputError(done.reason)
-        cases = done.cases
-        if not pending.is_baseline:
-            cases = tuple(map(self.drift.correct, cases))
-        cases = tuple(map(self.costs.charge, cases))
-        reference = self._reference
-        if pending.is_baseline and done.state == "complete":
-            reference = Reference.of(cases, self._objective.primary)
-        asked = Asked(pending.number, self._params(pending), pending.searched, pending.is_baseline)
-        limit = self._config.engine.limits.case_time
-        record = judge(asked, replace(done, cases=cases), self._objective, reference, limit)
+        record = self._judged(pending, done)
+        if self._contenders.wants(record, self._reference) and done.state == "complete":
+            if not self.should_stop():
+                self._dispatch(pending)
+                return
         write_record(self._storage, pending.trial_id, record)
         self._tell(pending.number, record)
+        self._contenders.heard(record)
         self._observer.trial(record)
         if record.state == "complete":
             self.completed += 1
-            self._idle_failures = 0
+            self._idle_failures = self._pruned = 0
+        elif record.state == "pruned":
+            self._pruned += 1
         elif not pending.is_baseline:
             self._idle_failures += 1
             if self._idle_failures >= self._config.engine.study.max_failures:
@@ -354,6 +315,25 @@ class Coordinator:
                     f"{self._idle_failures} trials in a row did not complete "
                     f"(study.max_failures); the last one: {record.reason}"
                 )
+
+    def _judged(self, pending: Pending, done: JobDone) -> TrialRecord:
+        """Make a trial's record from all its looks; a repeat that fails takes none of them away."""
+        cases = done.cases
+        if not pending.is_baseline:
+            cases = tuple(map(self.drift.correct, cases))
+        done = replace(done, cases=tuple(map(self.costs.charge, cases)))
+        if not pending.looks or done.state == "complete":
+            pending.looks.append(done)
+        first = pending.looks[0]
+        repeats = zip(*(look.cases for look in pending.looks), strict=True)
+        done = replace(first, cases=tuple(map(combine, repeats)), finished=done.finished)
+        reference, noise = self._reference, self._contenders.noise
+        if pending.is_baseline and done.state == "complete":
+            reference = Reference.of(done.cases, self._objective.primary, noise)
+        params = pending.params(self._config)
+        asked = Asked(pending.number, params, pending.searched, pending.is_baseline)
+        limit = self._config.engine.limits.case_time
+        return judge(asked, done, self._objective, reference, limit, noise)
 
     def _tell(self, number: int, record: TrialRecord) -> None:
         values = list(record.values) or None

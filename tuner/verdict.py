@@ -10,6 +10,7 @@ from tuner.executors.base import JobDone
 from tuner.objective import Objective, Reference
 from tuner.plugin import Params
 from tuner.records import TrialRecord
+from tuner.uncertainty import Noise
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ def judge(
     objective: Objective,
     reference: Reference | None,
     limit: float,
+    noise: Noise,
 ) -> TrialRecord:
     """Make a trial's record.
 
@@ -39,6 +41,8 @@ def judge(
         The baseline; its own cases for the baseline itself.
     limit : float
         Seconds that one case may take; over it the trial is infeasible, a baseline excepted.
+    noise : Noise
+        What one measurement scatters by.
     """
     record = TrialRecord(
         number=asked.number,
@@ -68,7 +72,7 @@ def judge(
     return replace(
         record,
         cases=cases,
-        metrics=objective.summarise(cases),
+        metrics={**objective.summarise(cases), **objective.bounds(cases, reference, noise)},
         values=tuple(objective.values(cases, reference)),
     )
 

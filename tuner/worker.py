@@ -42,6 +42,7 @@ from tuner.processes import die_with_parent
 from tuner.records import CaseRecord
 from tuner.registry import plugin_class
 from tuner.timing import Timed, anchor, timed, timed_process
+from tuner.workfolder import working_folder
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -86,9 +87,12 @@ class Bench:
         """Names of the tuned cases."""
         return [case.name for case in self._cases.tuned]
 
-    def measure(self, case: Case, params: Params, seed: int) -> Result:
+    def measure(self, case: Case, params: Params, seed: int, scored: bool = True) -> Result:
         """Run one case on the clock and score it off the clock."""
         watch, beat = self._clock(lambda: timed(lambda: self._plugin.run(case, params, seed)))
+        if not scored:
+            own, cpu = watch.own_seconds, watch.cpu_seconds
+            return Result(case, params, None, {}, own, cpu, anchor=beat, crowded=watch.crowded)
         self._notify("score")
         metrics = {name: float(v) for name, v in self._plugin.score(case, watch.output).items()}
         if missing := set(self._plugin.metrics) - set(metrics):
@@ -127,8 +131,7 @@ class Bench:
 
         Where the plug-in gives no command for a case, `run` is timed.
         """
-        with tempfile.TemporaryDirectory(prefix=".tuner-", dir=".") as name:
-            folder = Path(name).resolve()
+        with working_folder() as folder:
             script = folder / "script.py"
             if job.baseline:
                 write_script(script, self._plugin.freeze_baseline)
@@ -173,7 +176,10 @@ class Bench:
                 if records and job.stepwise and not ask(records):
                     reason = f"pruned after case '{records[-1].name}'"
                     return JobDone(job.ticket, "pruned", started, _now(), tuple(records), reason)
-                record = _record(self.measure(case, job.params, job.seed))
+                if time_case is not None and not job.scored:
+                    records.append(time_case(case))
+                    continue
+                record = _record(self.measure(case, job.params, job.seed, job.scored))
                 if time_case is not None:
                     record = replace(time_case(case), metrics=record.metrics)
                 records.append(record)

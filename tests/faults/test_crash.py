@@ -31,6 +31,7 @@ def config(write_config: Callable[..., Path]) -> str:
         "data": {"targets": [2.0, 4.0], "seconds": 0.1, "log": "ran.jsonl"},
         "search_space": {"x": {}, "size": {"low": 1, "high": 2}},
         "workers": 2,
+        "timing": {"repeats": 1},  # what ran is counted
     }
     return write_config(**sections).name
 
@@ -125,6 +126,9 @@ def test_a_second_coordinator_is_refused(workplace: Path, config: str) -> None:
     assert {trial.state.name for trial in study.get_trials()} == {"COMPLETE"}
     drawn = {tuple(trial.params.values()) for trial in study.get_trials()}
     assert len(drawn) == len(study.get_trials()) == TRIALS
+    ran = Counter(line for line in Path("ran.jsonl").read_text().splitlines() if is_trial(line))
+    assert set(ran.values()) == {1}
+    assert len(ran) == 2 * TRIALS
 
 
 def test_a_worker_killed_from_outside_fails_its_trial_alone(workplace: Path, config: str) -> None:

@@ -51,6 +51,8 @@ class TrialJob:
         Time the frozen script as a whole process in place of ``run``.
     baseline : bool
         Whether the setting is the baseline, which has a script of its own.
+    scored : bool
+        Whether to score what `run` gives; a repeat is timed alone.
     """
 
     ticket: int
@@ -60,6 +62,7 @@ class TrialJob:
     limited: bool = True
     process: bool = False
     baseline: bool = False
+    scored: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,23 @@
+"""Keep Optuna's log and warnings from the user's terminal."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Optuna's log and warnings: of experimental features, of a baseline out of range."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings("ignore", "Fixed parameter .* is out of range", UserWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
