@@ -368,7 +368,7 @@ def test_what_cannot_catch_up_is_pruned_after_the_first_case(
     best = max(record.metrics["fit"] for record in [study.records[0], *whole])
     for record in pruned:  # the cases are alike: what a pruned trial would have had is known
         assert record.cases[0].metrics["fit"] < best
-    assert len(pruned) > 100 > 2 * len(whole)
+    assert len(pruned) >= 100 > 2 * len(whole)
     assert len(whole) >= 3
 
 

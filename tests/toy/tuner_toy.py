@@ -85,7 +85,7 @@ class Toy(Plugin[Config]):
     def run(self, case: Case, params: Mapping[str, Any], seed: int) -> float:
         if self.config.data.log:
             with open(self.config.data.log, "a") as stream:
-                stream.write(json.dumps({"case": case.name, **params}) + "\n")
+                stream.write(json.dumps({"case": case.name, "pid": os.getpid(), **params}) + "\n")
         time.sleep(self.config.data.seconds * params["size"])
         match params["mode"]:
             case "raise":
