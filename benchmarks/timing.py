@@ -1,6 +1,7 @@
 """Does the frozen setting deserve it? Timing rules on simulated machines with known truths.
 
     python -m benchmarks.timing [--json FILE] [--studies N] [--seed N] [--repeats N]
+    python -m benchmarks.timing --machine     # see `benchmarks.machine`
 
 Each simulated study has settings with known times and metrics, on a machine that drifts (clock,
 heat), has bursts (a cold cache, a daemon), and has a neighbour that comes and goes: it takes turns
@@ -35,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import compare
 from tuner.drift import Drift
 from tuner.levels import Measurement, measurement
 from tuner.objective import score
@@ -238,7 +240,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--studies", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="of the first simulated study")
     parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--machine", action="store_true", help="a study alone and beside a load")
+    parser.add_argument("--trials", type=int, default=20, help="of that study")
     given = parser.parse_args(arguments)
+    if given.machine:
+        found = compare(given.trials, given.repeats, load)
+        if given.json:
+            given.json.write_text(json.dumps(found, indent=2))
+        return
     results: dict[str, Any] = simulate(given.studies, given.seed)
     print(f"{given.studies} simulated studies of {SETTINGS} settings")
     print(f"{'rule':12} {'best, or within 1 %':>20} {'cost':>6}")

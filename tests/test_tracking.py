@@ -91,7 +91,7 @@ def _one_process() -> Iterator[None]:
 
 
 def client(uri: str = URI) -> Any:
-    return mlflow_store._client(mlflow_store.absolute_uri(uri))
+    return mlflow_store.open_client(mlflow_store.absolute_uri(uri))
 
 
 def track(

@@ -85,7 +85,7 @@ def present(
     progress.note("drawing the best setting and scoring it on held-out cases")
     plots = folder / "plots"
     shutil.rmtree(plots, ignore_errors=True)
-    study_figures(study, records_of(study), objective, plots)
+    study_figures(study, records_of(study), objective, plots, summary.best)
     if summary.final is not None:
         final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
     job = PresentJob(

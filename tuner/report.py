@@ -23,16 +23,23 @@ BLUE, ORANGE, GREY, RED = "#0072B2", "#E69F00", "#B0B0B0", "#D55E00"
 
 
 def study_figures(
-    study: optuna.Study, records: Sequence[TrialRecord], objective: Objective, folder: Path
+    study: optuna.Study,
+    records: Sequence[TrialRecord],
+    objective: Objective,
+    folder: Path,
+    best: TrialRecord | None = None,
 ) -> list[Path]:
-    """Draw the study's figures as PNG into `folder`; those that it has data for."""
+    """Draw the study's figures as PNG into `folder`; those that it has data for.
+
+    `best` is the trial that is frozen, as the final word has it; it is marked.
+    """
     complete = [record for record in records if record.state == "complete"]
     tuned = [record for record in complete if not record.is_baseline]
     figures: dict[str, Figure] = {}
     if complete:
         figures["history"] = history(complete, objective)
     if len(tuned) >= 2:
-        figures["trade_off"] = trade_off(complete, objective)
+        figures["trade_off"] = trade_off(complete, objective, best)
     if len(tuned) >= 4 and (weights := importances(study)):
         figures["importances"] = importance_figure(weights)
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,14 +90,19 @@ def history(complete: Sequence[TrialRecord], objective: Objective) -> Figure:
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.scatter(numbers, values, s=18, color=BLUE, label="trial", zorder=3)
+    if all(f"{name}_low" in record.metrics for record in complete):
+        ends = [[record.metrics[f"{name}_{end}"] for record in complete] for end in ("low", "high")]
+        axes.vlines(numbers, *ends, color=BLUE, alpha=0.4, lw=1, label="95 % interval")
     axes.step(numbers, best, where="post", color=ORANGE, label="best so far")
     axes.set(xlabel="trial", ylabel=name, title=f"{name} over the study")
     axes.legend(frameon=False)
     return figure
 
 
-def trade_off(complete: Sequence[TrialRecord], objective: Objective) -> Figure:
-    """Draw the primary metric against the time, with the Pareto front and the best score."""
+def trade_off(
+    complete: Sequence[TrialRecord], objective: Objective, best: TrialRecord | None = None
+) -> Figure:
+    """Draw the primary metric against the time, with the Pareto front and what is frozen."""
     metric = objective.primary
     upward = objective.metrics[metric] == "maximize"
     times = np.array([record.metrics["time"] for record in complete])
@@ -104,10 +116,10 @@ def trade_off(complete: Sequence[TrialRecord], objective: Objective) -> Figure:
         if record.is_baseline:
             point = record.metrics["time"], record.metrics[metric]
             axes.scatter(*point, marker="s", s=50, color=RED, label="baseline", zorder=4)
-    if "score" in complete[0].metrics:
-        best = max(complete, key=lambda record: record.metrics["score"])
+    if best is not None:
         point = best.metrics["time"], best.metrics[metric]
-        axes.scatter(*point, marker="*", s=160, color=ORANGE, label="best score", zorder=5)
+        label = "best score" if "score" in best.metrics else "best"
+        axes.scatter(*point, marker="*", s=160, color=ORANGE, label=label, zorder=5)
     axes.set(xscale="log", xlabel="time (s)", ylabel=metric, title=f"{metric} against time")
     axes.legend(frameon=False)
     return figure

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from tuner import runs
-from tuner.mlflow_store import prepare, study_links
+from tuner.mlflow_store import prepare
 from tuner.outbox import Outbox
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.stores import DEFAULT_PORT, absolute_uri, base_url, check_uri
+from tuner.study_links import study_links
 from tuner.tracking_process import RemoteSession, TrackingProcess
 
 __all__ = [

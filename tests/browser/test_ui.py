@@ -273,6 +273,24 @@ def test_a_signal_ends_server_and_workers(served: Served) -> None:
         urlopen(base, timeout=2)
 
 
+def test_a_kill_leaves_no_server_behind(served: Served) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SERVE), ""],
+        cwd=served.home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    base = process.stdout.readline().removeprefix("MLflow: ").strip()
+    assert urlopen(base, timeout=20).status == 200
+    started = family(process)
+    process.kill()
+    process.communicate(timeout=60)
+    assert psutil.wait_procs(started, timeout=15)[1] == []
+    with pytest.raises(URLError):
+        urlopen(base, timeout=2)
+
+
 def test_faults_are_one_line(tmp_path: Path, served: Served) -> None:
     with pytest.raises(InputError, match="run a study first"):
         ui.serve(f"sqlite:///{tmp_path}/absent.db", open_browser=False)
