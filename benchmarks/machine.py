@@ -4,9 +4,9 @@
 
 The study is one of simulated tracks with random search, so that both runs see the same settings.
 Shown are what each froze and the interval that it states, and whether the one frozen beside the
-load is, in the quiet study, within the quiet winner's interval. Then the scatter of the score of that
-setting, timed over and over: made from one wall time each (what peers do), and as the engine takes
-it (own time, corrected for drift).
+load is, in the quiet study, within the quiet winner's interval. Then the scatter of the score of
+that setting, timed over and over: made from one wall time each (what peers do), and as the engine
+takes it (own time, corrected for drift).
 """
 
 from __future__ import annotations
