@@ -5,7 +5,7 @@
 A function that takes no time is tuned three ways, in turns, on SQLite files, by the same sampler:
 
 optuna          ``study.optimize`` of the function.
-optuna_mlflow   ``ask``, the function, ``tell``, and a child run a trial logged by hand, as users do it.
+optuna_mlflow   ``ask``, the function, ``tell``, and a child run a trial logged by hand.
 tuner           this engine's coordinator with a worker process, tracking on.
 
 Milliseconds per trial, means over the trials of the second half: all that the engine does is in,

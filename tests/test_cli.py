@@ -50,7 +50,8 @@ def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path
     result = json.loads(done.stdout)
     assert result["trials"]["complete"] == 6
     assert result["baseline"]["number"] == 0
-    assert set(result["best"]["metrics"]) == {"fit", "error", "score", "speedup", "time"}
+    ends = {f"{name}_{end}" for name in ("score", "speedup") for end in ("low", "high")}
+    assert set(result["best"]["metrics"]) == {"fit", "error", "score", "speedup", "time"} | ends
     assert [case["name"] for case in result["held_out"]] == ["held3"]
     finalists = result["final"]["finalists"]
     assert finalists[0]["number"] == result["best"]["number"]

@@ -16,10 +16,11 @@ from tuner.executors.base import Executor, JobDone, PresentJob
 from tuner.fixedcost import FixedCosts
 from tuner.freeze import stamp, write_script
 from tuner.objective import Objective, Reference
-from tuner.plugin import Params, Provenance
+from tuner.percase import compare_settings
+from tuner.plugin import Provenance
 from tuner.provenance import versions
 from tuner.recording import records_of
-from tuner.records import CaseRecord, Summary, TrialRecord
+from tuner.records import CaseRecord, PerCase, Summary, TrialRecord
 from tuner.remeasure import Referee, final_word, kept_final
 from tuner.report import final_rows, null_rows, study_figures
 from tuner.results import plain_case
@@ -68,6 +69,24 @@ def decide(
     return replace(summary, best=best, final=final)
 
 
+def try_sizes(
+    config: Config,
+    study: optuna.Study,
+    executor: Executor,
+    summary: Summary,
+    objective: Objective,
+    progress: Progress,
+    beat: Callable[[], None],
+) -> Summary:
+    """Compare one setting with one for each size of problem, where that is asked for."""
+    if not config.engine.timing.per_case or summary.best is None:
+        return summary
+    progress.note("one setting against one for each size, as whole scripts on held-out cases")
+    records = records_of(study)
+    found, note = compare_settings(config, study, executor, summary.best, records, objective, beat)
+    return replace(summary, per_case=found, notes=[*summary.notes, note])
+
+
 def present(
     config: Config,
     study: optuna.Study,
@@ -101,7 +120,7 @@ def present(
         null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
     if done.state != "complete":
         note = f"the best setting could not be presented: {done.reason}"
-        return replace(summary, artifacts=folder, notes=[note])
+        return replace(summary, artifacts=folder, notes=[*summary.notes, note])
     if known:
         beside = [CaseRecord(**case) for case in kept["baseline"]]
     else:
@@ -128,19 +147,23 @@ def _wait_for(executor: Executor, job: PresentJob, progress: Progress) -> JobDon
             return event
 
 
-def export_best(config: Config, name: str, record: TrialRecord, folder: Path) -> Path:
+def export_best(
+    config: Config, name: str, record: TrialRecord, folder: Path, sizes: PerCase | None = None
+) -> Path:
     """Freeze into the configured path, or into the study's folder; a copy lies there always."""
     kept = folder / "script"
     kept.mkdir(exist_ok=True)
     path = config.engine.export.path or kept / f"{name}.py"
-    freeze_record(config, name, record, path)
+    freeze_record(config, name, record, path, sizes)
     (folder / "config.yaml").write_text(config.document.text, encoding="utf-8")
     if config.engine.export.path:
         shutil.copy2(path, kept / path.name)
     return path
 
 
-def freeze_record(config: Config, name: str, record: TrialRecord, path: Path) -> None:
+def freeze_record(
+    config: Config, name: str, record: TrialRecord, path: Path, sizes: PerCase | None = None
+) -> None:
     """Freeze a trial's setting into a script at `path`, with where it comes from."""
     provenance = Provenance(
         study=name,
@@ -150,5 +173,8 @@ def freeze_record(config: Config, name: str, record: TrialRecord, path: Path) ->
         fingerprint=config.fingerprint,
         created=stamp(),
     )
-    params: Params = record.params
-    write_script(path, lambda temporary: config.plugin.freeze(params, temporary, provenance))
+    plugin, params = config.plugin, record.params
+    if sizes is not None and sizes.chosen:
+        write_script(path, lambda part: plugin.freeze_rules(sizes.rules, part, provenance))
+    else:
+        write_script(path, lambda part: plugin.freeze(params, part, provenance))

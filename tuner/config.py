@@ -115,6 +115,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     if engine.timing.mode == "process" and cls.command is Plugin.command:
         message = f"plug-in '{cls.name}' gives no command to time; expected 'run'"
         raise _error(document, ("timing", "mode"), message)
+    if engine.timing.per_case and cls.freeze_rules is Plugin.freeze_rules:
+        message = f"plug-in '{cls.name}' freezes one setting for all cases; expected false"
+        raise _error(document, ("timing", "per_case"), message)
+    if engine.timing.per_case and "score" not in objectives:
+        message = "settings by size are compared by the score; add it to objective, or leave it out"
+        raise _error(document, ("timing", "per_case"), message)
     sections = model.model_dump(mode="json")
     return Config(document, engine, plugin, sections, space, objectives)
 

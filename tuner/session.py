@@ -11,12 +11,13 @@ from typing import Protocol
 
 import optuna
 
-from tuner.closing import decide, export_best, freeze_record, present
+from tuner.closing import decide, export_best, freeze_record, present, try_sizes
 from tuner.config import Config
 from tuner.executors.base import Executor, Setup
 from tuner.executors.local import LocalExecutor
 from tuner.objective import Objective
 from tuner.outbox import StoreTrouble
+from tuner.percase import kept_per_case
 from tuner.plugin import InputError
 from tuner.provenance import git_commit, versions
 from tuner.recording import records_of
@@ -128,9 +129,10 @@ def run(
             )
             assert summary.best is not None
             chosen = summary.best
+            summary = try_sizes(config, study, executor, summary, objective, progress, watch.beat)
             costs = coordinator.costs
             summary = present(config, study, executor, summary, objective, costs, folder, progress)
-            export = export_best(config, study.study_name, chosen, folder)
+            export = export_best(config, study.study_name, chosen, folder, summary.per_case)
     except BaseException:
         summary = _summarise(records, objective, finished=False)
         raise
@@ -157,8 +159,11 @@ def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
 
 def export(config: Config, path: Path) -> TrialRecord:
     """Freeze the best setting of the study into a script at `path`; give its trial."""
-    name, record, _ = best(config)
-    freeze_record(config, name, record, path)
+    name, record, records = best(config)
+    sizes = None
+    if config.engine.timing.per_case:
+        sizes = kept_per_case(read_study(config), record, records)
+    freeze_record(config, name, record, path, sizes)
     return record
 
 

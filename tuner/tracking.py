@@ -137,8 +137,10 @@ class MlflowTracker:
         try:
             problems, unsent = self._outbox.drain(summary)
         finally:
-            if self._outbox.hangs or not self._shares:
-                self._process.close(hangs=self._outbox.hangs)
+            if self._outbox.hangs:
+                self._process.kill()
+            if not self._shares:
+                self._process.close()
         session = self._session
         if session is None:
             return TrackingReport(problems=problems, unsent=unsent)

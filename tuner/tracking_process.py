@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -34,6 +35,8 @@ class TrackingProcess:
 
     def __init__(self) -> None:
         self._at: tuple[subprocess.Popen[bytes], Connection] | None = None
+        self._lock = threading.Lock()  # the outbox's thread starts it, the coordinator's ends it
+        self._closed = False
 
     def call(self, name: str, *arguments: Any, alive: Callable[[], None]) -> Any:
         """Have the process do something; give what it gave.
@@ -45,9 +48,12 @@ class TrackingProcess:
         RuntimeError
             For a bug on the other side, with its traceback.
         """
-        if self._at is None:
-            self._at = spawn("tuner.tracking_process", subprocess.DEVNULL)
-        process, connection = self._at
+        with self._lock:
+            if self._closed:
+                raise StoreTrouble("the tracking process has been ended")
+            if self._at is None:
+                self._at = spawn("tuner.tracking_process", subprocess.DEVNULL)
+            process, connection = self._at
         try:
             connection.send((name, arguments))
             while (answer := connection.recv())[0] == "alive":
@@ -64,16 +70,22 @@ class TrackingProcess:
             raise RuntimeError(f"in the tracking process:\n{value}")
         return value
 
-    def close(self, hangs: bool = False) -> None:
-        """End the process; at once where it hangs in a call, which then fails."""
-        if self._at is None:
+    def kill(self) -> None:
+        """End a call that hangs; it fails."""
+        with self._lock:
+            if self._at is not None:
+                kill_group(self._at[0])
+
+    def close(self) -> None:
+        """End the process for good."""
+        with self._lock:
+            self._closed = True
+            at, self._at = self._at, None
+        if at is None:
             return
-        process, connection = self._at
-        if hangs:
-            kill_group(process)
-            return
-        self._at = None
-        connection.close()
+        process, connection = at
+        if process.poll() is None:
+            connection.close()
         try:
             process.wait(GRACE)
         except subprocess.TimeoutExpired:

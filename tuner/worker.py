@@ -24,9 +24,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tuner.comparing import compare_scripts
 from tuner.cores import Cores
 from tuner.executors.base import (
     CaseDone,
+    CompareJob,
     FixedCostJob,
     Job,
     JobDone,
@@ -90,23 +92,15 @@ class Bench:
     def measure(self, case: Case, params: Params, seed: int, scored: bool = True) -> Result:
         """Run one case on the clock and score it off the clock."""
         watch, beat = self._clock(lambda: timed(lambda: self._plugin.run(case, params, seed)))
+        own, cpu = watch.own_seconds, watch.cpu_seconds
+        crowded = watch.crowded
         if not scored:
-            own, cpu = watch.own_seconds, watch.cpu_seconds
-            return Result(case, params, None, {}, own, cpu, anchor=beat, crowded=watch.crowded)
+            return Result(case, params, None, {}, own, cpu, anchor=beat, crowded=crowded)
         self._notify("score")
         metrics = {name: float(v) for name, v in self._plugin.score(case, watch.output).items()}
         if missing := set(self._plugin.metrics) - set(metrics):
             raise ValueError(f"plug-in '{self._plugin.name}' gave no metric {sorted(missing)}")
-        return Result(
-            case,
-            params,
-            watch.output,
-            metrics,
-            watch.own_seconds,
-            watch.cpu_seconds,
-            anchor=beat,
-            crowded=watch.crowded,
-        )
+        return Result(case, params, watch.output, metrics, own, cpu, anchor=beat, crowded=crowded)
 
     def _clock(self, measure: Callable[[], Timed], again: int = AGAIN) -> tuple[Timed, float]:
         """Measure on cores of our own; again where others got in the way, if that is cheap.
@@ -139,26 +133,37 @@ class Bench:
                 here = Provenance("timing")
                 write_script(script, lambda path: self._plugin.freeze(job.params, path, here))
 
-            def time_case(case: Case) -> CaseRecord:
-                place = Path(tempfile.mkdtemp(dir=folder))
-                output = place / "output"
-                command = self._plugin.command(case, script, output)
+            # A race knows who was crowded, and measures the others again sooner than these.
+            again = 0 if isinstance(job, TimeJob) else AGAIN
+            yield lambda case: self._script(script, case, folder, job.params, job.seed, again)
 
-                def measure() -> Timed:
-                    output.unlink(missing_ok=True)
-                    if command is not None:
-                        return timed_process(command)
-                    return timed(lambda: self._plugin.run(case, job.params, job.seed))
+    def _script(
+        self, script: Path, case: Case, folder: Path, params: Params, seed: int, again: int = 0
+    ) -> CaseRecord:
+        """Time a script on a case; `run` with `params` where the plug-in gives no command."""
+        place = Path(tempfile.mkdtemp(dir=folder))
+        output = place / "output"
+        command = self._plugin.command(case, script, output)
 
-                # A race knows who was crowded, and measures the others again sooner than these.
-                again = 0 if isinstance(job, TimeJob) else AGAIN
-                watch, beat = self._clock(measure, again)
-                shutil.rmtree(place)
-                part = watch.own_seconds if command is None else None
-                own, cpu = watch.own_seconds, watch.cpu_seconds
-                return CaseRecord(case.name, {}, own, cpu, part, beat, watch.crowded)
+        def measure() -> Timed:
+            output.unlink(missing_ok=True)
+            if command is not None:
+                return timed_process(command)
+            return timed(lambda: self._plugin.run(case, params, seed))
 
-            yield time_case
+        watch, beat = self._clock(measure, again)
+        shutil.rmtree(place)
+        own, cpu = watch.own_seconds, watch.cpu_seconds
+        part = own if command is None else None
+        return CaseRecord(case.name, {}, own, cpu, part, beat, watch.crowded)
+
+    def compare(self, job: CompareJob) -> JobDone:
+        """Time one setting for all against one for each size, on the held-out cases."""
+
+        def measure(case: Case, params: Params) -> CaseRecord:
+            return _record(self.measure(case, params, job.seed))
+
+        return compare_scripts(job, self._plugin, self._cases, measure, self._script)
 
     def time(self, job: TimeJob) -> JobDone:
         """Time a setting, or the baseline, on the tuned cases; nothing is scored."""
@@ -257,11 +262,17 @@ class Bench:
         """Run any job; what the plug-in raises becomes a failed job with the traceback's end."""
         started = _now()
         try:
-            if isinstance(job, TrialJob):
-                return self.trial(job, ask)
-            if isinstance(job, TimeJob):
-                return self.time(job)
-            return self.present(job) if isinstance(job, PresentJob) else self.fixed_costs(job)
+            match job:
+                case TrialJob():
+                    return self.trial(job, ask)
+                case TimeJob():
+                    return self.time(job)
+                case CompareJob():
+                    return self.compare(job)
+                case PresentJob():
+                    return self.present(job)
+                case FixedCostJob():
+                    return self.fixed_costs(job)
         except InputError as error:
             return JobDone(job.ticket, "failed", started, _now(), (), str(error), bad_input=True)
         except MemoryError as error:

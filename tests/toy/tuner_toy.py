@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.paths import InputPath
-from tuner.plugin import Case, Cases, InputError, Plugin
+from tuner.plugin import Case, Cases, InputError, Plugin, Rule
 
 SCRIPT = """#!/usr/bin/env python3
-import json, sys, time
-PARAMS = json.loads({params!r})
+import json, math, sys, time
+RULES = json.loads({rules!r})
+near = float(sys.argv[3]) if len(sys.argv) > 3 else 1.0
+PARAMS = min(RULES, key=lambda rule: abs(math.log(near / rule[0]["target"])))[1]
 if len(sys.argv) > 1 and sys.argv[1] != "--help":
     time.sleep(float(sys.argv[1]) + float(sys.argv[2]) * PARAMS["size"])
 print(json.dumps(PARAMS))
@@ -124,12 +126,20 @@ class Toy(Plugin[Config]):
         return {"fits": pd.DataFrame({"fit": [result.metrics["fit"] for result in results]})}
 
     def freeze(self, params: Mapping[str, Any], path: Path, provenance: Any) -> None:
-        path.write_text(SCRIPT.format(params=json.dumps(dict(params))))
+        path.write_text(SCRIPT.format(rules=json.dumps([({"target": 1.0}, dict(params))])))
+
+    def case_features(self, case: Case) -> Mapping[str, float]:
+        return {"target": case.data}
+
+    def freeze_rules(self, rules: Sequence[Rule], path: Path, provenance: Any) -> None:
+        plain = [(dict(rule.features), dict(rule.params)) for rule in rules]
+        path.write_text(SCRIPT.format(rules=json.dumps(plain)))
 
     def command(self, case: Case, script: Path, output: Path) -> list[str] | None:
         if self.config.data.start_up is None:
             return None
-        figures = [str(self.config.data.start_up), str(self.config.data.seconds)]
+        data = self.config.data
+        figures = [str(data.start_up), str(data.seconds), str(case.data)]
         return [sys.executable, "-S", str(script), *figures]
 
     def analyse(self, params: Mapping[str, Any], folder: Path) -> None:

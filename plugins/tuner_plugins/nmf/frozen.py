@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,9 @@ from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
 from tuner_plugins.nmf.tracks import list_tracks
 from tuner_plugins.nmf.write import save_loadings
 
-SETTING: Mapping[str, Any] = {}
-"""The frozen setting, put here when the script is made."""
+SETTINGS: Sequence[tuple[Mapping[str, float], Mapping[str, Any]]] = ()
+"""The frozen settings, each after the size of problem that it is for; put here when the script is
+made."""
 
 
 class UsageError(ValueError):
@@ -60,14 +62,25 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return given
 
 
+def choose_setting(positions: int, k: int) -> Mapping[str, Any]:
+    """Give the setting for the nearest size, as ratios of length and number of loadings."""
+    sizes = {"positions": positions, "k": k}
+
+    def distance(entry: tuple[Mapping[str, float], Mapping[str, Any]]) -> float:
+        return sum(math.log(sizes[name] / value) ** 2 for name, value in entry[0].items())
+
+    return min(SETTINGS, key=distance)[1]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script; give its exit code: 0, or 2 after one line about bad input."""
     try:
         given = parse_arguments(arguments)
         tracks = list_tracks(given.bigwigs)
         start, end = whole_region(tracks, given.chrom, given.start, given.end)
-        loadings = compute_loadings(tracks, given.chrom, start, end, given.k, SETTING)
-        save_loadings(given.output, loadings, SETTING["dtype"])
+        setting = choose_setting(end - start, given.k)
+        loadings = compute_loadings(tracks, given.chrom, start, end, given.k, setting)
+        save_loadings(given.output, loadings, setting["dtype"])
     except (UsageError, BigWigError, SignalError, OSError) as error:
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         return 2

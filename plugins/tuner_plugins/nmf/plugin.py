@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tuner.freeze import bundle, provenance_head
-from tuner.plugin import Case, Cases, Direction, InputError, Params, Plugin, Provenance, Result
+from tuner.plugin import (
+    Case,
+    Cases,
+    Direction,
+    InputError,
+    Params,
+    Plugin,
+    Provenance,
+    Result,
+    Rule,
+)
 from tuner_plugins.nmf import (
     bigwig,
     binning,
@@ -201,18 +211,40 @@ class NmfPlugin(Plugin[NmfConfig]):
 
         return {"weights": tabulate_weights(results)}
 
+    def case_features(self, case: Case) -> Mapping[str, float]:
+        """Give the region's length and the number of loadings."""
+        return {"positions": float(case.data.end - case.data.start), "k": float(case.data.k)}
+
     def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
         """Write ``assign2.py``: the same modules, with `params` as constants."""
-        setting = self._setting(params)
-        del setting["implementation"]
+        self._write_script([({}, params)], params, path, provenance)
+
+    def freeze_rules(self, rules: Sequence[Rule], path: Path, provenance: Provenance) -> None:
+        """Write ``assign2.py`` with a setting for each size of problem."""
+        settings = [(dict(rule.features), rule.params) for rule in rules]
+        shown = {str(dict(rule.features)): dict(rule.params) for rule in rules}
+        self._write_script(settings, shown, path, provenance)
+
+    def _write_script(
+        self,
+        settings: Sequence[tuple[Mapping[str, float], Params]],
+        shown: Mapping[str, object],
+        path: Path,
+        provenance: Provenance,
+    ) -> None:
+        constants = []
+        for sizes, params in settings:
+            setting = self._setting(params)
+            del setting["implementation"]
+            constants.append((sizes, setting))
         summary = (
             "Factorise bigWig tracks into loadings along the genome and weights of the tracks.\n\n"
             "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy"
         )
         text = bundle(
             [*SCRIPT_MODULES, frozen],
-            {"SETTING": setting, "KERNEL_SOURCE": native.kernel_source()},
-            provenance_head(summary, params, provenance),
+            {"SETTINGS": constants, "KERNEL_SOURCE": native.kernel_source()},
+            provenance_head(summary, shown, provenance),
             SCRIPT_DEPENDENCIES,
             call="run_and_leave()",
         )
