@@ -132,7 +132,7 @@ def test_one_burst_does_not_end_a_finalists_hopes() -> None:
     truth, timed = [1.0, 1.02, 0.97], []
     while (order := race.next_round()) and len(timed) < 60:
         for number in order:
-            burst = 1.4 if number == 2 and timed.count(2) == 0 else 1.0
+            burst = 2.5 if number == 2 and timed.count(2) == 0 else 1.0
             timed.append(number)
             race.add(number, shots([truth[number] * burst]), 1.0)
     assert race.verdict().standings[0].number == 2

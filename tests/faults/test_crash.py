@@ -28,7 +28,7 @@ def config(write_config: Callable[..., Path]) -> str:
     sections = {
         "plugin": "toy",
         "study": {"trials": TRIALS},
-        "data": {"targets": [2.0, 4.0], "seconds": 0.1, "log": "ran.jsonl"},
+        "data": {"targets": [2.0, 4.0], "seconds": 0.1, "log": "ran.jsonl", "start_up": 0.01},
         "search_space": {"x": {}, "size": {"low": 1, "high": 2}},
         "workers": 2,
         "timing": {"repeats": 1},  # what ran is counted
@@ -75,6 +75,7 @@ def test_kill_9_in_mid_study_loses_and_repeats_nothing(workplace: Path, config: 
     out, _ = finish(start(config))
     result = json.loads(out)
     assert result["trials"]["complete"] == TRIALS
+    assert list(workplace.glob(".tuner-*")) == []
 
     study = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
     states = Counter(trial.state.name for trial in study.get_trials())
