@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.studies import START, make_study, make_summary, make_trials
-from tuner import mlflow_store, outbox, runs, views
+from tuner import mlflow_store, outbox, runs, stores, views
 from tuner.outbox import read_spool
 from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
@@ -91,7 +91,7 @@ def _one_process() -> Iterator[None]:
 
 
 def client(uri: str = URI) -> Any:
-    return mlflow_store.open_client(mlflow_store.absolute_uri(uri))
+    return mlflow_store.open_client(stores.absolute_uri(uri))
 
 
 def track(
