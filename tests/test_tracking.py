@@ -441,6 +441,7 @@ def test_a_process_that_is_killed_is_followed_by_another(folder: Path) -> None:
     for trial in TRIALS[3:]:
         tracker.log_trial(trial)
     report = tracker.finish(make_summary(TRIALS))
+    process.close()
     died = "the tracking process died: SIGKILL; overcome, everything was sent"
     assert report.problems == [died]
     assert report.unsent is None

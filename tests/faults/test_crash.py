@@ -31,7 +31,7 @@ def config(write_config: Callable[..., Path]) -> str:
         "data": {"targets": [2.0, 4.0], "seconds": 0.1, "log": "ran.jsonl", "start_up": 0.01},
         "search_space": {"x": {}, "size": {"low": 1, "high": 2}},
         "workers": 2,
-        "timing": {"repeats": 1},  # what ran is counted
+        "timing": {"repeats": 1, "final_time": 5},  # what ran is counted
     }
     return write_config(**sections).name
 
