@@ -233,6 +233,8 @@ def test_truncated_file_is_one_line(screen, tmp_path):
         ({"covariates": ["depth"]}, "no obs column 'depth' for covariates"),
         ({"control": ["nontargeting"]}, "control label 'nontargeting' is not in"),
         ({"layer": "counts"}, "has no layer 'counts'"),
+        ({"unit": "well"}, "no obs column 'well' for unit"),
+        ({"unit": "batch"}, "'batch[1-3]' has cells of 7 perturbations"),
         ({"genes": {"min_cells": 10**6}}, "leaves none"),
     ],
 )
@@ -337,14 +339,32 @@ def test_papalexi_finds_the_interferon_pathway(shared_data):
 
 
 def test_datlinger_gains_nothing_and_says_so(shared_data):
+    """Its guides had wells of their own; among cells any difference between wells is an effect."""
     path = shared_data / "perturbseq" / "datlinger2021_jurkat_scifi_2000hvg.h5ad"
-    sections = _sections(path, control=["control"], genes={"min_cells": 10})
-    sections["surface"] = {"alphas": 5, "l1_ratios": [0.5, 1.0], "permutations": 19}
-    plugin = ElasticNetPlugin(ElasticNetPlugin.Config.model_validate(sections))
-    result = _result(plugin, 5e-4, 0.5)
-    choice = plugin.tables([result])["choice"].set_index("choice")
-    assert choice.loc["best of the grid", "delta_r2"] < 1e-3
-    assert any("'pct_counts_mt' is constant" in n for n in result.case.data.notes)
+    p = {}
+    for unit in ("cells", "auto"):
+        sections = _sections(path, control=["control"], genes={"min_cells": 10}, unit=unit)
+        sections["surface"] = {"alphas": 5, "l1_ratios": [0.5, 1.0], "permutations": 99}
+        plugin = ElasticNetPlugin(ElasticNetPlugin.Config.model_validate(sections))
+        result = _result(plugin, 5e-4, 0.5)
+        choice = plugin.tables([result])["choice"].set_index("choice")
+        assert choice.loc["best of the grid", "delta_r2"] < 1e-4
+        assert any("'pct_counts_mt' is constant" in n for n in result.case.data.notes)
+        p[choice.loc["chosen", "labels_shuffled_among"]] = choice.loc[
+            "chosen", "p_of_best_delta_r2"
+        ]
+    assert p["cells"] == pytest.approx(0.01)
+    assert p["guide"] > 0.01
+
+
+def test_few_arrangements_of_units_are_flagged(screen, tmp_path):
+    adata = anndata.read_h5ad(screen)
+    kept = adata.obs["perturbation"].isin([CONTROL, "PERT1"])
+    adata[kept & adata.obs["guide"].str.endswith(("g1", "g2"))].write_h5ad(tmp_path / "few.h5ad")
+    case = _plugin(tmp_path / "few.h5ad", permutations=9).load().tuned[0]
+    assert any("the 4 units of 'guide' can exchange" in note for note in case.data.notes)
+    case = _plugin(tmp_path / "few.h5ad", permutations=9, unit="cells").load().tuned[0]
+    assert not any("can exchange" in note for note in case.data.notes)
 
 
 def test_every_covariate_of_the_reference_is_in_the_model(shared_data):

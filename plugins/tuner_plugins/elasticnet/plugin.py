@@ -16,7 +16,13 @@ from tuner.plugin import Case, Cases, Direction, InputError, Params, Plugin, Pro
 from tuner_plugins.elasticnet import descent, frozen
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.settings import ElasticNetConfig, available_threads, make_folds
-from tuner_plugins.elasticnet.summary import Loaded, Summary, summary_of, tables_of
+from tuner_plugins.elasticnet.summary import (
+    Loaded,
+    Summary,
+    shuffle_notes,
+    summary_of,
+    tables_of,
+)
 from tuner_plugins.elasticnet.surface import Surface
 from tuner_plugins.elasticnet.validation import cross_validate
 from tuner_plugins.perturbseq import (
@@ -34,6 +40,7 @@ from tuner_plugins.perturbseq.matrix import CellsError
 from tuner_plugins.perturbseq.regression import problem_of
 from tuner_plugins.perturbseq.screen import open_screen
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
+from tuner_plugins.perturbseq.units import units_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +136,8 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         data = self.config.data
         with _as_input_error():
             opened = open_screen(data.counts, data.recipe())
-            folds = make_folds(opened, self.config.cv, data.guide)
+            units = units_of(opened, data.unit, data.guide)
+            folds = make_folds(opened, self.config.cv, data.guide, units)
             dataset = build(opened, folds, threads=available_threads())
             problem = problem_of(
                 dataset,
@@ -142,10 +150,11 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             *dataset.screen.design.notes,
             *dataset.screen.covariates.notes,
             *small_groups(dataset.screen.design.groups, folds),
+            *shuffle_notes(dataset, units, self.config.surface.permutations),
         )
         for note in notes:
             _log.warning("%s", note)
-        return Cases([Case(data.counts.stem, Loaded(dataset, problem, notes))])
+        return Cases([Case(data.counts.stem, Loaded(dataset, problem, notes, units))])
 
     def run(self, case: Case, params: Params, seed: int) -> Surface:
         """Cross-validate one setting."""
