@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tuner.freeze import bundle, provenance_head
-from tuner.plugin import Case, Cases, Direction, InputError, Params, Plugin, Provenance, Result
+from tuner.plugin import (
+    Case,
+    Cases,
+    Direction,
+    InputError,
+    Params,
+    Plugin,
+    Provenance,
+    Result,
+    Tried,
+)
 from tuner_plugins.elasticnet import descent, frozen
+from tuner_plugins.elasticnet.choice import fold_metrics, one_standard_error
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.settings import ElasticNetConfig, available_threads, make_folds
 from tuner_plugins.elasticnet.summary import (
@@ -102,6 +113,8 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         "kkt": "minimize",
     }
 
+    afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "choice")
+
     def __init__(self, config: ElasticNetConfig) -> None:
         super().__init__(config)
         self._summaries: dict[tuple[str, float, float], Summary] = {}
@@ -171,7 +184,14 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             "r2_se": float(output.r2_se[0, 0]),
             "nonzeros": float(output.nonzeros[0, 0]),
             "kkt": output.kkt,
+            **fold_metrics(output),
         }
+
+    def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
+        """Give the best trial, or the sparsest within one standard error of it."""
+        if self.config.choice == "best":
+            return best, ""
+        return one_standard_error(best, tried)
 
     def figures(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         """Draw the whole surface, the path, the sizes, the perturbations and the null."""

@@ -193,10 +193,18 @@ class SurfaceSection(_Section):
 
 
 class ElasticNetConfig(_Section):
-    """The plug-in's sections of the configuration."""
+    """The plug-in's sections of the configuration.
+
+    Attributes
+    ----------
+    choice : {"best", "one_standard_error"}
+        What is frozen: the best trial, or the one with the fewest coefficients among those that are
+        no worse within one standard error.
+    """
 
     data: DataSection
     cv: CvSection = CvSection()
+    choice: Literal["best", "one_standard_error"] = "best"
     surface: SurfaceSection = SurfaceSection()
     analysis: AnalysisSection = AnalysisSection()
 
