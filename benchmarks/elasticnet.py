@@ -33,9 +33,9 @@ REFERENCE = {"alpha": 5e-4, "l1_ratio": 0.5}
 
 @dataclass(frozen=True)
 class Size:
-    """A simulated screen, on how many genes peers are timed, and slow peers; genes in a piece.
+    """A simulated screen, on how many genes peers are timed, and slow peers; cells in a block.
 
-    Where there are pieces, Y is read in pieces of so many genes and never held as a whole.
+    Y is read in blocks of cells; where they are not all of them, it is never held as a whole.
     """
 
     cells: int
@@ -44,13 +44,13 @@ class Size:
     genes: int
     timed: int
     timed_slow: int
-    piece: int = 0
+    block: int
 
 
 SIZES = {
-    "S": Size(5_000, 40, 12, 1_000, 1_000, 8),
-    "M": Size(50_000, 100, 12, 2_000, 100, 2),
-    "L": Size(200_000, 500, 12, 5_000, 4, 0, 250),
+    "S": Size(5_000, 40, 12, 1_000, 1_000, 8, 5_000),
+    "M": Size(50_000, 100, 12, 2_000, 100, 2, 50_000),
+    "L": Size(200_000, 500, 12, 5_000, 4, 0, 20_000),
 }
 
 
@@ -74,18 +74,16 @@ def simulate(size: Size, every_batch: bool = False) -> tuple[np.ndarray, np.ndar
     return X, rng.integers(0, FOLDS, size.cells)
 
 
-def responses(X: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Draw Y of the genes `low` to `high`, (cells, genes): the same whatever is drawn beside."""
-    effects = np.zeros((X.shape[1], high - low))
-    noise = np.empty((high - low, X.shape[0]))
-    for gene in range(low, high):
-        rng = np.random.default_rng((1, gene))
-        drawn = rng.normal(scale=0.3, size=X.shape[1])
-        effects[:, gene - low] = drawn * (rng.random(X.shape[1]) < 0.1)
-        rng.standard_normal(out=noise[gene - low])
-    Y = sparse.csr_array(X) @ effects
-    Y += noise.T
-    Y += 1.0
+def responses(size: Size, X: np.ndarray, block: int) -> np.ndarray:
+    """Draw Y of one block of cells, (cells of the block, genes)."""
+    rng = np.random.default_rng((1, block))
+    Y = rng.standard_normal((size.block, size.genes))
+    mine = sparse.csr_array(X[block * size.block :][: size.block])
+    effects = np.random.default_rng(2)
+    for low in range(0, size.genes, 250):
+        part = slice(low, low + 250)
+        drawn = effects.normal(scale=0.3, size=(X.shape[1], Y[:, part].shape[1]))
+        Y[:, part] += mine @ (drawn * (effects.random(drawn.shape) < 0.1)) + 1.0
     return Y
 
 
@@ -101,13 +99,23 @@ def reference_fit(X: np.ndarray, Y: np.ndarray) -> None:
     ElasticNet(max_iter=10_000, **REFERENCE).fit(X, Y)
 
 
-def shared_gram(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray) -> None:
-    """Sweep with scikit-learn at its best: all genes and penalties share Gram matrix and X'y."""
+def shared_gram(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray) -> float:
+    """Sweep with scikit-learn at its best: all genes and penalties share Gram matrix and X'y.
+
+    Gives the CPU seconds that went into what does not depend on the number of genes.
+    """
+    shared = 0.0
     for fold in range(FOLDS):
         train = folds != fold
-        centred = np.asfortranarray(X[train] - X[train].mean(axis=0))
+
+        def prepare(train: np.ndarray = train) -> tuple[np.ndarray, np.ndarray]:
+            centred = np.asfortranarray(X[train] - X[train].mean(axis=0))
+            return centred, centred.T @ centred
+
+        seconds, (centred, gram) = clock(prepare)
+        shared += seconds
         responses = np.asfortranarray(Y[train] - Y[train].mean(axis=0))
-        gram, cross = centred.T @ centred, centred.T @ responses
+        cross = centred.T @ responses
         for gene in range(Y.shape[1]):
             for ratio in RATIOS:
                 enet_path(
@@ -121,6 +129,7 @@ def shared_gram(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndar
                     max_iter=100_000,
                     check_input=False,
                 )
+    return shared
 
 
 def celer_sweep(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray) -> None:
@@ -177,9 +186,12 @@ def timed_peers(
     seconds, _ = clock(lambda: reference_fit(X, few))
     found["scikit-learn, ONE fit"] = (seconds * size.genes / size.timed, size.timed)
     few = few[:, : max(4, size.timed // 10)]
-    seconds, _ = clock(lambda: shared_gram(X, few, folds, alphas))
+    seconds, shared = clock(lambda: shared_gram(X, few, folds, alphas))
     count = few.shape[1]
-    found["scikit-learn, shared Gram"] = (seconds * size.genes / count, count)
+    found["scikit-learn, shared Gram"] = (
+        shared + (seconds - shared) * size.genes / count,
+        count,
+    )
     for name, run in PEERS.items():
         if not size.timed_slow:
             continue
@@ -195,46 +207,58 @@ def timed_peers(
     return found
 
 
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of CPU time of the pass over the cells and of the fits, and of wall clock of both."""
+
+    passing: float
+    fitting: float
+    wall: float
+
+    @property
+    def seconds(self) -> float:
+        """Both together."""
+        return self.passing + self.fitting
+
+
 def timed_sweep(
     size: Size, X: np.ndarray, folds: np.ndarray, alphas: np.ndarray, threads: int
-) -> tuple[float, float, float, Sweep]:
-    """Give CPU seconds of the pass over the cells and of the fits, wall seconds, and the sweep.
+) -> tuple[Timed, Sweep, np.ndarray]:
+    """Give the times of a sweep, itself, and the responses that peers are timed on.
 
-    The best of three, but for a pass in pieces, which is timed once. Drawing Y is not timed.
+    The best of three, but for a pass in several blocks, which is timed once.
     """
-    best = (np.inf, np.inf, np.inf)
-    result = None
-    for _ in range(1 if size.piece else 3):
-        parts = []
+    runs, result = [], None
+    for _ in range(3 if size.block == size.cells else 1):
+        total, few = None, []
         passing = wall = 0.0
-        width = size.piece or size.genes
-        for low in range(0, size.genes, width):
-            Y = responses(X, low, min(size.genes, low + width))
+        for block in range(size.cells // size.block):
+            Y = responses(size, X, block)
+            few.append(Y[:, : size.timed].copy())
+            rows = slice(block * size.block, (block + 1) * size.block)
             start = time.perf_counter()
-            seconds, part = clock(lambda Y=Y: summarise(X, Y, folds, threads=threads))
+            seconds, total = clock(
+                lambda Y=Y, rows=rows, total=total: added(total, X[rows], Y, folds[rows], threads)
+            )
             passing, wall = passing + seconds, wall + time.perf_counter() - start
-            parts.append(part)
             del Y
-        summed = side_by_side(parts)
-        for _ in range(3 if size.piece else 1):
+        for _ in range(1 if size.block == size.cells else 3):
             start = time.perf_counter()
             fitting, result = clock(
-                lambda summed=summed: sweep_statistics(summed, alphas, RATIOS, threads=threads)
+                lambda total=total: sweep_statistics(total, alphas, RATIOS, threads=threads)
             )
-            found = (passing, fitting, wall + time.perf_counter() - start)
-            best = min(best, found, key=lambda f: f[2] if threads > 1 else f[0] + f[1])
+            runs.append(Timed(passing, fitting, wall + time.perf_counter() - start))
     assert isinstance(result, Sweep)
-    return *best, result
+    best = min(runs, key=lambda run: run.wall if threads > 1 else run.seconds)
+    return best, result, np.concatenate(few)
 
 
-def side_by_side(parts: list[Statistics]) -> Statistics:
-    """Put the statistics of pieces of the genes together; their Gram matrices are the same."""
-    return replace(
-        parts[0],
-        cross=np.concatenate([part.cross for part in parts], axis=2),
-        squares=np.concatenate([part.squares for part in parts], axis=1),
-        y_shift=np.concatenate([part.y_shift for part in parts]),
-    )
+def added(
+    total: Statistics | None, X: np.ndarray, Y: np.ndarray, folds: np.ndarray, threads: int
+) -> Statistics:
+    """Add a block of cells to the statistics of those before it."""
+    part = summarise(X, Y, folds, FOLDS, like=total, threads=threads)
+    return part if total is None else total + part
 
 
 def compare(name: str, threads: int, every_batch: bool) -> dict[str, Any]:
@@ -242,40 +266,40 @@ def compare(name: str, threads: int, every_batch: bool) -> dict[str, Any]:
     size = SIZES[name]
     X, folds = simulate(size, every_batch)
     alphas = np.geomspace(0.1, 1e-4, 10)
-    few = responses(X[:200], 0, 9)
-    compiling, _ = clock(lambda: sweep(X[:200], few, alphas[:2], RATIOS, folds[:200]))
-    passing, fitting, _, result = timed_sweep(size, X, folds, alphas, 1)
-    best = passing + fitting
+    small = replace(size, block=200, genes=9)
+    compiling, _ = clock(
+        lambda: sweep(X[:200], responses(small, X, 0), alphas[:2], RATIOS, folds[:200])
+    )
+    timed, result, few = timed_sweep(size, X, folds, alphas, 1)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     fits = alphas.size * RATIOS.size * FOLDS * size.genes
-    held = f"Y in pieces of {size.piece} genes" if size.piece else "Y held as a whole"
     print(
         f"{name}: {size.cells:,} cells x {size.perturbations}+{size.covariates} columns x "
         f"{size.genes:,} genes, {fits:,} fits; largest KKT residual {result.kkt:.1e}"
     )
     print(
-        f"   {'this sweep':28s} {best:10.3f} s    (pass {passing:.3f} + fits {fitting:.3f}; first "
-        f"call: {compiling:.1f} s more; peak {memory:.2f} GB with the data, {held})"
+        f"   {'this sweep':28s} {timed.seconds:10.3f} s    (pass {timed.passing:.3f} + fits "
+        f"{timed.fitting:.3f}; first call: {compiling:.1f} s more; peak {memory:.2f} GB with X and "
+        f"{size.block:,} cells of Y)"
     )
     figures: dict[str, Any] = {
-        "sweep": best,
-        "pass": passing,
+        "sweep": timed.seconds,
+        "pass": timed.passing,
         "kkt": result.kkt,
         "peak_gb": memory,
         "peers": {},
     }
     if threads > 1:
-        *_, figures["wall_threads"], _ = timed_sweep(size, X, folds, alphas, threads)
+        figures["wall_threads"] = timed_sweep(size, X, folds, alphas, threads)[0].wall
         print(
             f"   {'on ' + str(threads) + ' threads':28s} "
             f"{figures['wall_threads']:10.3f} s of wall clock"
         )
-    del result
-    Y = responses(X, 0, size.timed)
-    for peer, (seconds, genes) in timed_peers(size, X, Y, folds, alphas).items():
-        figures["peers"][peer] = {"seconds": seconds, "genes": genes, "ratio": seconds / best}
+    for peer, (seconds, genes) in timed_peers(size, X, few, folds, alphas).items():
+        ratio = seconds / timed.seconds
+        figures["peers"][peer] = {"seconds": seconds, "genes": genes, "ratio": ratio}
         print(
-            f"   {peer:28s} {seconds:10.3f} s    {seconds / best:8.1f} x    "
+            f"   {peer:28s} {seconds:10.3f} s    {ratio:8.1f} x    "
             f"({genes} of {size.genes} genes timed{', and multiplied' * (genes < size.genes)})"
         )
     return figures

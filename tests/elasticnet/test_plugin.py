@@ -272,14 +272,50 @@ def test_shipped_configurations_are_valid(name, screen):
     ElasticNetPlugin.Config.model_validate(own)
 
 
-def _command(folder: Path, sections: dict[str, object], monkeypatch) -> int:
-    """Run a configuration as the command does; give the exit code."""
+def _command(folder: Path, sections: dict[str, object], monkeypatch, *arguments: str) -> int | None:
+    """Run a configuration as the command does, or another command; give the exit code."""
     monkeypatch.chdir(folder)
     (folder / "study.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
-    monkeypatch.setattr("sys.argv", ["tuner", "run", "study.yaml"])
+    command, *rest = arguments or ("run",)
+    monkeypatch.setattr("sys.argv", ["tuner", command, "study.yaml", *rest])
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code
+
+
+def test_one_standard_error_changes_what_is_frozen(screen, tmp_path, monkeypatch, capsys):
+    sections = {
+        "plugin": "elasticnet",
+        **_sections(screen),
+        "study": {"trials": 12, "sampler": "grid"},
+        "search_space": {"alpha": [1e-3, 2e-3, 3e-3, 4e-3, 6e-3], "l1_ratio": [0.5, 1.0]},
+        "objective": "r2",
+        "tracking": {"enabled": False},
+        "export": {"path": "best.py"},
+    }
+    assert _command(tmp_path, sections, monkeypatch) == 0
+    best = (tmp_path / "best.py").read_text(encoding="utf-8")
+    assert "one standard error" not in best
+    # the same study, all trials done: only what is frozen changes
+    sections |= {"choice": "one_standard_error", "export": {"path": "sparse.py"}}
+    capsys.readouterr()
+    assert _command(tmp_path, sections, monkeypatch) == 0
+    output = capsys.readouterr().out
+    assert "is frozen, not" in output
+    assert "one standard error" in output
+    sparse_script = (tmp_path / "sparse.py").read_text(encoding="utf-8")
+    assert "(one standard error: " in sparse_script
+    settings = []
+    for text in (best, sparse_script):
+        (line,) = [line for line in text.splitlines() if line.startswith("Setting:")]
+        settings.append(yaml.safe_load(line.removeprefix("Setting:")))
+    assert settings[1]["alpha"] >= settings[0]["alpha"]
+    assert settings[1] != settings[0]
+    choice = pd.read_csv(next(tmp_path.glob("out/*/plots/choice.csv"))).set_index("choice")
+    assert choice.loc["chosen", "alpha"] == settings[1]["alpha"]
+    # and so do the commands that follow
+    assert _command(tmp_path, sections, monkeypatch, "export", "-o", "again.py") == 0
+    assert "(one standard error: " in (tmp_path / "again.py").read_text(encoding="utf-8")
 
 
 def test_bad_input_ends_the_command_with_2(screen, tmp_path, monkeypatch, capsys):
