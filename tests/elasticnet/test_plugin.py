@@ -287,8 +287,8 @@ def test_one_standard_error_changes_what_is_frozen(screen, tmp_path, monkeypatch
     sections = {
         "plugin": "elasticnet",
         **_sections(screen),
-        "study": {"trials": 12, "sampler": "grid"},
-        "search_space": {"alpha": [1e-3, 2e-3, 3e-3, 4e-3, 6e-3], "l1_ratio": [0.5, 1.0]},
+        "study": {"trials": 9, "sampler": "grid"},
+        "search_space": {"alpha": [2e-3, 8e-3, 1.5e-2, 2e-2], "l1_ratio": [0.5, 1.0]},
         "objective": "r2",
         "tracking": {"enabled": False},
         "export": {"path": "best.py"},
