@@ -23,7 +23,14 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet, enet_path
 from threadpoolctl import threadpool_limits
-from tuner_plugins.elasticnet import Statistics, Sweep, summarise, sweep, sweep_statistics
+from tuner_plugins.elasticnet import (
+    Statistics,
+    Sweep,
+    summarise,
+    summarise_onto,
+    sweep,
+    sweep_statistics,
+)
 
 RATIOS = np.array([0.1, 0.3, 0.5, 0.9, 1.0])
 FOLDS = 5
@@ -257,8 +264,10 @@ def added(
     total: Statistics | None, X: np.ndarray, Y: np.ndarray, folds: np.ndarray, threads: int
 ) -> Statistics:
     """Add a block of cells to the statistics of those before it."""
-    part = summarise(X, Y, folds, FOLDS, like=total, threads=threads)
-    return part if total is None else total + part
+    if total is None:
+        return summarise(X, Y, folds, FOLDS, threads=threads)
+    summarise_onto(total, X, Y, folds, threads=threads)
+    return total
 
 
 def compare(name: str, threads: int, every_batch: bool) -> dict[str, Any]:
