@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import anndata
@@ -318,20 +319,57 @@ def test_one_standard_error_changes_what_is_frozen(screen, tmp_path, monkeypatch
     assert "(one standard error: " in (tmp_path / "again.py").read_text(encoding="utf-8")
 
 
-def test_bad_input_ends_the_command_with_2(screen, tmp_path, monkeypatch, capsys):
-    whole = screen.read_bytes()
-    (tmp_path / "bad.h5ad").write_bytes(whole[: len(whole) // 2])
+SETTINGS = {
+    "no_column": ({"perturbation": "perturbations"}, "no obs column 'perturbations'"),
+    "no_covariate": ({"covariates": ["depth"]}, "no obs column 'depth'"),
+    "no_control": ({"control": ["nontargeting"]}, "control label 'nontargeting' is not in"),
+    "no_layer": ({"layer": "counts"}, "has no layer 'counts'"),
+    "no_unit": ({"unit": "well"}, "no obs column 'well' for unit"),
+    "truncated": ({}, "is it whole"),
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD, *SETTINGS])
+def test_bad_input_ends_the_command_with_2(screen, tmp_path, monkeypatch, capsys, kind):
+    data, message = SETTINGS.get(kind, ({}, BAD.get(kind)))
+    path = tmp_path / "bad.h5ad"
+    if kind == "truncated":
+        whole = screen.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    else:
+        _broken(anndata.read_h5ad(screen), kind).write_h5ad(path)
     sections = {
         "plugin": "elasticnet",
-        **_sections(tmp_path / "bad.h5ad"),
+        **_sections(path, **data),
         "study": {"trials": 2},
         "objective": "r2",
         "tracking": {"enabled": False},
     }
     assert _command(tmp_path, sections, monkeypatch) == 2
-    last = capsys.readouterr().err.strip().splitlines()[-1]
+    error = capsys.readouterr().err
+    last = error.strip().splitlines()[-1]
     assert last.startswith("tuner: ")
-    assert "is it whole" in last
+    assert re.search(message, last)
+    assert "Traceback" not in error
+    assert not list(tmp_path.glob("*.py"))
+
+
+def test_a_small_group_is_flagged_and_the_command_goes_on(screen, tmp_path, monkeypatch, capsys):
+    adata = anndata.read_h5ad(screen)
+    labels = adata.obs["perturbation"].astype(str)
+    labels.iloc[:2] = "RARE"
+    adata.obs["perturbation"] = labels
+    adata.write_h5ad(tmp_path / "rare.h5ad")
+    sections = {
+        "plugin": "elasticnet",
+        **_sections(tmp_path / "rare.h5ad"),
+        "study": {"trials": 2},
+        "objective": "r2",
+        "tracking": {"enabled": False},
+    }
+    assert _command(tmp_path, sections, monkeypatch) == 0
+    notes = pd.read_csv(next(tmp_path.glob("out/*/plots/notes.csv")))["note"]
+    assert any("'RARE'" in note and "fold" in note for note in notes)
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
