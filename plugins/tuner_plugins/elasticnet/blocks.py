@@ -89,17 +89,14 @@ def _add_block(
 def _split(matrix: Any, summed: Statistics) -> tuple[Floats, Ints, sp.csr_array]:
     """Give the shifted dense columns, where they stand in Z, and the unshifted rest as CSR."""
     cells = max(1, matrix.shape[0])
-    if sp.issparse(matrix):
-        filled = np.bincount(matrix.indices, minlength=matrix.shape[1])
-    else:
-        filled = np.count_nonzero(matrix, axis=0)
+    rest = sp.csr_array(matrix, dtype=np.float64, copy=True)
+    filled = np.bincount(rest.indices, minlength=matrix.shape[1])
     is_dense = (summed.x_shift != 0) | (filled >= SPARSE_BELOW * cells)
     index = np.flatnonzero(is_dense)
     chosen = matrix[:, index]
     chosen = chosen.toarray() if sp.issparse(chosen) else chosen
     dense = np.ones((matrix.shape[0], index.size + 1))
     dense[:, 1:] = chosen - summed.x_shift[index]
-    rest = sp.csr_array(matrix, dtype=np.float64, copy=True)
     rest.data[is_dense[rest.indices]] = 0.0
     rest.sum_duplicates()
     rest.eliminate_zeros()
