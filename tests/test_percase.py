@@ -71,7 +71,7 @@ def test_settings_by_size_win_where_sizes_differ(
     assert kept_per_case(study.study, best, study.records) == found
     assert kept_per_case(study.study, best, study.records[:-1]) is None
 
-    freeze_record(study.config, "study", best, tmp_path / "frozen.py", found)
+    freeze_record(study.config, "study", best, tmp_path / "frozen.py", sizes=found)
     for target, expected in (("1.1", 1.0), ("3.9", 4.0)):
         command = [sys.executable, str(tmp_path / "frozen.py"), "0", "0", target]
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -85,7 +85,7 @@ def test_one_setting_stays_where_the_others_do_not_carry_over(
     best, found, note = compared(study)
     assert not found.chosen
     assert "the script has one setting" in note
-    freeze_record(study.config, "study", best, tmp_path / "frozen.py", found)
+    freeze_record(study.config, "study", best, tmp_path / "frozen.py", sizes=found)
     command = [sys.executable, str(tmp_path / "frozen.py"), "0", "0", "4.0"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert json.loads(shown)["x"] == 2.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ from tuner.fixedcost import FixedCosts
 from tuner.freeze import stamp, write_script
 from tuner.objective import Objective, Reference
 from tuner.percase import compare_settings
-from tuner.plugin import Provenance
+from tuner.plugin import Provenance, Tried
 from tuner.provenance import versions
 from tuner.recording import records_of
 from tuner.records import CaseRecord, PerCase, Summary, TrialRecord
@@ -87,6 +87,21 @@ def try_sizes(
     return replace(summary, per_case=found, notes=[*summary.notes, note])
 
 
+def choose(
+    config: Config, records: Sequence[TrialRecord], best: TrialRecord
+) -> tuple[TrialRecord, str]:
+    """Let the plug-in choose what is frozen; give it, and why where it is not the best."""
+    tried = {
+        record.number: Tried(
+            record.number, record.params, {case.name: case.metrics for case in record.cases}
+        )
+        for record in records
+        if record.state == "complete"
+    }
+    chosen, reason = config.plugin.choose(tried[best.number], list(tried.values()))
+    return next(r for r in records if r.number == chosen.number), reason
+
+
 def present(
     config: Config,
     study: optuna.Study,
@@ -148,13 +163,18 @@ def _wait_for(executor: Executor, job: PresentJob, progress: Progress) -> JobDon
 
 
 def export_best(
-    config: Config, name: str, record: TrialRecord, folder: Path, sizes: PerCase | None = None
+    config: Config,
+    name: str,
+    record: TrialRecord,
+    folder: Path,
+    choice: str = "",
+    sizes: PerCase | None = None,
 ) -> Path:
     """Freeze into the configured path, or into the study's folder; a copy lies there always."""
     kept = folder / "script"
     kept.mkdir(exist_ok=True)
     path = config.engine.export.path or kept / f"{name}.py"
-    freeze_record(config, name, record, path, sizes)
+    freeze_record(config, name, record, path, choice, sizes)
     (folder / "config.yaml").write_text(config.document.text, encoding="utf-8")
     if config.engine.export.path:
         shutil.copy2(path, kept / path.name)
@@ -162,7 +182,12 @@ def export_best(
 
 
 def freeze_record(
-    config: Config, name: str, record: TrialRecord, path: Path, sizes: PerCase | None = None
+    config: Config,
+    name: str,
+    record: TrialRecord,
+    path: Path,
+    choice: str = "",
+    sizes: PerCase | None = None,
 ) -> None:
     """Freeze a trial's setting into a script at `path`, with where it comes from."""
     provenance = Provenance(
@@ -172,6 +197,7 @@ def freeze_record(
         versions=versions(),
         fingerprint=config.fingerprint,
         created=stamp(),
+        choice=choice,
     )
     plugin, params = config.plugin, record.params
     if sizes is not None and sizes.chosen:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import collections
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import optuna
 
-from tuner.closing import decide, export_best, freeze_record, present, try_sizes
+from tuner.closing import choose, decide, export_best, freeze_record, present, try_sizes
 from tuner.config import Config
 from tuner.executors.base import Executor, Setup
 from tuner.executors.local import LocalExecutor
@@ -128,11 +128,15 @@ def run(
                 config, study, executor, coordinator, summary, objective, progress, watch.beat
             )
             assert summary.best is not None
-            chosen = summary.best
+            chosen, reason = choose(config, records_of(study), summary.best)
+            if reason:
+                note = f"trial {chosen.number} is frozen, not {summary.best.number}: {reason}"
+                summary = replace(summary, best=chosen, notes=[*summary.notes, note])
             summary = try_sizes(config, study, executor, summary, objective, progress, watch.beat)
             costs = coordinator.costs
             summary = present(config, study, executor, summary, objective, costs, folder, progress)
-            export = export_best(config, study.study_name, chosen, folder, summary.per_case)
+            name, sizes = study.study_name, summary.per_case
+            export = export_best(config, name, chosen, folder, reason, sizes)
     except BaseException:
         summary = _summarise(records, objective, finished=False)
         raise
@@ -146,7 +150,13 @@ def run(
 
 
 def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
-    """Give the study's name, its best trial and all its records; `InputError` where none is."""
+    """Give the study's name, the trial to freeze and all records; `InputError` where none is."""
+    name, record, records, _ = _chosen(config)
+    return name, record, records
+
+
+def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], str]:
+    """Give what `best` gives, and why it is not the best by the objective, where it is not."""
     study = read_study(config)
     records = records_of(study)
     record = best_record(records, Objective(config.plugin.metrics, config.objectives))
@@ -154,16 +164,17 @@ def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
         record = next(r for r in records if r.number == final.finalists[0].number)
     if record is None:
         raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
-    return study.study_name, record, records
+    record, reason = choose(config, records, record)
+    return study.study_name, record, records, reason
 
 
 def export(config: Config, path: Path) -> TrialRecord:
     """Freeze the best setting of the study into a script at `path`; give its trial."""
-    name, record, records = best(config)
+    name, record, records, reason = _chosen(config)
     sizes = None
     if config.engine.timing.per_case:
         sizes = kept_per_case(read_study(config), record, records)
-    freeze_record(config, name, record, path, sizes)
+    freeze_record(config, name, record, path, reason, sizes)
     return record
 
 

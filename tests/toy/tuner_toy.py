@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.paths import InputPath
-from tuner.plugin import Case, Cases, InputError, Plugin, Rule
+from tuner.plugin import Case, Cases, InputError, Plugin, Rule, Tried
 
 SCRIPT = """#!/usr/bin/env python3
 import json, math, sys, time
@@ -44,6 +44,7 @@ class Data(BaseModel):
 class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     data: Data = Data()
+    simplest: bool = False
 
 
 class Toy(Plugin[Config]):
@@ -52,6 +53,7 @@ class Toy(Plugin[Config]):
     name = "toy"
     Config = Config
     metrics = {"fit": "maximize", "error": "minimize"}
+    afterwards = ("simplest",)
 
     def search_space(self) -> Mapping[str, Any]:
         return {
@@ -112,6 +114,10 @@ class Toy(Plugin[Config]):
 
     def null_metrics(self, case: Case, output: float, seed: int, count: int) -> list[float]:
         return [self.config.data.null - i for i in range(count)] if self.config.data.null else []
+
+    def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
+        smallest = min(tried, key=lambda trial: abs(trial.params["x"]))
+        return (smallest, "the smallest x") if self.config.simplest else (best, "")
 
     def figures(self, results: Any) -> Mapping[str, Any]:
         from matplotlib.figure import Figure
