@@ -81,6 +81,10 @@ def test_a_configuration_is_analysed_to_a_report(simulated, tmp_path):
     ElasticNetPlugin(config_of(simulated)).analyse(PARAMS, tmp_path)
     assert (tmp_path / "report.html").exists()
     truth = ad.read_h5ad(simulated["truth"])
+    stored = ad.read_h5ad(tmp_path / "analysis.h5ad")
+    said = stored.var["program"].astype(object).where(stored.var["program"].notna(), "")
+    everywhere = truth.var["program"].astype(str)[stored.var_names]
+    assert adjusted_rand_score(everywhere, said.astype(str)) >= 0.9  # "none" is a class too
     programs = pd.read_csv(tmp_path / "tables" / "programs.csv").set_index("gene")["program"]
     planted = truth.var["program"].astype(str)[programs.index]
     inside = (planted != "").to_numpy()
@@ -91,7 +95,6 @@ def test_a_configuration_is_analysed_to_a_report(simulated, tmp_path):
         if most != "":
             best = enriched[enriched["set"] == name].iloc[0]
             assert best["term"] == f"PLANTED_{most}"
-    stored = ad.read_h5ad(tmp_path / "analysis.h5ad")
     assert set(stored.obs["phase"]) == {"G1", "S", "G2M"}
 
 

@@ -34,6 +34,9 @@ class AnalysisSection(BaseModel):
         Mock perturbations of control cells.
     efficacy : bool
         Learn how far each perturbed cell was perturbed.
+    composition : bool, optional
+        Make good for the shift of all genes where some moved; null does so where counts are
+        divided by their own sum.
     n_neighbors, resolution, n_pcs, scale
         Of the clustering; null chooses neighbours and resolution by silhouette.
     gene_sets : Path, optional
@@ -53,6 +56,7 @@ class AnalysisSection(BaseModel):
     selection_pairs: int = Field(default=0, ge=0)
     calibration: Literal["random", "guides", "none"] = "random"
     efficacy: bool = False
+    composition: bool | None = None
     n_neighbors: int | None = Field(default=None, ge=1)
     resolution: float | None = Field(default=None, gt=0)
     n_pcs: int | None = Field(default=None, ge=1)
@@ -134,6 +138,7 @@ def analyse_screen(
         l1_ratio,
         penalise_covariates=data.penalise_covariates,
         scale_genes=data.scale_genes,
+        composition=config.analysis.composition,
         threads=threads,
     )
     panels = {"perturbation": data.perturbation}

@@ -78,7 +78,7 @@ def analyse(
     prepare(adata, counts_layer, options.view)
     coef, table = fit_coefficients(found, model, options)
     significant = wide(table, "q", coef) < options.q_threshold
-    programs, modules = group(found, model, options, significant)
+    programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())
     compare_with_control(found, model, options, programs)
     look_up(found, options, programs, coef, significant)
     mock = calibrate(found, model, options, guides)
