@@ -22,6 +22,7 @@ from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
 from tuner_plugins.elasticnet.settings import ElasticNetConfig
 from tuner_plugins.elasticnet.summary import grid_alphas
 from tuner_plugins.elasticnet.validation import cross_validate
+from tuner_plugins.perturbseq.command import options_of
 from tuner_plugins.perturbseq.loading import load
 from tuner_plugins.perturbseq.options import Analysis
 from tuner_plugins.perturbseq.screen import open_screen
@@ -59,7 +60,7 @@ def analysed(
         screen = open_screen(config.data.counts, config.data.recipe())
         adata, model = load(screen, *best_setting(config), composition=composition)
         truth = ad.read_h5ad(paths["truth"])
-    options = replace(config.analysis.options("total_counts"), seed=seed)
+    options = replace(options_of(config.analysis.plain(), "total_counts"), seed=seed)
     found = Analysis(adata)
     coef, table = fit_coefficients(found, model, options)
     programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())

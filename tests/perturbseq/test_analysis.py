@@ -121,7 +121,7 @@ def test_idle_perturbations_are_not_significant(analysed):
 def test_programs_are_tested_in_other_cells_than_they_were_found_in(analysed):
     _, found = analysed
     discovery = found.adata.obs["discovery"]
-    assert 0.45 < discovery.mean() < 0.55
+    assert discovery.mean() == pytest.approx(2 / 3, abs=0.01)
     tests = found.tables["program_tests"].drop_duplicates("perturbation")
     expected = found.adata.obs.loc[~discovery, "perturbation"].value_counts()
     for _, row in tests.iterrows():
@@ -143,7 +143,7 @@ def test_the_split_keeps_every_group():
 def test_scrambling_the_testing_cells_does_not_change_the_programs(analysed, gmt):
     planted = planted_screen(**SIZES)
     model = model_of(planted)
-    inside = split_cells(model, 0.5, 0)
+    inside = split_cells(model, options_of().discovery, 0)
     y = model.responses.toarray()
     y[~inside] = np.random.default_rng(0).permutation(y[~inside])
     changed = replace(model, responses=sparse.csr_matrix(y))
