@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from tuner import runs, views
 from tuner.outbox import StoreTrouble
-from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.stores import (
     ARTIFACT_FOLDER,
-    absolute_uri,
     base_url,
     make_whole,
     sole_creator,
@@ -43,7 +41,7 @@ _ENVIRONMENT = {
 }
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 _PAGE, _BATCH = 1000, 90
-_COMPARED = 5
+COMPARED = 5
 _MAX_LINE = 300
 
 
@@ -60,8 +58,8 @@ class MlflowSession:
     ) -> None:
         self._study = study
         self._alive = alive
-        self._client = _client(uri, alive)
-        with _store_trouble():
+        self._client = client_of(uri, alive)
+        with store_trouble():
             self._experiment_id = _experiment_id(self._client, uri, experiment)
             self.parent = self._adopt_or_open(runs.milliseconds(began))
             self._children: dict[int, str] = {}
@@ -72,7 +70,7 @@ class MlflowSession:
 
     def _adopt_or_open(self, began: int) -> str:
         study = self._study
-        parent = _parent(self._client, self._experiment_id, study)
+        parent = parent_run(self._client, self._experiment_id, study)
         if parent is not None:
             run_id = str(parent.info.run_id)
             self._client.update_run(run_id, status="RUNNING")
@@ -94,7 +92,7 @@ class MlflowSession:
         """Give the trials that are whole; remember those begun, remove what is there twice."""
         whole: dict[int, str] = {}
         begun: dict[int, str] = {}
-        with _store_trouble():
+        with store_trouble():
             for run in self._child_runs():
                 number = int(run.data.tags["trial"])
                 place = begun if run.info.status == "RUNNING" else whole
@@ -124,7 +122,7 @@ class MlflowSession:
         study, started = self._study, runs.milliseconds(record.started)
         ended = runs.milliseconds(record.finished)
         tags = {**runs.trial_tags(study, record, self.parent), **_user()}
-        with _store_trouble():
+        with store_trouble():
             if record.number not in self._children:
                 name = runs.trial_label(study, record)
                 run = self._client.create_run(self._experiment_id, started, tags, name)
@@ -132,9 +130,9 @@ class MlflowSession:
             run_id = self._children[record.number]
         metrics = _metrics(runs.trial_metrics(record), ended)
         params = runs.trial_params(record, study.search_space)
-        with _store_trouble(f"trial {record.number}"):
+        with store_trouble(f"trial {record.number}"):
             self._log(run_id, metrics, params, tags)
-        with _store_trouble():
+        with store_trouble():
             self._client.set_terminated(run_id, runs.STATUS[record.state], ended)
 
     def update(self, records: Sequence[TrialRecord]) -> None:
@@ -143,15 +141,15 @@ class MlflowSession:
         for step, at, values in runs.parent_curve(self._study, records):
             if step not in self._curve:
                 points += _metrics(values, at, step)
-        with _store_trouble():
+        with store_trouble():
             self._log(self.parent, points, tags=runs.counts(records))
         self._curve.update(point.step for point in points)
 
     def close(self, summary: Summary, records: Sequence[TrialRecord]) -> list[str]:
         """Log how the study ended; safe to repeat. Give what could not be logged beside it."""
         now = round(time.time() * 1000)
-        problems, files = self._log_artifacts(summary.artifacts)
-        with _store_trouble():
+        problems, files = log_files(self._client, self.parent, summary.artifacts, alive=self._alive)
+        with store_trouble():
             self._mark_best(summary, records)
             self.links = self._links(summary, records)
             metrics = runs.summary_metrics(self._study, summary)
@@ -181,31 +179,13 @@ class MlflowSession:
             strong = runs.colour(self._study, best, best=True)
             self._log(best_id, tags={"best": "true", "mlflow.runColor": strong})
 
-    def _log_artifacts(self, folder: Path | None) -> tuple[list[str], list[PurePosixPath]]:
-        """Log every file below `folder`; one that cannot be logged does not hold up the rest."""
-        problems, logged = [], []
-        for path in sorted(folder.rglob("*")) if folder is not None else ():
-            if not path.is_file():
-                continue
-            name = PurePosixPath(path.relative_to(folder).as_posix())  # type: ignore[arg-type]
-            below = None if name.parent == PurePosixPath() else str(name.parent)
-            try:
-                with _store_trouble():
-                    self._client.log_artifact(self.parent, str(path), below)
-            except StoreTrouble as trouble:
-                problems.append(f"artifact {name} is not in the store: {trouble}")
-            else:
-                logged.append(name)
-            self._alive()
-        return problems, logged
-
     def _links(
         self, summary: Summary | None = None, records: Sequence[TrialRecord] = ()
     ) -> dict[str, str]:
         ranked = [record.number for record in runs.ranked(self._study, records)]
         first = [summary.best.number] if summary and summary.best else []
         wanted = [number for number in dict.fromkeys(first + ranked) if number in self._children]
-        ids = [self._children[number] for number in wanted[:_COMPARED]]
+        ids = [self._children[number] for number in wanted[:COMPARED]]
         return views.links(self._experiment_id, runs.study_key(self._study), self.parent, ids)
 
     def _present(self) -> None:
@@ -236,44 +216,37 @@ class MlflowSession:
             self._client.log_batch(run_id, *batch)
 
 
-def study_links(uri: str, experiment: str, study: StudyInfo) -> dict[str, str]:
-    """Give the fragments (``#/...``) of the pages that show a study, for `tuner.ui.serve`.
+def log_files(
+    client: MlflowClient,
+    run_id: str,
+    folder: Path | None,
+    below: str = "",
+    alive: Callable[[], None] = lambda: None,
+) -> tuple[list[str], list[PurePosixPath]]:
+    """Log every file in `folder` to a run; one that cannot be logged does not hold up the rest.
 
-    Raises
-    ------
-    InputError
-        Where the store cannot be read or has no such experiment.
+    Returns
+    -------
+    problems : list of str
+        One line for each file that is not in the store.
+    logged : list of PurePosixPath
+        Names within `folder`; in the store they stand under `below`.
     """
-    path = sqlite_path(uri)
-    if path is not None and not path.exists():
-        raise InputError(f"no MLflow store at {path} yet: run a study first (tuner run CONFIG)")
-    prepare()
-    try:
-        client = _client(absolute_uri(uri))
-        with _store_trouble():
-            return _links_of(client, experiment, study)
-    except StoreTrouble as trouble:
-        raise InputError(f"cannot show the study from {uri}: {trouble}") from trouble
-
-
-def _links_of(client: MlflowClient, experiment: str, study: StudyInfo) -> dict[str, str]:
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        raise StoreTrouble(f"it has no experiment '{experiment}' yet; run the study first")
-    home, identity = found.experiment_id, runs.study_key(study)
-    parent = _parent(client, home, study)
-    objective, direction = runs.primary(study)
-    order = "DESC" if direction == "maximize" else "ASC"
-    wanted = f"tags.study_key = '{identity}' and tags.role = '{runs.TRIAL_ROLE}'"
-    best = client.search_runs(
-        [home],
-        f"{wanted} and tags.{runs.CHARTED} = 'true'",
-        order_by=[f"metrics.`{runs.key(objective)}` {order}"],
-        max_results=_COMPARED,
-    )
-    return views.links(
-        home, identity, parent.info.run_id if parent else None, [r.info.run_id for r in best]
-    )
+    problems, logged = [], []
+    for path in sorted(folder.rglob("*")) if folder is not None else ():
+        if not path.is_file():
+            continue
+        name = PurePosixPath(path.relative_to(folder).as_posix())  # type: ignore[arg-type]
+        place = PurePosixPath(below) / name.parent
+        try:
+            with store_trouble():
+                client.log_artifact(run_id, str(path), None if place.name == "" else str(place))
+        except StoreTrouble as trouble:
+            problems.append(f"artifact {name} is not in the store: {trouble}")
+        else:
+            logged.append(name)
+        alive()
+    return problems, logged
 
 
 def prepare() -> None:
@@ -282,7 +255,7 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
 
 
-def _client(uri: str, alive: Callable[[], None] = lambda: None) -> MlflowClient:
+def client_of(uri: str, alive: Callable[[], None] = lambda: None) -> MlflowClient:
     """Import MLflow (1.4 s), open the store, create its tables where there are none (2 s)."""
     try:
         from mlflow import MlflowClient
@@ -290,7 +263,7 @@ def _client(uri: str, alive: Callable[[], None] = lambda: None) -> MlflowClient:
         raise StoreTrouble(f"MLflow cannot be imported: {error}; install it again") from error
     alive()
     path = sqlite_path(uri)
-    with _store_trouble(), sole_creator(path) if path else contextlib.nullcontext() as is_new:
+    with store_trouble(), sole_creator(path) if path else contextlib.nullcontext() as is_new:
         if path and is_new:
             make_whole(path, lambda new: MlflowClient(new).search_experiments(max_results=1))
         client = MlflowClient(tracking_uri=uri)
@@ -312,7 +285,8 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=local))
 
 
-def _parent(client: MlflowClient, experiment_id: str, study: StudyInfo) -> Any | None:
+def parent_run(client: MlflowClient, experiment_id: str, study: StudyInfo) -> Any | None:
+    """Give a study's run in an experiment; None where it has none."""
     wanted = f"tags.study_key = '{runs.study_key(study)}' and tags.role = '{runs.STUDY_ROLE}'"
     oldest = ["attributes.start_time ASC"]
     found = client.search_runs([experiment_id], wanted, order_by=oldest, max_results=1)
@@ -320,7 +294,7 @@ def _parent(client: MlflowClient, experiment_id: str, study: StudyInfo) -> Any |
 
 
 @contextlib.contextmanager
-def _store_trouble(values_of: str | None = None) -> Iterator[None]:
+def store_trouble(values_of: str | None = None) -> Iterator[None]:
     """Turn what a store may raise into `StoreTrouble`; a bug of ours passes as it is.
 
     An error code that means bad values is a refusal only where `values_of` names whose: MLflow

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import optuna
 
+from tuner.artifacts import log_folder
 from tuner.closing import decide, export_best, freeze_record, present
 from tuner.config import Config
 from tuner.executors.base import Executor, Setup
@@ -31,6 +32,8 @@ from tuner.ui import serve
 from tuner.verdict import best_record
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+ANALYSIS = "analysis"
+"""Folder of an analysis, below the study's and in the store."""
 
 
 class Progress(Protocol):
@@ -157,6 +160,28 @@ def export(config: Config, path: Path) -> TrialRecord:
     name, record, _ = best(config)
     freeze_record(config, name, record, path)
     return record
+
+
+def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Path, list[str]]:
+    """Do what comes after the best setting, into `folder`; log it where studies are tracked.
+
+    Returns
+    -------
+    record : TrialRecord
+        The trial whose setting it is.
+    folder : Path
+    problems : list of str
+        What of it is not in the tracking store, a line each.
+    """
+    name, record, _ = best(config)
+    folder = folder or Path("out") / name / ANALYSIS
+    folder.mkdir(parents=True, exist_ok=True)
+    config.plugin.analyse(record.params, folder)
+    if not config.engine.tracking.enabled:
+        return record, folder, []
+    study = _describe(config, read_study(config))
+    uri = _tracking_uri(config)
+    return record, folder, log_folder(uri, _experiment(config), study, folder, ANALYSIS)[1]
 
 
 def show(config: Config, port: int | None, open_browser: bool) -> None:

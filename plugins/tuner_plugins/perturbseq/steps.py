@@ -144,18 +144,22 @@ def group(
 
     Only genes that answer to some perturbation, and perturbations that move some gene, take part
     (`p`, (genes, perturbations), joined by `any_effect`): the others belong to no program and no
-    module, or they would make up clusters of noise.
+    module, or they would make up clusters of noise. What a perturbation does to its own gene is
+    left aside: it makes no two perturbations alike, and no two genes.
     """
     adata = found.adata
-    everywhere = adata.varm["coef"].loc[model.genes]
+    own = own_gene(model)
+    p = np.where(own, np.nan, p)
+    everywhere = adata.varm["coef"].loc[model.genes].mask(own, 0.0)
     discovery = np.ones(adata.n_obs, dtype=bool)
     keep, used, coef = any_effect(p, 1) < options.q_threshold, model, everywhere
     if options.discovery < 1:
         discovery = split_cells(model, options.discovery, options.seed)
         used = model.rows(discovery)
-        keep = any_effect(_p_values(used, options), 1) < options.q_threshold
+        p_discovery = np.where(own, np.nan, _p_values(used, options))
+        keep = any_effect(p_discovery, 1) < options.q_threshold
         used = weighted(used, options.seed)[0] if options.efficacy else used
-        coef = used.coefficients()
+        coef = used.coefficients().mask(own, 0.0)
     adata.obs["discovery"] = discovery
     programs = cluster(coef, options.clustering, keep=keep)
     modules = cluster(
@@ -169,7 +173,7 @@ def group(
         found.tables["program_stability"] = stability(
             programs,
             bootstrap_coefficients(used, options.n_bootstraps, options.seed),
-            lambda table: cluster(table, options.clustering, keep=keep),
+            lambda table: cluster(table.mask(own, 0.0), options.clustering, keep=keep),
         )
     found.tables["programs"] = _members(programs, "gene", "program")
     found.tables["modules"] = _members(modules, "perturbation", "module")
@@ -179,6 +183,14 @@ def group(
             "there are no programs, and nothing is tested or enriched for them."
         )
     return programs, modules
+
+
+def own_gene(model: Model) -> NDArray[np.bool_]:
+    """Say where a perturbation meets the gene that it is named after, (genes, perturbations)."""
+    genes, targets = (
+        pd.Index(names).astype(str).str.upper().to_numpy() for names in (model.genes, model.targets)
+    )
+    return np.asarray(genes[:, None] == targets)
 
 
 def _members(clustering: Clustering, row: str, cluster_name: str) -> pd.DataFrame:
