@@ -123,11 +123,15 @@ class Plugin(ABC, Generic[ConfigT]):
     metrics : mapping
         Names of the metrics that `score` gives, and their directions. The first is the primary
         one, which the time-weighted score is made from.
+    afterwards : sequence of str
+        Sections of `Config` that decide nothing about trials, such as options of `analyse`: a
+        study is resumed whatever they say.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type[BaseModel]]
     metrics: ClassVar[Mapping[str, Direction]]
+    afterwards: ClassVar[Sequence[str]] = ()
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config

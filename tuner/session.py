@@ -24,7 +24,7 @@ from tuner.recording import records_of
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.remeasure import kept_final
 from tuner.results import RunResult
-from tuner.store import Lease, open_study, read_study
+from tuner.store import SIGNATURE, Lease, open_study, read_study
 from tuner.stores import check_uri
 from tuner.study import Coordinator
 from tuner.tracking import MlflowTracker, NullTracker, Tracker, study_links
@@ -224,7 +224,8 @@ def _describe(config: Config, study: optuna.Study) -> StudyInfo:
         plugin=config.engine.plugin,
         config=config.plain(),
         config_text=config.document.text,
-        signature=config.signature(),
+        # the study's own: what only reads it may come with another configuration
+        signature=study.user_attrs.get(SIGNATURE, config.signature()),
         seed=config.engine.study.seed,
         storage=config.engine.study.storage,
         metrics=config.plugin.metrics,

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from scipy.stats import norm
+from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import roc_auc_score
-from tuner_plugins.perturbseq.efficacy import efficacy_weights, fit_mixture
+from tuner_plugins.perturbseq.efficacy import efficacy_weights, fit_mixture, log_normal, whiten
 from tuner_plugins.perturbseq.errors import AnalysisError
 
 
@@ -145,3 +147,20 @@ def test_a_perturbation_of_one_cell_keeps_its_weight():
     design.loc[only, "one"] = 1.0
     found = efficacy_weights(design, covariates, y, refit)
     assert found.weights[[only], [3]] == 1.0
+
+
+@pytest.mark.parametrize("n_genes", [15, 90])
+def test_whitening_is_the_inverse_of_the_shrunk_covariance(n_genes):
+    rng = np.random.default_rng(0)
+    residuals = rng.normal(size=(40, 6)) @ rng.normal(size=(6, n_genes))
+    residuals += rng.normal(size=residuals.shape)
+    beta = rng.normal(size=(n_genes, 3))
+    spread = residuals.std(axis=0)
+    scaled = (residuals - residuals.mean(axis=0)) / spread
+    covariance = ledoit_wolf(scaled, assume_centered=True)[0] * np.outer(spread, spread)
+    np.testing.assert_allclose(whiten(residuals, beta), np.linalg.solve(covariance, beta))
+
+
+def test_log_normal_is_scipys():
+    x = np.linspace(-9, 9, 41)
+    np.testing.assert_allclose(log_normal(x, 0.7, 2.3), norm.logpdf(x, 0.7, 2.3**0.5))

@@ -101,6 +101,8 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         "kkt": "minimize",
     }
 
+    afterwards = ("analysis",)
+
     def __init__(self, config: ElasticNetConfig) -> None:
         super().__init__(config)
         self._summaries: dict[tuple[str, float, float], Summary] = {}
