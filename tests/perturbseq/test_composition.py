@@ -13,6 +13,7 @@ from tuner_plugins.perturbseq.composition import FEWEST_GENES, applies, balance,
 from tuner_plugins.perturbseq.loading import load
 from tuner_plugins.perturbseq.options import Analysis, AnalysisOptions
 from tuner_plugins.perturbseq.screen import Recipe, open_screen
+from tuner_plugins.perturbseq.significance import uniformity
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 from tuner_plugins.perturbseq.steps import fit_coefficients, group, wide
 from tuner_plugins.perturbseq.transform import learn
@@ -128,6 +129,22 @@ def test_null_screens_have_no_shift(tmp_path):
     paths = simulate(tmp_path, seed=2, effect=0.0, cells=2000, genes=250, perturbations=8)
     screen, transform = learn(opened(paths), np.zeros(2000, dtype=np.int64))
     assert compose(screen, transform).table["shift"].abs().max() < 0.06
+
+
+def test_null_screens_have_uniform_p_and_no_more_discoveries_than_promised(tmp_path):
+    p, found = [], 0
+    sizes = {"cells": 600, "genes": 180, "perturbations": 6, "programs": 2, "modules": 2}
+    for seed in range(20):
+        paths = simulate(tmp_path / str(seed), seed=seed, effect=0.0, **sizes)
+        adata, model = load(opened(paths), *SETTING, composition=None)
+        analysis = Analysis(adata)
+        options = AnalysisOptions(n_permutations=40, seed=seed)
+        _, table = fit_coefficients(analysis, model, options)
+        rng = np.random.default_rng(seed)  # genes of a screen are not independent: one of each
+        p += [rng.choice(rows.dropna()) for _, rows in table.groupby("perturbation")["p"]]
+        found += bool((table["q"] < 0.05).any())
+    assert uniformity(p) > 0.01
+    assert found <= 4  # 20 screens at 5 %: more than 4 has probability 0.003
 
 
 def test_it_applies_where_counts_are_divided_by_their_own_sum(paths):
