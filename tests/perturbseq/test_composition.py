@@ -119,6 +119,17 @@ def test_the_mode_is_where_most_genes_agree():
     assert abs(shift[0]) < 0.5 * abs(np.median(ratio[0]))
 
 
+def test_genes_that_move_little_here_and_much_elsewhere_have_no_say():
+    rng = np.random.default_rng(0)
+    error = np.full((2, 300), 0.05)
+    ratio = rng.normal(0, error)
+    ratio[0, :140] += 0.12  # near enough to be taken for unmoved genes ...
+    ratio[1, :140] += 1.0  # ... but for what another perturbation does to them
+    alone, together = shifts(ratio[:1], error[:1])[0][0], shifts(ratio, error)[0][0]
+    assert alone > 0.03
+    assert together == pytest.approx(0.0, abs=0.015)
+
+
 def test_few_genes_have_no_say():
     ratio, error = np.full((1, 60), 0.5), np.full((1, 60), 0.1)
     ratio[0, 40:] = error[0, 40:] = np.nan
