@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -226,16 +227,14 @@ def analysis_library() -> tuple[Callable[..., list[Path]], tuple[type[Exception]
         It is not installed: a fit needs little, the biology of its coefficients a lot.
     """
     try:
-        from tuner_plugins.elasticnet.errors import DataError
-        from tuner_plugins.perturbseq import matrix
-        from tuner_plugins.perturbseq.command import analyse_file
-        from tuner_plugins.perturbseq.errors import AnalysisError
+        # by name: the script stands alone but for this option
+        library = importlib.import_module("tuner_plugins.perturbseq.command")
     except ImportError as error:
         raise CellsError(
             f"--analyse needs more packages than the fit ({error.name} is not here); first: "
             "pip install 'tuner[perturbseq]'"
         ) from error
-    return analyse_file, (AnalysisError, DataError, matrix.CellsError)
+    return library.analyse_file, library.BAD_INPUT
 
 
 def analyse(source: Path, folder: Path, gene_sets: Path | None) -> None:

@@ -12,15 +12,21 @@ from typing import Any
 import anndata as ad
 import numpy as np
 
+from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.perturbseq.analysis import analyse
 from tuner_plugins.perturbseq.cell_cycle import G2M_GENES, S_GENES
 from tuner_plugins.perturbseq.cells import column_of
+from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.loading import load
+from tuner_plugins.perturbseq.matrix import CellsError
 from tuner_plugins.perturbseq.options import AnalysisOptions, Surface
 from tuner_plugins.perturbseq.prepare import PrepareOptions
 from tuner_plugins.perturbseq.programs import ClusterOptions
 from tuner_plugins.perturbseq.report import write
 from tuner_plugins.perturbseq.screen import open_screen, recipe_of
+
+BAD_INPUT = (AnalysisError, CellsError, DataError)
+"""What `analyse_file` raises for a screen or options that do not fit, in one line each."""
 
 
 def options_of(plain: Mapping[str, Any], size_factor: str | None) -> AnalysisOptions:
