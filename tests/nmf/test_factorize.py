@@ -46,7 +46,9 @@ def test_fifty_rounds_on_runs_give_what_the_baseline_gives(
     expected, expected_weights = reference.factorize_per_base(per_base, first, 50, 1.0, 1.0)
     found = factorize(joined, k, 50, 1.0, 1.0, start="randomized_svd")
     np.testing.assert_allclose(found.expand(), expected, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(found.weights, expected_weights, rtol=0, atol=1e-9)
+    # Weights reach 77 here, and the baseline's own move by 2e-9 with one rounding of its start.
+    unit = expected_weights.max()
+    np.testing.assert_allclose(found.weights / unit, expected_weights / unit, rtol=0, atol=1e-9)
 
 
 def test_per_base_signal_gives_what_runs_give(per_base: np.ndarray, joined: Signal) -> None:
@@ -54,6 +56,25 @@ def test_per_base_signal_gives_what_runs_give(per_base: np.ndarray, joined: Sign
     assert dense.lengths is None
     apart = factorize(dense, 3, 5, 0.5, 20.0).expand()
     np.testing.assert_allclose(factorize(joined, 3, 5, 0.5, 20.0).expand(), apart, atol=1e-9)
+
+
+def test_what_rounds_remember_changes_nothing(
+    joined: Signal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remembered = factorize(joined, 3, 30, 1.0, 5.0)
+    monkeypatch.setattr("tuner_plugins.nmf.factorize.has_warm_start", lambda dtype: False)
+    forgotten = factorize(joined, 3, 30, 1.0, 5.0)
+    np.testing.assert_allclose(remembered.values, forgotten.values, rtol=0, atol=1e-10)
+
+
+def test_float32_that_holds_the_signal_is_as_good(joined: Signal) -> None:
+    assert joined.values.dtype == np.float32
+    assert joined.dtype == np.float64
+    wide = joined._replace(values=joined.values.astype(float))
+    expected = factorize(wide, 2, 5, 1.0, 5.0)
+    found = factorize(joined, 2, 5, 1.0, 5.0)
+    assert found.values.dtype == np.float64
+    np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-12)
 
 
 def test_threads_change_nothing(joined: Signal) -> None:

@@ -274,3 +274,68 @@ def test_time_is_linear_where_knots_lie_far_behind(shape, teeth):
         return y, (n / 20) ** 2
 
     assert seconds_a_position(*simulate(320_000)) < 4 * seconds_a_position(*simulate(40_000))
+
+
+def sign_of_steps(x):
+    return np.sign(np.diff(x, prepend=x[:1])).astype(np.int8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(SHAPES),
+    st.integers(1, 700),
+    st.floats(-2, 2),
+    st.sampled_from(["none", "similar", "nonsense"]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_steps_of_another_answer_change_nothing(shape, n, power, known, weighted, seed):
+    rng = np.random.default_rng(seed)
+    y, lam = signals(shape, n, rng), 10.0**power
+    weights = rng.integers(1, 50, len(y)).astype(float) if weighted else None
+    steps = np.zeros((1, len(y)), np.int8)
+    if known == "similar":
+        near = y + 10 ** rng.uniform(-5, 0) * np.abs(y).max() * rng.normal(size=len(y))
+        steps[0] = sign_of_steps(prox_tv1d(near, lam, weights))
+    elif known == "nonsense":
+        steps[0] = rng.integers(-1, 2, len(y))
+    expected = prox_tv1d(y, lam, weights)
+    out = np.empty((1, len(y)))
+    prox_tv1d_columns(y[None], lam, weights, out, steps=steps)
+    unit = max(np.abs(y).max(), 1e-300)
+    assert np.abs(out[0] - expected).max() <= 1e-12 * unit
+    if load_kernels() is not None:  # what it leaves is the answer's own
+        bends = np.abs(np.diff(out[0])) > 1e-12 * unit
+        assert np.array_equal(sign_of_steps(out[0])[1:][bends], steps[0, 1:][bends])
+
+
+def test_a_series_of_signals_is_solved_sooner_and_right():
+    """Signals that drift, as those of a factorisation do: optimal in every round."""
+    rng = np.random.default_rng(3)
+    n, lam = 50_000, 2.0
+    base, other = (np.abs(np.cumsum(rng.normal(size=n))) * 0.1 for _ in range(2))
+    noise = rng.normal(size=n) * 0.05
+    steps = np.zeros((1, n), np.int8)
+    out = np.empty((1, n))
+    for turn in range(8):
+        y = np.maximum(base + 0.5**turn * other + noise, 0)
+        weights = rng.integers(1, 9, n).astype(float)
+        prox_tv1d_columns(y[None], lam, weights, out, steps=steps)
+        assert kkt_residual(y, out[0], lam, weights) <= 1e-9
+
+
+def test_steps_need_an_output_of_their_own():
+    columns = np.zeros((2, 10))
+    with pytest.raises(ProxError, match="not the columns"):
+        prox_tv1d_columns(columns, 1.0, steps=np.zeros((2, 10), np.int8))
+    with pytest.raises(ProxError, match="int8"):
+        prox_tv1d_columns(columns, 1.0, out=columns + 0, steps=np.zeros((2, 10)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_values_are_seen_with_steps_too(bad):
+    y = np.arange(100.0)
+    y[50] = bad
+    steps = np.ones((1, 100), np.int8)
+    with pytest.raises(ProxError, match="finite"):
+        prox_tv1d_columns(y[None], 1.0, out=np.empty((1, 100)), steps=steps)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner_plugins.nmf.factorize import Signal, make_signal, run_lengths
+from tuner_plugins.nmf.parallel import run_threads
 from tuner_plugins.nmf.runs import Runs
 
 TRANSFORMS = ("none", "log1p", "sqrt", "asinh")
@@ -88,6 +89,7 @@ def join_runs(
     end: int,
     transform: str = "none",
     dtype: Any = np.float64,
+    threads: int = 1,
 ) -> Signal:
     """Cut the region wherever a track changes: what is between two cuts is constant in all.
 
@@ -99,20 +101,31 @@ def join_runs(
         Each over ``[start, end)``, without NaN.
     transform : one of TRANSFORMS
     dtype : {float64, float32}
-        Of the signal, and of all that is computed from it.
+        Of all that is computed from the signal.
+    threads : int
+        How many to use.
     """
     changes = np.zeros(end - start, dtype=bool)
     for runs in tracks:
         changes[runs.ends - (start + 1)] = True
-    if np.count_nonzero(changes) > _WORTH_COMPRESSING * changes.size:
-        changes[:] = True
-    ends = np.flatnonzero(changes) + 1
-    rank = np.cumsum(changes, dtype=np.int32)
-    values = np.empty((len(tracks), ends.size), dtype)
-    for row, runs in enumerate(tracks):
-        counts = np.diff(rank[runs.ends - (start + 1)], prepend=0)
-        values[row] = np.repeat(transform_values(runs.values, transform), counts)
-    return make_signal(values, ends)
+    rank = None
+    if np.count_nonzero(changes) <= _WORTH_COMPRESSING * changes.size:
+        ends = np.flatnonzero(changes) + 1
+        rank = np.cumsum(changes, dtype=np.int32)
+    else:
+        ends = np.arange(1, changes.size + 1)
+    stored = transform == "none" and all(runs.values.dtype == np.float32 for runs in tracks)
+    values = np.empty((len(tracks), ends.size), np.float32 if stored else dtype)
+
+    def fill(row: int) -> None:
+        runs = tracks[row]
+        stops = runs.ends - start
+        counts = np.diff(stops if rank is None else rank[stops - 1], prepend=0)
+        level = runs.values if stored else transform_values(runs.values, transform)
+        values[row] = np.repeat(level, counts)
+
+    run_threads(fill, len(tracks), threads)
+    return make_signal(values, ends, dtype)
 
 
 def scale_factors(signal: Signal, scaling: str) -> NDArray[np.float64]:

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner_plugins.nmf.parallel import run_threads
-from tuner_plugins.nmf.prox import prox_tv1d_columns
+from tuner_plugins.nmf.products import project, weighted_products
+from tuner_plugins.nmf.prox import has_warm_start, prox_tv1d_columns
 
 STARTS = ("eigh", "randomized_svd", "random")
-_BLOCK_VALUES = 1 << 16
-_SPAN = 1 << 17
 _OVERSAMPLES = 10
+_GRAM_SPAN = 1 << 15
+_COLD_ROUNDS = 3  # in these, weights still move so much that steps remembered are of no use
 
 
 class Signal(NamedTuple):
@@ -34,19 +35,32 @@ class Signal(NamedTuple):
         Where each run ends, in bases from the region's start; increasing. A run begins where the
         one before it ends, the first at 0.
     lengths : ndarray of shape (runs,) or None
-        Bases in each run, of the type of `values`; None where every run is one base.
+        Bases in each run, of type `dtype`; None where every run is one base.
+    dtype : dtype
+        Of the loadings, and of the arithmetic. `values` may be float32 where that holds them
+        exactly: half the memory to wait for.
     """
 
     values: NDArray[Any]
     ends: NDArray[np.int64]
     lengths: NDArray[Any] | None
+    dtype: np.dtype[Any]
+
+    def divide(self, factors: NDArray[Any]) -> Signal:
+        """Give the signal with each track divided by its factor, of shape (tracks, 1)."""
+        values = self.values.astype(self.dtype, copy=False)
+        return self._replace(values=np.divide(values, factors, out=values))
 
 
-def make_signal(values: NDArray[Any], ends: NDArray[np.int64]) -> Signal:
-    """Give the signal with these values, (tracks, runs), over runs with these ends."""
+def make_signal(values: NDArray[Any], ends: NDArray[np.int64], dtype: Any = None) -> Signal:
+    """Give the signal with these values, (tracks, runs), over runs with these ends.
+
+    `dtype`, of the loadings, is that of the values by default.
+    """
+    dtype = np.dtype(values.dtype if dtype is None else dtype)
     if ends[-1] == ends.size:
-        return Signal(values, ends, None)
-    return Signal(values, ends, run_lengths(ends).astype(values.dtype))
+        return Signal(values, ends, None, dtype)
+    return Signal(values, ends, run_lengths(ends).astype(dtype), dtype)
 
 
 def run_lengths(ends: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -149,7 +163,33 @@ def _randomized_vectors(gram: NDArray[Any], k: int, seed: int) -> NDArray[Any]:
 
 def gram_matrix(signal: Signal, threads: int = 1) -> NDArray[np.float64]:
     """Give ``signal' signal`` over all positions, of shape (tracks, tracks)."""
-    return _weighted_products(signal.values, signal.values[:0], signal.lengths, threads)[0]
+    runs = signal.values.shape[1]
+    spans = [slice(begin, min(begin + _GRAM_SPAN, runs)) for begin in range(0, runs, _GRAM_SPAN)]
+    grams = np.empty((len(spans), len(signal.values), len(signal.values)))
+
+    def multiply(number: int) -> None:
+        part = signal.values[:, spans[number]].astype(np.float64)
+        lengths = None if signal.lengths is None else signal.lengths[spans[number]]
+        grams[number] = weighted_products(part, part[:0], lengths)[0]
+
+    run_threads(multiply, len(spans), threads)
+    total: NDArray[np.float64] = grams.sum(axis=0)
+    return total
+
+
+class WarmStart(NamedTuple):
+    """What one round leaves to the next: a column's steps hardly change any more.
+
+    Attributes
+    ----------
+    unsmoothed : ndarray of shape (k, runs)
+        Room for the loadings before the fused lasso.
+    steps : ndarray of int8 of shape (k, runs)
+        Sign of each loading's step before each run; 0 all over where nothing is known.
+    """
+
+    unsmoothed: NDArray[Any]
+    steps: NDArray[np.int8]
 
 
 def solve_loadings(
@@ -159,6 +199,7 @@ def solve_loadings(
     fl_lambda: float,
     threads: int = 1,
     out: NDArray[Any] | None = None,
+    warm: WarmStart | None = None,
 ) -> NDArray[Any]:
     """Give the loadings for these weights: ridge, negatives to 0, fused lasso, of shape (k, runs).
 
@@ -174,31 +215,22 @@ def solve_loadings(
         How many to use.
     out : ndarray of shape (k, runs), optional
         Where to write: fresh memory of that size costs as much as the arithmetic.
+    warm : WarmStart, optional
+        From the round before, and for the next one. The answer is the same.
     """
     gram = weights @ weights.T + l2penalty * np.eye(len(weights))
     projection = np.linalg.pinv(gram, hermitian=True) @ weights
-    values = signal.values
-    projection = projection.astype(values.dtype, copy=False)
-    loadings = out
-    if loadings is None:
-        loadings = np.empty((len(weights), values.shape[1]), dtype=values.dtype)
-    spans = _spans(values.shape[1])
-    step = _block(len(weights) + len(values))
-
-    def project(number: int) -> None:
-        for begin in range(*spans[number], step):
-            part = loadings[:, begin : min(begin + step, spans[number][1])]
-            np.matmul(projection, values[:, begin : begin + part.shape[1]], out=part)
-            np.maximum(part, 0, out=part)
-
-    run_threads(project, len(spans), threads)
-    prox_tv1d_columns(loadings, fl_lambda, signal.lengths, out=loadings, threads=threads)
-    return loadings
+    if out is None:
+        out = np.empty((len(weights), signal.values.shape[1]), dtype=signal.dtype)
+    unsmoothed = out if warm is None else warm.unsmoothed
+    project(signal.values, projection, unsmoothed, threads)
+    steps = None if warm is None else warm.steps
+    return prox_tv1d_columns(unsmoothed, fl_lambda, signal.lengths, out, threads, steps)
 
 
 def solve_weights(signal: Signal, loadings: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     """Give the weights for these loadings: least squares, negatives to 0, (k, tracks)."""
-    gram, cross = _weighted_products(loadings, signal.values, signal.lengths, threads)
+    gram, cross = weighted_products(loadings, signal.values, signal.lengths, threads)
     return np.maximum(np.linalg.lstsq(gram, cross, rcond=None)[0], 0)
 
 
@@ -244,47 +276,13 @@ def factorize(
     """
     if weights is None:
         weights = start_weights(gram_matrix(signal, threads), k, start, seed)
-    loadings = np.empty((k, signal.values.shape[1]), signal.values.dtype)
+    loadings = np.empty((k, signal.values.shape[1]), signal.dtype)
+    warm = None
+    if num_iter > _COLD_ROUNDS and has_warm_start(signal.dtype):
+        warm = WarmStart(np.empty_like(loadings), np.zeros(loadings.shape, np.int8))
     for _ in range(num_iter):
-        solve_loadings(signal, weights, l2penalty, fl_lambda, threads, out=loadings)
+        solve_loadings(signal, weights, l2penalty, fl_lambda, threads, loadings, warm)
         previous, weights = weights, solve_weights(signal, loadings, threads)
         if np.max(np.abs(weights - previous)) <= tolerance * np.max(weights):
             break
     return Loadings(loadings, signal.ends, weights)
-
-
-def _weighted_products(
-    left: NDArray[Any], right: NDArray[Any], lengths: NDArray[Any] | None, threads: int = 1
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give ``left D left'`` and ``left D right'`` with D = diag(lengths), block by block.
-
-    Blocks stay in the cache, so that no weighted copy of a signal-sized array is ever made. Sums
-    are added up span by span, so that the number of threads changes no digit.
-    """
-    spans = _spans(left.shape[1])
-    products = np.zeros((len(spans), len(left), len(left) + len(right)))
-    step = _block(2 * len(left) + len(right))
-
-    def multiply(number: int) -> None:
-        gram, cross = products[number, :, : len(left)], products[number, :, len(left) :]
-        stop = spans[number][1]
-        for begin in range(*spans[number], step):
-            inside = slice(begin, min(begin + step, stop))
-            part = left[:, inside]
-            weighted = part if lengths is None else part * lengths[inside]
-            gram += weighted @ part.T
-            cross += weighted @ right[:, inside].T
-
-    run_threads(multiply, len(spans), threads)
-    total = products.sum(axis=0)
-    return total[:, : len(left)], total[:, len(left) :]
-
-
-def _spans(runs: int) -> list[tuple[int, int]]:
-    """Cut the runs into spans that are worth a thread each."""
-    return [(begin, min(begin + _SPAN, runs)) for begin in range(0, runs, _SPAN)]
-
-
-def _block(rows: int) -> int:
-    """Give the number of runs whose `rows` values fit the second-level cache."""
-    return max(1024, _BLOCK_VALUES // rows)

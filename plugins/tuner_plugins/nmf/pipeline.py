@@ -62,10 +62,9 @@ def compute_loadings(
         widths.append(int(setting["loadings_resolution"]))
     threads = available_threads()
     signals = read_signals(paths, chrom, start, end, widths, setting, threads)
-    factors = scale_factors(signals[0], setting["scaling"])[:, None]
-    for signal in signals:
-        if setting["scaling"] != "none":
-            np.divide(signal.values, factors, out=signal.values)
+    if setting["scaling"] != "none":
+        factors = scale_factors(signals[0], setting["scaling"])[:, None]
+        signals = [signal.divide(factors) for signal in signals]
     penalties = float(setting["l2penalty"]), float(setting["fl_lambda"])
     loadings = factorize(
         signals[0],
@@ -105,8 +104,8 @@ def read_signals(
         try:
             if 1 in widths:
                 runs = read_runs(paths[number], chrom, start, end)
-                kept[number] = runs = fill_gaps(runs, start, setting["nan"])
-                binned[number] = [bin_runs(runs, start, end, width) for width in coarse]
+                kept[number] = filled = fill_gaps(runs, start, setting["nan"])
+                binned[number] = [bin_runs(filled, start, end, width) for width in coarse]
             else:
                 binned[number] = read_bins(paths[number], chrom, start, end, coarse, setting["nan"])
         except SignalError as error:
@@ -124,9 +123,8 @@ def read_signals(
             means = np.stack([rows[coarse.index(width)] for rows in binned])
             signals.append(bin_signal(means, end - start, width, transform, dtype))
         else:
-            signals.append(
-                join_runs([kept[i] for i in range(len(paths))], start, end, transform, dtype)
-            )
+            runs = [kept[i] for i in range(len(paths))]
+            signals.append(join_runs(runs, start, end, transform, dtype, threads))
     return signals
 
 

@@ -25,6 +25,7 @@ from tuner_plugins.nmf import (
     null,
     parallel,
     pipeline,
+    products,
     prox,
     prox_numba,
     reference,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SCRIPT_MODULES = (
-    *(native, prox_numba, prox, parallel, runs, blocks, bigwig, tracks),
+    *(native, parallel, products, prox_numba, prox, runs, blocks, bigwig, tracks),
     *(factorize, compress, binning, pipeline, write),
 )
 """What the frozen script is made of, beside its command line: each after what it needs."""

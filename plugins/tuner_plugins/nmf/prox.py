@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tuner_plugins.nmf.native import load_kernels
+from tuner_plugins.nmf.parallel import run_threads
 from tuner_plugins.nmf.prox_numba import numba_prox
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def prox_tv1d_columns(
     weights: Any = None,
     out: Array | None = None,
     threads: int = 1,
+    steps: Array | None = None,
 ) -> Array:
     """Apply `prox_tv1d` to every column of a matrix that is stored column after column.
 
@@ -98,6 +99,10 @@ def prox_tv1d_columns(
         Where to write; may be `columns` itself, and is by default. Undefined after an error.
     threads : int
         How many columns are worked on at once.
+    steps : ndarray of int8, shape (k, n), optional
+        For a series of similar columns: in, the sign of the step before each position in the
+        answer to columns like these, or 0; out, those of this answer (a kernel that makes no use
+        of them leaves them alone). Any values give the same answer; good ones give it sooner.
 
     Returns
     -------
@@ -107,7 +112,8 @@ def prox_tv1d_columns(
     Raises
     ------
     ProxError
-        As `prox_tv1d`, and if a row is not contiguous or the types differ.
+        As `prox_tv1d`, and if a row is not contiguous, the types differ, or `steps` come without
+        an `out` of its own.
     """
     out = columns if out is None else out
     if not (np.isfinite(lam) and lam >= 0):
@@ -125,33 +131,53 @@ def prox_tv1d_columns(
         if weights.shape != columns.shape[1:]:
             raise ProxError(f"expected {columns.shape[1]} weights, not shape {weights.shape}")
     kernel = _c_prox(columns.dtype == np.float32) or numba_prox()
-    _over_columns(kernel, columns, float(lam), weights, out, threads)
+
+    def work(j: int) -> int:
+        return kernel(columns[j], weights, out[j], float(lam))
+
+    if steps is not None:
+        if steps.shape != columns.shape or steps.dtype != np.int8 or not steps.flags.c_contiguous:
+            raise ProxError(f"expected steps as contiguous int8 of shape {columns.shape}")
+        if np.may_share_memory(columns, out):
+            raise ProxError("with steps, pass an `out` that is not the columns")
+        if has_warm_start(columns.dtype):
+            work = _warm_prox(columns, weights, out, float(lam), steps)
+    _over_columns(work, len(columns), threads)
     return out
 
 
-def _over_columns(
-    kernel: ProxKernel,
-    columns: Array,
-    lam: float,
-    weights: Array | None,
-    out: Array,
-    threads: int,
-) -> None:
-    statuses = [0] * len(columns)
-    waiting = iter(range(len(columns)))  # the kernels release the GIL, `next` holds it
+def has_warm_start(dtype: Any) -> bool:
+    """Say whether `prox_tv1d_columns` makes use of steps, for columns of this type."""
+    return np.dtype(dtype) == np.float64 and load_kernels() is not None
 
-    def work() -> None:
-        for j in waiting:
-            statuses[j] = kernel(columns[j], weights, out[j], lam)
 
-    helpers = [threading.Thread(target=work) for _ in range(min(threads, len(columns)) - 1)]
-    for helper in helpers:
-        helper.start()
-    work()
-    for helper in helpers:
-        helper.join()
+def _over_columns(work: Callable[[int], int], count: int, threads: int) -> None:
+    statuses = [0] * count
+
+    def solve(j: int) -> None:
+        statuses[j] = work(j)
+
+    run_threads(solve, count, threads)
     for status in filter(None, statuses):
         raise MemoryError(PROX_STATUS[1]) if status == 1 else ProxError(PROX_STATUS[status])
+
+
+def _warm_prox(
+    columns: Array, weights: Array | None, out: Array, lam: float, steps: Array
+) -> Callable[[int], int]:
+    library = load_kernels()
+    assert library is not None
+    function = library.tuner_prox_tv1d_warm
+    address = ctypes.c_void_p
+    function.argtypes = [address, address, address, ctypes.c_int64, ctypes.c_double, address]
+    function.restype = ctypes.c_int
+    heavy = None if weights is None else weights.ctypes.data
+
+    def work(j: int) -> int:
+        y, x, step = columns[j].ctypes.data, out[j].ctypes.data, steps[j].ctypes.data
+        return int(function(y, heavy, x, columns.shape[1], lam, step))
+
+    return work
 
 
 @functools.lru_cache(maxsize=2)

@@ -66,6 +66,21 @@ static int prox_all(prox_problem *p)
     return status;
 }
 
+/* Room for the hulls of p; a short signal never grows it. */
+static int prox_reserve(prox_problem *p)
+{
+    p->ceiling.capacity = p->floor.capacity = p->n < 1024 ? p->n + 1 : 1024;
+    p->ceiling.queue = malloc((size_t)p->ceiling.capacity * sizeof(prox_segment));
+    p->floor.queue = malloc((size_t)p->floor.capacity * sizeof(prox_segment));
+    return p->ceiling.queue && p->floor.queue ? PROX_OK : PROX_NO_MEMORY;
+}
+
+static void prox_release(prox_problem *p)
+{
+    free(p->ceiling.queue);
+    free(p->floor.queue);
+}
+
 /* y, w (or NULL), x: n values; x may be y. Gives a status; x is untouched by bad input. */
 int tuner_prox_tv1d_f64(const double *y, const double *w, double *x, int64_t n, double lam)
 {
@@ -81,12 +96,9 @@ int tuner_prox_tv1d_f64(const double *y, const double *w, double *x, int64_t n, 
         prox_fill(&p, 0, n, p.sum / p.weight);
         return PROX_OK;
     }
-    p.ceiling.capacity = p.floor.capacity = n < 1024 ? n + 1 : 1024;
-    p.ceiling.queue = malloc((size_t)p.ceiling.capacity * sizeof(prox_segment));
-    p.floor.queue = malloc((size_t)p.floor.capacity * sizeof(prox_segment));
-    status = p.ceiling.queue && p.floor.queue ? prox_all(&p) : PROX_NO_MEMORY;
-    free(p.ceiling.queue);
-    free(p.floor.queue);
+    status = prox_reserve(&p);
+    if (!status) status = prox_all(&p);
+    prox_release(&p);
     return status;
 }
 
@@ -103,7 +115,3 @@ int tuner_prox_tv1d_f32(const float *y, const float *w, float *x, int64_t n, dou
     free(wide);
     return status;
 }
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC pop_options
-#endif
