@@ -81,7 +81,7 @@ def folder(tmp_path: Path, made_store: tuple[Path, str], monkeypatch: pytest.Mon
 
 
 def client(uri: str = URI) -> Any:
-    return mlflow_store.client_of(absolute_uri(uri))
+    return mlflow_store.open_client(absolute_uri(uri))
 
 
 def track(

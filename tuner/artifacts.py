@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tuner.mlflow_store import client_of, log_files, parent_run, prepare, store_trouble
+from tuner.mlflow_store import find_parent, log_files, open_client, prepare, store_trouble
 from tuner.outbox import StoreTrouble
 from tuner.records import StudyInfo
 from tuner.stores import absolute_uri, sqlite_path
@@ -40,10 +40,10 @@ def log_folder(
         return None, [f"no MLflow store at {path}: {below} is not logged"]
     prepare()
     try:
-        client = client_of(absolute_uri(uri))
+        client = open_client(absolute_uri(uri))
         with store_trouble():
             found = client.get_experiment_by_name(experiment)
-            run = parent_run(client, found.experiment_id, study) if found is not None else None
+            run = find_parent(client, found.experiment_id, study) if found is not None else None
         if run is None:
             return None, [f"study '{study.name}' is not in the store: {below} is not logged"]
         run_id = str(run.info.run_id)

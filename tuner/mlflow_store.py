@@ -58,7 +58,7 @@ class MlflowSession:
     ) -> None:
         self._study = study
         self._alive = alive
-        self._client = client_of(uri, alive)
+        self._client = open_client(uri, alive)
         with store_trouble():
             self._experiment_id = _experiment_id(self._client, uri, experiment)
             self.parent = self._adopt_or_open(runs.milliseconds(began))
@@ -70,7 +70,7 @@ class MlflowSession:
 
     def _adopt_or_open(self, began: int) -> str:
         study = self._study
-        parent = parent_run(self._client, self._experiment_id, study)
+        parent = find_parent(self._client, self._experiment_id, study)
         if parent is not None:
             run_id = str(parent.info.run_id)
             self._client.update_run(run_id, status="RUNNING")
@@ -255,7 +255,7 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
 
 
-def client_of(uri: str, alive: Callable[[], None] = lambda: None) -> MlflowClient:
+def open_client(uri: str, alive: Callable[[], None] = lambda: None) -> MlflowClient:
     """Import MLflow (1.4 s), open the store, create its tables where there are none (2 s)."""
     try:
         from mlflow import MlflowClient
@@ -285,7 +285,7 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=local))
 
 
-def parent_run(client: MlflowClient, experiment_id: str, study: StudyInfo) -> Any | None:
+def find_parent(client: MlflowClient, experiment_id: str, study: StudyInfo) -> Any | None:
     """Give a study's run in an experiment; None where it has none."""
     wanted = f"tags.study_key = '{runs.study_key(study)}' and tags.role = '{runs.STUDY_ROLE}'"
     oldest = ["attributes.start_time ASC"]

@@ -8,7 +8,7 @@ setting. This module imports nothing heavy, so that listing plug-ins stays cheap
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
@@ -123,15 +123,15 @@ class Plugin(ABC, Generic[ConfigT]):
     metrics : mapping
         Names of the metrics that `score` gives, and their directions. The first is the primary
         one, which the time-weighted score is made from.
-    afterwards : sequence of str
-        Sections of `Config` that decide nothing about trials, such as options of `analyse`: a
-        study is resumed whatever they say.
+    afterwards : collection of str
+        Sections of `Config` that only matter once the trials are over: a study is resumed, and
+        exported again, where they have changed.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type[BaseModel]]
     metrics: ClassVar[Mapping[str, Direction]]
-    afterwards: ClassVar[Sequence[str]] = ()
+    afterwards: ClassVar[Collection[str]] = ()
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config

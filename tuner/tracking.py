@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from tuner import runs
-from tuner.links import study_links
 from tuner.mlflow_store import MlflowSession, prepare
 from tuner.outbox import Outbox
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.stores import DEFAULT_PORT, absolute_uri, base_url, check_uri
+from tuner.study_links import study_links
 
 __all__ = [
     "MlflowTracker",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tuner import runs, views
-from tuner.mlflow_store import COMPARED, client_of, parent_run, prepare, store_trouble
+from tuner.mlflow_store import COMPARED, find_parent, open_client, prepare, store_trouble
 from tuner.outbox import StoreTrouble
 from tuner.plugin import InputError
 from tuner.records import StudyInfo
@@ -25,7 +25,7 @@ def study_links(uri: str, experiment: str, study: StudyInfo) -> dict[str, str]:
         raise InputError(f"no MLflow store at {path} yet: run a study first (tuner run CONFIG)")
     prepare()
     try:
-        client = client_of(absolute_uri(uri))
+        client = open_client(absolute_uri(uri))
         with store_trouble():
             return _links_of(client, experiment, study)
     except StoreTrouble as trouble:
@@ -37,7 +37,7 @@ def _links_of(client: Any, experiment: str, study: StudyInfo) -> dict[str, str]:
     if found is None:
         raise StoreTrouble(f"it has no experiment '{experiment}' yet; run the study first")
     home, identity = found.experiment_id, runs.study_key(study)
-    parent = parent_run(client, home, study)
+    parent = find_parent(client, home, study)
     objective, direction = runs.primary(study)
     order = "DESC" if direction == "maximize" else "ASC"
     wanted = f"tags.study_key = '{identity}' and tags.role = '{runs.TRIAL_ROLE}'"
