@@ -44,6 +44,23 @@ def config(write_config: Callable[..., Path]) -> str:
     return write_config(**sections).name
 
 
+def test_the_plug_in_may_choose_what_is_frozen(
+    tuner: Command, config: str, workplace: Path
+) -> None:
+    plain = ("--set", "objective=fit")
+    best = json.loads(tuner("run", config, "--json", *plain).stdout)["best"]
+    assert best["params"]["x"] != 0.0
+    # the study is complete, and the choice no reason to start another
+    chosen = (*plain, "--set", "simplest=true")
+    shown = tuner("run", config, *chosen).stdout
+    assert f"trial 0 is frozen, not {best['number']}: the smallest x" in shown
+    assert json.loads(tuner("best", config, "--json", *chosen).stdout)["best"]["number"] == 0
+    tuner("export", config, "-o", "chosen.py", *chosen)
+    assert '"x": 0.0' in (workplace / "chosen.py").read_text()
+    tuner("export", config, "-o", "best.py", *plain)
+    assert '"x": 0.0' not in (workplace / "best.py").read_text()
+
+
 def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path) -> None:
     track = ("--set", "tracking.enabled=true")
     done = tuner("run", config, "--json", *track)

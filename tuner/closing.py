@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,7 @@ from tuner.executors.base import Executor, JobDone, PresentJob
 from tuner.fixedcost import FixedCosts
 from tuner.freeze import stamp, write_script
 from tuner.objective import Objective, Reference
-from tuner.plugin import Params, Provenance
+from tuner.plugin import Params, Provenance, Tried
 from tuner.provenance import versions
 from tuner.recording import records_of
 from tuner.records import CaseRecord, Summary, TrialRecord
@@ -68,6 +68,21 @@ def decide(
     return replace(summary, best=best, final=final)
 
 
+def choose(
+    config: Config, records: Sequence[TrialRecord], best: TrialRecord
+) -> tuple[TrialRecord, str]:
+    """Let the plug-in choose what is frozen; give it, and why where it is not the best."""
+    tried = {
+        record.number: Tried(
+            record.number, record.params, {case.name: case.metrics for case in record.cases}
+        )
+        for record in records
+        if record.state == "complete"
+    }
+    chosen, reason = config.plugin.choose(tried[best.number], list(tried.values()))
+    return next(r for r in records if r.number == chosen.number), reason
+
+
 def present(
     config: Config,
     study: optuna.Study,
@@ -101,7 +116,7 @@ def present(
         null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
     if done.state != "complete":
         note = f"the best setting could not be presented: {done.reason}"
-        return replace(summary, artifacts=folder, notes=[note])
+        return replace(summary, artifacts=folder, notes=[*summary.notes, note])
     if known:
         beside = [CaseRecord(**case) for case in kept["baseline"]]
     else:
@@ -128,19 +143,23 @@ def _wait_for(executor: Executor, job: PresentJob, progress: Progress) -> JobDon
             return event
 
 
-def export_best(config: Config, name: str, record: TrialRecord, folder: Path) -> Path:
+def export_best(
+    config: Config, name: str, record: TrialRecord, folder: Path, choice: str = ""
+) -> Path:
     """Freeze into the configured path, or into the study's folder; a copy lies there always."""
     kept = folder / "script"
     kept.mkdir(exist_ok=True)
     path = config.engine.export.path or kept / f"{name}.py"
-    freeze_record(config, name, record, path)
+    freeze_record(config, name, record, path, choice)
     (folder / "config.yaml").write_text(config.document.text, encoding="utf-8")
     if config.engine.export.path:
         shutil.copy2(path, kept / path.name)
     return path
 
 
-def freeze_record(config: Config, name: str, record: TrialRecord, path: Path) -> None:
+def freeze_record(
+    config: Config, name: str, record: TrialRecord, path: Path, choice: str = ""
+) -> None:
     """Freeze a trial's setting into a script at `path`, with where it comes from."""
     provenance = Provenance(
         study=name,
@@ -149,6 +168,7 @@ def freeze_record(config: Config, name: str, record: TrialRecord, path: Path) ->
         versions=versions(),
         fingerprint=config.fingerprint,
         created=stamp(),
+        choice=choice,
     )
     params: Params = record.params
     write_script(path, lambda temporary: config.plugin.freeze(params, temporary, provenance))

@@ -62,7 +62,11 @@ class Config:
         study = self.engine.study
         return {
             "plugin": self.engine.plugin,
-            **{k: v for k, v in self.sections.items() if k not in self.plugin.afterwards},
+            **{
+                name: section
+                for name, section in self.sections.items()
+                if name not in self.plugin.afterwards
+            },
             "search_space": {**self.space.describe(), "fixed": dict(self.space.fixed)},
             "objective": list(self.objectives),
             "seed": study.seed,

@@ -96,7 +96,8 @@ def provenance_head(summary: str, params: Mapping[str, object], provenance: Prov
         summary,
         "",
         f"Study:    {provenance.study}"
-        + (f", trial {provenance.trial}" if provenance.trial is not None else ""),
+        + (f", trial {provenance.trial}" if provenance.trial is not None else "")
+        + (f" ({provenance.choice})" if provenance.choice else ""),
         "Metrics:  " + ", ".join(f"{k} = {v:.6g}" for k, v in provenance.metrics.items()),
         "Setting:  " + json.dumps(dict(params)),
         "Versions: " + ", ".join(f"{k} {v}" for k, v in provenance.versions.items()),

@@ -75,6 +75,25 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """A completed trial, as `Plugin.choose` sees it.
+
+    Attributes
+    ----------
+    number : int
+        Trial number.
+    params : mapping
+        Its setting.
+    metrics : mapping
+        By case: everything that `Plugin.score` gave.
+    """
+
+    number: int
+    params: Params
+    metrics: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where a frozen setting comes from: written into the head of the script.
 
@@ -83,7 +102,9 @@ class Provenance:
     study : str
         Name of the study.
     trial : int or None
-        Number of the best trial in it.
+        Number of the trial in it that is frozen.
+    choice : str
+        Why this trial, where it is not the best.
     metrics : mapping
         Its metrics as the study measured them.
     versions : mapping
@@ -100,6 +121,7 @@ class Provenance:
     versions: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
     created: str = ""
+    choice: str = ""
 
 
 ConfigT = TypeVar("ConfigT", bound="BaseModel")
@@ -150,7 +172,10 @@ class Plugin(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def score(self, case: Case, output: Any) -> Mapping[str, float]:
-        """Give the metrics of an output, all names of `metrics`, finite. Off the clock."""
+        """Give the metrics of an output, all names of `metrics`, finite. Off the clock.
+
+        Further ones are recorded beside them.
+        """
 
     @abstractmethod
     def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
@@ -203,6 +228,18 @@ class Plugin(ABC, Generic[ConfigT]):
         draw. Off the clock, and only for the best setting. Empty where there is no null.
         """
         return ()
+
+    def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
+        """Give the trial to freeze, and in a few words why where it is not the best.
+
+        Parameters
+        ----------
+        best : Tried
+            The best by the objective.
+        tried : sequence of Tried
+            All completed trials, `best` and the baseline among them.
+        """
+        return best, ""
 
     def figures(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         """Draw the best setting's results: file stem to figure."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import collections
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import optuna
 
 from tuner.artifacts import log_folder
-from tuner.closing import decide, export_best, freeze_record, present
+from tuner.closing import choose, decide, export_best, freeze_record, present
 from tuner.config import Config
 from tuner.executors.base import Executor, Setup
 from tuner.executors.local import LocalExecutor
@@ -127,10 +127,13 @@ def run(
                 config, study, executor, coordinator, summary, objective, progress, watch.beat
             )
             assert summary.best is not None
-            chosen = summary.best
+            chosen, reason = choose(config, records_of(study), summary.best)
+            if reason:
+                note = f"trial {chosen.number} is frozen, not {summary.best.number}: {reason}"
+                summary = replace(summary, best=chosen, notes=[*summary.notes, note])
             costs = coordinator.costs
             summary = present(config, study, executor, summary, objective, costs, folder, progress)
-            export = export_best(config, study.study_name, chosen, folder)
+            export = export_best(config, study.study_name, chosen, folder, reason)
     except BaseException:
         summary = _summarise(records, objective, finished=False)
         raise
@@ -144,7 +147,13 @@ def run(
 
 
 def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
-    """Give the study's name, its best trial and all its records; `InputError` where none is."""
+    """Give the study's name, the trial to freeze and all records; `InputError` where none is."""
+    name, record, records, _ = _chosen(config)
+    return name, record, records
+
+
+def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], str]:
+    """Give what `best` gives, and why it is not the best by the objective, where it is not."""
     study = read_study(config)
     records = records_of(study)
     record = best_record(records, Objective(config.plugin.metrics, config.objectives))
@@ -152,13 +161,14 @@ def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
         record = next(r for r in records if r.number == final.finalists[0].number)
     if record is None:
         raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
-    return study.study_name, record, records
+    record, reason = choose(config, records, record)
+    return study.study_name, record, records, reason
 
 
 def export(config: Config, path: Path) -> TrialRecord:
     """Freeze the best setting of the study into a script at `path`; give its trial."""
-    name, record, _ = best(config)
-    freeze_record(config, name, record, path)
+    name, record, _, reason = _chosen(config)
+    freeze_record(config, name, record, path, reason)
     return record
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from tuner_plugins.perturbseq.regression import elastic_net
 from tuner_plugins.perturbseq.screen import recipe_of
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
+from tests.pythons import old_python
 from tuner.freeze import write_script
 from tuner.plugin import Provenance
 
@@ -100,6 +102,31 @@ def test_the_script_fits_what_the_plug_in_fits(screen, tmp_path, data):
     assert (found.X == 0).any()
     assert ((found.X != 0) == (expected.coef[:, :k] != 0)).all()
     assert not list(tmp_path.glob(".coef*"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_script_runs_in_an_environment_of_its_own(screen, tmp_path):
+    """Python 3.10 with nothing but what the script's own metadata asks for."""
+    plugin = _plugin(screen, covariates=["total_counts", "pct_counts_mt", "S_score", "G2M_score"])
+    loaded = plugin.load().tuned[0].data
+    expected = refit(loaded.problem, PARAMS["alpha"], PARAMS["l1_ratio"])
+    script, venv = _script(plugin, tmp_path), tmp_path / "venv"
+    subprocess.run([old_python(), "-m", "venv", str(venv)], check=True)
+    python = str(venv / "bin" / "python")
+    wanted = re.findall(r'^#     "(.*)",$', script.read_text(encoding="utf-8"), re.MULTILINE)
+    assert any(name.startswith("anndata") for name in wanted)
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*install, *wanted], check=True)
+    for suffix in ("h5ad", "parquet"):
+        command = [python, "-I", str(script), "-i", str(screen), "-o", f"coef.{suffix}"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    k = loaded.problem.tested
+    found = anndata.read_h5ad(tmp_path / "coef.h5ad")
+    np.testing.assert_allclose(found.X, expected.coef[:, :k], atol=1e-9)
+    table = pd.read_parquet(tmp_path / "coef.parquet")
+    np.testing.assert_allclose(table[found.var_names], found.X, rtol=1e-12)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import anndata
@@ -234,6 +235,8 @@ def test_truncated_file_is_one_line(screen, tmp_path):
         ({"covariates": ["depth"]}, "no obs column 'depth' for covariates"),
         ({"control": ["nontargeting"]}, "control label 'nontargeting' is not in"),
         ({"layer": "counts"}, "has no layer 'counts'"),
+        ({"unit": "well"}, "no obs column 'well' for unit"),
+        ({"unit": "batch"}, "'batch[1-3]' has cells of 7 perturbations"),
         ({"genes": {"min_cells": 10**6}}, "leaves none"),
     ],
 )
@@ -271,30 +274,103 @@ def test_shipped_configurations_are_valid(name, screen):
     ElasticNetPlugin.Config.model_validate(own)
 
 
-def _command(folder: Path, sections: dict[str, object], monkeypatch) -> int:
-    """Run a configuration as the command does; give the exit code."""
+def _command(folder: Path, sections: dict[str, object], monkeypatch, *arguments: str) -> int | None:
+    """Run a configuration as the command does, or another command; give the exit code."""
     monkeypatch.chdir(folder)
     (folder / "study.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
-    monkeypatch.setattr("sys.argv", ["tuner", "run", "study.yaml"])
+    command, *rest = arguments or ("run",)
+    monkeypatch.setattr("sys.argv", ["tuner", command, "study.yaml", *rest])
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code
 
 
-def test_bad_input_ends_the_command_with_2(screen, tmp_path, monkeypatch, capsys):
-    whole = screen.read_bytes()
-    (tmp_path / "bad.h5ad").write_bytes(whole[: len(whole) // 2])
+def test_one_standard_error_changes_what_is_frozen(screen, tmp_path, monkeypatch, capsys):
     sections = {
         "plugin": "elasticnet",
-        **_sections(tmp_path / "bad.h5ad"),
+        **_sections(screen),
+        "study": {"trials": 9, "sampler": "grid"},
+        "search_space": {"alpha": [2e-3, 8e-3, 1.5e-2, 2e-2], "l1_ratio": [0.5, 1.0]},
+        "objective": "r2",
+        "tracking": {"enabled": False},
+        "export": {"path": "best.py"},
+    }
+    assert _command(tmp_path, sections, monkeypatch) == 0
+    best = (tmp_path / "best.py").read_text(encoding="utf-8")
+    assert "one standard error" not in best
+    # the same study, all trials done: only what is frozen changes
+    sections |= {"choice": "one_standard_error", "export": {"path": "sparse.py"}}
+    capsys.readouterr()
+    assert _command(tmp_path, sections, monkeypatch) == 0
+    output = capsys.readouterr().out
+    assert "is frozen, not" in output
+    assert "one standard error" in output
+    sparse_script = (tmp_path / "sparse.py").read_text(encoding="utf-8")
+    assert "(one standard error: " in sparse_script
+    settings = []
+    for text in (best, sparse_script):
+        (line,) = [line for line in text.splitlines() if line.startswith("Setting:")]
+        settings.append(yaml.safe_load(line.removeprefix("Setting:")))
+    assert settings[1]["alpha"] >= settings[0]["alpha"]
+    assert settings[1] != settings[0]
+    choice = pd.read_csv(next(tmp_path.glob("out/*/plots/choice.csv"))).set_index("choice")
+    assert choice.loc["chosen", "alpha"] == settings[1]["alpha"]
+    # and so do the commands that follow
+    assert _command(tmp_path, sections, monkeypatch, "export", "-o", "again.py") == 0
+    assert "(one standard error: " in (tmp_path / "again.py").read_text(encoding="utf-8")
+
+
+SETTINGS = {
+    "no_column": ({"perturbation": "perturbations"}, "no obs column 'perturbations'"),
+    "no_covariate": ({"covariates": ["depth"]}, "no obs column 'depth'"),
+    "no_control": ({"control": ["nontargeting"]}, "control label 'nontargeting' is not in"),
+    "no_layer": ({"layer": "counts"}, "has no layer 'counts'"),
+    "no_unit": ({"unit": "well"}, "no obs column 'well' for unit"),
+    "truncated": ({}, "is it whole"),
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD, *SETTINGS])
+def test_bad_input_ends_the_command_with_2(screen, tmp_path, monkeypatch, capsys, kind):
+    data, message = SETTINGS.get(kind, ({}, BAD.get(kind)))
+    path = tmp_path / "bad.h5ad"
+    if kind == "truncated":
+        whole = screen.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    else:
+        _broken(anndata.read_h5ad(screen), kind).write_h5ad(path)
+    sections = {
+        "plugin": "elasticnet",
+        **_sections(path, **data),
         "study": {"trials": 2},
         "objective": "r2",
         "tracking": {"enabled": False},
     }
     assert _command(tmp_path, sections, monkeypatch) == 2
-    last = capsys.readouterr().err.strip().splitlines()[-1]
+    error = capsys.readouterr().err
+    last = error.strip().splitlines()[-1]
     assert last.startswith("tuner: ")
-    assert "is it whole" in last
+    assert re.search(message, last)
+    assert "Traceback" not in error
+    assert not list(tmp_path.glob("*.py"))
+
+
+def test_a_small_group_is_flagged_and_the_command_goes_on(screen, tmp_path, monkeypatch, capsys):
+    adata = anndata.read_h5ad(screen)
+    labels = adata.obs["perturbation"].astype(str)
+    labels.iloc[:2] = "RARE"
+    adata.obs["perturbation"] = labels
+    adata.write_h5ad(tmp_path / "rare.h5ad")
+    sections = {
+        "plugin": "elasticnet",
+        **_sections(tmp_path / "rare.h5ad"),
+        "study": {"trials": 2},
+        "objective": "r2",
+        "tracking": {"enabled": False},
+    }
+    assert _command(tmp_path, sections, monkeypatch) == 0
+    notes = pd.read_csv(next(tmp_path.glob("out/*/plots/notes.csv")))["note"]
+    assert any("'RARE'" in note and "fold" in note for note in notes)
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -338,14 +414,32 @@ def test_papalexi_finds_the_interferon_pathway(shared_data):
 
 
 def test_datlinger_gains_nothing_and_says_so(shared_data):
+    """Its guides had wells of their own; among cells any difference between wells is an effect."""
     path = shared_data / "perturbseq" / "datlinger2021_jurkat_scifi_2000hvg.h5ad"
-    sections = _sections(path, control=["control"], genes={"min_cells": 10})
-    sections["surface"] = {"alphas": 5, "l1_ratios": [0.5, 1.0], "permutations": 19}
-    plugin = ElasticNetPlugin(ElasticNetPlugin.Config.model_validate(sections))
-    result = _result(plugin, 5e-4, 0.5)
-    choice = plugin.tables([result])["choice"].set_index("choice")
-    assert choice.loc["best of the grid", "delta_r2"] < 1e-3
-    assert any("'pct_counts_mt' is constant" in n for n in result.case.data.notes)
+    p = {}
+    for unit in ("cells", "auto"):
+        sections = _sections(path, control=["control"], genes={"min_cells": 10}, unit=unit)
+        sections["surface"] = {"alphas": 5, "l1_ratios": [0.5, 1.0], "permutations": 99}
+        plugin = ElasticNetPlugin(ElasticNetPlugin.Config.model_validate(sections))
+        result = _result(plugin, 5e-4, 0.5)
+        choice = plugin.tables([result])["choice"].set_index("choice")
+        assert choice.loc["best of the grid", "delta_r2"] < 1e-4
+        assert any("'pct_counts_mt' is constant" in n for n in result.case.data.notes)
+        p[choice.loc["chosen", "labels_shuffled_among"]] = choice.loc[
+            "chosen", "p_of_best_delta_r2"
+        ]
+    assert p["cells"] == pytest.approx(0.01)
+    assert p["guide"] > 0.01
+
+
+def test_few_arrangements_of_units_are_flagged(screen, tmp_path):
+    adata = anndata.read_h5ad(screen)
+    kept = adata.obs["perturbation"].isin([CONTROL, "PERT1"])
+    adata[kept & adata.obs["guide"].str.endswith(("g1", "g2"))].write_h5ad(tmp_path / "few.h5ad")
+    case = _plugin(tmp_path / "few.h5ad", permutations=9).load().tuned[0]
+    assert any("the 4 units of 'guide' can exchange" in note for note in case.data.notes)
+    case = _plugin(tmp_path / "few.h5ad", permutations=9, unit="cells").load().tuned[0]
+    assert not any("can exchange" in note for note in case.data.notes)
 
 
 def test_every_covariate_of_the_reference_is_in_the_model(shared_data):

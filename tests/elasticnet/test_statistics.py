@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
-from tuner_plugins.elasticnet import DataError, Statistics, summarise
+from tuner_plugins.elasticnet import DataError, Statistics, summarise, summarise_onto
 
 from tests.elasticnet.designs import simulate
 
@@ -93,8 +93,37 @@ def test_chunks_add_up(sparse):
         np.testing.assert_allclose(got.squares, whole.squares, rtol=1e-11, atol=1e-10)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_block_is_added_in_place(sparse):
+    p = simulate(4)
+    Y = sp.csr_array(np.where(p.Y > 1, p.Y, 0)) if sparse else p.Y
+    summed = summarise(p.X[:100], Y[:100], p.folds[:100], 4)
+    cross = summed.cross
+    summarise_onto(summed, p.X[100:], Y[100:], p.folds[100:])
+    assert summed.cross is cross
+    assert_same(summed, p.X, Y.toarray() if sparse else Y, p.folds)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X, Y, f: (X[:, 1:], Y, f), "must have 12 columns, 11 genes"),
+        (lambda X, Y, f: (X, Y[:, 1:], f), "must have 12 columns, 11 genes"),
+        (lambda X, Y, f: (X, Y[1:], f), "as many rows in X as in Y"),
+        (lambda X, Y, f: (X, Y, f + 1), "numbered from 0"),
+        (lambda X, Y, f: (X, sp.csr_array(Y), f), "is sparse"),
+        (lambda X, Y, f: (X, Y * np.nan, f), "Y holds NaN"),
+    ],
+)
+def test_a_block_that_does_not_fit_is_named(change, message):
+    p = simulate(9)
+    summed = summarise(p.X, p.Y, p.folds, 4)
+    with pytest.raises(DataError, match=message):
+        summarise_onto(summed, *change(p.X, p.Y, p.folds))
+
+
 def test_row_blocks_add_up(monkeypatch):
-    monkeypatch.setattr("tuner_plugins.elasticnet.statistics._BLOCK", 37)
+    monkeypatch.setattr("tuner_plugins.elasticnet.blocks._BLOCK", 37)
     p = simulate(5)
     assert_same(summarise(p.X, p.Y, p.folds), p.X, p.Y, p.folds)
 

@@ -13,6 +13,7 @@ from tuner_plugins.nmf.config import NmfConfig
 from tuner_plugins.nmf.plugin import NmfPlugin
 
 from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks
+from tests.pythons import old_python
 from tuner.plugin import Provenance
 
 START, END = 2_500, 38_123
@@ -217,20 +218,6 @@ def test_a_missing_argument_is_named(
     err = capfd.readouterr().err
     assert missing in err
     assert err.count("\n") == 1
-
-
-def old_python() -> str:
-    """Give a Python 3.10, or skip; a version manager's placeholder does not count."""
-    folders = [Path(name) for name in os.environ["PATH"].split(os.pathsep)]
-    folders += Path.home().glob(".pyenv/versions/3.10*/bin")
-    for folder in folders:
-        python = folder / "python3.10"
-        if not python.exists():
-            continue
-        found = subprocess.run([python, "-c", "import venv"], capture_output=True, check=False)
-        if found.returncode == 0:
-            return str(python)
-    pytest.skip("no python3.10 on PATH")
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.paths import InputPath
-from tuner.plugin import Case, Cases, InputError, Plugin
+from tuner.plugin import Case, Cases, InputError, Plugin, Tried
 
 SCRIPT = """#!/usr/bin/env python3
 import json, sys, time
@@ -42,6 +42,7 @@ class Data(BaseModel):
 class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     data: Data = Data()
+    simplest: bool = False
 
 
 class Toy(Plugin[Config]):
@@ -50,6 +51,7 @@ class Toy(Plugin[Config]):
     name = "toy"
     Config = Config
     metrics = {"fit": "maximize", "error": "minimize"}
+    afterwards = ("simplest",)
 
     def search_space(self) -> Mapping[str, Any]:
         return {
@@ -110,6 +112,10 @@ class Toy(Plugin[Config]):
 
     def null_metrics(self, case: Case, output: float, seed: int, count: int) -> list[float]:
         return [self.config.data.null - i for i in range(count)] if self.config.data.null else []
+
+    def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
+        smallest = min(tried, key=lambda trial: abs(trial.params["x"]))
+        return (smallest, "the smallest x") if self.config.simplest else (best, "")
 
     def figures(self, results: Any) -> Mapping[str, Any]:
         from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ from tuner_plugins.elasticnet.permutation import (
     permutations_within,
 )
 from tuner_plugins.elasticnet.solver import Fits, alpha_max, fit_grid
-from tuner_plugins.elasticnet.statistics import Statistics, summarise
+from tuner_plugins.elasticnet.statistics import Statistics, summarise, summarise_onto
 from tuner_plugins.elasticnet.sweep import Refit, Sweep, fit, sweep, sweep_statistics
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "permutation_test",
     "permutations_within",
     "summarise",
+    "summarise_onto",
     "sweep",
     "sweep_statistics",
 ]

@@ -112,7 +112,10 @@ def null_figure(summary: Summary) -> Figure:
     axes.hist(summary.null.shuffled, bins=bins, color="grey", label="labels shuffled")
     axes.axvline(summary.null.observed, color=MARK, lw=2, label="labels as they are")
     axes.set(xlabel="best delta R2 over the grid", ylabel="permutations")
-    axes.set_title(f"p = {summary.null.p:.3g} ({len(summary.null.shuffled)} permutations)")
+    axes.set_title(
+        f"p = {summary.null.p:.3g} ({len(summary.null.shuffled)} permutations, "
+        f"labels shuffled among: {summary.null.among})"
+    )
     axes.legend(fontsize=8)
     return figure
 

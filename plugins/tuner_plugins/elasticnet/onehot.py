@@ -104,8 +104,8 @@ class Penalty(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def new_state(k: int, q: int) -> State:
-    """Give the arrays of a state, to be filled."""
+def new_state(k: int, q: int, residual: Floats, goal: Floats) -> State:
+    """Give the arrays of a state, to be filled; those of the caller are shared."""
     tall, low, triangle = padded(k), padded(q), padded(q * (q + 1) // 2)
     return State(
         np.zeros((tall, LANES)),
@@ -120,8 +120,8 @@ def new_state(k: int, q: int) -> State:
         np.zeros((triangle, LANES)),
         np.zeros(k + 1, dtype=np.int64),
         np.arange(max(k, q) + 1),
-        np.zeros(LANES),
-        np.zeros(LANES),
+        residual,
+        goal,
         np.zeros(LANES, dtype=np.bool_),
         np.zeros(1, dtype=np.int64),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,14 +12,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tuner.freeze import bundle, provenance_head
-from tuner.plugin import Case, Cases, Direction, InputError, Params, Plugin, Provenance, Result
+from tuner.plugin import (
+    Case,
+    Cases,
+    Direction,
+    InputError,
+    Params,
+    Plugin,
+    Provenance,
+    Result,
+    Tried,
+)
 from tuner_plugins.elasticnet import descent, frozen
+from tuner_plugins.elasticnet.choice import fold_metrics, one_standard_error
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.settings import ElasticNetConfig, available_threads, make_folds
 from tuner_plugins.elasticnet.summary import (
     Loaded,
     Summary,
     grid_alphas,
+    shuffle_notes,
     summary_of,
     tables_of,
 )
@@ -40,6 +52,7 @@ from tuner_plugins.perturbseq.matrix import CellsError
 from tuner_plugins.perturbseq.regression import problem_of
 from tuner_plugins.perturbseq.screen import open_screen
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
+from tuner_plugins.perturbseq.units import units_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +114,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         "kkt": "minimize",
     }
 
-    afterwards = ("analysis",)
+    afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "choice")
 
     def __init__(self, config: ElasticNetConfig) -> None:
         super().__init__(config)
@@ -137,7 +150,8 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         data = self.config.data
         with _as_input_error():
             opened = open_screen(data.counts, data.recipe())
-            folds = make_folds(opened, self.config.cv, data.guide)
+            units = units_of(opened, data.unit, data.guide)
+            folds = make_folds(opened, self.config.cv, data.guide, units)
             dataset = build(opened, folds, threads=available_threads())
             problem = problem_of(
                 dataset,
@@ -150,10 +164,11 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             *dataset.screen.design.notes,
             *dataset.screen.covariates.notes,
             *small_groups(dataset.screen.design.groups, folds),
+            *shuffle_notes(dataset, units, self.config.surface.permutations),
         )
         for note in notes:
             _log.warning("%s", note)
-        return Cases([Case(data.counts.stem, Loaded(dataset, problem, notes))])
+        return Cases([Case(data.counts.stem, Loaded(dataset, problem, notes, units))])
 
     def run(self, case: Case, params: Params, seed: int) -> Surface:
         """Cross-validate one setting."""
@@ -170,7 +185,14 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             "r2_se": float(output.r2_se[0, 0]),
             "nonzeros": float(output.nonzeros[0, 0]),
             "kkt": output.kkt,
+            **fold_metrics(output),
         }
+
+    def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
+        """Give the best trial, or the sparsest within one standard error of it."""
+        if self.config.choice == "best":
+            return best, ""
+        return one_standard_error(best, tried)
 
     def figures(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         """Draw the whole surface, the path, the sizes, the perturbations and the null."""

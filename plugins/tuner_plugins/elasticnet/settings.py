@@ -15,9 +15,11 @@ from tuner_plugins.perturbseq.folds import (
     leave_batch_out_folds,
     leave_guide_out_folds,
     stratified_folds,
+    unit_folds,
 )
 from tuner_plugins.perturbseq.response import GeneChoice
 from tuner_plugins.perturbseq.screen import Recipe, Screen
+from tuner_plugins.perturbseq.units import AUTO, Units
 
 
 def _texts(value: object) -> object:
@@ -73,6 +75,10 @@ class DataSection(_Section):
         Rarer perturbations are left out, with their cells.
     guide, batch : str, optional
         Columns of obs. The batch is a covariate.
+    unit : str
+        What got its perturbation as one, and exchanges labels as one in the permutation test: a
+        column of obs such as a well or a clone; ``cells``; or ``auto``, the guide (`guide`, or the
+        column ``guide`` of obs) where some perturbation has two, else cells.
     covariates : list of str
         Columns of obs; total_counts, pct_counts_mt, S_score and G2M_score are computed if absent.
     penalise_covariates : bool
@@ -100,6 +106,7 @@ class DataSection(_Section):
     combinations: bool = False
     min_cells: int = Field(default=1, ge=1)
     guide: str | None = None
+    unit: str = AUTO
     batch: str | None = None
     covariates: list[str] = []
     penalise_covariates: bool = False
@@ -154,7 +161,8 @@ class CvSection(_Section):
     folds : int
         How many.
     split : {"stratified", "leave_guide_out", "leave_batch_out"}
-        By perturbation x batch; whole guides; whole batches.
+        By perturbation x batch (by unit x batch where there are units); whole guides; whole
+        batches.
     seed : int
         Of the folds, and of the permutations.
     """
@@ -185,10 +193,18 @@ class SurfaceSection(_Section):
 
 
 class ElasticNetConfig(_Section):
-    """The plug-in's sections of the configuration."""
+    """The plug-in's sections of the configuration.
+
+    Attributes
+    ----------
+    choice : {"best", "one_standard_error"}
+        What is frozen: the best trial, or the one with the fewest coefficients among those that are
+        no worse within one standard error.
+    """
 
     data: DataSection
     cv: CvSection = CvSection()
+    choice: Literal["best", "one_standard_error"] = "best"
     surface: SurfaceSection = SurfaceSection()
     analysis: AnalysisSection = AnalysisSection()
 
@@ -200,7 +216,7 @@ class ElasticNetConfig(_Section):
         return self
 
 
-def make_folds(screen: Screen, cv: CvSection, guide: str | None) -> np.ndarray:
+def make_folds(screen: Screen, cv: CvSection, guide: str | None, units: Units | None) -> np.ndarray:
     """Give the fold of each cell, shape (cells,).
 
     Raises
@@ -215,6 +231,8 @@ def make_folds(screen: Screen, cv: CvSection, guide: str | None) -> np.ndarray:
         assert guide is not None, "validated with the configuration"
         guides = column_of(screen.obs, guide, "guide").astype(str).to_numpy(dtype=str)
         return leave_guide_out_folds(groups, guides, cv.folds, cv.seed)
+    if units is not None:
+        return unit_folds(units.codes, screen.batches, cv.folds, cv.seed)
     return stratified_folds(groups, screen.batches, cv.folds, cv.seed)
 
 

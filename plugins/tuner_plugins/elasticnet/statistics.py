@@ -10,7 +10,6 @@ Statistics of blocks of cells, of files or of machines add up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,17 +17,15 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-from tuner_plugins.elasticnet.accumulate import TILE, Floats, Ints, add_dense, add_sparse
+from tuner_plugins.elasticnet.accumulate import Floats
+from tuner_plugins.elasticnet.blocks import add_cells
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.inputs import (
-    SPARSE_BELOW,
     fold_labels,
     matrix_of,
     x_shift_of,
     y_shift_of,
 )
-
-_BLOCK = 65_536
 
 
 @dataclass(frozen=True)
@@ -204,129 +201,45 @@ def summarise(
         x_shift,
         y_shift,
     )
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for start in range(0, cells, _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            _add_block(summed, matrix[rows], responses[rows], labels[rows], pool, threads)
-    _check_finite(summed)
+    add_cells(summed, matrix, responses, labels, threads)
     return summed
 
 
-def _add_block(
+def summarise_onto(
     summed: Statistics,
-    matrix: Any,
-    responses: Any,
-    labels: Ints,
-    pool: ThreadPoolExecutor,
-    threads: int,
+    X: ArrayLike | sp.spmatrix | sp.sparray,
+    Y: ArrayLike | sp.spmatrix | sp.sparray,
+    folds: ArrayLike | None = None,
+    *,
+    threads: int = 1,
 ) -> None:
-    """Add a block of rows to `summed`, in place."""
-    dense, dense_at, sparse = _split(matrix, summed)
-    first = np.full(labels.size, -1, dtype=np.int64)
-    filled = np.diff(sparse.indptr) > 0
-    first[filled] = sparse.indices[sparse.indptr[:-1][filled]]
-    rows = np.lexsort((first, labels))
-    bounds = np.searchsorted(labels[rows], np.arange(summed.n_folds + 1)).astype(np.int64)
-    for fold in range(summed.n_folds):
-        _add_gram(summed.gram[fold], dense, dense_at, sparse, rows[bounds[fold] : bounds[fold + 1]])
-    design = (
-        rows,
-        bounds,
-        dense,
-        dense_at,
-        sparse.indptr.astype(np.int64),
-        sparse.indices.astype(np.int64) + 1,
-        sparse.data,
-    )
-    if sp.issparse(responses):
-        tasks = [
-            pool.submit(
-                add_sparse,
-                fold,
-                *design,
-                responses.indptr,
-                responses.indices,
-                responses.data,
-                summed.cross,
-                summed.squares,
-            )
-            for fold in range(summed.n_folds)
-        ]
-    else:
-        edges = _edges(summed.n_genes, threads)
-        tasks = [
-            pool.submit(
-                add_dense,
-                low,
-                high,
-                *design,
-                responses,
-                summed.y_shift,
-                summed.cross,
-                summed.squares,
-            )
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
-        ]
-    for task in tasks:
-        task.result()
+    """Add a further block of cells to `summed`, in place: no second copy of the sums is made.
 
+    Parameters are those of `summarise`; the shifts are those of `summed`, so that Y must be dense
+    or sparse as it was there.
 
-def _split(matrix: Any, summed: Statistics) -> tuple[Floats, Ints, sp.csr_array]:
-    """Give the shifted dense columns, where they stand in Z, and the unshifted rest as CSR."""
-    cells = max(1, matrix.shape[0])
-    if sp.issparse(matrix):
-        filled = np.bincount(matrix.indices, minlength=matrix.shape[1])
-    else:
-        filled = np.count_nonzero(matrix, axis=0)
-    is_dense = (summed.x_shift != 0) | (filled >= SPARSE_BELOW * cells)
-    index = np.flatnonzero(is_dense)
-    chosen = matrix[:, index]
-    chosen = chosen.toarray() if sp.issparse(chosen) else chosen
-    dense = np.ones((matrix.shape[0], index.size + 1))
-    dense[:, 1:] = chosen - summed.x_shift[index]
-    rest = sp.csr_array(matrix, dtype=np.float64, copy=True)
-    rest.data[is_dense[rest.indices]] = 0.0
-    rest.sum_duplicates()
-    rest.eliminate_zeros()
-    return dense, np.concatenate(([0], index + 1)).astype(np.int64), rest
-
-
-def _add_gram(
-    gram: Floats, dense: Floats, dense_at: Ints, sparse: sp.csr_array, rows: Ints
-) -> None:
-    """Add Z'Z of some rows to `gram`, in place."""
-    here, there = dense[rows], sparse[rows]
-    gram[np.ix_(dense_at, dense_at)] += here.T @ here
-    mixed = there.T @ here
-    gram[1:, dense_at] += mixed
-    gram[dense_at, 1:] += mixed.T
-    product = (there.T @ there).tocoo()
-    gram[product.coords[0] + 1, product.coords[1] + 1] += product.data
-
-
-def _check_finite(summed: Statistics) -> None:
-    """Raise where a NaN or an infinity has reached a sum, naming the columns."""
-    diagonal = summed.gram.diagonal(axis1=1, axis2=2).sum(axis=0)[1:]
-    for name, sums in (("X", diagonal), ("Y", summed.squares.sum(axis=0))):
-        bad = np.flatnonzero(~np.isfinite(sums))
-        if bad.size:
-            shown = ", ".join(map(str, bad[:5])) + (", ..." if bad.size > 5 else "")
-            raise DataError(
-                f"{name} holds NaN or infinity in {bad.size} column(s) ({shown}): remove or "
-                "impute these values"
-            )
+    Raises
+    ------
+    DataError
+        As `summarise`, and where the block has other columns, genes or folds; what `summed` holds
+        after values that are not finite is of no use.
+    """
+    matrix, responses = matrix_of(X, "X"), matrix_of(Y, "Y")
+    labels = fold_labels(folds, matrix.shape[0], summed.n_folds)
+    shape = (matrix.shape[1], *responses.shape)
+    if shape != (summed.n_columns, matrix.shape[0], summed.n_genes):
+        raise DataError(
+            f"a further block must have {summed.n_columns} columns, {summed.n_genes} genes and as "
+            f"many rows in X as in Y; got X {matrix.shape}, Y {responses.shape}"
+        )
+    if sp.issparse(responses) and summed.y_shift.any():
+        raise DataError("the first block of Y was dense, a further one is sparse; convert either")
+    add_cells(summed, matrix, responses, labels, threads)
 
 
 def _indices(keep: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.intp]:
     chosen = np.asarray(keep)
     return np.arange(size)[chosen] if chosen.size else np.zeros(0, dtype=np.intp)
-
-
-def _edges(genes: int, threads: int) -> list[int]:
-    """Give bounds of gene ranges, multiples of the tile, a few for every thread."""
-    tiles = -(-genes // TILE)
-    pieces = max(1, min(tiles, 4 * threads if threads > 1 else 1))
-    return [min(genes, TILE * (tiles * piece // pieces)) for piece in range(pieces + 1)]
 
 
 def _shape(summed: Statistics) -> str:

@@ -22,6 +22,7 @@ from tuner_plugins.elasticnet.validation import (
 from tuner_plugins.perturbseq.dataset import Dataset
 from tuner_plugins.perturbseq.effects import perturbation_table
 from tuner_plugins.perturbseq.null import Null, permutation_null
+from tuner_plugins.perturbseq.units import Units, arrangements, exchangeable
 
 NULL_ALPHAS = 10
 NULL_RATIOS = 3
@@ -40,11 +41,14 @@ class Loaded:
         What each fit may use of them.
     notes : tuple of str
         What the user should know of cells and covariates.
+    units : Units or None
+        What exchanges labels as one; None for single cells.
     """
 
     dataset: Dataset
     problem: Problem
     notes: tuple[str, ...]
+    units: Units | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ def summary_of(
             _thinned(np.array(grid.l1_ratios), NULL_RATIOS),
             permutations=grid.permutations,
             seed=seed,
+            units=loaded.units,
             threads=threads,
         )
     last = np.flatnonzero(problem.chosen[-1])
@@ -186,6 +191,7 @@ def _choice_table(summary: Summary, alpha: float, l1_ratio: float) -> pd.DataFra
         )
     if summary.null is not None:
         rows[0]["p_of_best_delta_r2"] = summary.null.p
+        rows[0]["labels_shuffled_among"] = summary.null.among
     return pd.DataFrame(rows)
 
 
@@ -224,6 +230,19 @@ def _gene_table(loaded: Loaded, summary: Summary) -> pd.DataFrame:
         }
     )
     return table[counts].sort_values("delta_r2", ascending=False, ignore_index=True)
+
+
+def shuffle_notes(dataset: Dataset, units: Units | None, permutations: int) -> list[str]:
+    """Say where labels can be arranged among the units in too few ways for a small p-value."""
+    if units is None or not permutations:
+        return []
+    ways = arrangements(units, exchangeable(units, dataset.screen.batches, dataset.folds))
+    if ways > permutations:
+        return []
+    return [
+        f"the {units.count} units of '{units.name}' can exchange their labels in {ways:.0f} ways "
+        f"only: the p-value of the permutation test cannot be below {1 / ways:.2g}"
+    ]
 
 
 def _thinned(values: np.ndarray, count: int) -> np.ndarray:

@@ -13,13 +13,12 @@ from tuner_plugins.elasticnet.tiles import (
     Output,
     Projection,
     Sets,
+    Work,
     certify,
     chosen,
-    count_nonzero,
     fill_free,
-    gene_units,
-    held_out_error,
     load,
+    new_work,
     penalise,
     polish_lane,
     store,
@@ -44,14 +43,7 @@ def _project(projection: Projection, index: int, cross: Floats, left: Floats) ->
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _descend(
-    projection: Projection,
-    index: int,
-    left: Floats,
-    shrunk: Floats,
-    slope: Floats,
-    l1: Floats,
-    l2: Floats,
-    goal: Floats,
+    work: Work, projection: Projection, index: int, left: Floats, shrunk: Floats, slope: Floats
 ) -> None:
     """Run coordinate descent from `shrunk`, the penalised coefficients."""
     penalised = projection.penalised
@@ -64,45 +56,52 @@ def _descend(
         gram,
         slope,
         shrunk,
-        chosen(l1, penalised),
-        chosen(l2, penalised),
-        goal,
+        chosen(work.l1, penalised),
+        chosen(work.l2, penalised),
+        work.goal,
         projection.norms[index],
     )
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _finish(
-    projection: Projection,
-    index: int,
-    width: int,
-    cross: Floats,
-    shrunk: Floats,
-    coef: Floats,
-    l1: Floats,
-    l2: Floats,
-    goal: Floats,
-    sets: Sets,
-    worst: Floats,
+    work: Work, sets: Sets, projection: Projection, index: int, width: int, shrunk: Floats
 ) -> int:
     """Complete the coefficients, certify them, and polish the lanes that need it; count these."""
-    penalised = projection.penalised
+    penalised, coef = projection.penalised, work.coef
     for column in range(penalised.shape[0]):
         for lane in range(LANES):
             coef[penalised[column], lane] = shrunk[column, lane]
     for lane in range(width):
-        fill_free(projection, index, lane, cross, coef)
-    certify(sets.gram[index], cross, coef, l1, l2, sets.norms[index], worst)
+        fill_free(work, projection, index, lane)
+    certify(work, sets.gram[index], sets.norms[index])
     polished = 0
     for lane in range(width):
-        if worst[lane] > goal[lane]:
+        if work.worst[lane] > work.goal[lane]:
             polished += 1
-            polish_lane(projection, index, lane, cross, coef, l1, l2, goal[lane])
+            polish_lane(work, projection, index, lane)
             for column in range(penalised.shape[0]):
                 shrunk[column, lane] = coef[penalised[column], lane]
     if polished:
-        certify(sets.gram[index], cross, coef, l1, l2, sets.norms[index], worst)
+        certify(work, sets.gram[index], sets.norms[index])
     return polished
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _score(work: Work, sets: Sets, index: int, first: int, width: int) -> None:
+    """Give squares - 2 coef'held + coef'gram coef, and count the penalised non-zeros, by lane."""
+    coef, error, columns = work.coef, work.error, sets.weights.shape[0]
+    image = tile(columns)
+    set_product(image, sets.held_gram[index], coef, np.arange(columns), columns)
+    for lane in range(width):
+        error[lane] = sets.held_squares[index, first + lane]
+        work.nonzero[lane] = 0
+    for row in range(columns):
+        for lane in range(LANES):
+            error[lane] += coef[row, lane] * (image[row, lane] - 2.0 * work.held[row, lane])
+        if sets.weights[row] > 0.0:
+            for lane in range(width):
+                work.nonzero[lane] += coef[row, lane] != 0.0
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -115,34 +114,24 @@ def fit_gram(
     output: Output,
 ) -> int:
     """Fit genes `first_gene` to `last_gene` on every training set; give the fits polished."""
-    columns, p = sets.total.shape[0], projection.penalised.shape[0]
-    cross, held, coef = tile(columns), tile(columns), tile(columns)
+    p = projection.penalised.shape[0]
+    work = new_work(sets.total.shape[0])
     left, shrunk, start, slope = tile(p), tile(p), tile(p), tile(p)
-    error, worst, units, goal = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
-    l1, l2 = np.zeros(columns), np.zeros(columns)
-    nonzero = np.zeros(LANES, dtype=np.int64)
     polished = 0
     for first in range(first_gene, last_gene, LANES):
         width = min(LANES, last_gene - first)
         for index in range(sets.cells.shape[0]):
-            load(sets, index, first, width, cross, held)
-            gene_units(sets.squares[index], first, width, grid.tolerance, units, goal)
-            squares = sets.held_squares[index, first : first + width]
-            _project(projection, index, cross, left)
+            load(work, sets, index, first, width, grid.tolerance)
+            _project(projection, index, work.cross, left)
             start = tile(p)
             for ratio in range(grid.ratios.shape[0]):
                 copy(start, shrunk)
                 for alpha in range(grid.alphas.shape[0]):
-                    strength = sets.cells[index] * grid.alphas[alpha]
-                    penalise(sets.weights, strength, grid.ratios[ratio], l1, l2)
-                    _descend(projection, index, left, shrunk, slope, l1, l2, goal)
-                    polished += _finish(
-                        projection, index, width, cross, shrunk, coef, l1, l2, goal, sets, worst
-                    )
+                    penalise(work, sets, index, grid.alphas[alpha], grid.ratios[ratio])
+                    _descend(work, projection, index, left, shrunk, slope)
+                    polished += _finish(work, sets, projection, index, width, shrunk)
                     if alpha == 0:
                         copy(shrunk, start)
-                    held_out_error(sets.held_gram[index], held, squares, coef, error)
-                    count_nonzero(coef, sets.weights, width, nonzero)
-                    at = (index, alpha, ratio)
-                    store(output, at, first, width, coef, error, nonzero, worst, units)
+                    _score(work, sets, index, first, width)
+                    store(work, output, (index, alpha, ratio), first, width)
     return polished

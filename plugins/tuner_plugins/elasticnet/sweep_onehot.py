@@ -15,10 +15,11 @@ from tuner_plugins.elasticnet.tiles import (
     Output,
     Projection,
     Sets,
+    Work,
     certify,
     chosen,
-    gene_units,
     load,
+    new_work,
     penalise,
     polish_lane,
     store,
@@ -59,33 +60,6 @@ class OneHot(NamedTuple):
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _held_out_error(
-    onehot: OneHot,
-    index: int,
-    held_s: Floats,
-    held_r: Floats,
-    squares: Floats,
-    state: State,
-    image: Floats,
-    error: Floats,
-) -> None:
-    """As `tiles.held_out_error`, in the time that a design with disjoint columns allows."""
-    q = onehot.rest.shape[0]
-    count = state.n_active[0]
-    for row in range(q):
-        for lane in range(LANES):
-            image[row, lane] = -2.0 * held_r[row, lane]
-    add_product(image, onehot.held_g[index], state.theta, state.order, q)
-    add_product(image, onehot.held_m[index], state.beta, state.active, count)
-    for lane in range(squares.shape[0]):
-        error[lane] = squares[lane]
-    for row in range(q):
-        for lane in range(LANES):
-            error[lane] += state.theta[row, lane] * image[row, lane]
-    add_quadratic(error, state.beta, onehot.held_d[index], held_s, state.active, count)
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
 def _gather(onehot: OneHot, index: int, cross: Floats, s: Floats, r: Floats) -> None:
     """Split Z'Y of the lanes into D'Y and scaled R'Y."""
     for row in range(onehot.eliminated.shape[0]):
@@ -110,9 +84,10 @@ def _assemble(onehot: OneHot, index: int, state: State, coef: Floats) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _penalty(onehot: OneHot, index: int, l1: Floats, l2: Floats) -> Penalty:
+def _penalty(work: Work, onehot: OneHot, index: int) -> Penalty:
     """Give the penalties as `newton` takes them; an empty column gets the coefficient 0."""
     scale, eliminated, rest = onehot.scale[index], onehot.eliminated, onehot.rest
+    l1, l2 = work.l1, work.l2
     inverse = np.zeros(eliminated.shape[0])
     for row in range(eliminated.shape[0]):
         total = onehot.d[index, row] + l2[eliminated[row]]
@@ -138,45 +113,63 @@ def _list_active(state: State, k: int) -> None:
             state.n_active[0] += 1
 
 
-@njit(cache=True, nogil=True)
-def _count(onehot: OneHot, state: State, weights: Floats, width: int, nonzero: Ints) -> None:
-    """Count the non-zero penalised coefficients of every lane."""
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _score(
+    work: Work,
+    sets: Sets,
+    onehot: OneHot,
+    index: int,
+    first: int,
+    width: int,
+    state: State,
+    held_s: Floats,
+    held_r: Floats,
+    image: Floats,
+) -> None:
+    """As in `sweep_gram`, in the time that a design with disjoint columns allows."""
+    q, count, error = onehot.rest.shape[0], state.n_active[0], work.error
+    for row in range(q):
+        for lane in range(LANES):
+            image[row, lane] = -2.0 * held_r[row, lane]
+    add_product(image, onehot.held_g[index], state.theta, state.order, q)
+    add_product(image, onehot.held_m[index], state.beta, state.active, count)
     for lane in range(width):
-        nonzero[lane] = 0
-    for at in range(state.n_active[0]):
+        error[lane] = sets.held_squares[index, first + lane]
+        work.nonzero[lane] = 0
+    for row in range(q):
+        for lane in range(LANES):
+            error[lane] += state.theta[row, lane] * image[row, lane]
+        if sets.weights[onehot.rest[row]] > 0.0:
+            for lane in range(width):
+                work.nonzero[lane] += state.theta[row, lane] != 0.0
+    add_quadratic(error, state.beta, onehot.held_d[index], held_s, state.active, count)
+    for at in range(count):
         row = state.active[at]
-        if weights[onehot.eliminated[row]] > 0.0:
+        if sets.weights[onehot.eliminated[row]] > 0.0:
             for lane in range(width):
-                nonzero[lane] += state.beta[row, lane] != 0.0
-    for column in range(onehot.rest.shape[0]):
-        if weights[onehot.rest[column]] > 0.0:
-            for lane in range(width):
-                nonzero[lane] += state.theta[column, lane] != 0.0
+                work.nonzero[lane] += state.beta[row, lane] != 0.0
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _polish(
+    work: Work,
+    sets: Sets,
     onehot: OneHot,
     projection: Projection,
     index: int,
     width: int,
     blocks: Blocks,
     state: State,
-    cross: Floats,
-    coef: Floats,
-    l1: Floats,
-    l2: Floats,
-    sets: Sets,
 ) -> int:
     """Finish the lanes that `newton` left, and certify all; give how many they were."""
-    scale = onehot.scale[index]
+    scale, coef = onehot.scale[index], work.coef
     polished = 0
     for lane in range(width):
-        if state.residual[lane] > _NEARLY * state.goal[lane]:
+        if work.worst[lane] > _NEARLY * work.goal[lane]:
             if not polished:
                 _assemble(onehot, index, state, coef)
             polished += 1
-            polish_lane(projection, index, lane, cross, coef, l1, l2, state.goal[lane])
+            polish_lane(work, projection, index, lane)
             for row in range(onehot.eliminated.shape[0]):
                 state.beta[row, lane] = coef[onehot.eliminated[row], lane]
             for column in range(onehot.rest.shape[0]):
@@ -185,7 +178,7 @@ def _polish(
     if polished:
         refresh(blocks, state)
         _list_active(state, onehot.eliminated.shape[0])
-        certify(sets.gram[index], cross, coef, l1, l2, sets.norms[index], state.residual)
+        certify(work, sets.gram[index], sets.norms[index])
     return polished
 
 
@@ -203,14 +196,10 @@ def fit_onehot(
 
     Give the Newton steps taken by tiles, and the fits that had to be polished.
     """
-    columns = sets.total.shape[0]
     k, q = onehot.eliminated.shape[0], onehot.rest.shape[0]
-    cross, held, coef = tile(columns), tile(columns), tile(columns)
+    work = new_work(sets.total.shape[0])
+    state = new_state(k, q, work.worst, work.goal)
     held_s, held_r, image, start = tile(k), tile(q), tile(q), tile(q)
-    state = new_state(k, q)
-    error, units = np.zeros(LANES), np.zeros(LANES)
-    l1, l2 = np.zeros(columns), np.zeros(columns)
-    nonzero = np.zeros(LANES, dtype=np.int64)
     steps, polished = 0, 0
     for first in range(first_gene, last_gene, LANES):
         width = min(LANES, last_gene - first)
@@ -223,28 +212,21 @@ def fit_onehot(
                 onehot.g[index],
                 onehot.pinned[index],
             )
-            load(sets, index, first, width, cross, held)
-            _gather(onehot, index, cross, state.s, state.r)
-            _gather(onehot, index, held, held_s, held_r)
-            gene_units(sets.squares[index], first, width, grid.tolerance, units, state.goal)
-            squares = sets.held_squares[index, first : first + width]
+            load(work, sets, index, first, width, grid.tolerance)
+            _gather(onehot, index, work.cross, state.s, state.r)
+            _gather(onehot, index, work.held, held_s, held_r)
             start = tile(q)
             for ratio in range(grid.ratios.shape[0]):
                 copy(start, state.theta)
                 refresh(blocks, state)
                 for alpha in range(grid.alphas.shape[0]):
-                    strength = sets.cells[index] * grid.alphas[alpha]
-                    penalise(sets.weights, strength, grid.ratios[ratio], l1, l2)
-                    steps += newton(blocks, state, _penalty(onehot, index, l1, l2))
-                    polished += _polish(
-                        onehot, projection, index, width, blocks, state, cross, coef, l1, l2, sets
-                    )
+                    penalise(work, sets, index, grid.alphas[alpha], grid.ratios[ratio])
+                    steps += newton(blocks, state, _penalty(work, onehot, index))
+                    polished += _polish(work, sets, onehot, projection, index, width, blocks, state)
                     if alpha == 0:
                         copy(state.theta, start)
-                    _held_out_error(onehot, index, held_s, held_r, squares, state, image, error)
-                    _count(onehot, state, sets.weights, width, nonzero)
+                    _score(work, sets, onehot, index, first, width, state, held_s, held_r, image)
                     if output.coef.shape[4]:
-                        _assemble(onehot, index, state, coef)
-                    at = (index, alpha, ratio)
-                    store(output, at, first, width, coef, error, nonzero, state.residual, units)
+                        _assemble(onehot, index, state, work.coef)
+                    store(work, output, (index, alpha, ratio), first, width)
     return steps, polished

@@ -103,6 +103,50 @@ class Output(NamedTuple):
     kkt: Floats
 
 
+class Work(NamedTuple):
+    """What one tile of genes is worked on with: made once, filled for every fit.
+
+    Attributes
+    ----------
+    cross, held, coef : (padded columns + 1, LANES)
+        Z'Y of the training set and of the cells held out; coefficients of Z.
+    l1, l2 : (columns + 1,)
+        Penalties, in units of half the sum of squares.
+    units, goal, worst, error : (LANES,)
+        Norm of every gene, the residual to reach and the one reached, held-out squares.
+    nonzero : (LANES,)
+        Penalised coefficients that are not zero.
+    """
+
+    cross: Floats
+    held: Floats
+    coef: Floats
+    l1: Floats
+    l2: Floats
+    units: Floats
+    goal: Floats
+    worst: Floats
+    error: Floats
+    nonzero: Ints
+
+
+@njit(cache=True, nogil=True)
+def new_work(columns: int) -> Work:
+    """Give the arrays for designs with so many columns of Z, to be filled."""
+    return Work(
+        tile(columns),
+        tile(columns),
+        tile(columns),
+        np.zeros(columns),
+        np.zeros(columns),
+        np.zeros(LANES),
+        np.zeros(LANES),
+        np.zeros(LANES),
+        np.zeros(LANES),
+        np.zeros(LANES, dtype=np.int64),
+    )
+
+
 @njit(cache=True, nogil=True)
 def tile(rows: int) -> Floats:
     """Give zeros for `rows` rows of lanes, padded."""
@@ -119,26 +163,24 @@ def chosen(values: Floats, index: Ints) -> Floats:
 
 
 @njit(cache=True, nogil=True)
-def penalise(weights: Floats, strength: float, ratio: float, l1: Floats, l2: Floats) -> None:
-    """Set the penalties of every column, in units of half the sum of squares."""
-    for column in range(weights.shape[0]):
-        l1[column] = strength * ratio * weights[column]
-        l2[column] = strength * (1.0 - ratio) * weights[column]
-
-
-@njit(cache=True, nogil=True)
-def gene_units(
-    squares: Floats, first: int, width: int, tolerance: float, units: Floats, goal: Floats
-) -> None:
-    """Set the norm of every gene in the lanes, and the residual to reach; 0 in unused lanes."""
-    for lane in range(LANES):
-        units[lane] = np.sqrt(squares[first + lane]) if lane < width else 0.0
-        goal[lane] = tolerance * units[lane]
+def penalise(work: Work, sets: Sets, index: int, alpha: float, ratio: float) -> None:
+    """Set the penalties of every column for a training set."""
+    strength = sets.cells[index] * alpha
+    for column in range(sets.weights.shape[0]):
+        work.l1[column] = strength * ratio * sets.weights[column]
+        work.l2[column] = strength * (1.0 - ratio) * sets.weights[column]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def load(sets: Sets, index: int, first: int, width: int, cross: Floats, held: Floats) -> None:
-    """Copy Z'Y of a training set and of its held-out cells into lanes; unused lanes are zero."""
+def load(work: Work, sets: Sets, index: int, first: int, width: int, tolerance: float) -> None:
+    """Copy Z'Y of a training set and of its held-out cells into lanes; set units and goals.
+
+    Unused lanes are zero.
+    """
+    cross, held, squares = work.cross, work.held, sets.squares[index]
+    for lane in range(LANES):
+        work.units[lane] = np.sqrt(squares[first + lane]) if lane < width else 0.0
+        work.goal[lane] = tolerance * work.units[lane]
     for column in range(sets.total.shape[0]):
         for lane in range(width):
             held[column, lane] = sets.held[index, column, first + lane]
@@ -149,13 +191,9 @@ def load(sets: Sets, index: int, first: int, width: int, cross: Floats, held: Fl
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def certify(
-    gram: Floats, cross: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats, worst: Floats
-) -> None:
-    """Give the largest violation of the optimality conditions in every lane, in units of `norms`.
-
-    `cross` and `coef` are (padded columns + 1, LANES), `worst` (LANES,) is overwritten.
-    """
+def certify(work: Work, gram: Floats, norms: Floats) -> None:
+    """Set `worst`, the largest violation of the optimality conditions in units of `norms`."""
+    cross, coef, l1, l2, worst = work.cross, work.coef, work.l1, work.l2, work.worst
     columns = gram.shape[0]
     slope = tile(columns)
     set_product(slope, gram, coef, np.arange(columns), columns)
@@ -177,17 +215,9 @@ def certify(
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def polish_lane(
-    projection: Projection,
-    index: int,
-    lane: int,
-    cross: Floats,
-    coef: Floats,
-    l1: Floats,
-    l2: Floats,
-    goal: float,
-) -> None:
-    """Solve one lane to the end by `gram.polish`, from and into `coef` (columns + 1, LANES)."""
+def polish_lane(work: Work, projection: Projection, index: int, lane: int) -> None:
+    """Solve one lane to the end by `gram.polish`, from and into `coef`."""
+    cross, coef, goal = work.cross, work.coef, work.goal[lane]
     free, penalised = projection.free, projection.penalised
     slopes = projection.slopes[index]
     start = np.empty(penalised.shape[0])
@@ -198,7 +228,7 @@ def polish_lane(
         for row in range(free.shape[0]):
             left[column] -= slopes[row, column] * cross[free[row], lane]
     gram = projection.gram[index][:, : penalised.shape[0]]
-    own_l1, own_l2 = chosen(l1, penalised), chosen(l2, penalised)
+    own_l1, own_l2 = chosen(work.l1, penalised), chosen(work.l2, penalised)
     for _ in range(2):
         if polish(gram, left, start, own_l1, own_l2, goal, projection.norms[index]) <= goal:
             break
@@ -206,12 +236,13 @@ def polish_lane(
         start = np.zeros(penalised.shape[0])
     for column in range(penalised.shape[0]):
         coef[penalised[column], lane] = start[column]
-    fill_free(projection, index, lane, cross, coef)
+    fill_free(work, projection, index, lane)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def fill_free(projection: Projection, index: int, lane: int, cross: Floats, coef: Floats) -> None:
+def fill_free(work: Work, projection: Projection, index: int, lane: int) -> None:
     """Set the free coefficients that belong to the penalised ones, in one lane."""
+    cross, coef = work.cross, work.coef
     free, penalised = projection.free, projection.penalised
     for row in range(free.shape[0]):
         value = 0.0
@@ -223,50 +254,15 @@ def fill_free(projection: Projection, index: int, lane: int, cross: Floats, coef
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def count_nonzero(coef: Floats, weights: Floats, width: int, nonzero: np.ndarray) -> None:
-    """Count the non-zero penalised coefficients of every lane."""
-    for lane in range(width):
-        nonzero[lane] = 0
-    for column in range(weights.shape[0]):
-        if weights[column] > 0.0:
-            for lane in range(width):
-                nonzero[lane] += coef[column, lane] != 0.0
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def held_out_error(
-    gram: Floats, cross: Floats, squares: Floats, coef: Floats, error: Floats
-) -> None:
-    """Give squares - 2 coef'cross + coef'gram coef of every lane, into `error` (LANES,)."""
-    columns = gram.shape[0]
-    image = tile(columns)
-    set_product(image, gram, coef, np.arange(columns), columns)
-    for lane in range(squares.shape[0]):
-        error[lane] = squares[lane]
-    for row in range(columns):
-        for lane in range(LANES):
-            error[lane] += coef[row, lane] * (image[row, lane] - 2.0 * cross[row, lane])
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def store(
-    output: Output,
-    at: tuple[int, int, int],
-    first: int,
-    width: int,
-    coef: Floats,
-    error: Floats,
-    nonzero: np.ndarray,
-    worst: Floats,
-    units: Floats,
-) -> None:
+def store(work: Work, output: Output, at: tuple[int, int, int], first: int, width: int) -> None:
     """Write one fit of the tile to the output arrays."""
     for lane in range(width):
-        output.sse[at[0], at[1], at[2], first + lane] = max(error[lane], 0.0)
-        output.nonzero[at[0], at[1], at[2], first + lane] = nonzero[lane]
-        if units[lane] > 0.0:
-            output.kkt[first + lane] = max(output.kkt[first + lane], worst[lane] / units[lane])
+        gene, unit = first + lane, work.units[lane]
+        output.sse[at[0], at[1], at[2], gene] = max(work.error[lane], 0.0)
+        output.nonzero[at[0], at[1], at[2], gene] = work.nonzero[lane]
+        if unit > 0.0:
+            output.kkt[gene] = max(output.kkt[gene], work.worst[lane] / unit)
     if output.coef.shape[4]:
         for column in range(output.coef.shape[3]):
             for lane in range(width):
-                output.coef[at[0], at[1], at[2], column, first + lane] = coef[column, lane]
+                output.coef[at[0], at[1], at[2], column, first + lane] = work.coef[column, lane]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner_plugins.elasticnet.statistics import Statistics, summarise
+from tuner_plugins.elasticnet.statistics import Statistics, summarise, summarise_onto
 from tuner_plugins.perturbseq.screen import Screen
 from tuner_plugins.perturbseq.transform import Transform, blocks, learn
 
@@ -56,7 +56,9 @@ def build(screen: Screen, folds: np.ndarray | None = None, *, threads: int = 1) 
     screen, transform = learn(screen, folds)
     total: Statistics | None = None
     for where, X, Y in blocks(screen, transform):
-        part = summarise(X, Y, folds[where], n_folds, like=total, threads=threads)
-        total = part if total is None else total + part
+        if total is None:
+            total = summarise(X, Y, folds[where], n_folds, threads=threads)
+        else:
+            summarise_onto(total, X, Y, folds[where], threads=threads)
     assert total is not None, "a design has at least one cell"
     return Dataset(screen, folds, transform, total)

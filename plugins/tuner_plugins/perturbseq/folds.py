@@ -39,6 +39,24 @@ def stratified_folds(
     return folds
 
 
+def unit_folds(units: np.ndarray, batches: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Deal the cells of each unit x batch to the folds in turn, the units in random order.
+
+    The labels have no part in it, so that exchanging those of whole units changes no fold: what a
+    permutation test of units needs to be exact. A unit has one perturbation, whose cells are
+    balanced as well, within a cell for each of its units.
+
+    Parameters
+    ----------
+    units : array of int, shape (cells,)
+        0 .. units - 1.
+    batches, n_folds, seed
+        As in `stratified_folds`.
+    """
+    order = np.random.default_rng(seed).permutation(int(units.max()) + 1)
+    return stratified_folds(order[units], batches, n_folds, seed)
+
+
 def leave_guide_out_folds(
     groups: np.ndarray, guides: np.ndarray, n_folds: int, seed: int
 ) -> np.ndarray:

@@ -13,6 +13,7 @@ from tuner_plugins.elasticnet.statistics import Statistics
 from tuner_plugins.elasticnet.validation import Problem, cross_validate
 from tuner_plugins.perturbseq.dataset import Dataset
 from tuner_plugins.perturbseq.transform import blocks
+from tuner_plugins.perturbseq.units import CELLS, Units, exchangeable
 
 AT_ONCE_BYTES = 200_000_000
 ROUNDING = 1e-12
@@ -29,10 +30,13 @@ class Null:
         Largest ``delta_r2`` over the grid.
     shuffled : array, shape (permutations,)
         The same for each permutation.
+    among : str
+        What labels were shuffled among: ``cells``, or the name of the units.
     """
 
     observed: float
     shuffled: np.ndarray
+    among: str = CELLS
 
     @property
     def p(self) -> float:
@@ -49,13 +53,15 @@ def permutation_null(
     *,
     permutations: int,
     seed: int,
+    units: Units | None = None,
     threads: int = 1,
 ) -> Null:
     """Compare the best gain with its distribution where labels mean nothing.
 
-    Labels are shuffled among the cells of a batch and fold: that keeps what the folds were balanced
-    for, and is exact, since folds know nothing of the responses. The whole grid is fitted again for
-    each shuffle and its best gain taken, so that the choice of the penalty is paid for.
+    Labels are shuffled among whole units of the same batches, or among the cells of a batch and
+    fold: that keeps what the folds were balanced for, and is exact, since folds know nothing of the
+    responses (nor, with units, of the labels: see `folds.unit_folds`). The whole grid is fitted
+    again for each shuffle and its best gain taken, so that the choice of the penalty is paid for.
 
     Parameters
     ----------
@@ -69,17 +75,24 @@ def permutation_null(
         How many.
     seed : int
         For the shuffles.
+    units : Units, optional
+        What got its perturbation as one. None: single cells.
     threads : int
         For the fits; the result does not depend on it.
     """
     observed = cross_validate(problem, alphas, l1_ratios, threads=threads).delta_r2.max()
+    parts = (
+        shuffled_statistics(dataset, permutations, seed)
+        if units is None
+        else unit_statistics(dataset, units, permutations, seed)
+    )
     shuffled = [
         cross_validate(
             replace(problem, statistics=part), alphas, l1_ratios, threads=threads
         ).delta_r2.max()
-        for part in shuffled_statistics(dataset, permutations, seed)
+        for part in parts
     ]
-    return Null(float(observed), np.array(shuffled))
+    return Null(float(observed), np.array(shuffled), CELLS if units is None else units.name)
 
 
 def shuffled_statistics(dataset: Dataset, count: int, seed: int) -> Iterator[Statistics]:
@@ -97,6 +110,61 @@ def shuffled_statistics(dataset: Dataset, count: int, seed: int) -> Iterator[Sta
     for start in range(0, count, size):
         orders = [shuffle_within(strata, rng) for _ in range(min(size, count - start))]
         yield from _with_orders(dataset, orders)
+
+
+def unit_statistics(dataset: Dataset, units: Units, count: int, seed: int) -> Iterator[Statistics]:
+    """Give the statistics of the same cells with the labels of whole units shuffled.
+
+    All cells of a unit have one row of the design, so that the sums of each unit, which need one
+    pass over the cells, give those of any arrangement of the labels.
+    """
+    sums = _unit_sums(dataset, units)
+    strata = exchangeable(units, dataset.screen.batches, dataset.folds)
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        design = units.design[shuffle_within(strata, rng)]
+        yield _relabelled(dataset.statistics, design, *sums)
+
+
+def _unit_sums(dataset: Dataset, units: Units) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sum cells, covariates and responses by fold and unit, (folds, units[, columns])."""
+    k, folds = len(dataset.screen.design.names), dataset.statistics.n_folds
+    columns, genes = dataset.statistics.n_columns, dataset.statistics.n_genes
+    rows = dataset.folds * units.count + units.codes
+    size = folds * units.count
+    cells = np.bincount(rows, minlength=size).astype(float)
+    of_columns, of_genes = np.zeros((size, columns - k)), np.zeros((size, genes))
+    for where, X, Y in blocks(dataset.screen, dataset.transform):
+        width = X.shape[0]
+        sums = sparse.csr_matrix((np.ones(width), (rows[where], np.arange(width))), (size, width))
+        of_columns += (sums @ X[:, k:]).toarray()
+        product = sums @ Y
+        of_genes += product.toarray() if sparse.issparse(product) else product
+    shape = (folds, units.count)
+    return cells.reshape(shape), of_columns.reshape(*shape, -1), of_genes.reshape(*shape, -1)
+
+
+def _relabelled(
+    sums: Statistics,
+    design: np.ndarray,
+    cells: np.ndarray,
+    of_columns: np.ndarray,
+    of_genes: np.ndarray,
+) -> Statistics:
+    """Give the statistics where the units have the rows of `design`; all sums are unshifted."""
+    k = design.shape[1]
+    shift, gram = sums.x_shift[:k], sums.gram.copy()
+    totals = cells @ design
+    gram[:, 0, 1 : k + 1] = totals - sums.cells[:, None] * shift
+    gram[:, 1 : k + 1, 0] = gram[:, 0, 1 : k + 1]
+    crossed = totals[:, :, None] * shift
+    gram[:, 1 : k + 1, 1 : k + 1] = (
+        design.T @ (cells[:, :, None] * design)
+        - crossed
+        - crossed.transpose(0, 2, 1)
+        + sums.cells[:, None, None] * np.outer(shift, shift)
+    )
+    return _replaced(replace(sums, gram=gram), design.T @ of_columns, design.T @ of_genes)
 
 
 def shuffle_within(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -63,6 +63,7 @@ def simulate(
     penetrance: float = 0.85,
     depth: int = 6000,
     dispersion: float = 0.15,
+    guide_spread: float = 0.0,
 ) -> Mapping[str, Path]:
     """Write ``screen.h5ad``, the truth beside it, and gene sets that hold the planted programs.
 
@@ -87,6 +88,9 @@ def simulate(
         Median counts of a cell.
     dispersion : float
         Of the negative binomial: variance = mean + dispersion * mean^2.
+    guide_spread : float
+        Standard deviation of what is a guide's own and not its perturbation's (of a clone, a well,
+        off-target cuts), as a change of the natural logarithm of each gene.
 
     Returns
     -------
@@ -103,7 +107,7 @@ def simulate(
     pert_table, effects = _effects(rng, gene_table, perturbations, modules, null_fraction, effect)
     obs, truth_cells = _cells(rng, cells, pert_table.index, guides, batches, penetrance, depth)
     truth = Truth(gene_table, pert_table, effects, truth_cells)
-    counts = _counts(rng, obs, truth, dispersion)
+    counts = _counts(rng, obs, truth, dispersion, guide_spread)
     return _write(Path(folder), obs, counts, truth, rng)
 
 
@@ -189,13 +193,21 @@ def _cells(
 
 
 def _counts(
-    rng: np.random.Generator, obs: pd.DataFrame, truth: Truth, dispersion: float
+    rng: np.random.Generator,
+    obs: pd.DataFrame,
+    truth: Truth,
+    dispersion: float,
+    guide_spread: float,
 ) -> sparse.csr_matrix:
     """Draw counts in blocks of cells: a gamma mixture of Poissons around the planted rates."""
     genes = truth.genes.index
     position = truth.perturbations.index.get_indexer(obs["perturbation"])
     codes, levels = pd.factorize(obs["batch"], sort=True)
     batch_shift = rng.normal(0.0, BATCH_SPREAD, (len(levels), len(genes)))
+    guides = pd.factorize(obs["guide"], sort=True)[0]
+    own = np.zeros((guides.max() + 1, len(genes)))
+    if guide_spread > 0:  # drawn only where it is asked for: other screens keep their numbers
+        own = rng.normal(0.0, guide_spread, own.shape)
     in_s, in_g2m = genes.isin(S_GENES), genes.isin(G2M_GENES)
     works = truth.cells["works"].to_numpy() & (position >= 0)
     angle, depth = truth.cells["angle"].to_numpy(), truth.cells["depth"].to_numpy()
@@ -203,6 +215,7 @@ def _counts(
     for start in range(0, len(obs), BLOCK):
         part = slice(start, start + BLOCK)
         rate = truth.genes["log_share"].to_numpy() + batch_shift[codes[part]]
+        rate += own[guides[part]]
         rate += np.where(works[part, None], truth.effects[position[part]], 0.0)
         rate += CYCLE_FOLD * np.maximum(np.sin(angle[part, None]), 0.0) * in_s
         rate += CYCLE_FOLD * np.maximum(-np.sin(angle[part, None]), 0.0) * in_g2m
