@@ -91,9 +91,13 @@ def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path
     assert json.loads(tuner("best", config, "--json").stdout)["best"] == again["best"]
     tuner("export", config, "-o", "other.py")
     assert (workplace / "other.py").exists()
-    tuner("analyse", config, "-o", "after")
+    changed = ("--set", "limits.case_time=50s")  # the study is found again all the same
+    assert not tuner("analyse", config, "-o", "after", *changed, *track).stderr
     analysis = json.loads((workplace / "after" / "analysis.json").read_text())
     assert analysis == again["best"]["params"]
+    logged = list((workplace / "mlartifacts").rglob("analysis/analysis.json"))
+    assert [json.loads(path.read_text()) for path in logged] == [analysis]
+    assert result["tracking"]["run_id"] in logged[0].parts
 
     fresh = json.loads(tuner("run", config, "--new", "--trials", "2", "--json").stdout)
     assert (fresh["study"], fresh["trials"]["complete"]) == ("study-2", 2)

@@ -20,6 +20,7 @@ import pytest
 
 from tests.studies import START, make_study, make_summary, make_trials
 from tuner import mlflow_store, outbox, runs, stores, views
+from tuner.artifacts import log_folder
 from tuner.outbox import read_spool
 from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
@@ -468,3 +469,55 @@ def test_four_processes_may_make_one_store(tmp_path: Path) -> None:
     for process in processes:
         assert process.communicate(timeout=240) == ("", "")
         assert process.returncode == 0
+
+
+def test_an_analysis_stands_beside_the_study_in_the_store(folder: Path) -> None:
+    done = folder / "done"
+    (done / "tables").mkdir(parents=True)
+    (done / "report.html").write_text("<p>first</p>")
+    (done / "tables" / "genes.csv").write_text("gene\nA\n")
+    missing = log_folder("sqlite:///none.db", "nmf", STUDY, done, "analysis")
+    assert missing[0] is None
+    assert "no MLflow store at" in missing[1][0]
+    assert not (folder / "none.db").exists()
+    untracked = log_folder(URI, "nmf", STUDY, done, "analysis")
+    assert untracked == (None, ["study 'chr21' is not in the store: analysis is not logged"])
+    report = track(make_trials(2))
+    for text in ("<p>first</p>", "<p>second</p>"):  # the same file again takes its place
+        (done / "report.html").write_text(text)
+        run_id, problems = log_folder(URI, "nmf", STUDY, done, "analysis")
+        assert (run_id, problems) == (report.run_id, [])
+    store = client()
+    assert {f.path for f in store.list_artifacts(run_id, "analysis")} == {
+        "analysis/report.html",
+        "analysis/tables",
+    }
+    assert [f.path for f in store.list_artifacts(run_id, "analysis/tables")] == [
+        "analysis/tables/genes.csv"
+    ]
+    kept = Path(store.download_artifacts(run_id, "analysis/report.html"))
+    assert kept.read_text() == "<p>second</p>"
+    assert store.get_run(run_id).info.status == "FINISHED"
+
+
+def test_a_store_that_refuses_a_file_does_not_hold_up_the_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    track(make_trials(2))
+    done = folder / "done"
+    done.mkdir()
+    for name in ("a.txt", "b.txt"):
+        (done / name).write_text(name)
+    log = MlflowClient.log_artifact
+
+    def full(self: MlflowClient, run_id: str, path: str, below: str | None = None) -> None:
+        if path.endswith("a.txt"):
+            raise OSError("no space left on device")
+        log(self, run_id, path, below)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", full)
+    run_id, problems = log_folder(URI, "nmf", STUDY, done, "analysis")
+    assert problems == ["artifact a.txt is not in the store: OSError: no space left on device"]
+    assert [f.path for f in client().list_artifacts(run_id, "analysis")] == ["analysis/b.txt"]

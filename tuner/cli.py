@@ -163,12 +163,10 @@ def analyse(
     """Do what comes after the best setting, as the plug-in has it."""
     from tuner import session
 
-    loaded = _load(config, list(overrides or []))
-    name, record, _ = session.best(loaded)
-    folder = output or Path("out") / name / "analysis"
-    folder.mkdir(parents=True, exist_ok=True)
-    loaded.plugin.analyse(record.params, folder)
+    record, folder, problems = session.analyse(_load(config, list(overrides or [])), output)
     _plain(f"analysis of trial {record.number}: {folder}")
+    for problem in problems:
+        err.print(f"tracking: {problem}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -41,7 +41,7 @@ _ENVIRONMENT = {
 }
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 _PAGE, _BATCH = 1000, 90
-_COMPARED = 5
+COMPARED = 5
 _MAX_LINE = 300
 
 
@@ -148,7 +148,7 @@ class MlflowSession:
     def close(self, summary: Summary, records: Sequence[TrialRecord]) -> list[str]:
         """Log how the study ended; safe to repeat. Give what could not be logged beside it."""
         now = round(time.time() * 1000)
-        problems, files = self._log_artifacts(summary.artifacts)
+        problems, files = log_files(self._client, self.parent, summary.artifacts, alive=self._alive)
         with store_trouble():
             self._mark_best(summary, records)
             self.links = self._links(summary, records)
@@ -179,31 +179,13 @@ class MlflowSession:
             strong = runs.colour(self._study, best, best=True)
             self._log(best_id, tags={"best": "true", "mlflow.runColor": strong})
 
-    def _log_artifacts(self, folder: Path | None) -> tuple[list[str], list[PurePosixPath]]:
-        """Log every file below `folder`; one that cannot be logged does not hold up the rest."""
-        problems, logged = [], []
-        for path in sorted(folder.rglob("*")) if folder is not None else ():
-            if not path.is_file():
-                continue
-            name = PurePosixPath(path.relative_to(folder).as_posix())  # type: ignore[arg-type]
-            below = None if name.parent == PurePosixPath() else str(name.parent)
-            try:
-                with store_trouble():
-                    self._client.log_artifact(self.parent, str(path), below)
-            except StoreTrouble as trouble:
-                problems.append(f"artifact {name} is not in the store: {trouble}")
-            else:
-                logged.append(name)
-            self._alive()
-        return problems, logged
-
     def _links(
         self, summary: Summary | None = None, records: Sequence[TrialRecord] = ()
     ) -> dict[str, str]:
         ranked = [record.number for record in runs.ranked(self._study, records)]
         first = [summary.best.number] if summary and summary.best else []
         wanted = [number for number in dict.fromkeys(first + ranked) if number in self._children]
-        ids = [self._children[number] for number in wanted[:_COMPARED]]
+        ids = [self._children[number] for number in wanted[:COMPARED]]
         return views.links(self._experiment_id, runs.study_key(self._study), self.parent, ids)
 
     def _present(self) -> None:
@@ -232,6 +214,39 @@ class MlflowSession:
         )
         while any(batch := [list(islice(entries, _BATCH)) for entries in waiting]):
             self._client.log_batch(run_id, *batch)
+
+
+def log_files(
+    client: MlflowClient,
+    run_id: str,
+    folder: Path | None,
+    below: str = "",
+    alive: Callable[[], None] = lambda: None,
+) -> tuple[list[str], list[PurePosixPath]]:
+    """Log every file in `folder` to a run; one that cannot be logged does not hold up the rest.
+
+    Returns
+    -------
+    problems : list of str
+        One line for each file that is not in the store.
+    logged : list of PurePosixPath
+        Names within `folder`; in the store they stand under `below`.
+    """
+    problems, logged = [], []
+    for path in sorted(folder.rglob("*")) if folder is not None else ():
+        if not path.is_file():
+            continue
+        name = PurePosixPath(path.relative_to(folder).as_posix())  # type: ignore[arg-type]
+        place = PurePosixPath(below) / name.parent
+        try:
+            with store_trouble():
+                client.log_artifact(run_id, str(path), None if place.name == "" else str(place))
+        except StoreTrouble as trouble:
+            problems.append(f"artifact {name} is not in the store: {trouble}")
+        else:
+            logged.append(name)
+        alive()
+    return problems, logged
 
 
 def prepare() -> None:

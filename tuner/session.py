@@ -11,6 +11,7 @@ from typing import Protocol
 
 import optuna
 
+from tuner.artifacts import log_folder
 from tuner.closing import choose, decide, export_best, freeze_record, present, try_sizes
 from tuner.config import Config
 from tuner.executors.base import Executor, Setup
@@ -24,7 +25,7 @@ from tuner.recording import records_of
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.remeasure import kept_final
 from tuner.results import RunResult
-from tuner.store import Lease, open_study, read_study
+from tuner.store import SIGNATURE, Lease, open_study, read_study
 from tuner.stores import check_uri
 from tuner.study import Coordinator
 from tuner.tracking import MlflowTracker, NullTracker, Tracker, study_links
@@ -33,6 +34,8 @@ from tuner.verdict import best_record
 from tuner.workfolder import sweep
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+ANALYSIS = "analysis"
+"""Folder of an analysis, below the study's and in the store."""
 
 
 class Progress(Protocol):
@@ -178,6 +181,28 @@ def export(config: Config, path: Path) -> TrialRecord:
     return record
 
 
+def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Path, list[str]]:
+    """Do what comes after the best setting, into `folder`; log it where studies are tracked.
+
+    Returns
+    -------
+    record : TrialRecord
+        The trial whose setting it is.
+    folder : Path
+    problems : list of str
+        What of it is not in the tracking store, a line each.
+    """
+    name, record, _ = best(config)
+    folder = folder or Path("out") / name / ANALYSIS
+    folder.mkdir(parents=True, exist_ok=True)
+    config.plugin.analyse(record.params, folder)
+    if not config.engine.tracking.enabled:
+        return record, folder, []
+    study = _describe(config, read_study(config))
+    uri = _tracking_uri(config)
+    return record, folder, log_folder(uri, _experiment(config), study, folder, ANALYSIS)[1]
+
+
 def show(config: Config, port: int | None, open_browser: bool) -> None:
     """Serve MLflow's UI, opened on the study's trials, until interrupted."""
     uri = _tracking_uri(config)
@@ -218,7 +243,8 @@ def _describe(config: Config, study: optuna.Study) -> StudyInfo:
         plugin=config.engine.plugin,
         config=config.plain(),
         config_text=config.document.text,
-        signature=config.signature(),
+        # the study's own: what only reads it may come with another configuration
+        signature=study.user_attrs.get(SIGNATURE, config.signature()),
         seed=config.engine.study.seed,
         storage=config.engine.study.storage,
         metrics=config.plugin.metrics,

@@ -14,6 +14,7 @@ from tuner_plugins.elasticnet import frozen
 from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
 from tuner_plugins.elasticnet.validation import refit
 from tuner_plugins.perturbseq.regression import elastic_net
+from tuner_plugins.perturbseq.screen import recipe_of
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 from tests.pythons import old_python
@@ -30,6 +31,15 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+LIBRARY = ALONE.replace(
+    '("tuner", "tuner_plugins", "mlflow", "optuna", "numba", "sklearn", "scanpy")',
+    '("tuner", "mlflow", "optuna", "pydantic")',
+)
+"""With `tuner_plugins.perturbseq` and what it needs, but without the tuner."""
+
+ANALYSIS = {"permutations": 20, "bootstraps": 2, "calibration": "none", "seed": 3}
+
+
 @pytest.fixture(scope="module")
 def screen(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("frozen")
@@ -37,8 +47,9 @@ def screen(tmp_path_factory) -> Path:
     return simulate(folder / "screen", seed=4, **options)["screen"]
 
 
-def _plugin(screen: Path, **data: object) -> ElasticNetPlugin:
+def _plugin(screen: Path, analysis: object = None, **data: object) -> ElasticNetPlugin:
     sections = {
+        "analysis": analysis or {},
         "data": {"counts": str(screen), "control": [CONTROL], "batch": "batch", **data},
         "cv": {"folds": 3},
     }
@@ -52,9 +63,9 @@ def _script(plugin: ElasticNetPlugin, folder: Path) -> Path:
     return path
 
 
-def _run(script: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+def _run(script: Path, *arguments: object, around: str = ALONE) -> subprocess.CompletedProcess[str]:
     """Run a script where nothing of the project, nor a heavy library, can be imported."""
-    command = [sys.executable, "-I", "-c", ALONE, str(script), *map(str, arguments)]
+    command = [sys.executable, "-I", "-c", around, str(script), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=script.parent)
 
 
@@ -122,7 +133,7 @@ def test_the_script_runs_in_an_environment_of_its_own(screen, tmp_path):
 def test_tables_hold_the_same(screen, tmp_path, suffix):
     recipe = _plugin(screen, covariates=["total_counts"]).config.data.recipe()
     setting = {**PARAMS, "penalise_covariates": False, "scale_genes": False}
-    found = frozen.fit_screen(screen, frozen.recipe_of(asdict(recipe)), setting)
+    found = frozen.fit_screen(screen, recipe_of(asdict(recipe)), setting)
     path = tmp_path / f"coef{suffix}"
     frozen.save(found, path)
     table = pd.read_csv(path, index_col=0) if suffix == ".csv" else pd.read_parquet(path)
@@ -197,3 +208,47 @@ def test_names_with_a_slash_can_be_written(screen, tmp_path):
     adata.write_h5ad(tmp_path / "fitted.h5ad")
     again = anndata.read_h5ad(tmp_path / "fitted.h5ad")
     assert "PERT1_2" in again.varm["elasticnet_coef"].columns
+
+
+def test_the_script_analyses_as_the_command_does(screen, tmp_path):
+    sets = {"gene_sets": str(screen.with_name("gene_sets.gmt"))}
+    options = {"covariates": ["total_counts", "pct_counts_mt"], "guide": "guide"}
+    plugin = _plugin(screen, {**ANALYSIS, **sets}, **options)
+    plugin.analyse(PARAMS, tmp_path / "command")
+    script = _script(plugin, tmp_path)
+    arguments = ("-i", screen, "-o", tmp_path / "c.h5ad", "--analyse", tmp_path / "script")
+    done = _run(script, *arguments, around=LIBRARY)
+    assert done.returncode == 0, done.stderr
+    assert f"analysis: {tmp_path / 'script' / 'report.html'}" in done.stdout
+    tables = sorted((tmp_path / "command" / "tables").glob("*.csv"))
+    assert len(tables) >= 5
+    for path in tables:
+        assert (tmp_path / "script" / "tables" / path.name).read_bytes() == path.read_bytes()
+    figures = {p.name for p in (tmp_path / "command" / "figures").iterdir()}
+    assert "r2_surface.png" in figures  # the script has no folds to draw it from
+    mine = {p.name for p in (tmp_path / "script" / "figures").iterdir()}
+    assert figures - mine == {"r2_surface.png", "r2_surface.pdf"}
+
+
+def test_analysis_without_the_library_is_one_line_and_2(screen, tmp_path):
+    script = _script(_plugin(screen), tmp_path)
+    done = _run(script, "-i", screen, "-o", tmp_path / "c.csv", "--analyse", tmp_path / "a")
+    assert done.returncode == 2
+    assert "pip install 'tuner[perturbseq]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "c.csv").exists()  # refused before the first minute of work
+
+
+def test_bad_gene_sets_of_the_script_are_one_line_and_2(screen, capsys, monkeypatch, tmp_path):
+    plugin = _plugin(screen, ANALYSIS, covariates=["total_counts"])
+    recipe, setting, options = plugin._plain(PARAMS)
+    for name, value in {"RECIPE": recipe, "SETTING": setting, "ANALYSIS": options}.items():
+        monkeypatch.setattr(frozen, name, value)
+    (tmp_path / "bad.gmt").write_text("only a name\n")
+    arguments = ["-i", screen, "-o", tmp_path / "c.csv", "--analyse", tmp_path / "a"]
+    arguments += ["--gene-sets", tmp_path / "bad.gmt"]
+    assert frozen.main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert "line 1: no genes" in error
+    assert error.count("\n") == 1

@@ -17,6 +17,7 @@ from tuner_plugins.perturbseq.matrix import CellsError
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 from tuner.cli import main
+from tuner.config import load_config
 from tuner.plugin import InputError, Result
 from tuner.testing import PluginContract
 
@@ -449,3 +450,11 @@ def test_every_covariate_of_the_reference_is_in_the_model(shared_data):
     coef = refit(loaded.problem, 5e-4, 0.5).coef
     assert coef.shape[1] == 7
     assert (np.abs(coef[:, 1:]).max(axis=0) > 0).all()
+
+
+def test_what_comes_after_the_trials_does_not_decide_them(write_config, tmp_path):
+    sections = {"plugin": "elasticnet", **ElasticNetPlugin.tiny(tmp_path)}
+    config = load_config(write_config(**sections))
+    other = load_config(write_config(**sections, analysis={"permutations": 7}))
+    assert other.plugin.config.analysis.permutations == 7
+    assert other.signature() == config.signature()

@@ -14,11 +14,18 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 from tuner_plugins.perturbseq.analysis import analyse
 from tuner_plugins.perturbseq.errors import AnalysisError
-from tuner_plugins.perturbseq.options import AnalysisOptions, Surface
+from tuner_plugins.perturbseq.options import Analysis, AnalysisOptions, Surface
 from tuner_plugins.perturbseq.prepare import PrepareOptions
 from tuner_plugins.perturbseq.refits import cell_groups
 from tuner_plugins.perturbseq.report import safe_stem, write
-from tuner_plugins.perturbseq.steps import split_cells
+from tuner_plugins.perturbseq.significance import uniformity
+from tuner_plugins.perturbseq.steps import (
+    compare_with_control,
+    fit_coefficients,
+    group,
+    split_cells,
+    wide,
+)
 
 from tests.perturbseq.planted import planted_screen
 from tests.perturbseq.test_coefficients import model_of
@@ -46,6 +53,7 @@ def options_of(gmt: Path | None = None, **changes) -> AnalysisOptions:
         n_score_permutations=499,
         n_bootstraps=2,
         n_selection_pairs=2,
+        discovery=0.5,
         gmt=gmt,
         view=PrepareOptions(size_factor="total_counts"),
         max_volcanoes=2,
@@ -116,6 +124,28 @@ def test_idle_perturbations_are_not_significant(analysed):
     coefficients = found.tables["coefficients"]
     idle = coefficients["perturbation"].str.startswith("IDLE")
     assert (coefficients.loc[idle, "q"] < 0.05).mean() < 0.02
+
+
+def test_tests_of_idle_perturbations_are_calibrated_over_screens():
+    p, false = [], []
+    for seed in range(8):
+        planted = planted_screen(**SIZES | {"seed": seed, "n_cells": 1200})
+        model, options = model_of(planted), options_of(discovery=2 / 3, seed=seed)
+        scaled = (
+            sparse.diags_array(1e4 / planted.adata.obs["total_counts"].to_numpy()) @ planted.adata.X
+        )
+        planted.adata.layers["lognorm"] = sparse.csr_matrix(scaled.log1p())
+        found = Analysis(planted.adata)
+        options = replace(options, n_bootstraps=0, n_selection_pairs=0)
+        coef, table = fit_coefficients(found, model, options)
+        programs, _ = group(found, model, options, wide(table, "p", coef).to_numpy())
+        compare_with_control(found, model, options, programs)
+        tests = found.tables["program_tests"]
+        idle, hit = tests["perturbation"].str.startswith("IDLE"), tests["q_permutation"] < 0.05
+        p += list(tests.loc[idle, "p_permutation"])
+        false.append((hit & idle).sum() / hit.sum())
+    assert uniformity(p) > 0.01
+    assert np.mean(false) <= 0.05
 
 
 def test_programs_are_tested_in_other_cells_than_they_were_found_in(analysed):

@@ -1,12 +1,27 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from scipy.stats import fisher_exact, norm
+from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import roc_auc_score
-from tuner_plugins.perturbseq.efficacy import efficacy_weights, fit_mixture
+from tuner_plugins.perturbseq.cells import Labels
+from tuner_plugins.perturbseq.coefficients import pseudo_perturbations
+from tuner_plugins.perturbseq.efficacy import (
+    efficacy_weights,
+    fit_mixture,
+    log_normal,
+    tail_p,
+    whiten,
+)
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.loading import load
+from tuner_plugins.perturbseq.screen import Recipe, open_screen
+from tuner_plugins.perturbseq.steps import weighted
 
 
 def refit(x, y, added):
@@ -145,3 +160,66 @@ def test_a_perturbation_of_one_cell_keeps_its_weight():
     design.loc[only, "one"] = 1.0
     found = efficacy_weights(design, covariates, y, refit)
     assert found.weights[[only], [3]] == 1.0
+
+
+@pytest.mark.parametrize("n_genes", [15, 90])
+def test_whitening_is_the_inverse_of_the_shrunk_covariance(n_genes):
+    rng = np.random.default_rng(0)
+    residuals = rng.normal(size=(40, 6)) @ rng.normal(size=(6, n_genes))
+    residuals += rng.normal(size=residuals.shape)
+    beta = rng.normal(size=(n_genes, 3))
+    spread = residuals.std(axis=0)
+    scaled = (residuals - residuals.mean(axis=0)) / spread
+    covariance = ledoit_wolf(scaled, assume_centered=True)[0] * np.outer(spread, spread)
+    np.testing.assert_allclose(whiten(residuals, beta), np.linalg.solve(covariance, beta))
+
+
+def test_log_normal_is_scipys():
+    x = np.linspace(-9, 9, 41)
+    np.testing.assert_allclose(log_normal(x, 0.7, 2.3), norm.logpdf(x, 0.7, 2.3**0.5))
+
+
+def test_outliers_that_controls_have_too_are_no_second_group():
+    # two normal groups describe heavy tails better than one, with or without an effect
+    called = {"plain": 0, "tested": 0}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        controls, scores = rng.standard_t(2, 1500), rng.standard_t(2, 120)
+        mixture = fit_mixture(scores, controls)
+        wide = mixture.separation > 2  # a wider gap is no help
+        called["plain"] += wide and 0.004 < mixture.proportion < 0.3
+        called["tested"] += mixture.better
+    assert called["plain"] > 10
+    assert called["tested"] == 0
+
+
+def test_the_tail_is_compared_by_fishers_test():
+    rng = np.random.default_rng(0)
+    controls, scores = rng.normal(size=200), rng.normal(0.5, 1, 50)
+    cut = np.quantile(controls, 0.95)
+    table = [[(x > cut).sum(), (x <= cut).sum()] for x in (scores, controls)]
+    assert tail_p(scores, controls) == pytest.approx(fisher_exact(table, "greater").pvalue)
+
+
+def test_a_few_cells_that_moved_far_are_still_found():
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(size=170), rng.normal(5, 1, 30)])
+    mixture = fit_mixture(scores, rng.normal(size=1000))
+    assert mixture.better
+    assert mixture.proportion == pytest.approx(0.15, abs=0.03)
+
+
+def test_mock_perturbations_of_measured_controls_are_not_reweighted(shared_data):
+    path = shared_data / "perturbseq" / "papalexi2021_thp1_lowmoi_299genes.h5ad"
+    recipe = Recipe(Labels("perturbation", ("non-targeting",)), batch="batch")
+    _, model = load(open_screen(path, recipe), 5.6e-4, 0.9)
+    called = 0
+    for seed in range(4):
+        mock = pseudo_perturbations(model.control, [120] * 8, seed=seed)
+        alone = replace(
+            model.rows(mock.index.to_numpy()),
+            design=sparse.csr_matrix(mock.to_numpy()),
+            targets=list(mock.columns),
+        )
+        called += int(weighted(alone, seed)[1].table["reweighted"].sum())
+    assert called == 0

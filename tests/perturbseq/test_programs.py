@@ -188,3 +188,20 @@ def test_labels_do_not_depend_on_threads():
             found = cluster(table, ClusterOptions(n_pcs=10))
         results.append((found.labels.astype(str).tolist(), found.order, found.tree.tolist()))
     assert results[0] == results[1] == results[2]
+
+
+def test_among_few_rows_those_that_are_like_no_other_join_no_cluster_of_others():
+    mixed = {"both": 0, "graph": 0}
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        together = rng.normal(size=60) + 0.3 * rng.normal(size=(4, 60))
+        rows = np.vstack([together, rng.normal(size=(3, 60))])
+        table = pd.DataFrame(rows, index=[*"abcd", *"xyz"])
+        for name, options in (("both", None), ("graph", ClusterOptions(n_neighbors=2))):
+            labels = cluster(table, options).labels
+            one = labels[list("abcd")].nunique() == 1 and not set(labels[list("xyz")]) & {
+                labels["a"]
+            }
+            mixed[name] += not one
+    assert mixed["both"] == 0
+    assert mixed["graph"] > 0  # every row of the graph has neighbours

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -11,13 +13,12 @@ from sklearn.metrics import adjusted_rand_score
 from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
 from tuner_plugins.elasticnet.settings import ElasticNetConfig
 from tuner_plugins.elasticnet.validation import refit
-from tuner_plugins.perturbseq.coefficients import permutation_p, tabulate
+from tuner_plugins.perturbseq.command import options_of
 from tuner_plugins.perturbseq.loading import load
-from tuner_plugins.perturbseq.programs import cluster
-from tuner_plugins.perturbseq.refits import entries, permuted_entries, residual_scale
+from tuner_plugins.perturbseq.options import Analysis, AnalysisOptions
 from tuner_plugins.perturbseq.screen import open_screen
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
-from tuner_plugins.perturbseq.steps import wide
+from tuner_plugins.perturbseq.steps import fit_coefficients, group, wide
 from tuner_plugins.perturbseq.transform import blocks
 
 from tuner.plugin import InputError
@@ -81,6 +82,10 @@ def test_a_configuration_is_analysed_to_a_report(simulated, tmp_path):
     ElasticNetPlugin(config_of(simulated)).analyse(PARAMS, tmp_path)
     assert (tmp_path / "report.html").exists()
     truth = ad.read_h5ad(simulated["truth"])
+    stored = ad.read_h5ad(tmp_path / "analysis.h5ad")
+    said = stored.var["program"].astype(object).where(stored.var["program"].notna(), "")
+    everywhere = truth.var["program"].astype(str)[stored.var_names]
+    assert adjusted_rand_score(everywhere, said.astype(str)) >= 0.9  # "none" is a class too
     programs = pd.read_csv(tmp_path / "tables" / "programs.csv").set_index("gene")["program"]
     planted = truth.var["program"].astype(str)[programs.index]
     inside = (planted != "").to_numpy()
@@ -91,7 +96,6 @@ def test_a_configuration_is_analysed_to_a_report(simulated, tmp_path):
         if most != "":
             best = enriched[enriched["set"] == name].iloc[0]
             assert best["term"] == f"PLANTED_{most}"
-    stored = ad.read_h5ad(tmp_path / "analysis.h5ad")
     assert set(stored.obs["phase"]) == {"G1", "S", "G2M"}
 
 
@@ -110,6 +114,7 @@ def test_bad_input_is_one_line_for_the_command(simulated, tmp_path):
 
 def test_interferon_targets_form_a_module_of_their_own(shared_data, tmp_path):
     path = shared_data / "perturbseq" / "papalexi2021_thp1_lowmoi_299genes.h5ad"
+    quick = {"permutations": 30, "bootstraps": 0, "calibration": "none"}
     config = ElasticNetConfig.model_validate(
         {
             "data": {
@@ -118,24 +123,46 @@ def test_interferon_targets_form_a_module_of_their_own(shared_data, tmp_path):
                 "batch": "batch",
                 "covariates": ["total_counts", "pct_counts_mt"],
             },
+            "analysis": quick,
         }
     )
     screen = open_screen(config.data.counts, config.data.recipe())
-    _, model = load(screen, 7e-4, 0.9)
-    summed = model.summed()
-    fitted = model.fit(summed)
-    coef = model.framed(fitted.coef)
-    found = permutation_p(
-        entries(model, summed, fitted),
-        permuted_entries(model, 30, 0),
-        pooled_scale=residual_scale(model, summed, fitted),
-    )
-    significant = wide(tabulate(coef, found.p), "q", coef) < 0.05
-    hits = significant.sum()
+    adata, model = load(screen, 7e-4, 0.9, composition=None)
+    assert model.composition is None  # divided by the depth of the whole transcriptome
+    found = Analysis(adata)
+    options = options_of(config.analysis.plain(), "total_counts")
+    coef, table = fit_coefficients(found, model, options)
+    _, modules = group(found, model, options, wide(table, "p", coef).to_numpy())
+    hits = (wide(table, "q", coef) < 0.05).sum()
     interferon = ["IFNGR1", "IFNGR2", "JAK2", "STAT1"]
     idle = ["ATF2", "CAV1", "PDCD1LG2", "STAT5A", "MARCH8", "CD86", "CMTM6"]
     assert (hits[interferon] > 40).all()
     assert (hits[idle] <= 3).all()
-    modules = cluster(coef.T, prefix="M", keep=significant.any().to_numpy()).labels
-    assert modules[interferon].nunique() == 1
-    assert not set(modules[idle].dropna()) & set(modules[interferon])
+    assert modules.labels[interferon].nunique() == 1
+    assert modules.labels[idle].isna().all()  # CMTM6 lowers itself, which makes it like no other
+
+
+def test_what_a_perturbation_does_to_its_own_gene_makes_no_module(tmp_path):
+    paths = simulate(tmp_path, seed=3, cells=1500, genes=260, perturbations=8, null_fraction=0.5)
+    truth = ad.read_h5ad(paths["truth"])
+    idle = list(truth.obs_names[truth.obs["module"] == ""])
+    screen = ad.read_h5ad(paths["screen"])
+    own = [g for g in screen.var_names if g.startswith("GENE")][: len(idle)]
+    names = dict(zip(idle, own, strict=True))
+    labels = screen.obs["perturbation"].astype(str).replace(names).to_numpy()
+    counts = screen.X.toarray()
+    for gene in own:
+        counts[labels == gene, screen.var_names.get_loc(gene)] = 0  # a knock-out
+        counts[labels != gene, screen.var_names.get_loc(gene)] += 3
+    screen.X, screen.obs["perturbation"] = sparse.csr_matrix(counts), labels
+    recipe = config_of(paths).data.recipe()
+    _, model = load(open_screen(screen, replace(recipe, covariates=())), 1e-3, 1.0)
+    found = Analysis(screen[:, model.genes].copy())
+    options = AnalysisOptions(n_permutations=40, n_bootstraps=0, calibration="none")
+    coef, table = fit_coefficients(found, model, options)
+    programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())
+    q = wide(table, "q", coef)
+    assert all(q.loc[gene, gene] < 0.05 for gene in own)  # found, and left aside
+    assert modules.labels[own].isna().mean() >= 0.75
+    active = truth.obs_names[truth.obs["module"] != ""]
+    assert modules.labels[active].notna().all()

@@ -13,6 +13,7 @@ from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.permutation import permuted_sums, van_elteren
 from tuner_plugins.perturbseq.significance import (
     adjust,
+    any_effect,
     compare_programs,
     empirical_p,
     permute_within,
@@ -55,6 +56,29 @@ def test_adjust_is_the_definition(p):
         if not np.isnan(value):
             bounds = [t * len(tested) / (i + 1) for i, t in enumerate(tested) if t >= value]
             assert result == pytest.approx(min(1.0, *bounds, 1.0), abs=1e-12)
+
+
+def test_any_effect_is_simes_then_benjamini_hochberg():
+    p = np.array([[0.01, 0.9, 0.04], [0.5, 0.6, np.nan], [np.nan] * 3])
+    joined = [min(0.01 * 3, 0.04 * 3 / 2, 0.9), min(0.5 * 2, 0.6), np.nan]
+    np.testing.assert_allclose(any_effect(p, 1), adjust(joined))
+    np.testing.assert_allclose(any_effect(p.T, 0), adjust(joined))
+
+
+def test_rows_with_one_significant_entry_are_too_many_and_any_effect_is_not():
+    rng = np.random.default_rng(0)
+    shares, naive = [], []
+    for _ in range(40):
+        p = rng.random((200, 20))
+        p[:100, :10] *= 10.0 ** -rng.uniform(2, 6, (100, 10))  # half of the genes answer
+        for said, false in (
+            (any_effect(p, 1) < 0.05, shares),
+            ((adjust(p) < 0.05).any(axis=1), naive),
+        ):
+            assert said[:100].all()
+            false.append(said[100:].sum() / said.sum())
+    assert np.mean(shares) <= 0.05
+    assert np.mean(naive) > 0.15
 
 
 def test_labels_are_permuted_within_batches_only():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,8 @@ import pandas as pd
 from scipy import sparse
 
 from tuner_plugins.elasticnet.descent import solve
-from tuner_plugins.perturbseq.cells import Labels
 from tuner_plugins.perturbseq.matrix import CellsError
-from tuner_plugins.perturbseq.response import GeneChoice
-from tuner_plugins.perturbseq.screen import Recipe, Screen, open_screen
+from tuner_plugins.perturbseq.screen import Recipe, Screen, open_screen, recipe_of
 from tuner_plugins.perturbseq.transform import Transform, blocks, learn
 
 SETTING: Mapping[str, Any] = {}
@@ -27,6 +26,9 @@ SETTING: Mapping[str, Any] = {}
 
 RECIPE: Mapping[str, Any] = {}
 """How a screen becomes X and Y, put here when the script is made."""
+
+ANALYSIS: Mapping[str, Any] = {}
+"""Options of the analysis, put here when the script is made."""
 
 TOLERATED_RESIDUAL = 1e-9
 
@@ -156,17 +158,6 @@ def _deviation(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.where(variance > 1e-12 * square, np.sqrt(np.maximum(variance, 0.0)), 1.0)
 
 
-def recipe_of(plain: Mapping[str, Any]) -> Recipe:
-    """Make a recipe from plain data."""
-    return Recipe(
-        **{
-            **plain,
-            "labels": Labels(**plain["labels"]),
-            "genes": GeneChoice(**plain["genes"]),
-        }
-    )
-
-
 def save(found: anndata.AnnData, path: Path) -> None:
     """Write .h5ad, or a table as .parquet or .csv: one row a gene; first under another name."""
     part = path.with_name(f".{path.name}.part{path.suffix}")
@@ -207,6 +198,16 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         metavar="COEF",
         help="coefficients, one row a gene: .h5ad, .parquet or .csv",
     )
+    parser.add_argument(
+        "--analyse",
+        type=Path,
+        metavar="FOLDER",
+        help="go on to programs, modules, significance, enrichment and a report in this folder; "
+        "needs tuner[perturbseq] to be installed",
+    )
+    parser.add_argument(
+        "--gene-sets", type=Path, metavar="GMT", help="for --analyse, in place of the frozen one"
+    )
     arguments = parser.parse_args(given)
     if not arguments.input.is_file():
         raise CellsError(f"-i: no such file: {arguments.input}")
@@ -217,12 +218,47 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
+def analysis_library() -> tuple[Callable[..., list[Path]], tuple[type[Exception], ...]]:
+    """Give the library's function and the errors that it raises for bad input.
+
+    Raises
+    ------
+    CellsError
+        It is not installed: a fit needs little, the biology of its coefficients a lot.
+    """
+    try:
+        # by name: the script stands alone but for this option
+        library = importlib.import_module("tuner_plugins.perturbseq.command")
+    except ImportError as error:
+        raise CellsError(
+            f"--analyse needs more packages than the fit ({error.name} is not here); first: "
+            "pip install 'tuner[perturbseq]'"
+        ) from error
+    return library.analyse_file, library.BAD_INPUT
+
+
+def analyse(source: Path, folder: Path, gene_sets: Path | None) -> None:
+    """Go on from the setting to the biology; raise `CellsError` for bad input."""
+    analyse_file, bad_input = analysis_library()
+    options = {**ANALYSIS, **({} if gene_sets is None else {"gene_sets": gene_sets})}
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(limit) if limit.isdigit() else os.cpu_count() or 1
+    try:
+        analyse_file(source, RECIPE, SETTING, options, folder, threads=threads)
+    except bad_input as error:
+        raise CellsError(str(error)) from error
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """Fit a screen from the command line; give the exit code."""
     try:
         arguments = _arguments(given)
+        if arguments.analyse is not None:
+            analysis_library()  # refuse before the work
         found = fit_screen(arguments.input, recipe_of(RECIPE), SETTING)
         save(found, arguments.output)
+        if arguments.analyse is not None:
+            analyse(arguments.input, arguments.analyse, arguments.gene_sets)
     except CellsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -230,4 +266,6 @@ def main(given: Sequence[str] | None = None) -> int:
         f"{arguments.output}: {found.n_obs} genes x {found.n_vars} perturbations, "
         f"{int((found.X != 0).sum())} non-zero, KKT residual {found.uns['elasticnet']['kkt']:.1e}"
     )
+    if arguments.analyse is not None:
+        print(f"analysis: {arguments.analyse / 'report.html'}")
     return 0

@@ -30,6 +30,7 @@ from tuner_plugins.elasticnet.settings import ElasticNetConfig, available_thread
 from tuner_plugins.elasticnet.summary import (
     Loaded,
     Summary,
+    grid_alphas,
     shuffle_notes,
     summary_of,
     tables_of,
@@ -207,21 +208,14 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
 
     def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
         """Write a script that fits a screen with this setting: ``-i data.h5ad -o coef.h5ad``."""
-        alpha, ratio = _setting(params)
-        data = self.config.data
-        setting = {
-            "alpha": alpha,
-            "l1_ratio": ratio,
-            "penalise_covariates": data.penalise_covariates,
-            "scale_genes": data.scale_genes,
-        }
+        recipe, setting, analysis = self._plain(params)
         summary = (
             "Fit an elastic net of each gene on perturbations and covariates: "
             "-i DATA.h5ad -o COEF.h5ad"
         )
         text = bundle(
             SCRIPT_MODULES,
-            {"SETTING": setting, "RECIPE": asdict(data.recipe())},
+            {"SETTING": setting, "RECIPE": recipe, "ANALYSIS": analysis},
             provenance_head(summary, params, provenance),
             SCRIPT_DEPENDENCIES,
         )
@@ -229,13 +223,27 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
 
     def analyse(self, params: Params, folder: Path) -> None:
         """Write programs, modules, tests, enrichment, figures and a report into `folder`."""
-        from tuner_plugins.elasticnet.analysis import analyse_screen
+        from tuner_plugins.perturbseq import options
+        from tuner_plugins.perturbseq.command import analyse_file
         from tuner_plugins.perturbseq.errors import AnalysisError
 
         self.check(params)
+        recipe, setting, chosen = self._plain(params)
+        problem, threads = self.load().tuned[0].data.problem, available_threads()
         try:
             with _as_input_error():
-                analyse_screen(self.config, *_setting(params), folder, threads=available_threads())
+                ratios = self.config.surface.l1_ratios
+                alphas = grid_alphas(problem, self.config.surface)
+                r2 = cross_validate(problem, alphas, ratios, threads=threads).r2
+                analyse_file(
+                    self.config.data.counts,
+                    recipe,
+                    setting,
+                    chosen,
+                    folder,
+                    surface=options.Surface(r2, list(alphas), ratios),
+                    threads=threads,
+                )
         except AnalysisError as error:
             raise InputError(str(error)) from error
 
@@ -254,6 +262,19 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             "cv": {"folds": 3},
             "surface": {"alphas": 5, "l1_ratios": [0.5, 1.0], "permutations": 5},
         }
+
+    def _plain(self, params: Params) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Give recipe, setting and options of the analysis as plain data."""
+        alpha, ratio = _setting(params)
+        data = self.config.data
+        setting = {
+            "alpha": alpha,
+            "l1_ratio": ratio,
+            "penalise_covariates": data.penalise_covariates,
+            "scale_genes": data.scale_genes,
+        }
+        options = {**self.config.analysis.plain(), "guide": data.guide}
+        return asdict(data.recipe()), setting, options
 
     def _summary(self, result: Result) -> Summary:
         alpha, ratio = _setting(result.params)

@@ -14,12 +14,7 @@ from tuner_plugins.perturbseq.enrichment import read_gmt
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.options import Analysis, AnalysisOptions, Surface
 from tuner_plugins.perturbseq.prepare import prepare
-from tuner_plugins.perturbseq.programs import (
-    Clustering,
-)
-from tuner_plugins.perturbseq.refits import (
-    Model,
-)
+from tuner_plugins.perturbseq.refits import Model
 from tuner_plugins.perturbseq.steps import (
     calibrate,
     compare_with_control,
@@ -78,11 +73,18 @@ def analyse(
     prepare(adata, counts_layer, options.view)
     coef, table = fit_coefficients(found, model, options)
     significant = wide(table, "q", coef) < options.q_threshold
-    programs, modules = group(found, model, options, significant)
+    programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())
     compare_with_control(found, model, options, programs)
     look_up(found, options, programs, coef, significant)
     mock = calibrate(found, model, options, guides)
-    draw(found, options, coef, table, programs, modules, mock, obs_columns or {}, surface, model)
+    draw_cells(found, obs_columns or {})
+    if surface is not None:
+        setting = model.alpha, model.l1_ratio
+        found.figures["r2_surface"] = figures.r2_surface(
+            surface.r2, surface.alphas, surface.l1_ratios, setting
+        )
+    found.figures["coefficients"] = heatmaps.coefficient_heatmap(coef, programs, modules)
+    draw_tests(found, options, mock)
     return found
 
 
@@ -113,30 +115,19 @@ def _check(
         read_gmt(options.gmt)
 
 
-def draw(
-    found: Analysis,
-    options: AnalysisOptions,
-    coef: pd.DataFrame,
-    table: pd.DataFrame,
-    programs: Clustering,
-    modules: Clustering,
-    mock: NDArray[np.float64] | None,
-    obs_columns: Mapping[str, str],
-    surface: Surface | None,
-    model: Model,
-) -> None:
-    """Draw every figure of what was found."""
-    adata, drawn = found.adata, found.figures
+def draw_cells(found: Analysis, obs_columns: Mapping[str, str]) -> None:
+    """Draw the cells by columns of obs, title to column, and by phase."""
+    adata = found.adata
     panels = {t: adata.obs[c] for t, c in obs_columns.items() if c in adata.obs}
     if "phase" in adata.obs:
         panels["phase"] = adata.obs["phase"]
     if panels:
-        drawn["umap"] = figures.embeddings(adata.obsm["X_umap"], pd.DataFrame(panels))
-    if surface is not None:
-        drawn["r2_surface"] = figures.r2_surface(
-            surface.r2, surface.alphas, surface.l1_ratios, (model.alpha, model.l1_ratio)
-        )
-    drawn["coefficients"] = heatmaps.coefficient_heatmap(coef, programs, modules)
+        found.figures["umap"] = figures.embeddings(adata.obsm["X_umap"], pd.DataFrame(panels))
+
+
+def draw_tests(found: Analysis, options: AnalysisOptions, mock: NDArray[np.float64] | None) -> None:
+    """Draw the tests of programs and of coefficients; `mock` are p-values without any effect."""
+    drawn, table = found.figures, found.tables["coefficients"]
     tests = found.tables.get("program_tests")
     if tests is not None and tests["effect_size"].notna().any():
         drawn["program_clustermap"] = heatmaps.program_clustermap(

@@ -57,7 +57,11 @@ def phase_positions(genes: pd.Index, score: str) -> np.ndarray:
     return positions
 
 
-def score_weights(mean_expression: np.ndarray, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+def score_weights(
+    mean_expression: np.ndarray,
+    positions: Sequence[int] | np.ndarray,
+    moved: np.ndarray | None = None,
+) -> np.ndarray:
     """Give the weights of a score: the mean of its genes minus that of genes expressed alike.
 
     Each gene of the list is matched by the other genes that are nearest to it in rank of mean
@@ -70,6 +74,8 @@ def score_weights(mean_expression: np.ndarray, positions: Sequence[int] | np.nda
         Mean over the training cells.
     positions : array of int
         Genes of the score.
+    moved : array of bool, shape (genes,), optional
+        Genes that perturbations move; they are not compared with while enough others are there.
 
     Returns
     -------
@@ -80,6 +86,8 @@ def score_weights(mean_expression: np.ndarray, positions: Sequence[int] | np.nda
     listed = np.zeros(len(mean_expression), dtype=bool)
     listed[positions] = True
     others = np.flatnonzero(~listed)
+    if moved is not None and (~listed & ~moved).sum() >= CONTROLS_PER_GENE:
+        others = np.flatnonzero(~listed & ~moved)
     if not len(others):
         raise CellsError("a score needs measured genes outside its own list, there are none")
     others = others[np.argsort(mean_expression[others], kind="stable")]

@@ -149,12 +149,16 @@ def r2_surface(
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
     order = np.argsort(alphas)
     x, table = np.asarray(alphas, dtype=float)[order], np.asarray(r2)[order]
-    image = left.imshow(table, aspect="auto", origin="lower", cmap=SEQUENTIAL)
+    low = float(np.quantile(table, 0.25))  # or the slope would leave no colours to the plateau
+    high = float(table.max())
+    image = left.imshow(
+        table, aspect="auto", origin="lower", cmap=SEQUENTIAL, vmin=low, vmax=max(high, low + 1e-12)
+    )
     step = max(1, len(x) // 8)
     left.set_yticks(range(0, len(x), step), [f"{a:.1e}" for a in x[::step]])
     left.set_xticks(range(len(l1_ratios)), [f"{r:g}" for r in l1_ratios])
     left.set(xlabel="l1_ratio", ylabel="alpha", title="held-out R2")
-    figure.colorbar(image, ax=left)
+    figure.colorbar(image, ax=left, extend="min")
     if chosen is not None:
         row = int(np.argmin(np.abs(np.log(np.maximum(x, 1e-300)) - np.log(chosen[0]))))
         column = int(np.argmin(np.abs(np.asarray(l1_ratios) - chosen[1])))
@@ -223,7 +227,9 @@ def volcano(
     axes = figure.subplots()
     x, y = rows["coef"].to_numpy(), -np.log10(rows["p"].to_numpy())
     hit = rows["q"].to_numpy() < q_threshold
-    colours = np.where(hit, np.where(x > 0, "#B2182B", "#2166AC"), MISSING)
+    # A significant coefficient may be shrunk to nothing: neither up nor down.
+    sides = np.select([x > 0, x < 0], ["#B2182B", "#2166AC"], "#555555")
+    colours = np.where(hit, sides, MISSING)
     axes.scatter(x, y, c=colours, s=12, linewidths=0, rasterized=len(x) > 3000)
     axes.axvline(0, color="black", lw=0.5)
     genes = rows["gene"].to_numpy()

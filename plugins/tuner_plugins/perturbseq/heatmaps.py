@@ -64,7 +64,8 @@ def _strip(axes: Axes, names: Sequence[str], clustering: Clustering, *, vertical
         axes.set_yticks(ticks, text, fontsize=8)
         axes.tick_params(length=0)
     else:
-        axes.set_xticks(ticks, text, fontsize=8)
+        crowded = len(ticks) > 1 and np.diff(ticks).min() < 0.05 * n  # M0 would touch M1
+        axes.set_xticks(ticks, text, fontsize=8, rotation=90 if crowded else 0)
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from tuner_plugins.perturbseq import composition as comp
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.refits import Model
 from tuner_plugins.perturbseq.screen import Screen, count_blocks
@@ -21,6 +22,7 @@ def load(
     *,
     penalise_covariates: bool = False,
     scale_genes: bool = False,
+    composition: bool | None = False,
     threads: int = 1,
 ) -> tuple[ad.AnnData, Model]:
     """Read a screen into memory, its counts and its model with one setting.
@@ -37,6 +39,9 @@ def load(
     penalise_covariates, scale_genes : bool
         Penalise covariates, divided by their standard deviation, like perturbations; divide
         responses by theirs.
+    composition : bool, optional
+        Make good for the shift of all genes where some moved, see `composition`; None does so
+        where counts are divided by their own sum.
     threads : int
 
     Returns
@@ -47,6 +52,10 @@ def load(
         Of the genes that were chosen; further responses from obs are left out.
     """
     screen, transform = learn(screen, np.zeros(len(screen.obs), dtype=np.int64))
+    found = None
+    if composition or (composition is None and comp.applies(screen, transform)):
+        found = comp.compose(screen, transform)
+        screen, transform = comp.balance(screen, transform, found)
     k = len(screen.design.names)
     chosen = np.flatnonzero(transform.chosen[-1][: len(transform.kept)])
     parts = [
@@ -77,6 +86,7 @@ def load(
         alpha=alpha,
         l1_ratio=l1_ratio,
         penalise_covariates=penalise_covariates,
+        composition=None if found is None else found.table,
         threads=threads,
     )
     if not model.genes:

@@ -38,8 +38,9 @@ class AnalysisOptions:
     n_score_permutations : int
         Of the tests of program scores.
     discovery : float
-        Share of the cells that programs are found in; the others test them. 1 uses all cells for
-        both, and the choice of the genes then flatters the tests.
+        Share of the cells that programs are found in; the others test them. Finding a gene takes
+        more cells than testing a score that averages many. 1 uses all cells for both, and the
+        choice of the genes then flatters the tests.
     n_bootstraps : int
         Refits that measure the stability of programs; 0 for none.
     n_selection_pairs : int
@@ -67,7 +68,7 @@ class AnalysisOptions:
     n_permutations: int = 100
     pooled_null: bool = True
     n_score_permutations: int = 1000
-    discovery: float = 0.5
+    discovery: float = 2 / 3
     n_bootstraps: int = 10
     n_selection_pairs: int = 0
     calibration: Literal["random", "guides", "none"] = "random"

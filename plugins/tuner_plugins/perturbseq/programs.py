@@ -17,7 +17,8 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
+from scipy.spatial.distance import squareform
 from sklearn.metrics import euclidean_distances, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
@@ -37,6 +38,14 @@ ONE_CLUSTER = 0.1
 """Mean silhouette below which a split is not taken for structure."""
 
 
+FEW_ROWS = 30
+"""Rows up to which cuts of a tree are tried beside communities of a graph.
+
+Every row of a nearest-neighbour graph has neighbours, near or not: among few rows, those that are
+like no other end up with somebody.
+"""
+
+
 @dataclass(frozen=True)
 class ClusterOptions:
     """How rows are clustered.
@@ -50,7 +59,8 @@ class ClusterOptions:
 
         Where either is None, those of `NEIGHBORS` and `RESOLUTIONS` are tried, and the clusters
         with the best mean silhouette are taken (Rousseeuw 1987,
-        doi:10.1016/0377-0427(87)90125-7): fixed ones split large uniform programs.
+        doi:10.1016/0377-0427(87)90125-7): fixed ones split large uniform programs. Where both are
+        None and rows are few, the cuts of an average-linkage tree are tried as well.
     metric : {"cosine", "euclidean"}
         "cosine" groups rows by the shape of their profile, "euclidean" by size as well.
     scale : bool
@@ -164,6 +174,9 @@ def _communities(features: NDArray[np.float64], options: ClusterOptions) -> NDAr
     with threadpool_limits(1):
         distances = euclidean_distances(features)
     np.fill_diagonal(distances, 0.0)
+    if n <= FEW_ROWS and options.n_neighbors is None and options.resolution is None:
+        tree = linkage(squareform(distances, checks=False), method="average")
+        found += [fcluster(tree, k, "maxclust").astype(np.int64) - 1 for k in range(2, n)]
     best_score = ONE_CLUSTER
     for membership in found:
         if 1 < membership.max() + 1 < n:

@@ -51,6 +51,8 @@ class Model:
         Or leave them free.
     doubt : ndarray, (perturbations,), optional
         Of a weighted design, see `efficacy.Efficacy`.
+    composition : DataFrame, optional
+        Shifts that the responses were freed of, see `composition.Composition`.
     threads : int
     """
 
@@ -64,6 +66,7 @@ class Model:
     l1_ratio: float
     penalise_covariates: bool = False
     doubt: NDArray[np.float64] | None = None
+    composition: pd.DataFrame | None = None
     threads: int = 1
 
     @property

@@ -36,6 +36,7 @@ TABLES = {
     "programs": "Gene programs",
     "enrichment": "Over-represented gene sets",
     "coefficients": "Coefficients",
+    "composition": "Shares of unmoved genes, against control cells",
     "efficacy": "Efficacy of perturbations",
     "calibration": "Mock perturbations of control cells",
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -58,6 +59,17 @@ class Recipe:
     size_factor: str = "total_counts"
     genes: GeneChoice = GeneChoice()
     y_obs: Sequence[str] = ()
+
+
+def recipe_of(plain: Mapping[str, Any]) -> Recipe:
+    """Make a recipe from plain data, as ``dataclasses.asdict`` gives it."""
+    return Recipe(
+        **{
+            **plain,
+            "labels": Labels(**plain["labels"]),
+            "genes": GeneChoice(**plain["genes"]),
+        }
+    )
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,34 @@ def adjust(p: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
+def any_effect(p: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Test whether anything happens along an axis; give p-values adjusted over the other one.
+
+    Significant coefficients may be false at the rate that was asked for, and those false ones are
+    spread over many rows: of rows with at least one of them, a larger share is false. Rows are
+    therefore tested as such: the p-values of each are joined by Simes (1986,
+    doi:10.1093/biomet/73.3.751) and these adjusted (Benjamini & Bogomolov 2014,
+    doi:10.1111/rssb.12028).
+
+    Parameters
+    ----------
+    p : ndarray, (genes, perturbations)
+        NaN for what was not tested.
+    axis : {0, 1}
+        The one that is joined: 1 gives an answer for each gene.
+
+    Returns
+    -------
+    ndarray, (genes,) or (perturbations,)
+        NaN where nothing was tested.
+    """
+    values = np.sort(np.moveaxis(np.asarray(p, dtype=np.float64), axis, 1), axis=1)  # NaN last
+    tested = np.isfinite(values).sum(axis=1, keepdims=True)
+    ranks = np.arange(1, values.shape[1] + 1)
+    joined = np.nanmin(np.where(tested > 0, values * tested / ranks, np.inf), axis=1, initial=1.0)
+    return adjust(np.where(tested[:, 0] > 0, joined, np.nan))
+
+
 def permute_within(
     strata: NDArray[np.int64], rng: np.random.Generator, where: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:

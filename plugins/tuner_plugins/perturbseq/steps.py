@@ -30,7 +30,7 @@ from tuner_plugins.perturbseq.refits import (
     select_halves,
 )
 from tuner_plugins.perturbseq.scores import score_programs
-from tuner_plugins.perturbseq.significance import adjust, compare_programs, uniformity
+from tuner_plugins.perturbseq.significance import any_effect, compare_programs, uniformity
 from tuner_plugins.perturbseq.stability import stability
 
 
@@ -73,6 +73,14 @@ def fit_coefficients(
     permuted labels cannot imitate.
     """
     used = model
+    if model.composition is not None:
+        found.tables["composition"] = model.composition
+        largest = model.composition.loc[model.composition["shift"].abs().idxmax()]
+        found.notes.append(
+            "Coefficients are relative to the genes that did not move: where some genes rise, the "
+            "shares of all others fall. Size factors of cells make good for that, by up to "
+            f"{100 * abs(np.expm1(largest['shift'])):.0f} % ({largest['perturbation']})."
+        )
     if options.efficacy:
         used, learnt = weighted(model, options.seed)
         found.tables["efficacy"] = learnt.table
@@ -130,30 +138,42 @@ def split_cells(model: Model, share: float, seed: int) -> NDArray[np.bool_]:
 
 
 def group(
-    found: Analysis, model: Model, options: AnalysisOptions, significant: pd.DataFrame
+    found: Analysis, model: Model, options: AnalysisOptions, p: NDArray[np.float64]
 ) -> tuple[Clustering, Clustering]:
-    """Find programs in the discovery cells and modules in all; measure their stability."""
+    """Find programs in the discovery cells and modules in all; measure their stability.
+
+    Only genes that answer to some perturbation, and perturbations that move some gene, take part
+    (`p`, (genes, perturbations), joined by `any_effect`): the others belong to no program and no
+    module, or they would make up clusters of noise. What a perturbation does to its own gene is
+    left aside: it makes no two perturbations alike, and no two genes.
+    """
     adata = found.adata
-    everywhere = adata.varm["coef"].loc[model.genes]
+    own = own_gene(model)
+    p = np.where(own, np.nan, p)
+    everywhere = adata.varm["coef"].loc[model.genes].mask(own, 0.0)
     discovery = np.ones(adata.n_obs, dtype=bool)
-    keep, used, coef = significant.to_numpy().any(axis=1), model, everywhere
+    keep, used, coef = any_effect(p, 1) < options.q_threshold, model, everywhere
     if options.discovery < 1:
         discovery = split_cells(model, options.discovery, options.seed)
         used = model.rows(discovery)
-        keep = (adjust(_p_values(used, options)) < options.q_threshold).any(axis=1)
+        p_discovery = np.where(own, np.nan, _p_values(used, options))
+        keep = any_effect(p_discovery, 1) < options.q_threshold
         used = weighted(used, options.seed)[0] if options.efficacy else used
-        coef = used.coefficients()
+        coef = used.coefficients().mask(own, 0.0)
     adata.obs["discovery"] = discovery
     programs = cluster(coef, options.clustering, keep=keep)
     modules = cluster(
-        everywhere.T, options.clustering, prefix="M", keep=significant.to_numpy().any(axis=0)
+        everywhere.T,
+        options.clustering,
+        prefix="M",
+        keep=any_effect(p, 0) < options.q_threshold,
     )
     _describe(adata, programs, modules)
     if options.n_bootstraps and programs.order:
         found.tables["program_stability"] = stability(
             programs,
             bootstrap_coefficients(used, options.n_bootstraps, options.seed),
-            lambda table: cluster(table, options.clustering, keep=keep),
+            lambda table: cluster(table.mask(own, 0.0), options.clustering, keep=keep),
         )
     found.tables["programs"] = _members(programs, "gene", "program")
     found.tables["modules"] = _members(modules, "perturbation", "module")
@@ -163,6 +183,14 @@ def group(
             "there are no programs, and nothing is tested or enriched for them."
         )
     return programs, modules
+
+
+def own_gene(model: Model) -> NDArray[np.bool_]:
+    """Say where a perturbation meets the gene that it is named after, (genes, perturbations)."""
+    genes, targets = (
+        pd.Index(names).astype(str).str.upper().to_numpy() for names in (model.genes, model.targets)
+    )
+    return np.asarray(genes[:, None] == targets)
 
 
 def _members(clustering: Clustering, row: str, cluster_name: str) -> pd.DataFrame:
