@@ -68,8 +68,10 @@ typedef struct {
     const double *y, *w; /* w: NULL where every weight is 1 */
     double *x;
     int64_t n;
-    double lam, low, high; /* the range of y */
-    double sum, weight;    /* of w*y and w, over all */
+    double lam;
+    int64_t seen;          /* how far the input was looked at, and up to there: */
+    double low, high;      /* the range of y, */
+    double sum, weight;    /* sums of w*y and w */
     prox_knot knot;        /* how far the string is known */
     prox_hull ceiling, floor;
 } prox_problem;

@@ -1,7 +1,53 @@
 /* Eight positions at a time: slopes from the knot to the tube over all of them, by prefix sums. */
-#ifdef PROX_WIDE
 #define PROX_BLOCK 8
+#define PROX_AHEAD 2048 /* positions looked at before they are used */
 
+/* Look at the input up to position `to`, before it is used: range, bad values. It is looked at a
+ * little ahead of the string, while that part is on its way into the cache anyway. The string up to
+ * a knot is that of any signal that goes on from there within the range seen so far, so that this
+ * range holds the answer too. */
+static __attribute__((noinline)) int prox_look(prox_problem *p, int64_t to)
+{
+    const double *y = p->y, *w = p->w;
+    double low = p->low, high = p->high, lightest = INFINITY, sum = p->sum, total = p->weight;
+    int64_t i = p->seen;
+    to = to < p->n ? to : p->n;
+#ifdef PROX_WIDE
+    const __m512d one = _mm512_set1_pd(1.0);
+    __m512d lows = _mm512_set1_pd(low), highs = _mm512_set1_pd(high);
+    __m512d lights = _mm512_set1_pd(lightest), sums = _mm512_setzero_pd(), totals = sums;
+    for (; i + PROX_BLOCK <= to; i += PROX_BLOCK) {
+        __m512d value = _mm512_loadu_pd(y + i), weight = w ? _mm512_loadu_pd(w + i) : one;
+        lows = _mm512_min_pd(lows, value);
+        highs = _mm512_max_pd(highs, value);
+        lights = _mm512_min_pd(lights, weight);
+        sums = _mm512_add_pd(sums, _mm512_mul_pd(value, weight));
+        totals = _mm512_add_pd(totals, weight);
+    }
+    low = _mm512_reduce_min_pd(lows);
+    high = _mm512_reduce_max_pd(highs);
+    lightest = _mm512_reduce_min_pd(lights);
+    sum += _mm512_reduce_add_pd(sums);
+    total += _mm512_reduce_add_pd(totals);
+#endif
+    for (; i < to; i++) {
+        double weight = w ? w[i] : 1.0;
+        low = y[i] < low ? y[i] : low;
+        high = y[i] > high ? y[i] : high;
+        lightest = weight < lightest ? weight : lightest;
+        sum += y[i] * weight; /* a NaN or an infinity anywhere stays in the sum */
+        total += weight;
+    }
+    p->seen = i > p->seen ? i : p->seen;
+    p->low = low;
+    p->high = high;
+    p->sum = sum;
+    p->weight = total;
+    if (!(lightest > 0) || !isfinite(total)) return PROX_BAD_WEIGHT;
+    return isfinite(low) && isfinite(high) && isfinite(sum) ? PROX_OK : PROX_NOT_FINITE;
+}
+
+#ifdef PROX_WIDE
 /* Sums of w*y and w from the knot up to each of eight positions; adds the eight to *sum, *weight. */
 PROX_INLINE void prox_prefix(const prox_problem *p, int64_t at, double *sum, double *weight,
                              __m512d *sums, __m512d *weights)

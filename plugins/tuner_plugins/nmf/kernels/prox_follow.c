@@ -158,6 +158,10 @@ static __attribute__((noinline)) int prox_pull(prox_problem *p, int64_t limit,
     ceiling.front = ceiling.back = floor.front = floor.back = 0;
     while (reach.to < p->n) {
         int found;
+        if (__builtin_expect(reach.to + PROX_BLOCK > p->seen && p->seen < p->n, 0)) {
+            status = prox_look(p, reach.to + PROX_AHEAD);
+            if (status) break;
+        }
 #ifdef PROX_WIDE
         if (reach.to + PROX_BLOCK < p->n && !prox_rests(p, reach.to))
             found = prox_forward(p, &reach, &ceiling, &floor, up, down);

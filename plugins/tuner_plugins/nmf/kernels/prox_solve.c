@@ -1,43 +1,3 @@
-/* Look at the whole input once, before anything is written: range, sums, bad values. */
-static int prox_look(prox_problem *p)
-{
-    const double *y = p->y, *w = p->w;
-    double low = INFINITY, high = -INFINITY, lightest = INFINITY, sum = 0, total = 0;
-    int64_t i = 0;
-#ifdef PROX_WIDE
-    const __m512d one = _mm512_set1_pd(1.0);
-    __m512d lows = _mm512_set1_pd(low), highs = _mm512_set1_pd(high), lights = lows;
-    __m512d sums = _mm512_setzero_pd(), totals = sums;
-    for (; i + PROX_BLOCK <= p->n; i += PROX_BLOCK) {
-        __m512d value = _mm512_loadu_pd(y + i), weight = w ? _mm512_loadu_pd(w + i) : one;
-        lows = _mm512_min_pd(lows, value);
-        highs = _mm512_max_pd(highs, value);
-        lights = _mm512_min_pd(lights, weight);
-        sums = _mm512_add_pd(sums, _mm512_mul_pd(value, weight));
-        totals = _mm512_add_pd(totals, weight);
-    }
-    low = _mm512_reduce_min_pd(lows);
-    high = _mm512_reduce_max_pd(highs);
-    lightest = _mm512_reduce_min_pd(lights);
-    sum = _mm512_reduce_add_pd(sums);
-    total = _mm512_reduce_add_pd(totals);
-#endif
-    for (; i < p->n; i++) {
-        double weight = w ? w[i] : 1.0;
-        low = y[i] < low ? y[i] : low;
-        high = y[i] > high ? y[i] : high;
-        lightest = weight < lightest ? weight : lightest;
-        sum += y[i] * weight; /* a NaN or an infinity anywhere stays in the sum */
-        total += weight;
-    }
-    p->low = low;
-    p->high = high;
-    p->sum = sum;
-    p->weight = total;
-    if (!(lightest > 0) || !isfinite(total)) return PROX_BAD_WEIGHT;
-    return isfinite(low) && isfinite(high) && isfinite(sum) ? PROX_OK : PROX_NOT_FINITE;
-}
-
 static int prox_all(prox_problem *p)
 {
     int status = PROX_OK;
@@ -50,7 +10,8 @@ static int prox_all(prox_problem *p)
     while (knots && !status && p->n - p->knot.at > least) {
         int64_t pulled, stretch = (p->n - 1 - p->knot.at) / PROX_LANES;
         stretch = stretch < PROX_STRETCH ? stretch : PROX_STRETCH;
-        status = prox_lanes(p, knots, stretch, &pulled);
+        status = prox_look(p, p->knot.at + PROX_LANES * stretch + PROX_OVERLAP);
+        if (!status) status = prox_lanes(p, knots, stretch, &pulled);
         if (status || p->knot.at == p->n) break;
         if (2 * pulled > PROX_LANES * stretch) { /* lanes do not pay here */
             patience *= 4;
@@ -81,25 +42,25 @@ static void prox_release(prox_problem *p)
     free(p->floor.queue);
 }
 
-/* y, w (or NULL), x: n values; x may be y. Gives a status; x is untouched by bad input. */
+static prox_problem prox_state(const double *y, const double *w, double *x, int64_t n, double lam)
+{
+    return (prox_problem){.y = y, .w = w, .x = x, .n = n, .lam = lam, .low = INFINITY, .high = -INFINITY};
+}
+
+/* y, w (or NULL), x: n values; x may be y. Gives a status; x is undefined after bad input. */
 int tuner_prox_tv1d_f64(const double *y, const double *w, double *x, int64_t n, double lam)
 {
-    prox_problem p = {.y = y, .w = w, .x = x, .n = n, .lam = lam};
+    prox_problem p = prox_state(y, w, x, n, lam);
+    int status = PROX_OK;
     if (n <= 0) return PROX_OK;
-    int status = prox_look(&p);
-    if (status) return status;
     if (lam == 0) {
         memmove(x, y, (size_t)n * sizeof *x);
-        return PROX_OK;
+    } else {
+        status = prox_reserve(&p);
+        if (!status) status = prox_all(&p);
+        prox_release(&p);
     }
-    if (lam >= p.sum - p.low * p.weight) { /* no running sum leaves the tube */
-        prox_fill(&p, 0, n, p.sum / p.weight);
-        return PROX_OK;
-    }
-    status = prox_reserve(&p);
-    if (!status) status = prox_all(&p);
-    prox_release(&p);
-    return status;
+    return status ? status : prox_look(&p, n);
 }
 
 /* The same in float32, through a copy in float64: sums of float32 would lose whole positions. */

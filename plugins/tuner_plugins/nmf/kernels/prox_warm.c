@@ -313,9 +313,9 @@ static int prox_keep(prox_problem *p, int8_t *steps)
 int tuner_prox_tv1d_warm(const double *y, const double *w, double *x, int64_t n, double lam,
                          int8_t *steps)
 {
-    prox_problem p = {.y = y, .w = w, .x = x, .n = n, .lam = lam};
+    prox_problem p = prox_state(y, w, x, n, lam);
     if (n <= 0) return PROX_OK;
-    int status = prox_look(&p);
+    int status = prox_look(&p, n);
     if (status) return status;
     int64_t none = n;
     prox_bends bends = prox_bends_after(steps, 0, n);
