@@ -86,12 +86,59 @@ def test_a_bundle_runs_alone(module: Callable[..., ModuleType], tmp_path: Path) 
     assert (done.returncode, done.stdout, done.stderr) == (3, expected, "")
 
 
+QUICK = '''
+    """What does the usual case."""
+
+    import sys
+
+    def quickly(words: list[str]) -> bool:
+        if words == ["usual"]:
+            print("done quickly", "math" in globals())
+        return words == ["usual"]
+'''
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "said"), [("usual", 0, "done quickly False\n"), ("odd", 3, "6.28")]
+)
+def test_what_is_tried_first_does_without_the_rest(
+    module: Callable[..., ModuleType], tmp_path: Path, word: str, code: int, said: str
+) -> None:
+    modules = [module("bundled_lower", LOWER), module("bundled_upper", UPPER)]
+    text = bundle(
+        modules,
+        {"TABLE": None, "SETTING": {"x": 1}},
+        "head",
+        [],
+        own_packages=("bundled_lower",),
+        preamble="assert sys",
+        first=[module("bundled_quick", QUICK)],
+        first_call="quickly(sys.argv[1:])",
+    )
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    done = subprocess.run([sys.executable, "-I", script, word], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert done.stdout.startswith(said)
+    clash = module("bundled_clash", "def quickly():\n    return 2\n")
+    with pytest.raises(ValueError, match="both define 'quickly'"):
+        bundle([clash], {}, "head", [], first=[module("bundled_quick", QUICK)], first_call="1")
+
+
 @pytest.mark.parametrize(
     "value",
-    ["plain", "two\nlines\n", "it's '''tricky'''\n", "ends in a slash\n\\", "a\r\nb\n", "q\n'"],
+    [
+        {"a.c": "int a;\n", "b.c": "it's '''tricky'''\n"},
+        "plain",
+        "two\nlines\n",
+        "it's '''tricky'''\n",
+        "ends in a slash\n\\",
+        "a\r\nb\n",
+        "q\n'",
+    ],
 )
 def test_literals_keep_every_character(
-    module: Callable[..., ModuleType], value: str, tmp_path: Path
+    module: Callable[..., ModuleType], value: object, tmp_path: Path
 ) -> None:
     text = bundle([], {"VALUE": value}, "head", [], call="0")
     scope: dict = {"__name__": "checked"}

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +64,9 @@ def fresh(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.delenv("TUNER_NATIVE", raising=False)
-    native._open_kernels.cache_clear()
+    native._OPENED.clear()
     yield tmp_path
-    native._open_kernels.cache_clear()
+    native._OPENED.clear()
 
 
 @needs_compiler
@@ -155,7 +156,7 @@ def test_a_library_that_others_may_write_is_replaced(fresh):
     native.load_kernels()
     (library,) = libraries(fresh)
     library.chmod(0o777)
-    native._open_kernels.cache_clear()
+    native._OPENED.clear()
     assert "compiled by" in native.describe_kernels()
     assert stat.S_IMODE(library.stat().st_mode) == 0o700
 
@@ -209,18 +210,19 @@ def test_the_compiler_of_the_environment_comes_first(monkeypatch, tmp_path):
 
 def test_a_script_carries_its_own_source(monkeypatch):
     assert "tuner_prox_tv1d_f64" in native.kernel_source()
-    monkeypatch.setattr(native, "KERNEL_SOURCE", "int embedded;", raising=False)
+    files = {"one.c": "int embedded;", "quick_two.c": "int quick;"}
+    monkeypatch.setattr(native, "KERNEL_FILES", files, raising=False)
     assert native.kernel_source() == "int embedded;"
 
 
 @needs_compiler
 def test_the_source_compiles_without_a_warning_for_any_processor(tmp_path):
     compiler = native.find_compiler()
-    for extra in ([], ["-march=native"]):
+    for extra, quick in product(([], ["-march=native"]), (False, True)):
         done = subprocess.run(
             [*compiler, *native.FLAGS, *extra, "-Wall", "-Wextra", "-x", "c", "-"]
             + ["-o", str(tmp_path / "x.so"), "-lm"],
-            input=native.kernel_source().encode(),
+            input=native.kernel_source(quick).encode(),
             capture_output=True,
             check=True,
         )
@@ -236,7 +238,7 @@ def test_code_for_any_processor_gives_the_same(fresh, monkeypatch):
 
     def solve_all():
         prox._c_prox.cache_clear()
-        native._open_kernels.cache_clear()
+        native._OPENED.clear()
         rng = np.random.default_rng(0)
         weights = rng.uniform(0.5, 20, 150_000)
         for shape in SHAPES:

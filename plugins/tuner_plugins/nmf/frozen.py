@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tuner_plugins.nmf.bigwig import BigWigError
 from tuner_plugins.nmf.compress import SignalError
 from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
+from tuner_plugins.nmf.quick import choose_setting
 from tuner_plugins.nmf.tracks import list_tracks
 from tuner_plugins.nmf.write import save_loadings
-
-SETTINGS: Sequence[tuple[Mapping[str, float], Mapping[str, Any]]] = ()
-"""The frozen settings, each after the size of problem that it is for; put here when the script is
-made."""
 
 
 class UsageError(ValueError):
@@ -60,16 +56,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     if os.path.isdir(given.output):
         raise UsageError(f"-o: {given.output} is a folder; give the name of a file")
     return given
-
-
-def choose_setting(positions: int, k: int) -> Mapping[str, Any]:
-    """Give the setting for the nearest size, as ratios of length and number of loadings."""
-    sizes = {"positions": positions, "k": k}
-
-    def distance(entry: tuple[Mapping[str, float], Mapping[str, Any]]) -> float:
-        return sum(math.log(sizes[name] / value) ** 2 for name, value in entry[0].items())
-
-    return min(SETTINGS, key=distance)[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

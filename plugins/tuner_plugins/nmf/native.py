@@ -9,47 +9,72 @@ caller uses its Numba kernel. Standard library only, so that a stand-alone scrip
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import stat
 import sys
 
+# No functools, no typing: each costs a stand-alone script as much as opening the kernels.
+
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared")
 NATIVE_FLAG = "-march=native"
+QUICK_FILES = (
+    *("bins.c", "prox.c", "prox_blocks.c", "prox_follow.c", "prox_solve.c"),
+    *("quick_read.c", "quick_solve.c"),
+)
 COMPILE_SECONDS = 120
 
 
-def kernel_source() -> str:
-    """Give the C source: the constant ``KERNEL_SOURCE`` of a stand-alone script, or the files."""
-    embedded = globals().get("KERNEL_SOURCE")
+def kernel_files() -> dict[str, str]:
+    """Give the C sources by name: the constant ``KERNEL_FILES`` of a script, or the files."""
+    embedded = globals().get("KERNEL_FILES")
     if embedded is not None:
-        return str(embedded)
+        return dict(embedded)
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernels")
-    texts = []
+    texts = {}
     for name in sorted(name for name in os.listdir(folder) if name.endswith(".c")):
         with open(os.path.join(folder, name), encoding="utf-8") as file:
-            texts.append(file.read())
-    return "\n".join(texts)
+            texts[name] = file.read()
+    return texts
 
 
-def load_kernels() -> ctypes.CDLL | None:
+def kernel_source(quick: bool = False) -> str:
+    """Give the source of all kernels, or of what a quick factorisation needs (`quick`).
+
+    That is compiled by itself, and without wide registers where signals are short: the first run
+    of a stand-alone script waits for the compiler.
+    """
+    files = kernel_files()
+    if not quick:
+        return "\n".join(text for name, text in files.items() if not name.startswith("quick"))
+    return "\n".join(["#define PROX_PLAIN", *(files[name] for name in QUICK_FILES)])
+
+
+def load_kernels(quick: bool = False) -> ctypes.CDLL | None:
     """Give the compiled kernels, or None where they cannot be had: use the Numba ones then."""
-    return _open_kernels()[0]
+    return _open_kernels(quick)[0]
 
 
 def describe_kernels() -> str:
     """Say in one line which kernels this process uses, and why."""
-    return _open_kernels()[1]
+    return _open_kernels(False)[1]
 
 
-@functools.lru_cache(maxsize=1)
-def _open_kernels() -> tuple[ctypes.CDLL | None, str]:
+_OPENED: dict[bool, tuple[ctypes.CDLL | None, str]] = {}
+
+
+def _open_kernels(quick: bool) -> tuple[ctypes.CDLL | None, str]:
+    if quick not in _OPENED:
+        _OPENED[quick] = _find_kernels(quick)
+    return _OPENED[quick]
+
+
+def _find_kernels(quick: bool) -> tuple[ctypes.CDLL | None, str]:
     if os.environ.get("TUNER_NATIVE", "1") == "0":
         return None, "C kernels are switched off (TUNER_NATIVE=0); the Numba kernels are used"
     compiler = find_compiler()
     if compiler is None:
         return None, "no C compiler found (tried $CC, cc, gcc, clang); the Numba kernels are used"
-    source = kernel_source()
+    source = kernel_source(quick)
     name = f"kernels-{_digest(source, compiler)}.so"
     folder = cache_folder()
     if folder is not None:
@@ -140,7 +165,6 @@ def _digest(source: str, compiler: list[str]) -> str:
     return str(blake2b("\0".join(parts).encode(), digest_size=16).hexdigest())
 
 
-@functools.lru_cache(maxsize=1)
 def _processor() -> str:
     """Name the processor and its instructions; empty where the system does not tell.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,9 +19,13 @@ from tuner_plugins.nmf.compress import (
 )
 from tuner_plugins.nmf.factorize import Loadings, Signal, factorize, solve_loadings
 from tuner_plugins.nmf.parallel import run_threads
+from tuner_plugins.nmf.quick import (
+    PROGRESS_BASES,
+    QuickLoadings,
+    available_threads,
+    quick_loadings,
+)
 from tuner_plugins.nmf.runs import Runs, bin_runs
-
-_PROGRESS_BASES = 5e8
 
 
 def compute_loadings(
@@ -61,6 +64,9 @@ def compute_loadings(
     if setting["loadings_resolution"] and setting["loadings_resolution"] != widths[0]:
         widths.append(int(setting["loadings_resolution"]))
     threads = available_threads()
+    quick = quick_loadings(paths, chrom, start, end, k, setting, threads)
+    if quick is not None:
+        return _from_quick(quick)
     signals = read_signals(paths, chrom, start, end, widths, setting, threads)
     if setting["scaling"] != "none":
         factors = scale_factors(signals[0], setting["scaling"])[:, None]
@@ -82,6 +88,12 @@ def compute_loadings(
     return Loadings(fine, signals[1].ends, loadings.weights)
 
 
+def _from_quick(quick: QuickLoadings) -> Loadings:
+    ends = np.minimum(np.arange(1, quick.bins + 1) * quick.width, quick.size)
+    values = np.frombuffer(quick.values).reshape(quick.k, quick.bins)
+    return Loadings(values, ends, np.frombuffer(quick.weights).reshape(quick.k, quick.tracks))
+
+
 def read_signals(
     paths: Sequence[str],
     chrom: str,
@@ -96,7 +108,7 @@ def read_signals(
     Tracks that are only binned are never held: a whole chromosome stays small in memory.
     """
     coarse = [width for width in widths if width > 1]
-    report = sys.stderr.isatty() and len(paths) * (end - start) > _PROGRESS_BASES
+    report = sys.stderr.isatty() and len(paths) * (end - start) > PROGRESS_BASES
     binned: list[list[np.ndarray]] = [[] for _ in paths]
     kept: dict[int, Runs] = {}
 
@@ -126,16 +138,6 @@ def read_signals(
             runs = [kept[i] for i in range(len(paths))]
             signals.append(join_runs(runs, start, end, transform, dtype, threads))
     return signals
-
-
-def available_threads() -> int:
-    """Give the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return min(int(asked), cores) if asked.isdigit() and int(asked) else cores
 
 
 def whole_region(

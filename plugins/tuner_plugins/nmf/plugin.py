@@ -38,6 +38,7 @@ from tuner_plugins.nmf import (
     products,
     prox,
     prox_numba,
+    quick,
     reference,
     runs,
     settings,
@@ -56,15 +57,17 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SCRIPT_MODULES = (
-    *(native, parallel, products, prox_numba, prox, runs, blocks, bigwig, tracks),
-    *(factorize, compress, binning, pipeline, write),
+    *(parallel, products, prox_numba, prox, runs, blocks, bigwig, tracks),
+    *(factorize, compress, binning, pipeline, write, frozen),
 )
-"""What the frozen script is made of, beside its command line: each after what it needs."""
+"""What the frozen script is made of, beside its quick path: each after what it needs."""
+
+QUICK_MODULES = (native, quick)
+"""The quick path: as little as the usual case needs."""
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
 
-_BEFORE_NUMPY = """
-import gc
+_BEFORE_NUMPY = """import gc
 import os
 
 gc.disable()  # imports make no garbage, and looking for it takes a tenth of their time
@@ -243,14 +246,16 @@ class NmfPlugin(Plugin[NmfConfig]):
             "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy"
         )
         text = bundle(
-            [*SCRIPT_MODULES, frozen],
-            {"SETTINGS": constants, "KERNEL_SOURCE": native.kernel_source()},
+            SCRIPT_MODULES,
+            {"SETTINGS": constants, "KERNEL_FILES": native.kernel_files()},
             provenance_head(summary, shown, provenance),
             SCRIPT_DEPENDENCIES,
             call="run_and_leave()",
+            preamble=_BEFORE_NUMPY,
+            first=QUICK_MODULES,
+            first_call="run_quick_and_leave(sys.argv[1:])",
         )
-        first = "from __future__ import annotations\n"
-        path.write_text(text.replace(first, first + _BEFORE_NUMPY, 1), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
 
     def command(self, case: Case, script: Path, output: Path) -> Sequence[str]:
         """Give the script's command line; its folder of tracks is made of links."""

@@ -9,6 +9,7 @@ import time
 import numpy as np
 
 from tuner_plugins.nmf.factorize import Loadings, run_lengths
+from tuner_plugins.nmf.quick import put_in_place
 
 _BLOCK_BYTES = 1 << 20
 _PROGRESS_SECONDS = 1.0
@@ -37,7 +38,7 @@ def save_loadings(path: str, loadings: Loadings, dtype: str = "float64") -> None
     try:
         with open(temporary, "xb", buffering=0) as file:
             _write(file, loadings, np.dtype(dtype))
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)

@@ -1,0 +1,313 @@
+/* The hot path, 2: averages over bins to loadings, by the rounds of factorize.py.
+ *
+ * Small matrices are taken apart by Jacobi's rotations: no library, and as accurate as any. Where
+ * an answer would hang on rounding (eigenvalues that touch, a rank that is in doubt) the careful
+ * path decides.
+ */
+#define QUICK_ROWS 64 /* more loadings or tracks than that are no quick job */
+#define QUICK_SPAN 512
+#define QUICK_APART 1e-7
+#define QUICK_EPS 2.220446049250313e-16
+
+enum { QUICK_NONE = 0, QUICK_LOG1P, QUICK_SQRT, QUICK_ASINH };
+enum { QUICK_MAX = 1, QUICK_L2, QUICK_STD };
+
+typedef struct {
+    int64_t tracks, bins, width, size; /* bases a bin, bases in all */
+    double *signal;                    /* tracks rows of bins */
+    double *lengths;                   /* bases in each bin */
+} quick_signal;
+
+typedef struct {
+    int64_t k, num_iter;
+    int32_t transform, scaling;
+    int32_t plain_rest; /* loadings beyond the number of tracks: no second halves of vectors */
+    double l2penalty, fl_lambda, tolerance;
+} quick_setting;
+
+/* Eigenvalues (descending) and vectors (rows) of a symmetric n x n matrix, which is destroyed. */
+static void quick_eigen(double *a, int64_t n, double *values, double *vectors)
+{
+    double whole = 0;
+    for (int64_t i = 0; i < n * n; i++) {
+        vectors[i] = i % (n + 1) == 0;
+        whole += a[i] * a[i];
+    }
+    for (int sweep = 0; sweep < 60; sweep++) {
+        double off = 0;
+        for (int64_t p = 0; p < n; p++)
+            for (int64_t q = p + 1; q < n; q++) off += a[p * n + q] * a[p * n + q];
+        if (!(off > 1e-40 * whole)) break;
+        for (int64_t p = 0; p < n; p++)
+            for (int64_t q = p + 1; q < n; q++) {
+                double apq = a[p * n + q];
+                if (apq == 0) continue;
+                double theta = (a[q * n + q] - a[p * n + p]) / (2 * apq);
+                double t = (theta >= 0 ? 1 : -1) / (fabs(theta) + sqrt(theta * theta + 1));
+                double c = 1 / sqrt(t * t + 1), s = t * c;
+                for (int64_t i = 0; i < n; i++) {
+                    double x = a[i * n + p], y = a[i * n + q];
+                    a[i * n + p] = c * x - s * y;
+                    a[i * n + q] = s * x + c * y;
+                }
+                for (int64_t i = 0; i < n; i++) {
+                    double x = a[p * n + i], y = a[q * n + i];
+                    a[p * n + i] = c * x - s * y;
+                    a[q * n + i] = s * x + c * y;
+                    x = vectors[p * n + i], y = vectors[q * n + i];
+                    vectors[p * n + i] = c * x - s * y;
+                    vectors[q * n + i] = s * x + c * y;
+                }
+                a[p * n + q] = a[q * n + p] = 0;
+            }
+    }
+    for (int64_t i = 0; i < n; i++) values[i] = a[i * n + i];
+    for (int64_t i = 0; i < n; i++) { /* sort */
+        int64_t best = i;
+        for (int64_t j = i + 1; j < n; j++) best = values[j] > values[best] ? j : best;
+        if (best == i) continue;
+        double value = values[i];
+        values[i] = values[best];
+        values[best] = value;
+        for (int64_t j = 0; j < n; j++) {
+            double x = vectors[i * n + j];
+            vectors[i * n + j] = vectors[best * n + j];
+            vectors[best * n + j] = x;
+        }
+    }
+}
+
+/* out = pseudo-inverse of a symmetric non-negative matrix (k x k, destroyed), times right
+ * (k x columns). */
+static int quick_pinv(double *a, int64_t k, const double *right, int64_t columns, double *out)
+{
+    double values[QUICK_ROWS], vectors[QUICK_ROWS * QUICK_ROWS], turned[QUICK_ROWS];
+    quick_eigen(a, k, values, vectors);
+    double largest = values[0], cutoff = QUICK_EPS * (double)k * largest;
+    if (!isfinite(largest)) return QUICK_UNUSUAL;
+    for (int64_t i = 0; i < k; i++) /* a rank that hangs on rounding */
+        if (values[i] != 0 && values[i] < 1e5 * cutoff && values[i] > -1e5 * cutoff)
+            if (values[i] > 1e-22 * largest || values[i] < -1e-22 * largest) return QUICK_UNUSUAL;
+    memset(out, 0, (size_t)(k * columns) * sizeof *out);
+    for (int64_t e = 0; e < k && values[e] > cutoff; e++) {
+        const double *vector = vectors + e * k;
+        for (int64_t j = 0; j < columns; j++) {
+            turned[j] = 0;
+            for (int64_t i = 0; i < k; i++) turned[j] += vector[i] * right[i * columns + j];
+            turned[j] /= values[e];
+        }
+        for (int64_t i = 0; i < k; i++)
+            for (int64_t j = 0; j < columns; j++) out[i * columns + j] += vector[i] * turned[j];
+    }
+    return QUICK_OK;
+}
+
+/* Sum of lengths * left * right over the bins. */
+PROX_INLINE double quick_dot(const double *left, const double *right, const double *lengths,
+                             int64_t bins)
+{
+    double lanes[8] = {0}, sum = 0;
+    int64_t i = 0;
+    for (; i + 8 <= bins; i += 8)
+        for (int lane = 0; lane < 8; lane++)
+            lanes[lane] += lengths[i + lane] * left[i + lane] * right[i + lane];
+    for (; i < bins; i++) sum += lengths[i] * left[i] * right[i];
+    for (int lane = 0; lane < 8; lane++) sum += lanes[lane];
+    return sum;
+}
+
+/* products = rows of left times rows of right, by spans that stay in the cache. */
+static void quick_products(const double *left, int64_t k, const double *right, int64_t rows,
+                           const double *lengths, int64_t bins, double *products)
+{
+    memset(products, 0, (size_t)(k * rows) * sizeof *products);
+    for (int64_t at = 0; at < bins; at += QUICK_SPAN) {
+        int64_t span = bins - at < QUICK_SPAN ? bins - at : QUICK_SPAN;
+        for (int64_t a = 0; a < k; a++)
+            for (int64_t b = left == right ? a : 0; b < rows; b++)
+                products[a * rows + b] +=
+                    quick_dot(left + a * bins + at, right + b * bins + at, lengths + at, span);
+    }
+    for (int64_t a = 0; left == right && a < k; a++)
+        for (int64_t b = 0; b < a; b++) products[a * rows + b] = products[b * rows + a];
+}
+
+static double quick_transformed(double value, int transform)
+{
+    double size = fabs(value);
+    if (transform == QUICK_LOG1P) size = log1p(size);
+    if (transform == QUICK_SQRT) size = sqrt(size);
+    if (transform == QUICK_ASINH) size = asinh(size);
+    return copysign(size, value);
+}
+
+/* What a track is divided by: see scale_factors in compress.py. */
+static double quick_factor(const double *row, const quick_signal *s, int scaling)
+{
+    double largest = 0, centre = 0, squares = 0, factor;
+    for (int64_t i = 0; i < s->bins; i++) {
+        largest = fabs(row[i]) > largest ? fabs(row[i]) : largest;
+        centre += row[i] * s->lengths[i];
+    }
+    centre = scaling == QUICK_STD ? centre / (double)s->size : 0;
+    for (int64_t i = 0; i < s->bins; i++)
+        squares += (row[i] - centre) * (row[i] - centre) * s->lengths[i];
+    factor = scaling == QUICK_MAX ? largest : sqrt(squares / (double)s->size);
+    return factor > QUICK_EPS * largest ? factor : 1;
+}
+
+/* The start from singular vectors: see start_weights in factorize.py. */
+static int quick_start(const quick_signal *s, int64_t k, int plain_rest, double *weights)
+{
+    static const double none = 0;
+    const int64_t tracks = s->tracks, found = k < tracks ? k : tracks;
+    double gram[QUICK_ROWS * QUICK_ROWS], values[QUICK_ROWS], vectors[QUICK_ROWS * QUICK_ROWS];
+    quick_products(s->signal, tracks, s->signal, tracks, s->lengths, s->bins, gram);
+    quick_eigen(gram, tracks, values, vectors);
+    if (!(values[0] > 0) || !isfinite(values[0])) return QUICK_UNUSUAL;
+    for (int64_t i = 0; i < found && i + 1 < tracks; i++)
+        if (values[i] - values[i + 1] < QUICK_APART * values[0]) return QUICK_UNUSUAL;
+    if (k > tracks && plain_rest) return QUICK_UNUSUAL; /* random */
+    for (int64_t i = 0; i < k; i++) {
+        const double *vector = vectors + i % tracks * tracks;
+        double above = 0, below = 0;
+        for (int64_t t = 0; t < tracks; t++) {
+            above += vector[t] > none ? vector[t] * vector[t] : none;
+            below += vector[t] < none ? vector[t] * vector[t] : none;
+        }
+        double sign = (below > above) != (i >= tracks) ? -1 : 1;
+        for (int64_t t = 0; t < tracks; t++) {
+            double part = sign * vector[t];
+            if (i >= 2 * tracks) part = t == i % tracks;
+            weights[i * tracks + t] = part > none ? part : none;
+        }
+    }
+    return QUICK_OK;
+}
+
+/* Loadings for these weights: see solve_loadings in factorize.py. */
+static int quick_loadings(const quick_signal *s, const quick_setting *set, const double *weights,
+                          double *loadings)
+{
+    const int64_t k = set->k, tracks = s->tracks;
+    double gram[QUICK_ROWS * QUICK_ROWS], projection[QUICK_ROWS * QUICK_ROWS];
+    for (int64_t a = 0; a < k; a++)
+        for (int64_t b = 0; b < k; b++) {
+            double sum = a == b ? set->l2penalty : 0;
+            for (int64_t t = 0; t < tracks; t++) sum += weights[a * tracks + t] * weights[b * tracks + t];
+            gram[a * k + b] = sum;
+        }
+    if (quick_pinv(gram, k, weights, tracks, projection)) return QUICK_UNUSUAL;
+    for (int64_t at = 0; at < s->bins; at += QUICK_SPAN) {
+        int64_t span = s->bins - at < QUICK_SPAN ? s->bins - at : QUICK_SPAN;
+        for (int64_t c = 0; c < k; c++) {
+            double *out = loadings + c * s->bins + at;
+            memset(out, 0, (size_t)span * sizeof *out);
+            for (int64_t t = 0; t < tracks; t++) {
+                const double factor = projection[c * tracks + t], *row = s->signal + t * s->bins + at;
+                for (int64_t i = 0; i < span; i++) out[i] += factor * row[i];
+            }
+            for (int64_t i = 0; i < span; i++) out[i] = out[i] > 0 ? out[i] : 0;
+        }
+    }
+    const double *heavy = s->width > 1 ? s->lengths : NULL;
+    for (int64_t c = 0; c < k; c++) {
+        double *row = loadings + c * s->bins;
+        if (tuner_prox_tv1d_f64(row, heavy, row, s->bins, set->fl_lambda)) return QUICK_UNUSUAL;
+    }
+    return QUICK_OK;
+}
+
+/* One round: loadings for the weights, then weights for the loadings. *change: of the weights, the
+ * largest, as a fraction of the largest weight. */
+static int quick_round(const quick_signal *s, const quick_setting *set, double *weights,
+                       double *loadings, double *change)
+{
+    const int64_t k = set->k, tracks = s->tracks;
+    double gram[QUICK_ROWS * QUICK_ROWS], cross[QUICK_ROWS * QUICK_ROWS], next[QUICK_ROWS * QUICK_ROWS];
+    double moved = 0, largest = 0;
+    if (quick_loadings(s, set, weights, loadings)) return QUICK_UNUSUAL;
+    quick_products(loadings, k, loadings, k, s->lengths, s->bins, gram);
+    quick_products(loadings, k, s->signal, tracks, s->lengths, s->bins, cross);
+    if (quick_pinv(gram, k, cross, tracks, next)) return QUICK_UNUSUAL;
+    for (int64_t i = 0; i < k * tracks; i++) {
+        double value = next[i] > 0 ? next[i] : 0, step = fabs(value - weights[i]);
+        moved = step > moved ? step : moved;
+        largest = value > largest ? value : largest;
+        weights[i] = value;
+    }
+    *change = largest > 0 ? moved / largest : moved > 0 ? INFINITY : 0;
+    return QUICK_OK;
+}
+
+static void quick_lengths(quick_signal *s)
+{
+    for (int64_t i = 0; i < s->bins; i++) s->lengths[i] = (double)s->width;
+    s->lengths[s->bins - 1] = (double)(s->size - (s->bins - 1) * s->width);
+}
+
+/* Factorise. `levels`: one signal, or two: weights are learnt on the first, and the loadings solved
+ * for on the last. weights: k x tracks. loadings: k rows for each level. */
+int tuner_quick_factorize(quick_signal *levels, int64_t count, const quick_setting *set,
+                          double *weights, double *const *loadings)
+{
+    double change = INFINITY;
+    if (set->k > QUICK_ROWS || levels->tracks > QUICK_ROWS) return QUICK_UNUSUAL;
+    for (int64_t level = 0; level < count; level++) {
+        quick_signal *s = levels + level;
+        quick_lengths(s);
+        for (int64_t i = 0; set->transform && i < s->tracks * s->bins; i++)
+            s->signal[i] = quick_transformed(s->signal[i], set->transform);
+    }
+    for (int64_t t = 0; set->scaling && t < levels->tracks; t++) {
+        double factor = quick_factor(levels->signal + t * levels->bins, levels, set->scaling);
+        for (int64_t level = 0; level < count; level++)
+            for (int64_t i = 0; i < levels[level].bins; i++)
+                levels[level].signal[t * levels[level].bins + i] /= factor;
+    }
+    if (quick_start(levels, set->k, set->plain_rest, weights)) return QUICK_UNUSUAL;
+    for (int64_t round = 0; round < set->num_iter && change > set->tolerance; round++)
+        if (quick_round(levels, set, weights, loadings[0], &change)) return QUICK_UNUSUAL;
+    return count > 1 ? quick_loadings(levels + 1, set, weights, loadings[1]) : QUICK_OK;
+}
+
+/* Write loadings (k rows of bins) per base, (size, k) values, to a file. */
+int tuner_quick_write(int handle, const double *loadings, int64_t k, int64_t bins, int64_t width,
+                      int64_t size, int single)
+{
+    enum { ROOM = 1 << 20 };
+    const int64_t row_bytes = k * (single ? 4 : 8), most = ROOM / row_bytes;
+    uint8_t *room = malloc(ROOM), row[QUICK_ROWS * 8];
+    int64_t held = 0;
+    int status = room ? QUICK_OK : QUICK_UNUSUAL;
+    for (int64_t bin = 0, position = 0; !status && bin < bins; bin++) {
+        int64_t end = bin < bins - 1 ? position + width : size;
+        for (int64_t c = 0; c < k; c++) {
+            double value = loadings[c * bins + bin];
+            float narrow = (float)value;
+            if (single)
+                memcpy(row + 4 * c, &narrow, 4);
+            else
+                memcpy(row + 8 * c, &value, 8);
+        }
+        while (!status && position < end) {
+            int64_t rows = end - position < most - held ? end - position : most - held;
+            uint8_t *to = room + held * row_bytes;
+            memcpy(to, row, (size_t)row_bytes);
+            for (int64_t done = 1; done < rows; done *= 2) /* each copy doubles what there is */
+                memcpy(to + done * row_bytes, to,
+                       (size_t)((2 * done < rows ? done : rows - done) * row_bytes));
+            held += rows;
+            position += rows;
+            if (held < most && position < size) continue;
+            for (int64_t sent = 0; !status && sent < held * row_bytes;) {
+                ssize_t got = write(handle, room + sent, (size_t)(held * row_bytes - sent));
+                if (got < 0 && errno != EINTR) status = QUICK_UNUSUAL;
+                sent += got > 0 ? got : 0;
+            }
+            held = 0;
+        }
+    }
+    free(room);
+    return status;
+}

@@ -1,0 +1,331 @@
+"""The binned factorisation from files to file without NumPy: what a run of milliseconds can afford.
+
+Importing NumPy takes longer than factorising ten megabases in bins of a kilobase. This module does
+the usual case with the C kernels and a few built-in modules. It mends and explains nothing: what is
+unusual (a damaged file, an odd argument, a rank that hangs on rounding, no compiler) it leaves
+alone, and says so, for the careful path to begin again. Both give the same answer.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import math
+import os
+import sys
+
+from tuner_plugins.nmf.native import load_kernels
+
+TYPE_CHECKING = False  # importing typing for it would take milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+SETTINGS: Sequence[tuple[Mapping[str, float], Mapping[str, Any]]] = ()
+"""The frozen settings, each after the size of problem that it is for; put here when the script is
+made."""
+
+_MOST_VALUES = 1 << 22
+_MOST_BINS = 1 << 17
+_MOST_ROWS = 64
+PROGRESS_BASES = 5e8
+_QUICK_TRANSFORMS = ("none", "log1p", "sqrt", "asinh")
+_QUICK_SCALINGS = ("none", "max", "l2", "std")
+_Doubles = ctypes.POINTER(ctypes.c_double)
+
+
+class _Request(ctypes.Structure):
+    """The kernels' ``quick_request``."""
+
+    _fields_ = (
+        ("chrom", ctypes.c_char_p),
+        ("start", ctypes.c_int64),
+        ("end", ctypes.c_int64),
+        ("levels", ctypes.c_int64),
+        ("widths", ctypes.POINTER(ctypes.c_int64)),
+        ("means", ctypes.POINTER(ctypes.c_void_p)),
+        ("fill_mean", ctypes.c_int),
+    )
+
+
+class _Level(ctypes.Structure):
+    """The kernels' ``quick_signal``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("tracks", "bins", "width", "size")),
+        ("signal", ctypes.c_void_p),
+        ("lengths", ctypes.c_void_p),
+    )
+
+
+class _Setting(ctypes.Structure):
+    """The kernels' ``quick_setting``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("k", "num_iter")),
+        *((name, ctypes.c_int32) for name in ("transform", "scaling", "plain_rest")),
+        *((name, ctypes.c_double) for name in ("l2penalty", "fl_lambda", "tolerance")),
+    )
+
+
+class QuickLoadings:
+    """Loadings over bins, in memory that ctypes holds.
+
+    Attributes
+    ----------
+    values : ctypes array of double
+        k rows of bins.
+    weights : ctypes array of double
+        k rows of tracks.
+    k, tracks, bins, width, size : int
+        Loadings, tracks, bins, bases a bin, bases in all.
+    """
+
+    def __init__(self, k: int, level: _Level, values: Any, weights: Any) -> None:
+        self.values, self.weights, self.k = values, weights, k
+        self.tracks, self.bins = level.tracks, level.bins
+        self.width, self.size = level.width, level.size
+
+
+def quick_loadings(
+    paths: Sequence[str],
+    chrom: str,
+    start: int,
+    end: int,
+    k: int,
+    setting: Mapping[str, Any],
+    threads: int,
+) -> QuickLoadings | None:
+    """Read tracks and factorise them; None where the careful path has to.
+
+    Arguments are those of `compute_loadings`. The loadings are those of ``setting["dtype"]``
+    float64; float32 only shapes the file.
+    """
+    widths = _levels(setting)
+    if widths is None or not 0 <= start < end or not 1 <= k <= _MOST_ROWS >= len(paths) > 0:
+        return None
+    bins = [-(-(end - start) // width) for width in widths]
+    if max(bins) > _MOST_BINS or max(bins) * (len(paths) + k) > _MOST_VALUES:
+        return None
+    if len(paths) * (end - start) > PROGRESS_BASES and sys.stderr.isatty():
+        return None  # long enough to want to see progress
+    library = load_kernels(quick=True)
+    if library is None:
+        return None
+    signals = [(ctypes.c_double * (len(paths) * count))() for count in bins]
+
+    def read(number: int) -> bool:
+        rows = [ctypes.addressof(s) + 8 * number * n for s, n in zip(signals, bins, strict=True)]
+        return quick_bins(paths[number], chrom, start, end, widths, setting["nan"], rows)
+
+    if not _all(read, len(paths), threads):
+        return None
+    return _factorize(library, signals, widths, bins, len(paths), end - start, k, setting)
+
+
+def quick_bins(
+    path: str,
+    chrom: str,
+    start: int,
+    end: int,
+    widths: Sequence[int],
+    policy: str,
+    rows: Sequence[int],
+) -> bool:
+    """Average a track over bins, as `read_bins` does; False where that has to.
+
+    Arguments are those of `read_bins`, and `rows`: for each width, the address of one double a bin,
+    0 all over.
+    """
+    library, inflate = load_kernels(quick=True), _inflate()
+    if library is None or inflate is None:
+        return False
+    levels = len(widths)
+    asked, means = (ctypes.c_int64 * levels)(*widths), (ctypes.c_void_p * levels)(*rows)
+    want = _Request(chrom.encode(), start, end, levels, asked, means, policy == "mean")
+    covered = (ctypes.c_double * sum(-(-(end - start) // width) for width in widths))()
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        size = ctypes.c_int64(os.fstat(handle).st_size)
+        return not library.tuner_quick_read(handle, size, inflate, ctypes.byref(want), covered)
+    finally:
+        os.close(handle)
+
+
+def _levels(setting: Mapping[str, Any]) -> list[int] | None:
+    """Give the bases a bin of each level, where a setting can be done here."""
+    if setting["start"] == "random" or setting["resolution"] == 1:
+        return None
+    widths = [int(setting["resolution"])]
+    fine = int(setting["loadings_resolution"])
+    if fine and fine != widths[0]:
+        widths.append(fine)
+    return None if 1 in widths else widths
+
+
+def _factorize(
+    library: Any,
+    signals: Sequence[Any],
+    widths: Sequence[int],
+    bins: Sequence[int],
+    tracks: int,
+    size: int,
+    k: int,
+    setting: Mapping[str, Any],
+) -> QuickLoadings | None:
+    if setting["start"] == "randomized_svd" and min(k, tracks) + 10 < tracks:
+        return None  # there it is random indeed
+    lengths = [(ctypes.c_double * count)() for count in bins]
+    levels = (_Level * len(widths))(
+        *(
+            _Level(
+                tracks, bins[i], widths[i], size, *map(ctypes.addressof, (signals[i], lengths[i]))
+            )
+            for i in range(len(widths))
+        )
+    )
+    weights = (ctypes.c_double * (k * tracks))()
+    values = [(ctypes.c_double * (k * count))() for count in bins]
+    addresses = (ctypes.c_void_p * len(widths))(*map(ctypes.addressof, values))
+    asked = _Setting(
+        *(k, int(setting["num_iter"]), _QUICK_TRANSFORMS.index(setting["transform"])),
+        *(_QUICK_SCALINGS.index(setting["scaling"]), setting["start"] == "randomized_svd"),
+        *(float(setting[name]) for name in ("l2penalty", "fl_lambda", "tolerance")),
+    )
+    code = library.tuner_quick_factorize(
+        levels, ctypes.c_int64(len(widths)), ctypes.byref(asked), weights, addresses
+    )
+    return None if code else QuickLoadings(k, levels[len(widths) - 1], values[-1], weights)
+
+
+def _inflate() -> Any:
+    """Give zlib's ``uncompress``, or None where the system's zlib cannot be found by its name."""
+    try:
+        return ctypes.CDLL("libz.so.1").uncompress
+    except (OSError, AttributeError):
+        return None
+
+
+def _all(work: Callable[[int], bool], count: int, threads: int) -> bool:
+    """Say whether ``work(0)`` to ``work(count - 1)`` are all true, `threads` of them at a time.
+
+    `threading` would take longer to import than a track takes to read.
+    """
+    waiting = iter(range(count))
+    results = [False] * count
+
+    def serve(done: Any = None) -> None:
+        try:
+            for number in waiting:
+                results[number] = work(number)
+                if not results[number]:
+                    break
+        finally:
+            if done is not None:
+                done.release()
+
+    locks = [_thread.allocate_lock() for _ in range(min(threads, count) - 1)]
+    for lock in locks:
+        lock.acquire()
+        _thread.start_new_thread(serve, (lock,))
+    serve()
+    for lock in locks:
+        lock.acquire()
+    return all(results)
+
+
+def choose_setting(positions: int, k: int) -> Mapping[str, Any]:
+    """Give the setting for the nearest size, as ratios of length and number of loadings."""
+    sizes = {"positions": positions, "k": k}
+
+    def distance(entry: tuple[Mapping[str, float], Mapping[str, Any]]) -> float:
+        return sum(math.log(sizes[name] / value) ** 2 for name, value in entry[0].items())
+
+    return min(SETTINGS, key=distance)[1]
+
+
+def available_threads() -> int:
+    """Give the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(int(asked), cores) if asked.isdigit() and int(asked) else cores
+
+
+def run_quick(words: Sequence[str]) -> bool:
+    """Do what a command line asks for; False where nothing was done."""
+    given = dict(zip(words[::2], words[1::2], strict=False))
+    if len(words) != 12 or sorted(given) != ["-b", "-c", "-e", "-k", "-o", "-s"]:
+        return False
+    try:
+        start, end, k = (int(given[name]) for name in ("-s", "-e", "-k"))
+        names = sorted(name for name in os.listdir(given["-b"]) if name.endswith(".bw"))
+        paths = [os.path.join(given["-b"], name) for name in names if name[0] != "."]
+        if not 0 <= start < end or k < 1 or os.path.isdir(given["-o"]):
+            return False
+        setting = choose_setting(end - start, k)
+        found = quick_loadings(paths, given["-c"], start, end, k, setting, available_threads())
+        return found is not None and _save_quick(given["-o"], found, setting["dtype"])
+    except (ValueError, OSError):
+        return False
+
+
+def run_quick_and_leave(words: Sequence[str]) -> bool:
+    """End the process where `run_quick` did it: taking Python apart takes milliseconds too."""
+    if run_quick(words):
+        os._exit(0)
+    return False
+
+
+def _save_quick(path: str, loadings: QuickLoadings, dtype: str) -> bool:
+    """Write what `save_loadings` writes; False, and nothing left behind, where that fails."""
+    library = load_kernels(quick=True)
+    assert library is not None
+    single = dtype == "float32"
+    descr = ("<" if sys.byteorder == "little" else ">") + ("f4" if single else "f8")
+    shape = (loadings.size, loadings.k)
+    head = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
+    room = -(10 + len(head) + 1) % 64  # the format wants the data to begin at a multiple of 64
+    length = len(head) + room + 1
+    prefix = b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little")
+    temporary = f"{path}.{os.getpid()}.part"
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        try:
+            os.write(handle, prefix + head.encode() + b" " * room + b"\n")
+            sizes = (loadings.k, loadings.bins, loadings.width, loadings.size)
+            whole = map(ctypes.c_int64, sizes)
+            failed = library.tuner_quick_write(handle, loadings.values, *whole, single)
+        finally:
+            os.close(handle)
+        if not failed:
+            put_in_place(temporary, path)
+        return not failed
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def put_in_place(temporary: str, path: str) -> None:
+    """Rename a file over another, or to a new name, at once.
+
+    File systems wait for the disk where a new file replaces an old one. Two that trade names do
+    not; the old one goes then.
+    """
+    if os.path.exists(path):
+        try:
+            exchange = ctypes.CDLL(None).renameat2
+        except (OSError, AttributeError):  # not Linux
+            exchange = None
+        here, trade = -100, 2
+        names = (os.fsencode(os.path.abspath(name)) for name in (temporary, path))
+        old, new = names
+        if exchange is not None and not exchange(here, old, here, new, trade):
+            os.unlink(temporary)
+            return
+    os.replace(temporary, path)

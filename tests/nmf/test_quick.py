@@ -1,0 +1,340 @@
+"""The quick path gives what the careful path gives, or leaves it alone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tuner_plugins.nmf import pipeline, quick
+from tuner_plugins.nmf.bigwig import BigWigError, chromosomes
+from tuner_plugins.nmf.binning import read_bins
+from tuner_plugins.nmf.compress import SCALINGS, TRANSFORMS, SignalError
+from tuner_plugins.nmf.native import load_kernels
+from tuner_plugins.nmf.quick import put_in_place, quick_bins, quick_loadings, run_quick
+from tuner_plugins.nmf.settings import DEFAULTS
+
+from tests.nmf.bigwig_files import Section, write_bigwig
+from tests.nmf.test_bigwig import CHROMS, in_folder, regions, sections
+from tests.nmf.tracks import CHROM, make_tracks
+
+pytestmark = pytest.mark.skipif(load_kernels(quick=True) is None, reason="no C compiler here")
+
+START, END = 1_500, 37_011
+SETTING = {**DEFAULTS, "nan": "zero", "resolution": 100, "fl_lambda": 20.0}
+
+
+@pytest.fixture(scope="module")
+def tracks(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return make_tracks(tmp_path_factory.mktemp("tracks"), seed=5, tracks=6)
+
+
+def carefully(*arguments: object) -> pipeline.Loadings:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "quick_loadings", lambda *_: None)
+        return pipeline.compute_loadings(*arguments)
+
+
+def bins_of(path: Path, chrom: str, start: int, end: int, widths: list[int], policy: str):
+    """Give what `quick_bins` says and writes."""
+    rows = [np.zeros(-(-(end - start) // width)) for width in widths]
+    addresses = [row.ctypes.data for row in rows]
+    return quick_bins(str(path), chrom, start, end, widths, policy, addresses), rows
+
+
+@given(
+    k=st.integers(1, 5),
+    num_iter=st.integers(1, 6),
+    resolution=st.integers(2, 800),
+    fine=st.sampled_from([0, 25, 100]),
+    transform=st.sampled_from(TRANSFORMS),
+    scaling=st.sampled_from(SCALINGS),
+    start=st.sampled_from(["eigh", "randomized_svd"]),
+    l2penalty=st.sampled_from([1e-2, 1.0]),
+    fl_lambda=st.sampled_from([0.0, 0.3, 5.0]),
+    tolerance=st.sampled_from([0.0, 0.01]),
+    nan=st.sampled_from(["zero", "mean"]),
+    region=st.tuples(st.integers(0, 2000), st.integers(30_000, 40_000)),
+    threads=st.integers(1, 3),
+)
+def test_both_paths_give_the_same(tracks, region, k, threads, fine, **changes):
+    setting = {**SETTING, "loadings_resolution": fine, **changes}
+    arguments = (tracks, CHROM, *region, k, setting)
+    found = quick_loadings(*arguments, threads)
+    assert found is not None
+    values = np.frombuffer(found.values).reshape(k, found.bins)
+    expected = carefully(*arguments)
+    scale = np.abs(expected.values).max()
+    np.testing.assert_allclose(values, expected.values, rtol=1e-7, atol=1e-8 * scale)
+    weights = np.frombuffer(found.weights).reshape(k, len(tracks))
+    np.testing.assert_allclose(
+        weights, expected.weights, rtol=1e-6, atol=1e-7 * expected.weights.max()
+    )
+
+
+def test_the_plug_in_takes_the_quick_path(tracks, monkeypatch):
+    monkeypatch.setattr(pipeline, "read_signals", None)
+    loadings = pipeline.compute_loadings(tracks, CHROM, START, END, 3, SETTING)
+    assert loadings.expand().shape == (END - START, 3)
+    assert np.ptp(loadings.values) > 0
+
+
+@pytest.mark.parametrize("k", [7, 14])
+def test_more_loadings_than_tracks(tracks, k):
+    """Rows beyond the tracks are the other halves of the vectors, then single tracks."""
+    found = quick_loadings(tracks, CHROM, START, END, k, {**SETTING, "num_iter": 1}, 1)
+    expected = carefully(tracks, CHROM, START, END, k, {**SETTING, "num_iter": 1})
+    assert found is not None
+    np.testing.assert_allclose(
+        np.frombuffer(found.values).reshape(k, -1), expected.values, rtol=1e-9, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resolution": 1},
+        {"loadings_resolution": 1},
+        {"start": "random"},
+        {"resolution": 2, "region": (0, 600_000)},
+    ],
+)
+def test_what_is_not_quick_is_left_alone(tracks, change):
+    start, end = change.pop("region", (START, END))
+    assert quick_loadings(tracks, CHROM, start, end, 2, {**SETTING, **change}, 1) is None
+
+
+def test_what_hangs_on_rounding_is_left_alone(tracks):
+    """Equal tracks beyond the rank; loadings that are all constant."""
+    flat = {**SETTING, "fl_lambda": 1e9}
+    assert quick_loadings(tracks, CHROM, START, END, 1, flat, 1) is not None
+    assert quick_loadings(tracks, CHROM, START, END, 2, flat, 1) is None
+    twice = [*tracks[:2], *tracks[:2]]
+    assert quick_loadings(twice, CHROM, START, END, 2, SETTING, 1) is not None
+    assert quick_loadings(twice, CHROM, START, END, 4, SETTING, 1) is None
+
+
+@in_folder
+@given(
+    data=sections(),
+    region=regions(),
+    compress=st.booleans(),
+    version=st.integers(1, 4),
+    order=st.sampled_from("<>"),
+    widths=st.lists(st.integers(1, 400), min_size=1, max_size=2),
+    policy=st.sampled_from(["zero", "mean"]),
+)
+def test_files_of_every_kind_are_binned_alike(
+    tmp_path, data, region, compress, version, order, widths, policy
+):
+    path = tmp_path / "a.bw"
+    write_bigwig(path, CHROMS, data, compress=compress, version=version, order=order, fan=3)
+    chrom, start, end = region
+    end = chromosomes(path)[chrom] if end is None else end
+    try:
+        expected = read_bins(path, chrom, start, end, widths, policy)
+    except SignalError:
+        assert not bins_of(path, chrom, start, end, widths, policy)[0]
+        return
+    done, rows = bins_of(path, chrom, start, end, widths, policy)
+    assert done
+    for row, careful in zip(rows, expected, strict=True):
+        np.testing.assert_allclose(row, careful, rtol=1e-12, atol=1e-300)
+
+
+@in_folder
+@given(data=sections(disorder=True), region=regions())
+def test_disorder_is_left_alone(tmp_path, data, region):
+    path = write_bigwig(tmp_path / "a.bw", CHROMS, data, fan=3)
+    chrom, start, end = region
+    end = CHROMS[chrom] if end is None else end
+    done, rows = bins_of(path, chrom, start, end, [7], "zero")
+    if done:
+        np.testing.assert_allclose(rows[0], read_bins(path, chrom, start, end, [7])[0], rtol=1e-12)
+
+
+def bits_flipped(content: bytes):
+    """Give a file with every single bit flipped, then cut at every byte."""
+    for place in range(len(content)):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << bit
+            yield f"byte {place}, bit {bit}", bytes(damaged)
+        yield f"cut at byte {place}", content[:place]
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_what_the_careful_reader_refuses_is_left_alone(tmp_path, compress):
+    data = [Section(2, 1, [(at, at + 3, 1.0), (at + 5, at + 9, 2.0)]) for at in range(0, 50, 10)]
+    path = write_bigwig(tmp_path / "a.bw", CHROMS, data, fan=2, compress=compress)
+    outcomes = {"same": 0, "refused": 0}
+    for what, damaged in bits_flipped(path.read_bytes()):
+        path.write_bytes(damaged)
+        done, rows = bins_of(path, "chrX", 12, 300, [11], "mean")
+        try:
+            expected = read_bins(path, "chrX", 12, 300, [11], "mean")
+        except (BigWigError, SignalError):
+            assert not done, what
+            outcomes["refused"] += 1
+            continue
+        if done:
+            np.testing.assert_allclose(rows[0], expected[0], rtol=1e-12, err_msg=what)
+            outcomes["same"] += 1
+    assert min(outcomes.values()) > 200
+
+
+@pytest.mark.parametrize(
+    ("where", "change"),
+    [(b"chr1", b"chr2"), (struct.pack("<II", 0, 1000), struct.pack("<II", 0, 0))]
+    + [(struct.pack("<QQ", 3, 0), struct.pack("<QQ", count, 0)) for count in (2, 4)],
+)
+def test_a_chromosome_list_that_contradicts_itself_is_left_alone(tmp_path, where, change):
+    path = write_bigwig(tmp_path / "a.bw", CHROMS, [Section(2, 1, [(5, 9, 1.0)])])
+    assert bins_of(path, "chrX", 0, 3000, [11], "zero")[0]
+    content = path.read_bytes()
+    assert where in content
+    path.write_bytes(content.replace(where, change))
+    assert not bins_of(path, "chrX", 0, 3000, [11], "zero")[0]
+
+
+def command(folder: Path, out: Path) -> list[str]:
+    region = ["-c", CHROM, "-s", str(START), "-e", str(END)]
+    return ["-b", str(folder), *region, "-k", "3", "-o", str(out)]
+
+
+@pytest.fixture
+def frozen_setting(monkeypatch):
+    monkeypatch.setattr(quick, "SETTINGS", [({}, SETTING)])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("positions", [4, 2_000, 35_511])
+def test_the_file_is_an_array_of_numpys(tracks, tmp_path, monkeypatch, dtype, positions):
+    monkeypatch.setattr(quick, "SETTINGS", [({}, {**SETTING, "dtype": dtype})])
+    words = command(Path(tracks[0]).parent, tmp_path / "out.npy")
+    words[words.index("-e") + 1], k = str(START + positions), 1 if positions < 100 else 3
+    words[words.index("-k") + 1] = str(k)
+    assert run_quick(words)
+    found = np.load(tmp_path / "out.npy", allow_pickle=False)
+    loadings = pipeline.compute_loadings(tracks, CHROM, START, START + positions, k, SETTING)
+    assert found.dtype == dtype
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, loadings.expand().astype(dtype))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+    assert (tmp_path / "out.npy").stat().st_size == 128 + found.nbytes
+
+
+def test_a_bin_may_be_longer_than_what_is_written_at_once(tmp_path):
+    library, values = load_kernels(quick=True), np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    with (tmp_path / "out").open("wb") as file:
+        sizes = map(ctypes.c_int64, (2, 3, 150_000, 310_001))
+        assert library is not None
+        assert not library.tuner_quick_write(
+            file.fileno(), ctypes.c_void_p(values.ctypes.data), *sizes, False
+        )
+    found = np.fromfile(tmp_path / "out").reshape(-1, 2)
+    np.testing.assert_array_equal(found, np.repeat(values.T, [150_000, 150_000, 10_001], axis=0))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda words: [*words, "--help"],
+        lambda words: words[:-2],
+        lambda words: [*words[:-2], "-o"],
+        lambda words: ["--bigwigs" if word == "-b" else word for word in words],
+        lambda words: ["x3" if word == "3" else word for word in words],
+        lambda words: [str(END) if word == str(START) else word for word in words],
+        lambda words: [*words[:-1], str(Path(words[-1]).parent / "no" / "such.npy")],
+        lambda words: [*words[:-1], str(Path(words[-1]).parent)],
+        lambda words: [words[0], words[1] + "-absent", *words[2:]],
+    ],
+)
+@pytest.mark.usefixtures("frozen_setting")
+def test_an_odd_command_line_is_left_alone(tracks, tmp_path, change):
+    words = command(Path(tracks[0]).parent, tmp_path / "out.npy")
+    assert not run_quick(change(words))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("frozen_setting")
+def test_a_full_disk_leaves_the_old_file(tracks, tmp_path):
+    out = tmp_path / "out.npy"
+    out.write_bytes(b"old")
+    words = command(Path(tracks[0]).parent, out)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        assert not run_quick(words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+    assert run_quick(words)
+    assert np.load(out).shape == (END - START, 3)
+
+
+def test_without_zlib_by_its_name_the_careful_path_reads(tracks, monkeypatch):
+    monkeypatch.setattr(quick, "_inflate", lambda: None)
+    assert quick_loadings(tracks, CHROM, START, END, 2, SETTING, 1) is None
+
+
+def test_a_failure_in_a_helper_thread_is_not_lost():
+    done = []
+
+    def work(number: int) -> bool:
+        done.append(number)
+        return number != 3
+
+    assert not quick._all(work, 8, 2)
+    assert quick._all(lambda number: True, 8, 3)
+    assert quick._all(lambda number: True, 1, 3)
+    assert 3 in done
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_file_is_put_in_place(tmp_path, monkeypatch, exchange):
+    if not exchange:
+        monkeypatch.setattr(quick.ctypes, "CDLL", lambda name: object())
+    new, target, link = (tmp_path / name for name in ("new", "target", "link"))
+    for content in ("first", "second"):
+        new.write_text(content)
+        put_in_place(str(new), str(target))
+        assert target.read_text() == content
+        assert not new.exists()
+    link.symlink_to(target)
+    new.write_text("third")
+    put_in_place(str(new), str(link))  # as os.replace: the link goes, its target stays
+    assert (link.is_symlink(), link.read_text(), target.read_text()) == (False, "third", "second")
+
+
+def test_nothing_heavy_is_imported(tracks, tmp_path):
+    """What makes it quick: neither NumPy nor typing, functools or argparse."""
+    heavy = ["numpy", "typing", "functools", "argparse", "threading", "re", "zlib", "collections"]
+    program = (
+        "import sys; sys.path[:0] = sys.argv.pop().split(':')\n"
+        "import types; package = types.ModuleType('tuner_plugins'); package.__path__ = sys.path\n"
+        "sys.modules['tuner_plugins'] = sys.modules['tuner_plugins.nmf'] = package\n"
+        "from tuner_plugins.nmf import quick\n"
+        f"quick.SETTINGS = [({{}}, {SETTING!r})]\n"
+        "assert quick.run_quick(sys.argv[1:])\n"
+        f"print([name for name in {heavy} if name in sys.modules])\n"
+    )
+    words = command(Path(tracks[0]).parent, tmp_path / "out.npy")
+    folder = str(Path(quick.__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, *words, folder],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "[]\n"
