@@ -8,11 +8,12 @@ import resource
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tuner_plugins.nmf import pipeline, quick
 from tuner_plugins.nmf.bigwig import BigWigError, chromosomes
@@ -50,6 +51,7 @@ def bins_of(path: Path, chrom: str, start: int, end: int, widths: list[int], pol
     return quick_bins(str(path), chrom, start, end, widths, policy, addresses), rows
 
 
+@settings(deadline=None)
 @given(
     k=st.integers(1, 5),
     num_iter=st.integers(1, 6),
@@ -191,6 +193,55 @@ def test_what_the_careful_reader_refuses_is_left_alone(tmp_path, compress):
     assert min(outcomes.values()) > 200
 
 
+def inflate(packed: bytes, room: int) -> bytes | None:
+    library, slack = load_kernels(quick=True), 320
+    assert library is not None
+    out, size = ctypes.create_string_buffer(room + slack + 8), ctypes.c_int64()
+    out[room + slack :] = b"untouched"[:8]
+    rest = map(ctypes.c_int64, (room + slack, len(packed)))
+    capacity, length = rest
+    if library.tuner_inflate(out, capacity, ctypes.byref(size), packed, length):
+        return None
+    assert out.raw[room + slack :] == b"untouched"[:8]
+    return out.raw[: size.value]
+
+
+@st.composite
+def packed_texts(draw):
+    """Draw bytes of many kinds, and how zlib may write them."""
+    rng, size = np.random.default_rng(draw(st.integers(0, 2**32))), draw(st.integers(0, 70_000))
+    ends = np.cumsum(rng.integers(1, 90, size // 12 + 1)).astype(np.uint32)
+    counts = rng.geometric(0.1, ends.size).astype(np.float32).view(np.uint32)
+    kinds = {
+        "noise": lambda: rng.bytes(size),
+        "zeros": lambda: bytes(size),
+        "records": lambda: np.stack([ends[:-1], ends[1:], counts[1:]], axis=1).tobytes(),
+        "skewed": lambda: rng.geometric(0.02, size).clip(0, 255).astype(np.uint8).tobytes(),
+        "few": lambda: rng.choice([0, 1, 2, 200], size).astype(np.uint8).tobytes(),
+    }
+    text = kinds[draw(st.sampled_from(sorted(kinds)))]()
+    level, bits, memory = (draw(st.integers(*ends)) for ends in ((0, 9), (9, 15), (1, 9)))
+    machine = zlib.compressobj(level, zlib.DEFLATED, bits, memory, draw(st.integers(0, 4)))
+    cut = draw(st.integers(0, len(text)))
+    packed = machine.compress(text[:cut]) + machine.flush(zlib.Z_FULL_FLUSH)
+    return text, packed + machine.compress(text[cut:]) + machine.flush()
+
+
+@in_folder
+@given(pair=packed_texts(), damage=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255))))
+def test_inflates_as_zlib_does_or_not_at_all(pair, damage):
+    text, packed = pair
+    assert inflate(packed, len(text)) == text
+    assert inflate(packed, len(text) - 1) is None
+    damaged = bytearray(packed)
+    for place, flip in damage:
+        damaged[int(place * (len(packed) - 1))] ^= flip
+    for spoilt in (bytes(damaged), packed[: len(packed) // 2], packed[:-1]):
+        found = inflate(spoilt, 80_000)
+        if found is not None:
+            assert found == zlib.decompressobj().decompress(spoilt)
+
+
 @pytest.mark.parametrize(
     ("where", "change"),
     [(b"chr1", b"chr2"), (struct.pack("<II", 0, 1000), struct.pack("<II", 0, 0))]
@@ -279,11 +330,6 @@ def test_a_full_disk_leaves_the_old_file(tracks, tmp_path):
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
     assert run_quick(words)
     assert np.load(out).shape == (END - START, 3)
-
-
-def test_without_zlib_by_its_name_the_careful_path_reads(tracks, monkeypatch):
-    monkeypatch.setattr(quick, "_inflate", lambda: None)
-    assert quick_loadings(tracks, CHROM, START, END, 2, SETTING, 1) is None
 
 
 def test_a_failure_in_a_helper_thread_is_not_lost():

@@ -19,7 +19,7 @@ FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared")
 NATIVE_FLAG = "-march=native"
 QUICK_FILES = (
     *("bins.c", "prox.c", "prox_blocks.c", "prox_follow.c", "prox_solve.c"),
-    *("quick_read.c", "quick_solve.c"),
+    *("quick_inflate.c", "quick_read.c", "quick_solve.c", "quick_write.c"),
 )
 COMPILE_SECONDS = 120
 

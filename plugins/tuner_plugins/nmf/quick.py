@@ -137,8 +137,8 @@ def quick_bins(
     Arguments are those of `read_bins`, and `rows`: for each width, the address of one double a bin,
     0 all over.
     """
-    library, inflate = load_kernels(quick=True), _inflate()
-    if library is None or inflate is None:
+    library = load_kernels(quick=True)
+    if library is None:
         return False
     levels = len(widths)
     asked, means = (ctypes.c_int64 * levels)(*widths), (ctypes.c_void_p * levels)(*rows)
@@ -150,7 +150,7 @@ def quick_bins(
         return False
     try:
         size = ctypes.c_int64(os.fstat(handle).st_size)
-        return not library.tuner_quick_read(handle, size, inflate, ctypes.byref(want), covered)
+        return not library.tuner_quick_read(handle, size, ctypes.byref(want), covered)
     finally:
         os.close(handle)
 
@@ -199,14 +199,6 @@ def _factorize(
         levels, ctypes.c_int64(len(widths)), ctypes.byref(asked), weights, addresses
     )
     return None if code else QuickLoadings(k, levels[len(widths) - 1], values[-1], weights)
-
-
-def _inflate() -> Any:
-    """Give zlib's ``uncompress``, or None where the system's zlib cannot be found by its name."""
-    try:
-        return ctypes.CDLL("libz.so.1").uncompress
-    except (OSError, AttributeError):
-        return None
 
 
 def _all(work: Callable[[int], bool], count: int, threads: int) -> bool:

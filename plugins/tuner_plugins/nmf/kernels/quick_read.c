@@ -16,9 +16,6 @@
 #define QUICK_KEY_BYTES 256
 #define QUICK_CHROMOSOMES 65536
 
-/* zlib's `uncompress`. */
-typedef int (*quick_inflate)(uint8_t *, unsigned long *, const uint8_t *, unsigned long);
-
 /* A file, and the bytes of it that were asked for last. */
 typedef struct {
     int handle, swap;
@@ -35,6 +32,12 @@ typedef struct {
     double *const *means; /* by level: of each bin */
     int fill_mean;        /* what has no data counts as the mean of what has, not as 0 */
 } quick_request;
+
+/* Where blocks are decompressed. */
+typedef struct {
+    inflate_state inflate;
+    uint8_t block[QUICK_LARGEST_BLOCK + INFLATE_SLACK];
+} quick_room;
 
 /* Bounds of an index item (chromosome id << 32 | base) and where it leads. */
 typedef struct {
@@ -212,26 +215,27 @@ unusual:
 }
 
 /* Add up the records of the blocks; those that lie side by side in the file are read at once. */
-static int quick_add_blocks(quick_file *file, const quick_item *blocks, int64_t count,
-                            quick_inflate inflate, uint8_t *room, bins_track *tracks, int64_t levels)
+static int quick_add_blocks(quick_file *file, const quick_item *blocks, int64_t count, int packed,
+                            quick_room *room, bins_track *tracks, int64_t levels)
 {
     for (int64_t i = 0; i < count;) {
         uint64_t begin = blocks[i].offset, end = begin + blocks[i].size;
         int64_t next = i + 1;
         while (next < count && blocks[next].offset == end && end - begin < QUICK_STRETCH)
             end += blocks[next++].size;
-        const uint8_t *packed = quick_read(file, begin, end - begin);
-        if (!packed) return QUICK_UNUSUAL;
+        const uint8_t *stretch = quick_read(file, begin, end - begin);
+        if (!stretch) return QUICK_UNUSUAL;
         for (; i < next; i++) {
-            const uint8_t *block = packed + (blocks[i].offset - begin);
-            unsigned long size = blocks[i].size;
-            if (inflate) {
+            const uint8_t *block = stretch + (blocks[i].offset - begin);
+            int64_t size = (int64_t)blocks[i].size;
+            if (packed) {
                 size = QUICK_LARGEST_BLOCK;
-                if (inflate(room, &size, block, blocks[i].size)) return QUICK_UNUSUAL;
-                block = room;
+                if (inflate_zlib(&room->inflate, room->block, &size, block, (int64_t)blocks[i].size))
+                    return QUICK_UNUSUAL;
+                block = room->block;
             }
             for (int64_t level = 0; level < levels; level++)
-                if (tuner_bin_block(block, (int64_t)size, file->swap, blocks[i].first,
+                if (tuner_bin_block(block, size, file->swap, blocks[i].first,
                                     blocks[i].last, tracks + level))
                     return QUICK_UNUSUAL;
         }
@@ -255,8 +259,8 @@ static void quick_average(bins_track *track, int fill_mean)
     }
 }
 
-static int quick_bin(quick_file *file, quick_inflate inflate, const quick_request *want,
-                     bins_track *tracks, uint8_t *room)
+static int quick_bin(quick_file *file, const quick_request *want, bins_track *tracks,
+                     quick_room *room)
 {
     const uint8_t *head = quick_read(file, 0, 64);
     if (!head) return QUICK_UNUSUAL;
@@ -264,7 +268,7 @@ static int quick_bin(quick_file *file, quick_inflate inflate, const quick_reques
     if (bins_word(head, file->swap) != 0x888FFC26) return QUICK_UNUSUAL;
     uint32_t version = quick_short(head + 4, file->swap);
     uint64_t names = quick_long(head + 8, file->swap), index = quick_long(head + 24, file->swap);
-    if (!bins_word(head + 52, file->swap)) inflate = NULL;
+    int packed = bins_word(head + 52, file->swap) != 0;
     int64_t id = -1, length = 0, count = 0;
     if (version < 1 || version > 4) return QUICK_UNUSUAL;
     if (quick_find_chromosome(file, names, want->chrom, &id, &length)) return QUICK_UNUSUAL;
@@ -278,20 +282,19 @@ static int quick_bin(quick_file *file, quick_inflate inflate, const quick_reques
                           chrom | (uint64_t)want->end, &blocks, &count))
         return QUICK_UNUSUAL;
     for (int64_t level = 0; level < want->levels; level++) tracks[level].chrom = id;
-    int status = quick_add_blocks(file, blocks, count, inflate, room, tracks, want->levels);
+    int status = quick_add_blocks(file, blocks, count, packed, room, tracks, want->levels);
     free(blocks);
     return status;
 }
 
-/* Average a track over bins. `handle`: the open file; `inflate`: zlib's uncompress; `covered`:
- * room for as many values as all levels have bins, 0 all over, as all means are. */
-int tuner_quick_read(int handle, int64_t size, quick_inflate inflate, const quick_request *want,
-                     double *covered)
+/* Average a track over bins. `handle`: the open file; `covered`: room for as many values as all
+ * levels have bins, 0 all over, as all means are. */
+int tuner_quick_read(int handle, int64_t size, const quick_request *want, double *covered)
 {
     enum { LEVELS = 2 };
     bins_track tracks[LEVELS];
     quick_file file = {.handle = handle, .size = size};
-    uint8_t *room = malloc(QUICK_LARGEST_BLOCK);
+    quick_room *room = malloc(sizeof *room);
     int status = QUICK_UNUSUAL;
     if (room && want->levels <= LEVELS) {
         for (int64_t level = 0; level < want->levels; level++) {
@@ -299,7 +302,7 @@ int tuner_quick_read(int handle, int64_t size, quick_inflate inflate, const quic
             tracks[level] = (bins_track){want->start, want->end, width, 0, 0, want->means[level], covered};
             covered += (want->end - want->start + width - 1) / width;
         }
-        status = quick_bin(&file, inflate, want, tracks, room);
+        status = quick_bin(&file, want, tracks, room);
         for (int64_t level = 0; !status && level < want->levels; level++)
             quick_average(tracks + level, want->fill_mean);
     }
