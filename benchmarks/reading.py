@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import pyBigWig
 from tuner_plugins.nmf.bigwig import read_tracks
+from tuner_plugins.nmf.native import load_kernels
+from tuner_plugins.nmf.quick import quick_bins
 from tuner_plugins.nmf.runs import bin_runs, expand_runs
 from tuner_plugins.nmf.simulate import simulate_tracks
 from tuner_plugins.nmf.tracks import list_tracks
@@ -75,6 +77,14 @@ def _own_bins(paths: list[Path], end: int) -> list[np.ndarray]:
     return [bin_runs(track, START, end, BIN, np.log1p) for track in runs]
 
 
+def _quick_bins(paths: list[Path], end: int) -> list[np.ndarray]:
+    rows = [np.zeros(-(-(end - START) // BIN)) for _ in paths]
+    for path, row in zip(paths, rows, strict=True):
+        if not quick_bins(str(path), CHROM, START, end, [BIN], "zero", [row.ctypes.data]):
+            raise AssertionError(f"{path}: left to the careful reader")
+    return rows
+
+
 def _readers() -> dict[str, Reader]:
     readers: dict[str, Reader] = {
         "pyBigWig, every base": _pybigwig_values,
@@ -89,6 +99,8 @@ def _readers() -> dict[str, Reader]:
     readers["own, runs"] = _own_runs
     readers["own, runs, two threads"] = _own_runs_threaded
     readers[f"own, log1p means of {BIN} bases"] = _own_bins
+    if load_kernels(quick=True) is not None:
+        readers[f"quick path, means of {BIN} bases"] = _quick_bins
     return readers
 
 
