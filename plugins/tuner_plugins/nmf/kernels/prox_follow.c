@@ -59,9 +59,10 @@ PROX_INLINE int prox_refront(const prox_problem *p, prox_reach *reach, prox_hull
 }
 
 /* From a knot on the ceiling (sign = 1) on, while the signal rises, the string runs along the
- * ceiling, x = y, as long as the part of the signal above y, up to the crest, is larger than the
- * tube is wide: a lower string would leave the tube through the floor. Likewise down on the floor
- * (-1). Gives 1 where that led on; a rise is looked at once. */
+ * ceiling, x = y, as long as the part of the signal above y, on both sides of the crest, is larger
+ * than the tube is wide: a lower string would leave the tube through the floor. Likewise down on
+ * the floor (-1). Gives 1 where that led on. A rise is looked at once, and as far behind its crest
+ * as is in proportion: that is linear time. */
 PROX_INLINE int prox_ride(const prox_problem *p, prox_reach *reach, double sign)
 {
     const double *y = p->y, *w = p->w;
@@ -70,10 +71,19 @@ PROX_INLINE int prox_ride(const prox_problem *p, prox_reach *reach, double sign)
     if (!((sign * (y[at + 1] - y[at]) > 0) & (sign * (y[at + 2] - y[at + 1]) > 0))) return 0;
     while (top < limit && sign * (y[top + 1] - y[top]) >= 0) top++;
     reach->crest = top;
+    int64_t far = top + 16 + 8 * (top - at), behind = top + 1;
+    if (reach->to > far) return 0;
+    far = far < limit ? far : limit;
     double above = 0, weight = 0;
     for (; top > at; top--) {
+        double level = y[top - 1];
         weight += w ? w[top] : 1.0;
-        above += weight * (sign * (y[top] - y[top - 1]));
+        above += weight * (sign * (y[top] - level));
+        for (; behind < far && sign * (y[behind] - level) > 0; behind++) {
+            double heavy = w ? w[behind] : 1.0;
+            above += heavy * (sign * (y[behind] - level));
+            weight += heavy;
+        }
         if (above > 2 * p->lam) break;
     }
     if (top == at || reach->to - top > 16 + 8 * (top - at)) return 0; /* too much to see again */
