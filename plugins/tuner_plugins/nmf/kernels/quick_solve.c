@@ -4,6 +4,11 @@
  * an answer would hang on rounding (eigenvalues that touch, a rank that is in doubt) the careful
  * path decides.
  */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("O3", "fp-contract=fast") /* its loops are what registers of lanes are for */
+#endif
+
 #define QUICK_ROWS 64 /* more loadings or tracks than that are no quick job */
 #define QUICK_SPAN 512
 #define QUICK_APART 1e-7
@@ -270,3 +275,7 @@ int tuner_quick_factorize(quick_signal *levels, int64_t count, const quick_setti
         if (quick_round(levels, set, weights, loadings[0], &change)) return QUICK_UNUSUAL;
     return count > 1 ? quick_loadings(levels + 1, set, weights, loadings[1]) : QUICK_OK;
 }
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
