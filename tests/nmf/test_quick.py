@@ -114,14 +114,23 @@ def test_what_is_not_quick_is_left_alone(tracks, change):
     assert quick_loadings(tracks, CHROM, start, end, 2, {**SETTING, **change}, 1) is None
 
 
-def test_what_hangs_on_rounding_is_left_alone(tracks):
-    """Equal tracks beyond the rank; loadings that are all constant."""
-    flat = {**SETTING, "fl_lambda": 1e9}
-    assert quick_loadings(tracks, CHROM, START, END, 1, flat, 1) is not None
-    assert quick_loadings(tracks, CHROM, START, END, 2, flat, 1) is None
+def test_equal_tracks_are_left_alone(tracks):
+    """Beyond the rank, what the start is would hang on rounding."""
     twice = [*tracks[:2], *tracks[:2]]
     assert quick_loadings(twice, CHROM, START, END, 2, SETTING, 1) is not None
     assert quick_loadings(twice, CHROM, START, END, 4, SETTING, 1) is None
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_loadings_that_are_all_constant(tracks, k):
+    """Their rank is 1, up to rounding: the smallest weights that do are taken."""
+    flat = {**SETTING, "fl_lambda": 1e9}
+    found = quick_loadings(tracks, CHROM, START, END, k, flat, 1)
+    expected = carefully(tracks, CHROM, START, END, k, flat)
+    assert found is not None
+    np.testing.assert_allclose(
+        np.frombuffer(found.values).reshape(k, -1), expected.values, rtol=1e-9
+    )
 
 
 @in_folder

@@ -88,11 +88,10 @@ static int quick_pinv(double *a, int64_t k, const double *right, int64_t columns
 {
     double values[QUICK_ROWS], vectors[QUICK_ROWS * QUICK_ROWS], turned[QUICK_ROWS];
     quick_eigen(a, k, values, vectors);
-    double largest = values[0], cutoff = QUICK_EPS * (double)k * largest;
+    double largest = values[0], rounding = QUICK_EPS * (double)k * largest, cutoff = 20 * rounding;
     if (!isfinite(largest)) return QUICK_UNUSUAL;
-    for (int64_t i = 0; i < k; i++) /* a rank that hangs on rounding */
-        if (values[i] != 0 && values[i] < 1e5 * cutoff && values[i] > -1e5 * cutoff)
-            if (values[i] > 1e-22 * largest || values[i] < -1e-22 * largest) return QUICK_UNUSUAL;
+    for (int64_t i = 0; i < k; i++) /* neither rounding nor clear of it: a rank in doubt */
+        if (values[i] > cutoff && values[i] < 100 * rounding) return QUICK_UNUSUAL;
     memset(out, 0, (size_t)(k * columns) * sizeof *out);
     for (int64_t e = 0; e < k && values[e] > cutoff; e++) {
         const double *vector = vectors + e * k;
