@@ -91,6 +91,10 @@ QUICK = '''
 
     import sys
 
+    TYPE_CHECKING = False
+    if TYPE_CHECKING:
+        import unheard_of
+
     def quickly(words: list[str]) -> bool:
         if words == ["usual"]:
             print("done quickly", "math" in globals())

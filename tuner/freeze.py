@@ -209,7 +209,7 @@ def _stays(
         test = ast.unparse(node.test)
         return test not in ("TYPE_CHECKING", "__name__ == '__main__'")
     names = set(_defined(node))
-    return not (names & constants or names == {"__all__"})
+    return not (names & constants or names in ({"__all__"}, {"TYPE_CHECKING"}))
 
 
 def _defined(node: ast.stmt) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tuner_plugins.nmf import frozen, quick, settings
+from tuner_plugins.nmf import frozen, quick_script, settings
 from tuner_plugins.nmf.config import NmfConfig
 from tuner_plugins.nmf.plugin import NmfPlugin
 
@@ -107,8 +107,8 @@ def test_a_script_takes_the_setting_for_the_size_that_it_is_given(
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), plugin.run(case, own, 0).expand())
     for positions, k in ((1e3, 3), (5e5, 1), (1e6, 40), (2e7, 9)):  # the script's rule is tuner's
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(quick, "SETTINGS", sizes)
-            chosen = quick.choose_setting(int(positions), k)
+            patch.setattr(quick_script, "SETTINGS", sizes)
+            chosen = quick_script.choose_setting(int(positions), k)
         assert chosen == rule_for(rules, {"positions": positions, "k": float(k)}).params
 
 
@@ -216,10 +216,10 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     arguments = usual(folder, tmp_path / "out.npy")
     arguments[argument] = value if isinstance(value, str) else value(folder, tmp_path)
-    monkeypatch.setattr(quick, "SETTINGS", [({}, {**settings.DEFAULTS, "nan": "zero"})])
+    monkeypatch.setattr(quick_script, "SETTINGS", [({}, {**settings.DEFAULTS, "nan": "zero"})])
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    assert not quick.run_quick(flat(arguments))  # leaves it to the careful path
+    assert not quick_script.run_quick(flat(arguments))  # leaves it to the careful path
     assert frozen.main(flat(arguments)) == 2
     out, err = capfd.readouterr()
     assert out == ""

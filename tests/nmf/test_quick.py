@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tuner_plugins.nmf import pipeline, quick
+from tuner_plugins.nmf import pipeline, placing, quick, quick_script
 from tuner_plugins.nmf.bigwig import BigWigError, chromosomes
 from tuner_plugins.nmf.binning import read_bins
 from tuner_plugins.nmf.compress import SCALINGS, TRANSFORMS, SignalError
 from tuner_plugins.nmf.native import load_kernels
-from tuner_plugins.nmf.quick import put_in_place, quick_bins, quick_loadings, run_quick
+from tuner_plugins.nmf.placing import put_in_place
+from tuner_plugins.nmf.quick import quick_bins, quick_loadings
+from tuner_plugins.nmf.quick_script import run_quick
 from tuner_plugins.nmf.settings import DEFAULTS
 
 from tests.nmf.bigwig_files import Section, write_bigwig
@@ -272,13 +274,13 @@ def command(folder: Path, out: Path) -> list[str]:
 
 @pytest.fixture
 def frozen_setting(monkeypatch):
-    monkeypatch.setattr(quick, "SETTINGS", [({}, SETTING)])
+    monkeypatch.setattr(quick_script, "SETTINGS", [({}, SETTING)])
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("positions", [4, 2_000, 35_511])
 def test_the_file_is_an_array_of_numpys(tracks, tmp_path, monkeypatch, dtype, positions):
-    monkeypatch.setattr(quick, "SETTINGS", [({}, {**SETTING, "dtype": dtype})])
+    monkeypatch.setattr(quick_script, "SETTINGS", [({}, {**SETTING, "dtype": dtype})])
     words = command(Path(tracks[0]).parent, tmp_path / "out.npy")
     words[words.index("-e") + 1], k = str(START + positions), 1 if positions < 100 else 3
     words[words.index("-k") + 1] = str(k)
@@ -357,7 +359,7 @@ def test_a_failure_in_a_helper_thread_is_not_lost():
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_file_is_put_in_place(tmp_path, monkeypatch, exchange):
     if not exchange:
-        monkeypatch.setattr(quick.ctypes, "CDLL", lambda name: object())
+        monkeypatch.setattr(placing.ctypes, "CDLL", lambda name: object())
     new, target, link = (tmp_path / name for name in ("new", "target", "link"))
     for content in ("first", "second"):
         new.write_text(content)
@@ -377,9 +379,9 @@ def test_nothing_heavy_is_imported(tracks, tmp_path):
         "import sys; sys.path[:0] = sys.argv.pop().split(':')\n"
         "import types; package = types.ModuleType('tuner_plugins'); package.__path__ = sys.path\n"
         "sys.modules['tuner_plugins'] = sys.modules['tuner_plugins.nmf'] = package\n"
-        "from tuner_plugins.nmf import quick\n"
-        f"quick.SETTINGS = [({{}}, {SETTING!r})]\n"
-        "assert quick.run_quick(sys.argv[1:])\n"
+        "from tuner_plugins.nmf import quick_script\n"
+        f"quick_script.SETTINGS = [({{}}, {SETTING!r})]\n"
+        "assert quick_script.run_quick(sys.argv[1:])\n"
         f"print([name for name in {heavy} if name in sys.modules])\n"
     )
     words = command(Path(tracks[0]).parent, tmp_path / "out.npy")

@@ -11,7 +11,7 @@ from typing import Any
 from tuner_plugins.nmf.bigwig import BigWigError
 from tuner_plugins.nmf.compress import SignalError
 from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
-from tuner_plugins.nmf.quick import choose_setting
+from tuner_plugins.nmf.quick_script import choose_setting
 from tuner_plugins.nmf.tracks import list_tracks
 from tuner_plugins.nmf.write import save_loadings
 

@@ -35,10 +35,12 @@ from tuner_plugins.nmf import (
     null,
     parallel,
     pipeline,
+    placing,
     products,
     prox,
     prox_numba,
     quick,
+    quick_script,
     reference,
     runs,
     settings,
@@ -62,7 +64,7 @@ SCRIPT_MODULES = (
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
-QUICK_MODULES = (native, quick)
+QUICK_MODULES = (native, placing, quick, quick_script)
 """The quick path: as little as the usual case needs."""
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")

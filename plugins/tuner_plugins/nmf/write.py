@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from tuner_plugins.nmf.factorize import Loadings, run_lengths
-from tuner_plugins.nmf.quick import put_in_place
+from tuner_plugins.nmf.placing import put_in_place
 
 _BLOCK_BYTES = 1 << 20
 _PROGRESS_SECONDS = 1.0
