@@ -1,4 +1,4 @@
-"""The command line of the stand-alone script ``assign2.py``."""
+"""The command line of the stand-alone script ``assign2.py`` where its quick path does not do."""
 
 from __future__ import annotations
 
