@@ -29,7 +29,10 @@ from tests.nmf.bigwig_files import Section, write_bigwig
 from tests.nmf.test_bigwig import CHROMS, in_folder, regions, sections
 from tests.nmf.tracks import CHROM, make_tracks
 
-pytestmark = pytest.mark.skipif(load_kernels(quick=True) is None, reason="no C compiler here")
+pytestmark = pytest.mark.skipif(
+    load_kernels(quick=True) is None,
+    reason="no C compiler here: then there is no quick path, and test_pipeline.py tests the other",
+)
 
 START, END = 1_500, 37_011
 SETTING = {**DEFAULTS, "nan": "zero", "resolution": 100, "fl_lambda": 20.0}

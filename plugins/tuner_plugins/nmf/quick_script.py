@@ -11,7 +11,7 @@ from tuner_plugins.nmf.native import load_kernels
 from tuner_plugins.nmf.placing import put_in_place
 from tuner_plugins.nmf.quick import QuickLoadings, available_threads, quick_loadings
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # as in quick.py
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
