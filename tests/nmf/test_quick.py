@@ -8,12 +8,13 @@ import resource
 import struct
 import subprocess
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tuner_plugins.nmf import pipeline, placing, quick, quick_script
 from tuner_plugins.nmf.bigwig import BigWigError, chromosomes
@@ -297,16 +298,34 @@ def test_the_file_is_an_array_of_numpys(tracks, tmp_path, monkeypatch, dtype, po
     assert (tmp_path / "out.npy").stat().st_size == 128 + found.nbytes
 
 
-def test_a_bin_may_be_longer_than_what_is_written_at_once(tmp_path):
-    library, values = load_kernels(quick=True), np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    with (tmp_path / "out").open("wb") as file:
-        sizes = map(ctypes.c_int64, (2, 3, 150_000, 310_001))
-        assert library is not None
+@settings(max_examples=80, deadline=None)
+@given(
+    k=st.sampled_from([1, 2, 3, 5, 7, 64]),
+    bins=st.integers(1, 40),
+    width=st.sampled_from([1, 3, 25, 1_000, 5_000, 150_000]),
+    short=st.floats(0, 0.999),
+    single=st.booleans(),
+    begin=st.sampled_from([0, 128, 1_000_001, (1 << 20) - 8]),
+)
+@example(k=2, bins=3, width=150_000, short=0.9, single=False, begin=0)
+def test_every_row_is_written_where_it_belongs(k, bins, width, short, single, begin):
+    """Long bins are given to the system a pattern at a time, and cut where pages end."""
+    library, rng = load_kernels(quick=True), np.random.default_rng(bins)
+    assert library is not None
+    bins = min(bins, max(1, 20_000_000 // (8 * k * width)))
+    values = rng.random((k, bins))
+    size = bins * width - int(short * width)
+    with tempfile.TemporaryFile() as file:
+        file.seek(begin)
+        sizes = map(ctypes.c_int64, (k, bins, width, size))
         assert not library.tuner_quick_write(
-            file.fileno(), ctypes.c_void_p(values.ctypes.data), *sizes, False
+            file.fileno(), ctypes.c_void_p(values.ctypes.data), *sizes, single
         )
-    found = np.fromfile(tmp_path / "out").reshape(-1, 2)
-    np.testing.assert_array_equal(found, np.repeat(values.T, [150_000, 150_000, 10_001], axis=0))
+        assert os.lseek(file.fileno(), 0, os.SEEK_END) == begin + size * k * (4 if single else 8)
+        file.seek(begin)
+        found = np.fromfile(file, np.float32 if single else np.float64).reshape(-1, k)
+    expected = np.repeat(values.T, width, axis=0)[:size].astype(found.dtype)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -353,9 +372,9 @@ def test_a_failure_in_a_helper_thread_is_not_lost():
         done.append(number)
         return number != 3
 
-    assert not quick._all(work, 8, 2)
-    assert quick._all(lambda number: True, 8, 3)
-    assert quick._all(lambda number: True, 1, 3)
+    assert not quick._all(work, range(8), 2)
+    assert quick._all(lambda number: True, [2, 0, 1], 3)
+    assert quick._all(lambda number: True, [0], 3)
     assert 3 in done
 
 

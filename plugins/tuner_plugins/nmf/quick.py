@@ -113,7 +113,9 @@ def quick_loadings(
         rows = [ctypes.addressof(s) + 8 * number * n for s, n in zip(signals, bins, strict=True)]
         return quick_bins(paths[number], chrom, start, end, widths, setting["nan"], rows)
 
-    if not _all(read, len(paths), threads):
+    # The largest first: no thread is left alone with one at the end.
+    order = sorted(range(len(paths)), key=lambda number: -_file_size(paths[number]))
+    if not _all(read, order, threads):
         return None
     return _factorize(library, signals, widths, bins, len(paths), end - start, k, setting)
 
@@ -148,6 +150,13 @@ def quick_bins(
         return not library.tuner_quick_read(handle, size, ctypes.byref(want), covered)
     finally:
         os.close(handle)
+
+
+def _file_size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:  # whoever opens it says so
+        return 0
 
 
 def _levels(setting: Mapping[str, Any]) -> list[int] | None:
@@ -196,13 +205,13 @@ def _factorize(
     return None if code else QuickLoadings(k, levels[len(widths) - 1], values[-1], weights)
 
 
-def _all(work: Callable[[int], bool], count: int, threads: int) -> bool:
-    """Say whether ``work(0)`` to ``work(count - 1)`` are all true, `threads` of them at a time.
+def _all(work: Callable[[int], bool], numbers: Sequence[int], threads: int) -> bool:
+    """Say whether `work` is true of 0 to n - 1, taken up in the order of `numbers` by `threads`.
 
     `threading` would take longer to import than a track takes to read.
     """
-    waiting = iter(range(count))
-    results = [False] * count
+    waiting = iter(numbers)
+    results = [False] * len(numbers)
 
     def serve(done: Any = None) -> None:
         try:
@@ -214,7 +223,7 @@ def _all(work: Callable[[int], bool], count: int, threads: int) -> bool:
             if done is not None:
                 done.release()
 
-    locks = [_thread.allocate_lock() for _ in range(min(threads, count) - 1)]
+    locks = [_thread.allocate_lock() for _ in range(min(threads, len(numbers)) - 1)]
     for lock in locks:
         lock.acquire()
         _thread.start_new_thread(serve, (lock,))

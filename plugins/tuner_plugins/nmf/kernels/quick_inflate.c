@@ -16,14 +16,19 @@
 #define INFLATE_LITERALS 288
 #define INFLATE_DISTANCES 32
 
-enum { INFLATE_LITERAL = 0x80, INFLATE_END = 0x40, INFLATE_LONGER = 0x20, INFLATE_NONE = 0x10 };
-
-/* What a few bits mean. `kind`: a flag above, or the number of extra bits that follow the code. */
-typedef struct {
-    uint16_t value; /* literal, base of a length or distance, or where a longer code goes on */
-    uint8_t bits;   /* of the code, or, of a longer one, those that are looked up there */
-    uint8_t kind;
-} inflate_entry;
+/* What a few bits mean, in one word:
+ *   0-7    bits to take: those of the code, and the extra ones that follow it
+ *   8-11   bits of the code; of a longer code, how many more are to be looked up
+ *   12-15  a flag below, or none: base of a length or distance
+ *   16-31  literal, base, or where in the table a longer code goes on */
+typedef uint32_t inflate_entry;
+enum {
+    INFLATE_LITERAL = 0x8000,
+    INFLATE_END = 0x4000,
+    INFLATE_LONGER = 0x2000,
+    INFLATE_NONE = 0x1000,
+    INFLATE_ODD = INFLATE_END | INFLATE_LONGER | INFLATE_NONE
+};
 
 /* The packed bytes, and bits of them at hand. */
 typedef struct {
@@ -40,18 +45,24 @@ typedef struct {
 
 #define INFLATE_INLINE static inline __attribute__((always_inline))
 
+/* Have 56 bits at hand where eight bytes are left. */
+INFLATE_INLINE void inflate_refill_fast(inflate_reader *r)
+{
+    uint64_t word;
+    memcpy(&word, r->in, sizeof word);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    r->bits |= word << r->count;
+    r->in += (63 - r->count) >> 3;
+    r->count |= 56;
+}
+
 /* Have 56 bits at hand, or all that are left. */
 INFLATE_INLINE void inflate_refill(inflate_reader *r)
 {
     if (r->end - r->in >= 8 && r->count >= 0) {
-        uint64_t word;
-        memcpy(&word, r->in, sizeof word);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        word = __builtin_bswap64(word);
-#endif
-        r->bits |= word << r->count;
-        r->in += (63 - r->count) >> 3;
-        r->count |= 56;
+        inflate_refill_fast(r);
         return;
     }
     for (; r->count >= 0 && r->count <= 55 && r->in < r->end; r->count += 8)
@@ -77,18 +88,17 @@ static const uint16_t inflate_distance_base[32] = {
 
 enum { INFLATE_ORDER, INFLATE_TEXT, INFLATE_BACK }; /* what a code's symbols are */
 
+/* Give the entry of a symbol, but for the bits of its code. */
 static inflate_entry inflate_meaning(int symbol, int what)
 {
-    if (what == INFLATE_ORDER) return (inflate_entry){(uint16_t)symbol, 0, INFLATE_LITERAL};
     if (what == INFLATE_BACK) {
-        if (symbol >= 30) return (inflate_entry){0, 0, INFLATE_NONE};
-        return (inflate_entry){inflate_distance_base[symbol], 0,
-                               (uint8_t)(symbol < 2 ? 0 : symbol / 2 - 1)};
+        if (symbol >= 30) return INFLATE_NONE;
+        return (uint32_t)inflate_distance_base[symbol] << 16 | (uint32_t)(symbol < 2 ? 0 : symbol / 2 - 1);
     }
-    if (symbol < 256) return (inflate_entry){(uint16_t)symbol, 0, INFLATE_LITERAL};
-    if (symbol == 256) return (inflate_entry){0, 0, INFLATE_END};
-    if (symbol > 285) return (inflate_entry){0, 0, INFLATE_NONE};
-    return (inflate_entry){inflate_length_base[symbol - 257], 0, inflate_length_extra[symbol - 257]};
+    if (what == INFLATE_ORDER || symbol < 256) return (uint32_t)symbol << 16 | INFLATE_LITERAL;
+    if (symbol == 256) return INFLATE_END;
+    if (symbol > 285) return INFLATE_NONE;
+    return (uint32_t)inflate_length_base[symbol - 257] << 16 | inflate_length_extra[symbol - 257];
 }
 
 static uint32_t inflate_reversed(uint32_t code, int bits)
@@ -119,7 +129,7 @@ static int inflate_table(const uint8_t *lengths, int symbols, int what, int root
         longest = counts[bits] ? bits : longest;
     }
     if (left && !(what == INFLATE_BACK && words <= 1 && longest <= 1)) return INFLATE_BAD;
-    for (int i = 0; left && i < used; i++) table[i] = (inflate_entry){0, 1, INFLATE_NONE};
+    for (int i = 0; left && i < used; i++) table[i] = INFLATE_NONE;
     for (int i = 0; i < symbols; i++)
         if (lengths[i]) sorted[places[lengths[i]]++] = (uint16_t)i;
     uint32_t code = 0;
@@ -127,18 +137,19 @@ static int inflate_table(const uint8_t *lengths, int symbols, int what, int root
         int bits = lengths[sorted[word]];
         uint32_t turned = inflate_reversed(code, bits), step = 1u << bits, size = 1u << root;
         inflate_entry entry = inflate_meaning(sorted[word], what), *to = table;
-        entry.bits = (uint8_t)bits;
+        uint32_t own = (uint32_t)(bits > root ? bits - root : bits);
+        entry += own << 8 | own;
         if (bits > root) {
             inflate_entry *link = table + (turned & ((1u << root) - 1));
             size = 1u << (longest - root);
             if (turned >> root == 0) { /* the first word behind this prefix */
                 if (used + size > capacity) return INFLATE_BAD;
-                *link = (inflate_entry){(uint16_t)used, (uint8_t)(longest - root), INFLATE_LONGER};
+                *link = (uint32_t)used << 16 | INFLATE_LONGER | (uint32_t)(longest - root) << 8 | (uint32_t)root;
                 used += size;
             }
-            to = table + link->value;
+            to = table + (*link >> 16);
             turned >>= root;
-            step = 1u << (bits - root);
+            step = 1u << own;
         }
         for (uint32_t i = turned; i < size; i += step) to[i] = entry;
         if (word + 1 < words) code = (code + 1) << (lengths[sorted[word + 1]] - bits);
@@ -164,8 +175,8 @@ static int inflate_own_codes(inflate_state *s)
     for (int i = 0; i < literals + distances;) {
         inflate_refill(r);
         inflate_entry entry = s->literals[r->bits & 127];
-        inflate_take(r, entry.bits);
-        int repeat = 1, value = entry.value;
+        inflate_take(r, entry & 0xff);
+        int repeat = 1, value = (int)(entry >> 16);
         if (value == 16) {
             if (i == 0) return INFLATE_BAD;
             value = lengths[i - 1];
@@ -198,7 +209,7 @@ static int inflate_fixed_codes(inflate_state *s)
                          s->distances, sizeof s->distances / sizeof *s->distances);
 }
 
-/* Copy `length` bytes from `distance` back; up to seven bytes more may be written. */
+/* Copy `length` bytes from `distance` back; up to fifteen bytes more may be written. */
 INFLATE_INLINE void inflate_copy(uint8_t *out, int64_t distance, int64_t length)
 {
     const uint8_t *from = out - distance, *end = out + length;
@@ -211,44 +222,95 @@ INFLATE_INLINE void inflate_copy(uint8_t *out, int64_t distance, int64_t length)
     }
 }
 
-INFLATE_INLINE inflate_entry inflate_look(const inflate_reader *r, const inflate_entry *table, int root)
+/* Take a code and its extra bits; give its base and them, added up. */
+INFLATE_INLINE uint32_t inflate_number(inflate_reader *r, inflate_entry entry)
+{
+    uint64_t bits = r->bits & (((uint64_t)1 << (entry & 0xff)) - 1);
+    r->bits >>= entry & 0xff;
+    r->count -= entry & 0xff;
+    return (entry >> 16) + (uint32_t)(bits >> (entry >> 8 & 15));
+}
+
+/* Look a code up; where it is a longer one, its first bits are taken. */
+INFLATE_INLINE inflate_entry inflate_look(inflate_reader *r, const inflate_entry *table, int root)
 {
     inflate_entry entry = table[r->bits & ((1u << root) - 1)];
-    if (entry.kind == INFLATE_LONGER)
-        entry = table[entry.value + (r->bits >> root & ((1u << entry.bits) - 1))];
+    if (__builtin_expect(entry & INFLATE_LONGER, 0)) {
+        inflate_take(r, root);
+        entry = table[(entry >> 16) + (r->bits & ((1u << (entry >> 8 & 15)) - 1))];
+    }
     return entry;
 }
 
 /* Literals and matches up to the end of a block. */
 static int inflate_codes(inflate_state *s, const uint8_t *start, uint8_t **place, const uint8_t *stop)
 {
+    enum { LITERALS = (1 << INFLATE_LITERAL_BITS) - 1, DISTANCES = (1 << INFLATE_DISTANCE_BITS) - 1 };
+    enum { FAR = 32, NUMBER = 28 }; /* bytes that a fast round may read; bits of a distance, at most */
     inflate_reader reader = s->reader, *r = &reader;
     uint8_t *out = *place;
+    inflate_entry entry = 0;
+    /* Far from both ends nothing is counted. The code behind a match is looked up before the match
+     * is copied: neither waits for the other. */
+    if (r->end - r->in >= FAR) {
+        inflate_refill_fast(r);
+        entry = s->literals[r->bits & LITERALS];
+    }
+    while (r->end - r->in >= FAR && out <= stop) {
+        for (int more = 0; more < 2 && entry & INFLATE_LITERAL; more++) { /* 11 bits each */
+            inflate_take(r, entry & 0xff);
+            *out++ = (uint8_t)(entry >> 16);
+            entry = s->literals[r->bits & LITERALS];
+        }
+        if (__builtin_expect(entry & INFLATE_ODD, 0)) {
+            entry = inflate_look(r, s->literals, INFLATE_LITERAL_BITS);
+            if (entry & INFLATE_NONE) return INFLATE_BAD;
+            if (entry & INFLATE_END) {
+                inflate_take(r, entry & 0xff);
+                goto done;
+            }
+        }
+        if (entry & INFLATE_LITERAL) {
+            inflate_take(r, entry & 0xff);
+            *out++ = (uint8_t)(entry >> 16);
+            inflate_refill_fast(r);
+            entry = s->literals[r->bits & LITERALS];
+            continue;
+        }
+        int64_t length = inflate_number(r, entry);
+        if (__builtin_expect(r->count < NUMBER, 0)) inflate_refill_fast(r);
+        entry = inflate_look(r, s->distances, INFLATE_DISTANCE_BITS);
+        int64_t distance = inflate_number(r, entry);
+        if (__builtin_expect(entry & INFLATE_NONE || distance > out - start, 0)) return INFLATE_BAD;
+        inflate_refill_fast(r);
+        entry = s->literals[r->bits & LITERALS];
+        inflate_copy(out, distance, length);
+        out += length;
+    }
     for (;;) {
         inflate_refill(r);
-        inflate_entry entry = inflate_look(r, s->literals, INFLATE_LITERAL_BITS);
-        for (int more = 0; more < 2 && entry.kind == INFLATE_LITERAL; more++) { /* 45 bits, three words */
-            inflate_take(r, entry.bits);
-            *out++ = (uint8_t)entry.value;
-            entry = inflate_look(r, s->literals, INFLATE_LITERAL_BITS);
-        }
-        inflate_take(r, entry.bits);
-        if (entry.kind == INFLATE_LITERAL) {
-            *out++ = (uint8_t)entry.value;
-        } else if (entry.kind < INFLATE_NONE) {
+        entry = inflate_look(r, s->literals, INFLATE_LITERAL_BITS);
+        if (entry & INFLATE_LITERAL) {
+            inflate_take(r, entry & 0xff);
+            *out++ = (uint8_t)(entry >> 16);
+        } else if (entry & INFLATE_END) {
+            inflate_take(r, entry & 0xff);
+            break;
+        } else {
+            if (entry & INFLATE_NONE) return INFLATE_BAD;
+            int64_t length = inflate_number(r, entry);
             inflate_refill(r);
-            int64_t length = entry.value + inflate_take(r, entry.kind);
             entry = inflate_look(r, s->distances, INFLATE_DISTANCE_BITS);
-            if (entry.kind >= INFLATE_NONE) return INFLATE_BAD;
-            inflate_take(r, entry.bits);
-            int64_t distance = entry.value + inflate_take(r, entry.kind);
-            if (distance > out - start) return INFLATE_BAD;
+            if (entry & INFLATE_NONE) return INFLATE_BAD;
+            int64_t distance = inflate_number(r, entry);
+            if (r->count < 0 || distance > out - start) return INFLATE_BAD;
             inflate_copy(out, distance, length);
             out += length;
         }
-        if (r->count < 0 || out > stop || entry.kind == INFLATE_NONE) return INFLATE_BAD;
-        if (entry.kind == INFLATE_END) break;
+        if (r->count < 0 || out > stop) return INFLATE_BAD;
     }
+done:
+    if (r->count < 0 || out > stop) return INFLATE_BAD;
     s->reader = reader;
     *place = out;
     return INFLATE_OK;
