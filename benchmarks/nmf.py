@@ -1,6 +1,7 @@
 """The nmf plug-in's script against the scaffold filled in plainly, as whole processes.
 
     python -m benchmarks.nmf [--json FILE] [--quick] [--scale F] [--only exact frozen real memory]
+                             [--tuned SEED ...] [--shown SEED ...]
 
 exact    the baseline's own setting: same loadings to 1e-9, how many times faster, also against the
          baseline with glibc's malloc thresholds raised.
@@ -120,10 +121,10 @@ def exact(work: Path, scale: float) -> list[Row]:
         fast = script_command(script, folder, size, ours)
         slow = script_command(BASELINE, folder, size, theirs)
         run_process(fast)
-        plain = run_process(slow)
-        cost = median_cost([run_process(fast) for _ in range(3)])
-        tuned = run_process(slow, TUNED_MALLOC)
-        single = run_process(fast, ONE_THREAD)
+        plain = run_process(slow, output=theirs)
+        cost = median_cost([run_process(fast, output=ours) for _ in range(3)])
+        tuned = run_process(slow, TUNED_MALLOC, theirs)
+        single = run_process(fast, ONE_THREAD, ours)
         apart = np.load(ours, mmap_mode="r") - np.load(theirs, mmap_mode="r")
         rows.append(
             {
@@ -172,16 +173,20 @@ def tune(work: Path, seeds: Sequence[int], scale: float, trials: int) -> Path:
 def frozen(work: Path, scale: float, tuned: Sequence[int], shown: Sequence[int]) -> list[Row]:
     """Run the tuned script, the baseline and the floor on seeds that were not tuned on."""
     script = tune(work, tuned, scale, trials=60)
-    rows = []
+    rows: list[Row] = []
     for seed in shown:
         folder = simulate(work / f"seed{seed}", seed, graded_sizes(scale), 13, "pileup")
         for size in graded_sizes(scale):
             ours, theirs = work / "ours.npy", work / "theirs.npy"
             fast = script_command(script, folder, size, ours)
-            floor = write_floor(str(work / "floor.npy"), size.end - size.start, size.k)
+            least_work = work / "floor.npy"
+            floor = write_floor(str(least_work), size.end - size.start, size.k)
             run_process(fast)
-            slow = run_process(script_command(BASELINE, folder, size, theirs))
-            pairs = [(run_process(fast), run_process(floor)) for _ in range(REPEATS)]
+            slow = run_process(script_command(BASELINE, folder, size, theirs), output=theirs)
+            pairs = [
+                (run_process(fast, output=ours), run_process(floor, output=least_work))
+                for _ in range(REPEATS)
+            ]
             cost, least = (median_cost(costs) for costs in zip(*pairs, strict=True))
             r, r_baseline = best_r(ours, folder, size), best_r(theirs, folder, size)
             rows.append(
@@ -197,6 +202,7 @@ def frozen(work: Path, scale: float, tuned: Sequence[int], shown: Sequence[int])
                     "over_floor": cost.wall / least.wall,
                 }
             )
+            print_table(f"seed {seed}, {size.name}", rows[-1:])  # the next one may be far off
     return rows
 
 
@@ -248,6 +254,8 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of each region's length")
     parts = ("exact", "frozen", "real", "memory")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--tuned", nargs="+", type=int, default=[1, 2], help="simulator seeds")
+    parser.add_argument("--shown", nargs="+", type=int, default=[3, 4, 5], help="seeds never tuned")
     given = parser.parse_args()
     scale = 0.02 if given.quick else given.scale
     results: dict[str, list[Row]] = {}
@@ -257,7 +265,7 @@ def main() -> None:
             results["exact"] = exact(work, scale)
             print_table("exact mode, 50 rounds, per base, float64", results["exact"])
         if "frozen" in given.only:
-            results["frozen"] = frozen(work, scale, tuned=(1, 2), shown=(3, 4, 5))
+            results["frozen"] = frozen(work, scale, given.tuned, given.shown)
             print_table("best frozen setting on seeds never tuned on", results["frozen"])
         if "real" in given.only:
             results["real"] = real(work, trials=20 if given.quick else 60)

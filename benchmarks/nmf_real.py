@@ -111,8 +111,8 @@ def _half(
     tail = ["-b", str(folder / "tracks"), *region, "-o", str(out)]
     script = [sys.executable, str(work / f"{study}.py"), *tail]
     run_process(script)
-    ours = median_cost([run_process(script) for _ in range(REPEATS)])
-    slow = run_process([sys.executable, "-m", "benchmarks.baseline", *tail])
+    ours = median_cost([run_process(script, output=out) for _ in range(REPEATS)])
+    slow = run_process([sys.executable, "-m", "benchmarks.baseline", *tail], output=out)
     r, r_baseline = plugin.score(case, loadings)["r"], theirs["metrics"]["r"]
     size = unseen[1] - unseen[0]
     null = [

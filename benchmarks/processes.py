@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 TUNED_MALLOC = {
@@ -37,11 +38,18 @@ print(json.dumps([os.waitstatus_to_exitcode(status), wall, cpu, usage.ru_maxrss 
 """
 
 
-def run_process(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
+def run_process(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    output: Path | None = None,
+) -> Cost:
     """Run a command to its end; raise `RuntimeError` with its stderr where it fails.
 
-    A small process starts it: a child's peak memory begins with what its parent holds.
+    A small process starts it: a child's peak memory begins with what its parent holds. An `output`
+    of an earlier run is removed first, off the clock: to free it costs as much as half a new one.
     """
+    if output is not None:
+        output.unlink(missing_ok=True)
     done = subprocess.run(
         [sys.executable, "-S", "-c", _LAUNCHER, *command],
         env={**os.environ, **(environment or {})},
