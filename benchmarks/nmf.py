@@ -164,7 +164,7 @@ def tune(work: Path, seeds: Sequence[int], scale: float, trials: int) -> Path:
         "data": {"cases": cases},
         "limits": {"case_time": 36_000},
         "tracking": {"enabled": False},
-        "export": {"path": str(work / "assign2.py")},
+        "export": {"path": str(work / "assign2.py"), "choice": "neighbours"},
     }
     run_tuner(config, work)
     return work / "assign2.py"

@@ -62,6 +62,21 @@ def test_the_plug_in_may_choose_what_is_frozen(
     assert '"x": 0.0' not in (workplace / "best.py").read_text()
 
 
+def test_neighbours_may_choose_what_is_frozen(tuner: Command, config: str, workplace: Path) -> None:
+    plain = ("--set", "objective=fit", "--trials", "24")
+    plain += ("--set", "timing.finalists=0", "--set", "data.luck=40")
+    best = json.loads(tuner("run", config, "--json", *plain).stdout)["best"]
+    chosen = (*plain[:2], *plain[4:], "--set", "export.choice=neighbours")
+    shown = tuner("run", config, "--trials", "24", *chosen).stdout
+    found = json.loads(tuner("best", config, "--json", *chosen).stdout)["best"]
+    assert found["number"] != best["number"]
+    assert found["metrics"]["fit"] < best["metrics"]["fit"]
+    reason = f"trial {found['number']} is frozen, not {best['number']}: its neighbours speak for it"
+    assert reason in " ".join(shown.split())
+    tuner("export", config, "-o", "chosen.py", *chosen)
+    assert f'"x": {found["params"]["x"]}' in (workplace / "chosen.py").read_text()
+
+
 def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path) -> None:
     track = ("--set", "tracking.enabled=true")
     done = tuner("run", config, "--json", *track)

@@ -15,13 +15,14 @@ from tuner.config import Config
 from tuner.executors.base import Executor, JobDone, PresentJob
 from tuner.fixedcost import FixedCosts
 from tuner.freeze import stamp, write_script
+from tuner.neighbours import LEAST, expected_values
 from tuner.objective import Objective, Reference
 from tuner.percase import compare_settings
 from tuner.plugin import Provenance, Tried
 from tuner.provenance import versions
 from tuner.recording import records_of
 from tuner.records import CaseRecord, PerCase, Summary, TrialRecord
-from tuner.remeasure import Referee, final_word, kept_final
+from tuner.remeasure import Referee, decider, final_word, kept_final
 from tuner.report import final_rows, null_rows, study_figures
 from tuner.results import plain_case
 from tuner.study import Coordinator
@@ -90,16 +91,44 @@ def try_sizes(
 def choose(
     config: Config, records: Sequence[TrialRecord], best: TrialRecord
 ) -> tuple[TrialRecord, str]:
-    """Let the plug-in choose what is frozen; give it, and why where it is not the best."""
+    """Choose what is frozen; give it, and why where it is not the best.
+
+    First by what neighbours say, where that is asked for; then as the plug-in has it.
+    """
+    complete = [record for record in records if record.state == "complete"]
+    reasons = []
+    if config.engine.export.choice == "neighbours":
+        best, reason = _by_neighbours(config, complete, best)
+        reasons.append(reason)
     tried = {
         record.number: Tried(
             record.number, record.params, {case.name: case.metrics for case in record.cases}
         )
-        for record in records
-        if record.state == "complete"
+        for record in complete
     }
     chosen, reason = config.plugin.choose(tried[best.number], list(tried.values()))
-    return next(r for r in records if r.number == chosen.number), reason
+    reasons.append(reason)
+    return next(r for r in complete if r.number == chosen.number), "; ".join(filter(None, reasons))
+
+
+def _by_neighbours(
+    config: Config, complete: Sequence[TrialRecord], best: TrialRecord
+) -> tuple[TrialRecord, str]:
+    name, sign = decider(complete, Objective(config.plugin.metrics, config.objectives))
+    trials = [record for record in complete if not record.is_baseline]
+    if best.is_baseline or len(trials) < LEAST:  # the baseline may lie outside the space
+        return best, ""
+    values = [sign * record.metrics[name] for record in trials]
+    space = config.space.searched
+    expected = expected_values([record.searched for record in trials], values, space)
+    by_number = {r.number: sign * float(e) for r, e in zip(trials, expected, strict=True)}
+    chosen = max(trials, key=lambda record: sign * by_number[record.number])
+    if chosen.number == best.number:
+        return best, ""
+    return chosen, (
+        f"its neighbours speak for it: {name} {by_number[chosen.number]:.3g} by settings like it, "
+        f"where those like trial {best.number} give {by_number[best.number]:.3g}"
+    )
 
 
 def present(

@@ -35,7 +35,7 @@ def choose_finalists(
     records: Sequence[TrialRecord], objective: Objective, limit: int
 ) -> list[TrialRecord]:
     """Give the best completed trials, best first, one for each setting; at most `limit`."""
-    name, sign = _decider(records, objective)
+    name, sign = decider(records, objective)
     complete = [record for record in records if record.state == "complete"]
     ranked = sorted(complete, key=lambda record: -sign * record.metrics[name])
     if name == "score" and ranked and ranked[0].metrics["score"] > 0:
@@ -51,11 +51,11 @@ def choose_finalists(
 
 def timing_decides(records: Sequence[TrialRecord], objective: Objective) -> bool:
     """Say whether which setting is best depends on times."""
-    name, _ = _decider(records, objective)
+    name, _ = decider(records, objective)
     return name in ("score", "time")
 
 
-def _decider(records: Sequence[TrialRecord], objective: Objective) -> tuple[str, float]:
+def decider(records: Sequence[TrialRecord], objective: Objective) -> tuple[str, float]:
     """Give the quantity that the best is chosen by, as `tuner.verdict.best_record` does."""
     names = list(objective.objectives)
     has_score = any("score" in record.metrics for record in records)
@@ -178,7 +178,7 @@ def _value(
     errors: dict[str, float],
     objective: Objective,
 ) -> Value:
-    name, _ = _decider(chosen, objective)
+    name, _ = decider(chosen, objective)
     if name == "time" or reference is None:
 
         def minus_time(index: int, seconds: Times) -> Times:

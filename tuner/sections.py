@@ -122,9 +122,19 @@ class TrackingSection(Section):
 
 
 class ExportSection(Section):
-    """Where the frozen script goes, relative to the current folder."""
+    """What is frozen, and where the script goes, relative to the current folder.
+
+    Attributes
+    ----------
+    path : Path, optional
+        The script; below the study's folder if not given.
+    choice : {"best", "neighbours"}
+        The best as measured, for the very cases that were tuned on; or the one that settings like
+        it speak for, for other cases (see `tuner.neighbours`).
+    """
 
     path: Path | None = None
+    choice: Literal["best", "neighbours"] = "best"
 
 
 class SimulateSection(BaseModel):

@@ -39,6 +39,7 @@ class Data(BaseModel):
     has_baseline: bool = True
     baseline_mode: str = "reference"
     width: int = Field(default=1, ge=1)
+    luck: float = 0.0
 
 
 class Config(BaseModel):
@@ -107,7 +108,8 @@ class Toy(Plugin[Config]):
                 raise InputError("data.targets: cannot be used; give others")
             case "nan":
                 return float("nan")
-        return -((params["x"] - case.data) ** 2)
+        lucky = int(abs(params["x"]) * 1e6) % 8 == 1
+        return -((params["x"] - case.data) ** 2) + lucky * self.config.data.luck
 
     def score(self, case: Case, output: float) -> Mapping[str, float]:
         return {"fit": output, "error": -output}
