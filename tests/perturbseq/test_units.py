@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -7,13 +9,14 @@ import pytest
 from scipy import sparse
 from tuner_plugins.perturbseq.cells import Labels
 from tuner_plugins.perturbseq.dataset import Dataset, build
+from tuner_plugins.perturbseq.exchange import arrangements, exchangeable, unit_orders
 from tuner_plugins.perturbseq.folds import leave_guide_out_folds, unit_folds
 from tuner_plugins.perturbseq.matrix import CellsError
-from tuner_plugins.perturbseq.null import permutation_null, shuffle_within, unit_statistics
+from tuner_plugins.perturbseq.null import permutation_null, unit_statistics
 from tuner_plugins.perturbseq.regression import problem_of
 from tuner_plugins.perturbseq.screen import Recipe, Screen, open_screen
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
-from tuner_plugins.perturbseq.units import Units, arrangements, exchangeable, units_of
+from tuner_plugins.perturbseq.units import Units, units_of
 
 from tests.perturbseq.screens import small_screen
 
@@ -35,7 +38,7 @@ def _built(screen: Screen, unit: str = "auto") -> tuple[Dataset, Units]:
     return build(screen, unit_folds(units.codes, screen.batches, 3, 0)), units
 
 
-@pytest.mark.parametrize("kind", ["plain", "multiple", "dense", "half"])
+@pytest.mark.parametrize("kind", ["plain", "multiple", "dense", "half", "placed"])
 def test_relabelled_sums_are_those_of_a_screen_with_other_labels(kind):
     labels = ["A", "A", "A", "ctrl"] if kind == "half" else None
     adata = small_screen(cells=96, labels=labels)
@@ -50,12 +53,16 @@ def test_relabelled_sums_are_those_of_a_screen_with_other_labels(kind):
     options = {"separator": ";", "multiple": "additive"}
     screen = _open(adata, **options)
     dataset, units = _built(screen, "well")
+    if kind == "placed":
+        places = np.random.default_rng(2).permutation(units.count)
+        units = replace(units, places=places, well="well")
     strata = exchangeable(units, screen.batches, dataset.folds)
-    rng = np.random.default_rng(5)
+    orders = list(unit_orders(units, strata, 3, 5))
+    assert len(orders) == 3
     label_of = pd.Series(obs["perturbation"].to_numpy()).groupby(units.codes).first().to_numpy()
-    for found in unit_statistics(dataset, units, 3, 5):
+    for order, found in zip(orders, unit_statistics(dataset, units, 3, 5), strict=True):
         shuffled = adata.copy()
-        shuffled.obs["perturbation"] = label_of[shuffle_within(strata, rng)][units.codes]
+        shuffled.obs["perturbation"] = label_of[order][units.codes]
         assert (shuffled.obs["perturbation"] != obs["perturbation"]).any()
         expected = build(_open(shuffled, **options), dataset.folds).statistics
         expected = expected.shifted(found.x_shift, found.y_shift)
