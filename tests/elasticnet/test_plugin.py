@@ -528,3 +528,9 @@ def test_what_comes_after_the_trials_does_not_decide_them(write_config, tmp_path
     other = load_config(write_config(**sections, analysis={"permutations": 7}))
     assert other.plugin.config.analysis.permutations == 7
     assert other.signature() == config.signature()
+    # wells matter to the null alone; units to the folds as well
+    for key, value, same in (("well", None, True), ("unit", "cells", False)):
+        data = {**sections["data"], key: value}
+        changed = load_config(write_config(**{**sections, "data": data}))
+        assert changed.sections["data"][key] == value
+        assert (changed.signature() == config.signature()) == same

@@ -114,7 +114,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         "kkt": "minimize",
     }
 
-    afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "choice")
+    afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "choice", "data.well")
 
     def __init__(self, config: ElasticNetConfig) -> None:
         super().__init__(config)
