@@ -481,6 +481,10 @@ def test_guides_side_by_side_are_moved_along_the_plate(screen, tmp_path, caplog)
     assert "permutation_null" in plugin.figures([result])
     few = _plugin(path, permutations=9).load().tuned[0].data.notes
     assert any("in 41 ways, and p cannot be below 0.1;" in n for n in few)
+    # guides that are held out take their folds along: the mirrored order is no tie
+    guides = {"folds": 4, "split": "leave_guide_out"}
+    out = _plugin(path, guides, permutations=99).load().tuned[0].data.notes
+    assert any("in 41 ways, and p cannot be below 0.024;" in n for n in out)
     free = _plugin(path, permutations=9, well=None).load().tuned[0].data
     assert not any("plate" in n for n in free.notes)
     assert free.units.among == "guide"

@@ -120,6 +120,9 @@ def test_the_smallest_p_counts_what_only_renames(labels, expected):
     strata = np.zeros(len(labels), dtype=int)
     assert smallest_p(units, strata, 99) == pytest.approx(expected)
     assert smallest_p(units, strata, 4) == pytest.approx(1 / 5)
+    folds = np.arange(len(labels)) % 3
+    assert smallest_p(units, strata, 99, folds) == pytest.approx(1 / (2 * len(labels)))
+    assert smallest_p(units, strata, 99, 0 * folds) == pytest.approx(expected)
 
 
 def test_the_smallest_p_of_combinations():

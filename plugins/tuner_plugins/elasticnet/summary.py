@@ -21,7 +21,12 @@ from tuner_plugins.elasticnet.validation import (
 )
 from tuner_plugins.perturbseq.dataset import Dataset
 from tuner_plugins.perturbseq.effects import perturbation_table
-from tuner_plugins.perturbseq.exchange import arrangements, exchangeable, smallest_p
+from tuner_plugins.perturbseq.exchange import (
+    arrangements,
+    exchangeable,
+    smallest_p,
+    whole_folds,
+)
 from tuner_plugins.perturbseq.null import Null, permutation_null
 from tuner_plugins.perturbseq.units import Units
 
@@ -240,7 +245,7 @@ def shuffle_notes(dataset: Dataset, units: Units | None, permutations: int) -> l
     strata = exchangeable(units, dataset.screen.batches, dataset.folds)
     ways = arrangements(units, strata)
     if units.places is not None:
-        least = smallest_p(units, strata, permutations)
+        least = smallest_p(units, strata, permutations, whole_folds(units, dataset.folds))
         return [
             f"the units of '{units.name}' that share a perturbation stand side by side on the "
             f"plate (obs column '{units.well}'): the permutation test moves labels along it, in "

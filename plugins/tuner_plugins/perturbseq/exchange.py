@@ -21,14 +21,33 @@ from tuner_plugins.perturbseq.units import Units
 def exchangeable(units: Units, batches: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """Give strata of units, shape (units,): those of a stratum may exchange labels.
 
-    Units of the same batches; where every unit is held out as a whole, of the same fold as well.
+    Units of the same batches; where every unit is held out as a whole, of the same fold as well,
+    unless labels are moved along the plate: they take their folds with them (see `whole_folds`).
     """
-    table = pd.DataFrame({"unit": units.codes, "batch": batches, "fold": folds})
-    by_unit = table.groupby("unit")
-    keys = [by_unit["batch"].agg(lambda part: tuple(sorted(set(part))))]
-    if (by_unit["fold"].nunique() == 1).all():
-        keys.append(by_unit["fold"].first())
+    table = pd.DataFrame({"unit": units.codes, "batch": batches})
+    keys = [table.groupby("unit")["batch"].agg(lambda part: tuple(sorted(set(part))))]
+    held = whole_folds(units, folds)
+    if held is not None and units.places is None:
+        keys.append(pd.Series(held, keys[0].index))
     return np.asarray(pd.factorize(pd.MultiIndex.from_arrays(keys))[0])
+
+
+def whole_folds(units: Units, folds: np.ndarray) -> np.ndarray | None:
+    """Give the fold of each unit, shape (units,); None where cells of a unit are in several.
+
+    Such folds are dealt by the labels, so that the units of a perturbation are in different ones,
+    and neighbours with them: labels that are moved must take their folds along. Within its fold a
+    label would come to stand far from what was its neighbour's.
+
+    Parameters
+    ----------
+    units : Units
+        The units.
+    folds : array of int, shape (cells,)
+        Fold of each cell.
+    """
+    by_unit = pd.Series(folds).groupby(units.codes)
+    return np.asarray(by_unit.first()) if (by_unit.nunique() == 1).all() else None
 
 
 def unit_orders(
@@ -75,18 +94,28 @@ def moves(strata: np.ndarray) -> int:
 
     All strata move by the same number, and are mirrored together, so that neighbours of different
     strata stay neighbours as far as strata stand alike on the plate. With strata of one size the
-    moves and the identity are a group, and the test is exact.
+    moves and the identity are a group, and the test is exact where the plate is alike all along,
+    its ends apart; with strata of several sizes it is nearly so.
     """
     longest = int(np.unique(strata, return_counts=True)[1].max())
     # two units: the mirrored order is the other one
     return 2 * longest - 1 if longest > 2 else longest - 1
 
 
-def smallest_p(units: Units, strata: np.ndarray, count: int) -> float:
+def smallest_p(
+    units: Units, strata: np.ndarray, count: int, held: np.ndarray | None = None
+) -> float:
     """Give the least p that `count` moves along the plate can give, or all if there are fewer.
 
     A layout may look the same from both ends: the mirrored order then gives each perturbation the
     units of another one, and is a tie whatever the responses are.
+
+    Parameters
+    ----------
+    units, strata, count
+        As in `unit_orders`.
+    held : array of int, shape (units,), optional
+        Folds that labels take with them, from `whole_folds`.
     """
     total = moves(strata)
     if count < total:
@@ -96,8 +125,9 @@ def smallest_p(units: Units, strata: np.ndarray, count: int) -> float:
     weights = np.random.default_rng(0).integers(1, 2**36, units.count).astype(float)
 
     def sets(order: np.ndarray) -> np.ndarray:
-        sums = np.bincount(kind.reshape(-1)[order], weights, len(kinds))
-        return np.asarray(np.sort(sums @ kinds))
+        of_kinds = np.bincount(kind.reshape(-1)[order], weights, len(kinds))
+        of_folds = np.zeros(0) if held is None else np.bincount(held[order], weights)
+        return np.concatenate((np.sort(of_kinds @ kinds), of_folds))
 
     seen = sets(np.arange(units.count))
     ties = sum(np.array_equal(sets(o), seen) for o in unit_orders(units, strata, total))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tuner_plugins.elasticnet.statistics import Statistics
+from tuner_plugins.elasticnet.statistics import Statistics, summarise, summarise_onto
 from tuner_plugins.elasticnet.validation import Problem, cross_validate
 from tuner_plugins.perturbseq.dataset import Dataset
-from tuner_plugins.perturbseq.exchange import exchangeable, shuffle_within, unit_orders
+from tuner_plugins.perturbseq.exchange import (
+    exchangeable,
+    shuffle_within,
+    unit_orders,
+    whole_folds,
+)
 from tuner_plugins.perturbseq.transform import blocks
 from tuner_plugins.perturbseq.units import CELLS, Units
 
@@ -67,8 +72,9 @@ def permutation_null(
     Labels are exchanged among whole units of the same batches, freely or along their plate (see
     `tuner_plugins.perturbseq.exchange`), or among the cells of a batch and fold: that keeps what
     the folds were balanced for, and is exact, since folds know nothing of the responses (nor, with
-    units, of the labels: see `folds.unit_folds`). The whole grid is fitted again for each shuffle
-    and its best gain taken, so that the choice of the penalty is paid for.
+    units, of the labels: see `folds.unit_folds`; folds of whole guides, which do, are kept, or
+    taken along the plate). The whole grid is fitted again for each shuffle and its best gain taken,
+    so that the choice of the penalty is paid for.
 
     Parameters
     ----------
@@ -127,10 +133,51 @@ def unit_statistics(dataset: Dataset, units: Units, count: int, seed: int) -> It
     All cells of a unit have one row of the design, so that the sums of each unit, which need one
     pass over the cells, give those of any arrangement of the labels.
     """
-    sums = _unit_sums(dataset, units)
     strata = exchangeable(units, dataset.screen.batches, dataset.folds)
+    held = whole_folds(units, dataset.folds)
+    if units.places is not None and held is not None:
+        yield from _with_folds(dataset, units, held, unit_orders(units, strata, count, seed))
+        return
+    sums = _unit_sums(dataset, units)
     for order in unit_orders(units, strata, count, seed):
         yield _relabelled(dataset.statistics, units.design[order], *sums)
+
+
+def _with_folds(
+    dataset: Dataset, units: Units, held: np.ndarray, orders: Iterable[np.ndarray]
+) -> Iterator[Statistics]:
+    """Give the statistics where the labels of whole units take their folds (units,) with them.
+
+    What a fit has learnt of its training cells (genes, scores) stays what it was; that knows
+    nothing of the labels.
+    """
+    sums, k = dataset.statistics, len(dataset.screen.design.names)
+    covariates = np.arange(k, sums.n_columns)
+    alone = sums.columns(covariates)
+    by_unit: Statistics | None = None
+    for where, X, Y in blocks(dataset.screen, dataset.transform):
+        codes = units.codes[where]
+        if by_unit is None:
+            by_unit = summarise(X[:, k:], Y, codes, units.count, like=alone)
+        else:
+            summarise_onto(by_unit, X[:, k:], Y, codes)
+    assert by_unit is not None, "a design has at least one cell"
+    cells = by_unit.cells
+    of_columns = by_unit.gram[:, 0, 1:] + cells[:, None] * by_unit.x_shift
+    of_genes = by_unit.cross[:, 0] + cells[:, None] * by_unit.y_shift
+    at = np.concatenate(([0], covariates + 1))
+    for order in orders:
+        inside = (np.arange(sums.n_folds)[:, None] == held[order]).astype(float)
+        gram, cross = np.zeros_like(sums.gram), np.zeros_like(sums.cross)
+        gram[:, at[:, None], at] = np.tensordot(inside, by_unit.gram, 1)
+        cross[:, at] = np.tensordot(inside, by_unit.cross, 1)
+        yield _relabelled(
+            replace(sums, gram=gram, cross=cross, squares=inside @ by_unit.squares),
+            units.design[order],
+            inside * cells,
+            inside[:, :, None] * of_columns,
+            inside[:, :, None] * of_genes,
+        )
 
 
 def _unit_sums(dataset: Dataset, units: Units) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -155,7 +155,7 @@ def _wells(obs: pd.DataFrame, well: str | None) -> np.ndarray | None:
     labels = column.astype(str).to_numpy(dtype=str)
     strange = next((str(v) for v in pd.unique(labels) if place_of(str(v)) is None), None)
     if missing == 0 and strange is None:
-        return labels
+        return np.asarray(labels)
     if well == AUTO:
         return None
     if missing:
