@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,11 +62,7 @@ class Config:
         study = self.engine.study
         return {
             "plugin": self.engine.plugin,
-            **{
-                name: section
-                for name, section in self.sections.items()
-                if name not in self.plugin.afterwards
-            },
+            **_without(self.sections, self.plugin.afterwards),
             "search_space": {**self.space.describe(), "fixed": dict(self.space.fixed)},
             "objective": list(self.objectives),
             "seed": study.seed,
@@ -88,6 +84,17 @@ class Config:
     def plain(self) -> dict[str, Any]:
         """Give the whole configuration as plain data."""
         return {**self.engine.model_dump(mode="json"), **self.sections}
+
+
+def _without(sections: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Leave out sections, and keys of sections (``section.key``)."""
+    return {
+        name: {key: value for key, value in section.items() if f"{name}.{key}" not in names}
+        if isinstance(section, Mapping)
+        else section
+        for name, section in sections.items()
+        if name not in names
+    }
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

@@ -173,8 +173,8 @@ class Plugin(ABC, Generic[ConfigT]):
         Names of the metrics that `score` gives, and their directions. The first is the primary
         one, which the time-weighted score is made from.
     afterwards : collection of str
-        Sections of `Config` that only matter once the trials are over: a study is resumed, and
-        exported again, where they have changed.
+        Sections of `Config`, or keys of one (``section.key``), that only matter once the trials
+        are over: a study is resumed, and exported again, where they have changed.
     """
 
     name: ClassVar[str]

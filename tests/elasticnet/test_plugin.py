@@ -414,22 +414,32 @@ def test_papalexi_finds_the_interferon_pathway(shared_data):
 
 
 def test_datlinger_gains_nothing_and_says_so(shared_data):
-    """Its guides had wells of their own; among cells any difference between wells is an effect."""
+    """Its guides had wells of their own, those of a gene side by side.
+
+    Among cells any difference between wells is an effect; among guides what neighbours share is.
+    """
     path = shared_data / "perturbseq" / "datlinger2021_jurkat_scifi_2000hvg.h5ad"
     p = {}
-    for unit in ("cells", "auto"):
-        sections = _sections(path, control=["control"], genes={"min_cells": 10}, unit=unit)
+    for unit, well in (("cells", None), ("auto", None), ("auto", "auto")):
+        sections = _sections(
+            path, control=["control"], genes={"min_cells": 10}, unit=unit, well=well
+        )
         sections["surface"] = {"alphas": 5, "l1_ratios": [0.5, 1.0], "permutations": 99}
         plugin = ElasticNetPlugin(ElasticNetPlugin.Config.model_validate(sections))
         result = _result(plugin, 5e-4, 0.5)
-        choice = plugin.tables([result])["choice"].set_index("choice")
+        tables = plugin.tables([result])
+        choice = tables["choice"].set_index("choice")
         assert choice.loc["best of the grid", "delta_r2"] < 1e-4
         assert any("'pct_counts_mt' is constant" in n for n in result.case.data.notes)
-        p[choice.loc["chosen", "labels_shuffled_among"]] = choice.loc[
-            "chosen", "p_of_best_delta_r2"
-        ]
+        assert any("moves labels along it, in 81 ways" in n for n in result.case.data.notes) == (
+            well is not None
+        )
+        among = choice.loc["chosen", "labels_shuffled_among"]
+        p[among] = choice.loc["chosen", "p_of_best_delta_r2"]
+        assert len(tables["permutation_null"]) == 1 + (99 if well is None else 81)
     assert p["cells"] == pytest.approx(0.01)
-    assert p["guide"] > 0.01
+    assert p["guide, moved along the plate"] > 0.2
+    assert 0.01 < p["guide"] < 0.2
 
 
 def test_few_arrangements_of_units_are_flagged(screen, tmp_path):
@@ -440,6 +450,70 @@ def test_few_arrangements_of_units_are_flagged(screen, tmp_path):
     assert any("the 4 units of 'guide' can exchange" in note for note in case.data.notes)
     case = _plugin(tmp_path / "few.h5ad", permutations=9, unit="cells").load().tuned[0]
     assert not any("can exchange" in note for note in case.data.notes)
+
+
+def _arrayed(screen: Path, path: Path) -> Path:
+    """Give the guides of a simulated screen a well each, those of a perturbation side by side."""
+    adata = anndata.read_h5ad(screen)
+    guides = pd.Index(sorted(set(adata.obs["guide"])))
+    places = guides.get_indexer(adata.obs["guide"])
+    adata.obs["well"] = [f"{'ABCD'[p // 12]}{p % 12 + 1:02d}" for p in places]
+    adata.obs["lane"] = "L1"
+    adata.write_h5ad(path)
+    return path
+
+
+def test_guides_side_by_side_are_moved_along_the_plate(screen, tmp_path, caplog):
+    path = _arrayed(screen, tmp_path / "arrayed.h5ad")
+    plugin = _plugin(path, permutations=99)
+    result = _result(plugin, 0.003, 0.5)
+    tables = plugin.tables([result])
+    chosen = tables["choice"].set_index("choice").loc["chosen"]
+    assert chosen["labels_shuffled_among"] == "guide, moved along the plate"
+    # 21 guides, three of each perturbation and of the controls
+    assert len(tables["permutation_null"]) == 42
+    assert chosen["p_of_best_delta_r2"] == pytest.approx(2 / 42)
+    (note,) = [n for n in tables["notes"]["note"] if "plate" in n]
+    assert note in caplog.text
+    assert "\n" not in note
+    for text in ("'guide'", "obs column 'well'", "in 41 ways", "below 0.048", "data.well: null"):
+        assert text in note
+    assert "permutation_null" in plugin.figures([result])
+    few = _plugin(path, permutations=9).load().tuned[0].data.notes
+    assert any("in 41 ways, and p cannot be below 0.1;" in n for n in few)
+    # guides that are held out take their folds along: the mirrored order is no tie
+    guides = {"folds": 4, "split": "leave_guide_out"}
+    out = _plugin(path, guides, permutations=99).load().tuned[0].data.notes
+    assert any("in 41 ways, and p cannot be below 0.024;" in n for n in out)
+    free = _plugin(path, permutations=9, well=None).load().tuned[0].data
+    assert not any("plate" in n for n in free.notes)
+    assert free.units.among == "guide"
+
+
+def test_a_plate_of_one_unit_a_stratum_has_no_move(screen, tmp_path):
+    path = _arrayed(screen, tmp_path / "arrayed.h5ad")
+    adata = anndata.read_h5ad(path)
+    adata.obs["batch"] = adata.obs["guide"].astype(str)
+    adata.write_h5ad(path)
+    plugin = _plugin(path, permutations=9, covariates=[])
+    result = _result(plugin, 0.003, 0.5)
+    tables = plugin.tables([result])
+    assert len(tables["permutation_null"]) == 1
+    assert tables["choice"].loc[0, "p_of_best_delta_r2"] == 1.0
+    assert "permutation_null" in plugin.figures([result])
+
+
+@pytest.mark.parametrize(
+    ("well", "message"),
+    [
+        ("wells", "no obs column 'wells' for well; did you mean: well"),
+        ("batch", "obs column 'batch' for well: 'batch[1-3]' is no well"),
+        ("lane", "obs column 'lane' for well: 'L1' has cells of several units of 'guide'"),
+    ],
+)
+def test_bad_wells_are_one_line(screen, tmp_path, well, message):
+    with pytest.raises(InputError, match=message):
+        _plugin(_arrayed(screen, tmp_path / "arrayed.h5ad"), well=well).load()
 
 
 def test_every_covariate_of_the_reference_is_in_the_model(shared_data):
@@ -458,3 +532,9 @@ def test_what_comes_after_the_trials_does_not_decide_them(write_config, tmp_path
     other = load_config(write_config(**sections, analysis={"permutations": 7}))
     assert other.plugin.config.analysis.permutations == 7
     assert other.signature() == config.signature()
+    # wells matter to the null alone; units to the folds as well
+    for key, value, same in (("well", None, True), ("unit", "cells", False)):
+        data = {**sections["data"], key: value}
+        changed = load_config(write_config(**{**sections, "data": data}))
+        assert changed.sections["data"][key] == value
+        assert (changed.signature() == config.signature()) == same

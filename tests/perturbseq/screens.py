@@ -30,3 +30,52 @@ def small_screen(
     return anndata.AnnData(
         sparse.csr_matrix(counts), obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(genes)])
     )
+
+
+def plate_screen(
+    seed: int,
+    *,
+    guides: int = 2,
+    perturbations: int = 10,
+    cells: int = 8,
+    genes: int = 24,
+    smooth: float = 0.0,
+    effect: float = 0.0,
+) -> anndata.AnnData:
+    """Make an arrayed screen: a well each for guides that stand side by side by perturbation.
+
+    Two rows of a plate; the last two genes' worth of wells are controls. `smooth` is the standard
+    deviation of what changes smoothly along the plate, `effect` that of the perturbations' own,
+    both as a change of the natural logarithm of each gene.
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([*(f"P{i:02d}" for i in range(perturbations)), "ctrl"], guides)
+    labels = np.append(labels, ["ctrl"] * guides)
+    wells = len(labels)
+    kernel = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
+    field = np.array(
+        [
+            np.convolve(noise, kernel / np.linalg.norm(kernel), "valid")
+            for noise in rng.normal(size=(genes, wells + 12))
+        ]
+    )
+    names = sorted(set(labels))
+    own = rng.normal(0.0, effect, (len(names), genes)) * (np.array(names) != "ctrl")[:, None]
+    log_rate = smooth * field.T + own[np.searchsorted(names, labels)]
+    unit = np.repeat(np.arange(wells), cells)
+    counts = rng.poisson(4.0 * np.exp(log_rate[unit])).astype(np.float32)
+    counts[:, 0] += 1  # no cell is empty
+    width = (wells + 1) // 2
+    places = np.array([f"{'AB'[w // width]}{w % width + 1:02d}" for w in range(wells)])
+    obs = pd.DataFrame(
+        {
+            "perturbation": labels[unit],
+            "guide": [f"{labels[u]}_{u}" for u in unit],
+            "well": places[unit],
+            "batch": [f"b{v}" for v in np.arange(len(unit)) % 2],
+        },
+        index=[f"cell{i}" for i in range(len(unit))],
+    )
+    return anndata.AnnData(
+        sparse.csr_matrix(counts), obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(genes)])
+    )

@@ -7,11 +7,11 @@ from scipy import sparse
 from tuner_plugins.elasticnet.validation import cross_validate
 from tuner_plugins.perturbseq.cells import Labels
 from tuner_plugins.perturbseq.dataset import build
+from tuner_plugins.perturbseq.exchange import shuffle_within
 from tuner_plugins.perturbseq.folds import stratified_folds
 from tuner_plugins.perturbseq.null import (
     Null,
     permutation_null,
-    shuffle_within,
     shuffled_statistics,
 )
 from tuner_plugins.perturbseq.regression import problem_of

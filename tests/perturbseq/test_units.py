@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -7,24 +9,33 @@ import pytest
 from scipy import sparse
 from tuner_plugins.perturbseq.cells import Labels
 from tuner_plugins.perturbseq.dataset import Dataset, build
+from tuner_plugins.perturbseq.exchange import (
+    arrangements,
+    exchangeable,
+    unit_orders,
+    whole_folds,
+)
 from tuner_plugins.perturbseq.folds import leave_guide_out_folds, unit_folds
 from tuner_plugins.perturbseq.matrix import CellsError
-from tuner_plugins.perturbseq.null import permutation_null, shuffle_within, unit_statistics
+from tuner_plugins.perturbseq.null import permutation_null, unit_statistics
 from tuner_plugins.perturbseq.regression import problem_of
-from tuner_plugins.perturbseq.screen import Recipe, Screen, open_screen
+from tuner_plugins.perturbseq.screen import LOG, Recipe, Screen, open_screen
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
-from tuner_plugins.perturbseq.units import Units, arrangements, exchangeable, units_of
+from tuner_plugins.perturbseq.units import Units, units_of
 
 from tests.perturbseq.screens import small_screen
 
 GRID = (np.geomspace(0.001, 0.1, 4), [0.5, 1.0])
 
 
-def _open(adata: anndata.AnnData, control: str = "ctrl", **labels: object) -> Screen:
+def _open(
+    adata: anndata.AnnData, control: str = "ctrl", response: str = LOG, **labels: object
+) -> Screen:
     recipe = Recipe(
         Labels("perturbation", [control], **labels),
         batch="batch",
         covariates=["total_counts", "pct_counts_mt"],
+        response=response,
     )
     return open_screen(adata, recipe)
 
@@ -35,7 +46,7 @@ def _built(screen: Screen, unit: str = "auto") -> tuple[Dataset, Units]:
     return build(screen, unit_folds(units.codes, screen.batches, 3, 0)), units
 
 
-@pytest.mark.parametrize("kind", ["plain", "multiple", "dense", "half"])
+@pytest.mark.parametrize("kind", ["plain", "multiple", "dense", "half", "placed"])
 def test_relabelled_sums_are_those_of_a_screen_with_other_labels(kind):
     labels = ["A", "A", "A", "ctrl"] if kind == "half" else None
     adata = small_screen(cells=96, labels=labels)
@@ -50,14 +61,56 @@ def test_relabelled_sums_are_those_of_a_screen_with_other_labels(kind):
     options = {"separator": ";", "multiple": "additive"}
     screen = _open(adata, **options)
     dataset, units = _built(screen, "well")
+    if kind == "placed":
+        places = np.random.default_rng(2).permutation(units.count)
+        units = replace(units, places=places, well="well")
     strata = exchangeable(units, screen.batches, dataset.folds)
-    rng = np.random.default_rng(5)
+    orders = list(unit_orders(units, strata, 3, 5))
+    assert len(orders) == 3
     label_of = pd.Series(obs["perturbation"].to_numpy()).groupby(units.codes).first().to_numpy()
-    for found in unit_statistics(dataset, units, 3, 5):
+    for order, found in zip(orders, unit_statistics(dataset, units, 3, 5), strict=True):
         shuffled = adata.copy()
-        shuffled.obs["perturbation"] = label_of[shuffle_within(strata, rng)][units.codes]
+        shuffled.obs["perturbation"] = label_of[order][units.codes]
         assert (shuffled.obs["perturbation"] != obs["perturbation"]).any()
         expected = build(_open(shuffled, **options), dataset.folds).statistics
+        expected = expected.shifted(found.x_shift, found.y_shift)
+        for name in ("gram", "cross", "squares"):
+            np.testing.assert_allclose(
+                getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-7
+            )
+
+
+@pytest.mark.parametrize("response", [LOG, "scaled"])
+def test_whole_units_take_their_folds_along_the_plate(response):
+    adata = small_screen(cells=96)
+    # a third batch is what one unit has: the strata are of different sizes
+    adata.obs["batch"] = np.where(adata.obs["guide"] == "B_1", "b2", adata.obs["batch"])
+    adata.obs["guide"] = adata.obs["guide"].astype(str)
+    adata.layers["scaled"] = adata.X.toarray() - 0.5  # dense: its sums are about a shift
+    screen = _open(adata, response=response)
+    units = units_of(screen)
+    assert units is not None
+    places = np.random.default_rng(2).permutation(units.count)
+    units = replace(units, places=places, well="well")
+
+    def dealt(adata: anndata.AnnData) -> np.ndarray:
+        groups = _open(adata).design.groups
+        return leave_guide_out_folds(groups, adata.obs["guide"].to_numpy(dtype=str), 3, 0)
+
+    dataset = build(screen, dealt(adata))
+    strata = exchangeable(units, screen.batches, dataset.folds)
+    assert sorted(np.bincount(strata)) == [1, 11]
+    names = adata.obs[["perturbation", "guide"]].groupby(units.codes).first()
+    orders = list(unit_orders(units, strata, 4, 5))
+    for order, found in zip(orders, unit_statistics(dataset, units, 4, 5), strict=True):
+        moved = adata.copy()
+        for name in names:
+            moved.obs[name] = names[name].to_numpy()[order][units.codes]
+        # the folds of such a screen are dealt by its labels, as those of the other were
+        folds = dealt(moved)
+        assert (folds != dataset.folds).any()
+        expected = build(_open(moved, response=response), folds).statistics
+        assert found.y_shift.any() == (response != LOG)
         expected = expected.shifted(found.x_shift, found.y_shift)
         for name in ("gram", "cross", "squares"):
             np.testing.assert_allclose(
@@ -74,6 +127,11 @@ def test_units_exchange_labels_within_their_batches():
     # whole units held out stay in their fold as well
     held = np.repeat([0, 0, 0, 1, 0, 0], 4)
     assert exchangeable(units, batches, held).tolist() == [0, 1, 2, 3, 1, 2]
+    # but labels that are moved along the plate take their folds with them
+    placed = replace(units, places=np.arange(6))
+    assert exchangeable(placed, batches, held).tolist() == [0, 1, 2, 0, 1, 2]
+    assert whole_folds(placed, held).tolist() == [0, 0, 0, 1, 0, 0]
+    assert whole_folds(placed, np.arange(24) % 4) is None
 
 
 def test_ways_to_arrange_labels():

@@ -113,8 +113,8 @@ def null_figure(summary: Summary) -> Figure:
     axes.axvline(summary.null.observed, color=MARK, lw=2, label="labels as they are")
     axes.set(xlabel="best delta R2 over the grid", ylabel="permutations")
     axes.set_title(
-        f"p = {summary.null.p:.3g} ({len(summary.null.shuffled)} permutations, "
-        f"labels shuffled among: {summary.null.among})"
+        f"p = {summary.null.p:.3g} ({len(summary.null.shuffled)} permutations)\n"
+        f"labels shuffled among: {summary.null.among}"
     )
     axes.legend(fontsize=8)
     return figure

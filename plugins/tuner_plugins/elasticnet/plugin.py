@@ -114,7 +114,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         "kkt": "minimize",
     }
 
-    afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "choice")
+    afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "choice", "data.well")
 
     def __init__(self, config: ElasticNetConfig) -> None:
         super().__init__(config)
@@ -150,7 +150,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         data = self.config.data
         with _as_input_error():
             opened = open_screen(data.counts, data.recipe())
-            units = units_of(opened, data.unit, data.guide)
+            units = units_of(opened, data.unit, data.guide, data.well)
             folds = make_folds(opened, self.config.cv, data.guide, units)
             dataset = build(opened, folds, threads=available_threads())
             problem = problem_of(

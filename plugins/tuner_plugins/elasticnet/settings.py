@@ -79,6 +79,11 @@ class DataSection(_Section):
         What got its perturbation as one, and exchanges labels as one in the permutation test: a
         column of obs such as a well or a clone; ``cells``; or ``auto``, the guide (`guide`, or the
         column ``guide`` of obs) where some perturbation has two, else cells.
+    well : str, optional
+        Column of obs with names of wells (``A01``, ``P1_A01``), each with one unit. Where units of
+        a perturbation stand side by side, the permutation test moves labels along the plate and
+        does not shuffle them. ``auto``: ``well``, if it is such a column; null: places do not
+        matter.
     covariates : list of str
         Columns of obs; total_counts, pct_counts_mt, S_score and G2M_score are computed if absent.
     penalise_covariates : bool
@@ -107,6 +112,7 @@ class DataSection(_Section):
     min_cells: int = Field(default=1, ge=1)
     guide: str | None = None
     unit: str = AUTO
+    well: str | None = AUTO
     batch: str | None = None
     covariates: list[str] = []
     penalise_covariates: bool = False

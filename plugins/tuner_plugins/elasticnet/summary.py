@@ -21,8 +21,14 @@ from tuner_plugins.elasticnet.validation import (
 )
 from tuner_plugins.perturbseq.dataset import Dataset
 from tuner_plugins.perturbseq.effects import perturbation_table
+from tuner_plugins.perturbseq.exchange import (
+    arrangements,
+    exchangeable,
+    smallest_p,
+    whole_folds,
+)
 from tuner_plugins.perturbseq.null import Null, permutation_null
-from tuner_plugins.perturbseq.units import Units, arrangements, exchangeable
+from tuner_plugins.perturbseq.units import Units
 
 NULL_ALPHAS = 10
 NULL_RATIOS = 3
@@ -233,10 +239,20 @@ def _gene_table(loaded: Loaded, summary: Summary) -> pd.DataFrame:
 
 
 def shuffle_notes(dataset: Dataset, units: Units | None, permutations: int) -> list[str]:
-    """Say where labels can be arranged among the units in too few ways for a small p-value."""
+    """Say where labels are moved along the plate, or can be arranged in too few ways."""
     if units is None or not permutations:
         return []
-    ways = arrangements(units, exchangeable(units, dataset.screen.batches, dataset.folds))
+    strata = exchangeable(units, dataset.screen.batches, dataset.folds)
+    ways = arrangements(units, strata)
+    if units.places is not None:
+        least = smallest_p(units, strata, permutations, whole_folds(units, dataset.folds))
+        return [
+            f"the units of '{units.name}' that share a perturbation stand side by side on the "
+            f"plate (obs column '{units.well}'): the permutation test moves labels along it, in "
+            f"{ways - 1:.0f} ways, and p cannot be below {least:.2g}; data.well: null exchanges "
+            "them freely and takes what neighbours share for an effect; next time randomise the "
+            "layout"
+        ]
     if ways > permutations:
         return []
     return [

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tuner_plugins.elasticnet.statistics import Statistics
+from tuner_plugins.elasticnet.statistics import Statistics, summarise, summarise_onto
 from tuner_plugins.elasticnet.validation import Problem, cross_validate
 from tuner_plugins.perturbseq.dataset import Dataset
+from tuner_plugins.perturbseq.exchange import (
+    exchangeable,
+    shuffle_within,
+    unit_orders,
+    whole_folds,
+)
 from tuner_plugins.perturbseq.transform import blocks
-from tuner_plugins.perturbseq.units import CELLS, Units, exchangeable
+from tuner_plugins.perturbseq.units import CELLS, Units
 
 AT_ONCE_BYTES = 200_000_000
 ROUNDING = 1e-12
@@ -29,9 +35,11 @@ class Null:
     observed : float
         Largest ``delta_r2`` over the grid.
     shuffled : array, shape (permutations,)
-        The same for each permutation.
+        The same for each permutation; fewer than were asked for where labels have fewer places
+        to go.
     among : str
-        What labels were shuffled among: ``cells``, or the name of the units.
+        What labels were shuffled among: ``cells``, or the name of the units, with ``moved along
+        the plate`` where neighbours stay neighbours.
     """
 
     observed: float
@@ -40,7 +48,10 @@ class Null:
 
     @property
     def p(self) -> float:
-        """(b + 1) / (B + 1), never 0 (Phipson and Smyth, 2010, 10.2202/1544-6115.1585)."""
+        """(b + 1) / (B + 1), never 0 (Phipson and Smyth, 2010, 10.2202/1544-6115.1585).
+
+        With all moves along a plate, the one that was added is the arrangement as it is.
+        """
         b = int((self.shuffled >= self.observed - ROUNDING).sum())
         return (b + 1) / (len(self.shuffled) + 1)
 
@@ -58,10 +69,12 @@ def permutation_null(
 ) -> Null:
     """Compare the best gain with its distribution where labels mean nothing.
 
-    Labels are shuffled among whole units of the same batches, or among the cells of a batch and
-    fold: that keeps what the folds were balanced for, and is exact, since folds know nothing of the
-    responses (nor, with units, of the labels: see `folds.unit_folds`). The whole grid is fitted
-    again for each shuffle and its best gain taken, so that the choice of the penalty is paid for.
+    Labels are exchanged among whole units of the same batches, freely or along their plate (see
+    `tuner_plugins.perturbseq.exchange`), or among the cells of a batch and fold: that keeps what
+    the folds were balanced for, and is exact, since folds know nothing of the responses (nor, with
+    units, of the labels: see `folds.unit_folds`; folds of whole guides, which do, are kept, or
+    taken along the plate). The whole grid is fitted again for each shuffle and its best gain taken,
+    so that the choice of the penalty is paid for.
 
     Parameters
     ----------
@@ -72,7 +85,7 @@ def permutation_null(
     alphas, l1_ratios : sequence of float
         The grid; a coarser one than that of the sweep will do, being the same for both sides.
     permutations : int
-        How many.
+        How many, at most.
     seed : int
         For the shuffles.
     units : Units, optional
@@ -92,7 +105,7 @@ def permutation_null(
         ).delta_r2.max()
         for part in parts
     ]
-    return Null(float(observed), np.array(shuffled), CELLS if units is None else units.name)
+    return Null(float(observed), np.array(shuffled), CELLS if units is None else units.among)
 
 
 def shuffled_statistics(dataset: Dataset, count: int, seed: int) -> Iterator[Statistics]:
@@ -113,17 +126,58 @@ def shuffled_statistics(dataset: Dataset, count: int, seed: int) -> Iterator[Sta
 
 
 def unit_statistics(dataset: Dataset, units: Units, count: int, seed: int) -> Iterator[Statistics]:
-    """Give the statistics of the same cells with the labels of whole units shuffled.
+    """Give the statistics of the same cells with the labels of whole units exchanged.
+
+    At most `count`: labels that are moved along a plate have so many places to go.
 
     All cells of a unit have one row of the design, so that the sums of each unit, which need one
     pass over the cells, give those of any arrangement of the labels.
     """
-    sums = _unit_sums(dataset, units)
     strata = exchangeable(units, dataset.screen.batches, dataset.folds)
-    rng = np.random.default_rng(seed)
-    for _ in range(count):
-        design = units.design[shuffle_within(strata, rng)]
-        yield _relabelled(dataset.statistics, design, *sums)
+    held = whole_folds(units, dataset.folds)
+    if units.places is not None and held is not None:
+        yield from _with_folds(dataset, units, held, unit_orders(units, strata, count, seed))
+        return
+    sums = _unit_sums(dataset, units)
+    for order in unit_orders(units, strata, count, seed):
+        yield _relabelled(dataset.statistics, units.design[order], *sums)
+
+
+def _with_folds(
+    dataset: Dataset, units: Units, held: np.ndarray, orders: Iterable[np.ndarray]
+) -> Iterator[Statistics]:
+    """Give the statistics where the labels of whole units take their folds (units,) with them.
+
+    What a fit has learnt of its training cells (genes, scores) stays what it was; that knows
+    nothing of the labels.
+    """
+    sums, k = dataset.statistics, len(dataset.screen.design.names)
+    covariates = np.arange(k, sums.n_columns)
+    alone = sums.columns(covariates)
+    by_unit: Statistics | None = None
+    for where, X, Y in blocks(dataset.screen, dataset.transform):
+        codes = units.codes[where]
+        if by_unit is None:
+            by_unit = summarise(X[:, k:], Y, codes, units.count, like=alone)
+        else:
+            summarise_onto(by_unit, X[:, k:], Y, codes)
+    assert by_unit is not None, "a design has at least one cell"
+    cells = by_unit.cells
+    of_columns = by_unit.gram[:, 0, 1:] + cells[:, None] * by_unit.x_shift
+    of_genes = by_unit.cross[:, 0] + cells[:, None] * by_unit.y_shift
+    at = np.concatenate(([0], covariates + 1))
+    for order in orders:
+        inside = (np.arange(sums.n_folds)[:, None] == held[order]).astype(float)
+        gram, cross = np.zeros_like(sums.gram), np.zeros_like(sums.cross)
+        gram[:, at[:, None], at] = np.tensordot(inside, by_unit.gram, 1)
+        cross[:, at] = np.tensordot(inside, by_unit.cross, 1)
+        yield _relabelled(
+            replace(sums, gram=gram, cross=cross, squares=inside @ by_unit.squares),
+            units.design[order],
+            inside * cells,
+            inside[:, :, None] * of_columns,
+            inside[:, :, None] * of_genes,
+        )
 
 
 def _unit_sums(dataset: Dataset, units: Units) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -165,13 +219,6 @@ def _relabelled(
         + sums.cells[:, None, None] * np.outer(shift, shift)
     )
     return _replaced(replace(sums, gram=gram), design.T @ of_columns, design.T @ of_genes)
-
-
-def shuffle_within(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Give a permutation of cells, shape (cells,), that keeps each cell in its stratum."""
-    order = np.empty(len(strata), dtype=np.int64)
-    order[np.argsort(strata, kind="stable")] = np.lexsort((rng.random(len(strata)), strata))
-    return order
 
 
 def _with_orders(dataset: Dataset, orders: Sequence[np.ndarray]) -> Iterator[Statistics]:

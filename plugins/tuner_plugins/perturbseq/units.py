@@ -9,17 +9,23 @@ than other units are, the test errs on the side of caution: a mixture of sizes g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import exp, lgamma
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from tuner_plugins.perturbseq.cells import column_of
 from tuner_plugins.perturbseq.matrix import CellsError
+from tuner_plugins.perturbseq.plate import (
+    like_neighbours,
+    place_of,
+    places_of_units,
+    shared_well,
+    stand_together,
+)
 from tuner_plugins.perturbseq.screen import Screen
 
-AUTO, CELLS, GUIDE = "auto", "cells", "guide"
+AUTO, CELLS, GUIDE, WELL = "auto", "cells", "guide", "well"
 
 
 @dataclass(frozen=True)
@@ -34,20 +40,37 @@ class Units:
         0 .. units - 1.
     design : array, shape (units, perturbations)
         Row of the design that all cells of a unit have.
+    places : array of int, shape (units,), optional
+        Rank of each unit along the plate, where labels may only be moved along it. None: labels
+        are exchanged freely.
+    well : str, optional
+        The column of obs that the places come from.
     """
 
     name: str
     codes: np.ndarray
     design: np.ndarray
+    places: np.ndarray | None = None
+    well: str | None = None
 
     @property
     def count(self) -> int:
         """Number of units."""
         return len(self.design)
 
+    @property
+    def among(self) -> str:
+        """What labels are exchanged among, in words."""
+        return self.name if self.places is None else f"{self.name}, moved along the plate"
 
-def units_of(screen: Screen, unit: str = AUTO, guide: str | None = None) -> Units | None:
+
+def units_of(
+    screen: Screen, unit: str = AUTO, guide: str | None = None, well: str | None = AUTO
+) -> Units | None:
     """Find the units whose labels may be exchanged; None for single cells.
+
+    Where units of a perturbation stand side by side on the plate, by rows or by columns, they get
+    their places along it. A randomised layout leaves the exchange free: it has more arrangements.
 
     Parameters
     ----------
@@ -58,13 +81,34 @@ def units_of(screen: Screen, unit: str = AUTO, guide: str | None = None) -> Unit
         has two.
     guide : str, optional
         Column of obs with guides. None: ``guide``, if there is one.
+    well : str, optional
+        Column of obs with names of wells, each with cells of one unit; ``auto``: ``well``, if it
+        is such a column. None: places do not matter.
 
     Raises
     ------
     CellsError
-        No such column, a cell without a unit, units of several perturbations, or no perturbation
-        with two units.
+        No such column, a cell without a unit or a well, units of several perturbations, no
+        perturbation with two units, a name that is no well's, or a well with several units.
     """
+    wells = _wells(screen.obs, well)
+    found = _exchanged(screen, unit, guide)
+    if found is None or wells is None:
+        return found
+    name = WELL if well == AUTO else str(well)
+    shared = shared_well(found.codes, wells)
+    if shared is not None:
+        if well == AUTO:
+            return found
+        raise CellsError(
+            f"obs column '{name}' for well: '{shared}' has cells of several units of "
+            f"'{found.name}'; expected one, with the plate in its name where there are several "
+            "(P1_A01); or set well: null"
+        )
+    return _placed(found, wells, name)
+
+
+def _exchanged(screen: Screen, unit: str, guide: str | None) -> Units | None:
     groups = screen.design.groups
     if unit == AUTO:
         name = guide or GUIDE
@@ -101,27 +145,42 @@ def units_of(screen: Screen, unit: str = AUTO, guide: str | None = None) -> Unit
     return _units(screen, unit, codes)
 
 
-def exchangeable(units: Units, batches: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Give strata of units, shape (units,): those of a stratum may exchange labels.
+def _wells(obs: pd.DataFrame, well: str | None) -> np.ndarray | None:
+    """Give the well of each cell; None where none is known or asked for."""
+    if well is None or (well == AUTO and WELL not in obs.columns):
+        return None
+    name = WELL if well == AUTO else well
+    column = column_of(obs, name, "well")
+    missing = int(column.isna().sum())
+    labels = column.astype(str).to_numpy(dtype=str)
+    strange = next((str(v) for v in pd.unique(labels) if place_of(str(v)) is None), None)
+    if missing == 0 and strange is None:
+        return np.asarray(labels)
+    if well == AUTO:
+        return None
+    if missing:
+        raise CellsError(
+            f"obs column '{name}' for well has {missing} cells without a value; name the well of "
+            "every cell, or set well: null"
+        )
+    raise CellsError(
+        f"obs column '{name}' for well: '{strange}' is no well; expected names such as A01 or "
+        "P1_A01, or set well: null"
+    )
 
-    Units of the same batches; where every unit is held out as a whole, of the same fold as well.
-    """
-    table = pd.DataFrame({"unit": units.codes, "batch": batches, "fold": folds})
-    by_unit = table.groupby("unit")
-    keys = [by_unit["batch"].agg(lambda part: tuple(sorted(set(part))))]
-    if (by_unit["fold"].nunique() == 1).all():
-        keys.append(by_unit["fold"].first())
-    return np.asarray(pd.factorize(pd.MultiIndex.from_arrays(keys))[0])
 
-
-def arrangements(units: Units, strata: np.ndarray) -> float:
-    """Give in how many ways labels can be arranged among the units of each stratum; inf if many."""
+def _placed(units: Units, wells: np.ndarray, name: str) -> Units:
+    """Give the units their places where those of a perturbation stand side by side."""
     labels = pd.factorize(pd.MultiIndex.from_arrays(units.design.T))[0]
-    log = 0.0
-    for stratum in np.unique(strata):
-        inside = labels[strata == stratum]
-        log += lgamma(len(inside) + 1) - sum(lgamma(n + 1) for n in np.bincount(inside))
-    return exp(log) if log < 600.0 else float("inf")
+    best, places = 0, None
+    for by_column in (False, True):
+        ranks = places_of_units(units.codes, wells, by_column=by_column)
+        if ranks is None:
+            continue
+        along = labels[np.argsort(ranks)]
+        if like_neighbours(along) > best and stand_together(along):
+            best, places = like_neighbours(along), ranks
+    return units if places is None else replace(units, places=places, well=name)
 
 
 def _several(groups: np.ndarray, codes: np.ndarray) -> bool:
