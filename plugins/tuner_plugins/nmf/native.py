@@ -15,11 +15,12 @@ import sys
 
 # No functools, no typing: each costs a stand-alone script as much as opening the kernels.
 
-FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared")
+FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC")
+QUICK_FLAG = "-O2"  # half as long to compile; functions that gain by more ask for it
 NATIVE_FLAG = "-march=native"
-QUICK_FILES = (
-    *("bins.c", "prox.c", "prox_blocks.c", "prox_follow.c", "prox_solve.c"),
-    *("quick_inflate.c", "quick_read.c", "quick_solve.c", "quick_write.c"),
+QUICK_PARTS = (
+    ("quick.c", "bins.c", "quick_inflate.c", "quick_read.c", "quick_write.c"),
+    ("quick.c", "prox.c", "prox_blocks.c", "prox_follow.c", "prox_solve.c", "quick_solve.c"),
 )
 COMPILE_SECONDS = 120
 
@@ -37,16 +38,16 @@ def kernel_files() -> dict[str, str]:
     return texts
 
 
-def kernel_source(quick: bool = False) -> str:
-    """Give the source of all kernels, or of what a quick factorisation needs (`quick`).
+def kernel_sources(quick: bool = False) -> list[str]:
+    """Give the source of all kernels, or, in parts, of what a quick factorisation needs (`quick`).
 
-    That is compiled by itself, and without wide registers where signals are short: the first run
-    of a stand-alone script waits for the compiler.
+    That is compiled by itself, its parts side by side, and without wide registers where signals
+    are short: the first run of a stand-alone script waits for the compiler.
     """
     files = kernel_files()
     if not quick:
-        return "\n".join(text for name, text in files.items() if not name.startswith("quick"))
-    return "\n".join(["#define PROX_PLAIN", *(files[name] for name in QUICK_FILES)])
+        return ["\n".join(text for name, text in files.items() if not name.startswith("quick"))]
+    return ["\n".join(["#define PROX_PLAIN", *(files[n] for n in part)]) for part in QUICK_PARTS]
 
 
 def load_kernels(quick: bool = False) -> ctypes.CDLL | None:
@@ -74,27 +75,30 @@ def _find_kernels(quick: bool) -> tuple[ctypes.CDLL | None, str]:
     compiler = find_compiler()
     if compiler is None:
         return None, "no C compiler found (tried $CC, cc, gcc, clang); the Numba kernels are used"
-    source = kernel_source(quick)
-    name = f"kernels-{_digest(source, compiler)}.so"
+    sources = kernel_sources(quick)
+    name = f"kernels-{_digest(sources, compiler)}.so"
+    compiler = [*compiler, *FLAGS, *([QUICK_FLAG] if quick else [])]
     folder = cache_folder()
     if folder is not None:
         path = os.path.join(folder, name)
         library = _open_trusted(path)
         if library is not None:
             return library, f"C kernels from {path}"
-        library = _compile(source, compiler, path)
+        library = _compile(sources, compiler, path)
         if library is not None:
             return library, f"C kernels compiled by {compiler[0]} into {path}"
-    return _open_private(source, compiler, name)
+    return _open_private(sources, compiler, name)
 
 
-def _open_private(source: str, compiler: list[str], name: str) -> tuple[ctypes.CDLL | None, str]:
+def _open_private(
+    sources: list[str], compiler: list[str], name: str
+) -> tuple[ctypes.CDLL | None, str]:
     """Compile for this process alone: the cache folder is absent, read-only, full or not ours."""
     import tempfile
 
     try:
         with tempfile.TemporaryDirectory(prefix="tuner-kernels-") as folder:
-            library = _compile(source, compiler, os.path.join(folder, name))
+            library = _compile(sources, compiler, os.path.join(folder, name))
     except OSError:
         library = None
     if library is None:
@@ -151,11 +155,11 @@ def _open_trusted(path: str) -> ctypes.CDLL | None:
         return None
 
 
-def _digest(source: str, compiler: list[str]) -> str:
+def _digest(sources: list[str], compiler: list[str]) -> str:
     status = os.stat(compiler[0])
     parts = (
-        source,
-        repr((FLAGS, NATIVE_FLAG, compiler, status.st_size, status.st_mtime_ns)),
+        *sources,
+        repr((FLAGS, QUICK_FLAG, NATIVE_FLAG, compiler, status.st_size, status.st_mtime_ns)),
         repr((sys.platform, sys.maxsize, os.uname().machine, _processor())),
     )
     try:  # hashlib loads OpenSSL: milliseconds of a script that runs for a tenth of a second
@@ -180,34 +184,50 @@ def _processor() -> str:
     return b"\n".join(line for line in lines if line.startswith(keys)).decode("latin-1")
 
 
-def _compile(source: str, compiler: list[str], path: str) -> ctypes.CDLL | None:
+def _compile(sources: list[str], compiler: list[str], path: str) -> ctypes.CDLL | None:
     """Compile to a temporary name, open, then rename to `path`: two first runs cannot clash."""
     import subprocess
     import tempfile
 
+    folder = os.path.dirname(path)
     try:
-        handle, partial = tempfile.mkstemp(suffix=".partial", dir=os.path.dirname(path))
-    except OSError:
-        return None
-    os.close(handle)
-    try:
-        for target in ([NATIVE_FLAG], []) if _processor() else ([],):
-            done = subprocess.run(
-                [*compiler, *FLAGS, *target, "-x", "c", "-", "-o", partial, "-lm"],
-                input=source.encode(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=COMPILE_SECONDS,
-                check=False,
-            )
-            if done.returncode == 0:
-                os.chmod(partial, 0o700)
-                library = ctypes.CDLL(partial)
-                os.replace(partial, path)
-                return library
+        with tempfile.TemporaryDirectory(suffix=".partial", dir=folder) as partial:
+            library = os.path.join(partial, "kernels.so")
+            for target in ([NATIVE_FLAG], []) if _processor() else ([],):
+                command = [*compiler, *target]
+                objects = _compile_parts(sources, command, partial)
+                if objects and not subprocess.call(
+                    [*command, "-shared", *objects, "-o", library, "-lm"],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    timeout=COMPILE_SECONDS,
+                ):
+                    os.chmod(library, 0o700)
+                    opened = ctypes.CDLL(library)
+                    os.replace(library, path)
+                    return opened
     except (OSError, subprocess.TimeoutExpired):  # no program, no library, or no end
         return None
-    finally:
-        if os.path.exists(partial):
-            os.unlink(partial)
     return None
+
+
+def _compile_parts(sources: list[str], command: list[str], folder: str) -> list[str]:
+    """Compile each into an object file, all at once; give their paths, or none if one failed."""
+    import subprocess
+
+    objects, running = [], []
+    try:
+        for number, source in enumerate(sources):
+            stem = os.path.join(folder, f"part{number}")
+            with open(f"{stem}.c", "w", encoding="utf-8") as file:
+                file.write(source)
+            words = [*command, "-c", f"{stem}.c", "-o", f"{stem}.o"]
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            running.append(subprocess.Popen(words, stdin=subprocess.DEVNULL, **quiet))
+            objects.append(f"{stem}.o")
+        codes = [process.wait(COMPILE_SECONDS) for process in running]
+        return [] if any(codes) else objects
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()

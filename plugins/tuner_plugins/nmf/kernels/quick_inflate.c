@@ -4,10 +4,6 @@
  * keep from call to call. Whatever zlib itself might refuse, or accept for history's sake, gives a
  * status: the careful path asks zlib then. The checksum is held against what came out.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #define INFLATE_OK 0
 #define INFLATE_BAD 1
 #define INFLATE_SLACK 320 /* room behind the output that may be written to: a match, and a word */

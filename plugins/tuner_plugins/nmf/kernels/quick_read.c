@@ -5,11 +5,6 @@
  * or explained here: whatever is unusual gives QUICK_UNUSUAL, and the caller starts again with the
  * careful reader, which holds the same things against each other and says what is wrong.
  */
-#include <errno.h>
-#include <unistd.h>
-
-#define QUICK_OK 0
-#define QUICK_UNUSUAL 1
 #define QUICK_LARGEST_BLOCK (BINS_HEAD_BYTES + 12 * 0xFFFF) /* a section counts in 16 bits */
 #define QUICK_LARGEST_PACKED (QUICK_LARGEST_BLOCK + (QUICK_LARGEST_BLOCK >> 6))
 #define QUICK_STRETCH (1 << 20)

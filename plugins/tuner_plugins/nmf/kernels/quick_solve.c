@@ -4,12 +4,6 @@
  * an answer would hang on rounding (eigenvalues that touch, a rank that is in doubt) the careful
  * path decides.
  */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC push_options
-#pragma GCC optimize("O3", "fp-contract=fast") /* its loops are what registers of lanes are for */
-#endif
-
-#define QUICK_ROWS 64 /* more loadings or tracks than that are no quick job */
 #define QUICK_SPAN 512
 #define QUICK_APART 1e-7
 #define QUICK_EPS 2.220446049250313e-16
@@ -106,6 +100,12 @@ static int quick_pinv(double *a, int64_t k, const double *right, int64_t columns
     return QUICK_OK;
 }
 
+/* The long loops: what registers of lanes are for. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("O3", "fp-contract=fast")
+#endif
+
 /* Sum of lengths * left * right over the bins. */
 PROX_INLINE double quick_dot(const double *left, const double *right, const double *lengths,
                              int64_t bins)
@@ -135,6 +135,22 @@ static void quick_products(const double *left, int64_t k, const double *right, i
     for (int64_t a = 0; left == right && a < k; a++)
         for (int64_t b = 0; b < a; b++) products[a * rows + b] = products[b * rows + a];
 }
+
+/* out = a row of factors times the rows of a signal, over `span` bins; negatives to 0. */
+static void quick_project(const double *factors, const double *signal, int64_t rows, int64_t bins,
+                          int64_t span, double *out)
+{
+    memset(out, 0, (size_t)span * sizeof *out);
+    for (int64_t t = 0; t < rows; t++) {
+        const double factor = factors[t], *row = signal + t * bins;
+        for (int64_t i = 0; i < span; i++) out[i] += factor * row[i];
+    }
+    for (int64_t i = 0; i < span; i++) out[i] = out[i] > 0 ? out[i] : 0;
+}
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
 
 static double quick_transformed(double value, int transform)
 {
@@ -204,15 +220,9 @@ static int quick_loadings(const quick_signal *s, const quick_setting *set, const
     if (quick_pinv(gram, k, weights, tracks, projection)) return QUICK_UNUSUAL;
     for (int64_t at = 0; at < s->bins; at += QUICK_SPAN) {
         int64_t span = s->bins - at < QUICK_SPAN ? s->bins - at : QUICK_SPAN;
-        for (int64_t c = 0; c < k; c++) {
-            double *out = loadings + c * s->bins + at;
-            memset(out, 0, (size_t)span * sizeof *out);
-            for (int64_t t = 0; t < tracks; t++) {
-                const double factor = projection[c * tracks + t], *row = s->signal + t * s->bins + at;
-                for (int64_t i = 0; i < span; i++) out[i] += factor * row[i];
-            }
-            for (int64_t i = 0; i < span; i++) out[i] = out[i] > 0 ? out[i] : 0;
-        }
+        for (int64_t c = 0; c < k; c++)
+            quick_project(projection + c * tracks, s->signal + at, tracks, s->bins, span,
+                          loadings + c * s->bins + at);
     }
     const double *heavy = s->width > 1 ? s->lengths : NULL;
     for (int64_t c = 0; c < k; c++) {
@@ -274,7 +284,3 @@ int tuner_quick_factorize(quick_signal *levels, int64_t count, const quick_setti
         if (quick_round(levels, set, weights, loadings[0], &change)) return QUICK_UNUSUAL;
     return count > 1 ? quick_loadings(levels + 1, set, weights, loadings[1]) : QUICK_OK;
 }
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC pop_options
-#endif
