@@ -154,10 +154,12 @@ def tables_of(
         "perturbations": summary.perturbations,
     }
     if summary.null is not None:
+        placed = loaded.units is not None and loaded.units.places is not None
+        how = "moved" if placed else "shuffled"
         tables["permutation_null"] = pd.DataFrame(
             {
                 "permutation": np.arange(len(summary.null.shuffled) + 1),
-                "labels": ["as they are"] + ["shuffled"] * len(summary.null.shuffled),
+                "labels": ["as they are"] + [how] * len(summary.null.shuffled),
                 "best_delta_r2": np.concatenate(([summary.null.observed], summary.null.shuffled)),
             }
         )
