@@ -185,8 +185,29 @@ def test_resuming_goes_on_without_repeating(harness: Callable[..., Harness]) -> 
     assert again.run() == "complete"
     assert len(again.records) == 8
     assert len(again.executor.jobs) == 4
-    drawn = [record.params["x"] for record in again.records]
-    assert len(set(drawn)) == 8
+    settings = {tuple(sorted(record.params.items())) for record in again.records}
+    assert len(settings) == 8
+
+
+def test_a_study_begins_with_what_the_plug_in_takes_for_good(
+    harness: Callable[..., Harness],
+) -> None:
+    study = harness(search_space={"x": {"low": 1, "high": 5}, "size": {"low": 2, "high": 4}})
+    study.stop_after = 2
+    study.run()
+    first = study.records[1]
+    assert not first.is_baseline
+    assert (first.params["x"], first.params["size"]) == (1.0, 2)  # 0 and 1, brought into range
+    again = harness(search_space={"x": {"low": 1, "high": 5}, "size": {"low": 2, "high": 4}})
+    again.run()
+    drawn = [(record.params["x"], record.params["size"]) for record in again.records]
+    assert drawn.count((1.0, 2)) == 1
+
+
+def test_defaults_that_are_the_baseline_are_not_run_twice(harness: Callable[..., Harness]) -> None:
+    study = harness(search_space={"x": {}, "size": 5, "mode": "reference"})
+    study.run()
+    assert [record.params["x"] for record in study.records].count(0.0) == 1
 
 
 def test_an_asked_trial_runs_in_place_after_a_crash(harness: Callable[..., Harness]) -> None:
@@ -364,7 +385,11 @@ def test_what_cannot_catch_up_is_pruned_after_the_first_case(
     pruned = [record for record in study.records if record.state == "pruned"]
     whole = [record for record in study.records[1:] if record.state == "complete"]
     assert pruned
-    assert {len(record.cases) for record in pruned} == {1}
+    late = [record for record in pruned if len(record.cases) > 1]
+    assert len(late) < 0.1 * len(pruned)
+    for record in late:  # so near the best that the slack let it go on, once
+        assert len(record.cases) == 2
+        assert record.cases[0].metrics["fit"] > -0.1
     best = max(record.metrics["fit"] for record in [study.records[0], *whole])
     for record in pruned:  # the cases are alike: what a pruned trial would have had is known
         assert record.cases[0].metrics["fit"] < best

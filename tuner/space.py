@@ -45,6 +45,21 @@ class Space:
         """Give every parameter: the drawn ones on top of the fixed ones."""
         return {**self.fixed, **drawn}
 
+    def nearest(self, params: Params) -> dict[str, Value]:
+        """Give what would be drawn for `params`, or for what the space has nearest to them."""
+        return {name: nearest(params[name], dist) for name, dist in self.searched.items()}
+
+    def express(self, params: Params) -> dict[str, Value]:
+        """Give the same with numbers as they are, in range or not, where Optuna can hold them."""
+        drawn = self.nearest(params)
+        for name, dist in self.searched.items():
+            value = params[name]
+            if isinstance(dist, FloatDistribution | IntDistribution) and (
+                isinstance(value, int | float) and (value > 0 or not dist.log)
+            ):
+                drawn[name] = value
+        return drawn
+
     def describe(self) -> dict[str, dict[str, Any]]:
         """Give the searched part as plain data."""
         return {name: _describe(dist) for name, dist in self.searched.items()}

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Protocol
 
 import optuna
-from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config import Config
@@ -24,12 +23,12 @@ from tuner.fixedcost import FixedCosts, cost_job, kept_costs, wanted
 from tuner.mirror import Mirror
 from tuner.objective import Objective, Reference
 from tuner.pending import Pending
-from tuner.plugin import InputError, Params, Value
+from tuner.plugin import InputError, Params
 from tuner.quiet import quiet
 from tuner.recording import BASELINE, ROLE, kept_record, records_of, write_record
 from tuner.records import State, TrialRecord
 from tuner.samplers import EXHAUSTIVE, settings_in_all
-from tuner.space import nearest, suggest
+from tuner.space import suggest
 from tuner.timing import machine
 from tuner.uncertainty import combine
 from tuner.verdict import Asked, judge
@@ -129,6 +128,7 @@ class Coordinator:
         self.completed = sum(record.state == "complete" for record in records)
         interrupted = self._recover()
         self._ensure_baseline(records, interrupted)
+        self._begin_with_defaults()
         for pending in interrupted:
             while not self._has_slot():
                 self._step()
@@ -241,21 +241,29 @@ class Coordinator:
 
     def _ask_baseline(self, params: Params) -> Pending:
         """Enqueue the reference setting as a trial, with what of it the space can express."""
-        enumerates = self._config.engine.study.sampler.name in EXHAUSTIVE
-        drawn: dict[str, Value] = {}
-        for name, dist in self._config.space.searched.items():
-            value = params[name]
-            expressible = isinstance(dist, FloatDistribution | IntDistribution) and (
-                isinstance(value, int | float) and (value > 0 or not dist.log)
-            )
-            drawn[name] = value if expressible and not enumerates else nearest(value, dist)
+        space, sampler = self._config.space, self._config.engine.study.sampler.name
+        drawn = space.nearest(params) if sampler in EXHAUSTIVE else space.express(params)
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if not any(trial.user_attrs.get(ROLE) == BASELINE for trial in waiting):
             self._study.enqueue_trial(drawn, user_attrs={ROLE: BASELINE})
-            if self._config.engine.study.sampler.name == "brute-force":
+            if sampler == "brute-force":
                 # It would take the baseline's point for visited; the plug-in itself was not there.
                 self._study.enqueue_trial(drawn)
         return self._ask()
+
+    def _begin_with_defaults(self) -> None:
+        """Let a new study try first what the plug-in takes for good: the search goes on from it."""
+        trials = self._study.get_trials(deepcopy=False)
+        if self._config.engine.study.sampler.name in EXHAUSTIVE or any(
+            trial.user_attrs.get(ROLE) != BASELINE for trial in trials
+        ):
+            return
+        plugin, space = self._config.plugin, self._config.space
+        defaults = plugin.defaults()
+        if space.searched.keys() <= defaults.keys():
+            drawn = space.nearest(defaults)
+            if space.complete(drawn) != plugin.baseline():
+                self._study.enqueue_trial(drawn)
 
     # -- one trial ----------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ Setting = Mapping[str, "str | int | float | bool | None"]
 LARGEST_BIN = 5000
 
 DEFAULTS: Setting = {
-    "num_iter": 5,
+    "num_iter": 3,
     "l2penalty": 1.0,
-    "fl_lambda": 200.0,
+    "fl_lambda": 400.0,
     "resolution": 1000,
     "loadings_resolution": 0,
     "transform": "log1p",
