@@ -15,13 +15,13 @@ from tuner.config import Config
 from tuner.executors.base import Executor, JobDone, PresentJob
 from tuner.fixedcost import FixedCosts
 from tuner.freeze import stamp, write_script
-from tuner.neighbours import LEAST, expected_values
+from tuner.neighbours import smoothed
 from tuner.objective import Objective, Reference
 from tuner.percase import compare_settings
 from tuner.plugin import Provenance, Tried
 from tuner.provenance import versions
 from tuner.recording import records_of
-from tuner.records import CaseRecord, PerCase, Summary, TrialRecord
+from tuner.records import CaseRecord, Final, PerCase, Summary, TrialRecord
 from tuner.remeasure import Referee, decider, final_word, kept_final
 from tuner.report import final_rows, null_rows, study_figures
 from tuner.results import plain_case
@@ -89,7 +89,7 @@ def try_sizes(
 
 
 def choose(
-    config: Config, records: Sequence[TrialRecord], best: TrialRecord
+    config: Config, records: Sequence[TrialRecord], best: TrialRecord, final: Final | None
 ) -> tuple[TrialRecord, str]:
     """Choose what is frozen; give it, and why where it is not the best.
 
@@ -98,7 +98,7 @@ def choose(
     complete = [record for record in records if record.state == "complete"]
     reasons = []
     if config.engine.export.choice == "neighbours":
-        best, reason = _by_neighbours(config, complete, best)
+        best, reason = _by_neighbours(config, complete, best, final)
         reasons.append(reason)
     tried = {
         record.number: Tried(
@@ -112,23 +112,26 @@ def choose(
 
 
 def _by_neighbours(
-    config: Config, complete: Sequence[TrialRecord], best: TrialRecord
+    config: Config, complete: Sequence[TrialRecord], best: TrialRecord, final: Final | None
 ) -> tuple[TrialRecord, str]:
     name, sign = decider(complete, Objective(config.plugin.metrics, config.objectives))
-    trials = [record for record in complete if not record.is_baseline]
-    if best.is_baseline or len(trials) < LEAST:  # the baseline may lie outside the space
+    worth = smoothed(complete, config.space.searched, name, sign)
+    if best.number not in worth:
         return best, ""
-    values = [sign * record.metrics[name] for record in trials]
-    space = config.space.searched
-    expected = expected_values([record.searched for record in trials], values, space)
-    by_number = {r.number: sign * float(e) for r, e in zip(trials, expected, strict=True)}
-    chosen = max(trials, key=lambda record: sign * by_number[record.number])
-    if chosen.number == best.number:
+    if final is not None:  # those that were timed again, by what that has shown
+        searched = {record.number: sign * record.metrics[name] for record in complete}
+        worth = {
+            row.number: worth[row.number] * max(row.score / searched[row.number], 0.0)
+            for row in final.finalists
+            if row.number in worth and searched[row.number] > 0 < worth[row.number]
+        } or {best.number: 0.0}
+    number = max(worth, key=worth.__getitem__)
+    if number == best.number:
         return best, ""
-    return chosen, (
-        f"its neighbours speak for it: {name} {by_number[chosen.number]:.3g} by settings like it, "
-        f"where those like trial {best.number} give {by_number[best.number]:.3g}"
-    )
+    reason = f"its neighbours speak for it: {name} {sign * worth[number]:.3g} by settings like it"
+    if best.number in worth:
+        reason += f", {sign * worth[best.number]:.3g} by those like trial {best.number}"
+    return next(record for record in complete if record.number == number), reason
 
 
 def present(

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from tuner.records import TrialRecord
+
 LEAST = 10
 """Trials without which there is no surface to speak of."""
 
@@ -62,6 +64,22 @@ def expected_values(
     expected = np.full(len(found), -np.inf)
     expected[top] = _smooth(points, raised)
     return expected
+
+
+def smoothed(
+    records: Sequence[TrialRecord], space: Mapping[str, BaseDistribution], name: str, sign: float
+) -> dict[int, float]:
+    """Give the smoothed metric `name` of the completed trials, by number, times `sign`.
+
+    The baseline, which may lie outside the space, is not among them. Empty where they are fewer
+    than `LEAST`.
+    """
+    trials = [r for r in records if r.state == "complete" and not r.is_baseline]
+    if len(trials) < LEAST:
+        return {}
+    values = [sign * record.metrics[name] for record in trials]
+    expected = expected_values([record.searched for record in trials], values, space)
+    return {r.number: float(value) for r, value in zip(trials, expected, strict=True)}
 
 
 def _point(setting: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> list[float]:

@@ -8,7 +8,7 @@ in random order, until one is separated from the rest or the time is up; see `tu
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from tuner.drift import Drift
 from tuner.executors.base import Executor, JobDone, TimeJob
 from tuner.fixedcost import FixedCosts
 from tuner.levels import measurement
+from tuner.neighbours import smoothed
 from tuner.objective import Objective, Reference
 from tuner.plugin import Params, Plugin
 from tuner.racing import Race, Times, Value, score_value
@@ -32,9 +33,15 @@ HOPELESS = 0.5
 
 
 def choose_finalists(
-    records: Sequence[TrialRecord], objective: Objective, limit: int
+    records: Sequence[TrialRecord],
+    objective: Objective,
+    limit: int,
+    worth: Mapping[int, float] | None = None,
 ) -> list[TrialRecord]:
-    """Give the best completed trials, best first, one for each setting; at most `limit`."""
+    """Give the best completed trials, best first, one for each setting; at most `limit`.
+
+    By what they are `worth`, where that is given: by number, the larger, the better.
+    """
     name, sign = decider(records, objective)
     complete = [record for record in records if record.state == "complete"]
     ranked = sorted(complete, key=lambda record: -sign * record.metrics[name])
@@ -43,6 +50,9 @@ def choose_finalists(
         ranked = [record for record in ranked if record.metrics["score"] > least]
     elif name == "score":
         ranked = sorted(complete, key=lambda record: -record.values[0])
+    if worth:
+        ranked = [record for record in ranked if record.number in worth]
+        ranked.sort(key=lambda record: -worth[record.number])
     chosen: dict[str, TrialRecord] = {}
     for record in ranked:
         chosen.setdefault(json.dumps(dict(record.params), sort_keys=True), record)
@@ -119,7 +129,10 @@ def final_word(
     timing = referee.config.engine.timing
     if timing.finalists == 0 or not timing_decides(records, objective):
         return None
-    chosen = choose_finalists(records, objective, timing.finalists)
+    worth = None
+    if referee.config.engine.export.choice == "neighbours":
+        worth = smoothed(records, referee.config.space.searched, *decider(records, objective))
+    chosen = choose_finalists(records, objective, timing.finalists, worth)
     if not chosen:
         return None
     measured = [r for r in records if r.is_baseline and r.state == "complete"]

@@ -131,7 +131,7 @@ def run(
                 config, study, executor, coordinator, summary, objective, progress, watch.beat
             )
             assert summary.best is not None
-            chosen, reason = choose(config, records_of(study), summary.best)
+            chosen, reason = choose(config, records_of(study), summary.best, summary.final)
             if reason:
                 note = f"trial {chosen.number} is frozen, not {summary.best.number}: {reason}"
                 summary = replace(summary, best=chosen, notes=[*summary.notes, note])
@@ -163,11 +163,12 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
     study = read_study(config)
     records = records_of(study)
     record = best_record(records, Objective(config.plugin.metrics, config.objectives))
-    if (final := kept_final(study, records)) is not None:
+    final = kept_final(study, records)
+    if final is not None:
         record = next(r for r in records if r.number == final.finalists[0].number)
     if record is None:
         raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
-    record, reason = choose(config, records, record)
+    record, reason = choose(config, records, record, final)
     return study.study_name, record, records, reason
 
 

@@ -121,7 +121,12 @@ class NmfPlugin(Plugin[NmfConfig]):
             self.metrics = dict(reversed(list(NmfPlugin.metrics.items())))
 
     def search_space(self) -> Mapping[str, BaseDistribution]:
-        """Give the parameters that can be tuned; see `tuner_plugins.nmf.settings`."""
+        """Give the parameters that are worth tuning; see `tuner_plugins.nmf.settings`.
+
+        Without ``start``, which a configuration may list: ``randomized_svd`` starts as ``eigh``
+        does, but for loadings beyond the tracks, which are random, as all are of ``random``. The
+        best of many random starts is luck, and does not carry over.
+        """
         from optuna.distributions import (
             CategoricalDistribution,
             FloatDistribution,
@@ -136,8 +141,6 @@ class NmfPlugin(Plugin[NmfConfig]):
             "loadings_resolution": CategoricalDistribution((0, 1, 25, 100)),
             "transform": CategoricalDistribution(settings.CHOICES["transform"]),
             "scaling": CategoricalDistribution(settings.CHOICES["scaling"]),
-            # Not "random": the best of many random starts is luck, and does not carry over.
-            "start": CategoricalDistribution(("eigh", "randomized_svd")),
             "tolerance": FloatDistribution(0.0, 0.1),
         }
 
