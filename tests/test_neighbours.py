@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from tests.test_remeasure import make_record
+from tuner.closing import _by_neighbours
 from tuner.neighbours import LEAST, MOST, expected_values
+from tuner.records import Finalist
 
 SPACE = {
     "rate": FloatDistribution(1e-3, 10.0, log=True),
@@ -89,3 +95,36 @@ def test_of_very_many_only_the_best_are_looked_at():
     expected = expected_values(drawn, worth, SPACE)
     assert np.isinf(expected).sum() == 30
     assert worth[np.isinf(expected)].max() <= worth[np.isfinite(expected)].min()
+
+
+def standing(number: int, score: float) -> Finalist:
+    return Finalist(number, 3, {}, {}, {}, score, score - 0.1, score + 0.1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        (None, "smooth"),  # the search's own figures
+        ({"spike": 2.8, "smooth": 2.4}, "smooth"),  # timed again, as before
+        ({"spike": 2.8, "smooth": 0.6}, "spike"),  # as a whole script the smooth one is slow
+        ({"spike": 2.8}, "spike"),  # the only one that was timed again
+    ],
+)
+def test_what_the_race_has_shown_counts_as_well(scores, expected):
+    drawn, worth = draw(5)
+    spike, smooth = int(np.argsort(worth)[len(worth) // 2]), int(np.argmax(worth))
+    worth[spike] = worth.max() + 0.3
+    records = [make_record(i, score, 0.0, drawn[i]) for i, score in enumerate(worth)]
+    config: Any = SimpleNamespace(
+        plugin=SimpleNamespace(metrics={"r": "maximize"}),
+        objectives={"score": "maximize"},
+        space=SimpleNamespace(searched=SPACE),
+    )
+    numbers = {"spike": spike, "smooth": smooth}
+    final: Any = None
+    if scores is not None:
+        rows = [standing(numbers[name], score) for name, score in scores.items()]
+        final = SimpleNamespace(finalists=rows)
+    chosen, reason = _by_neighbours(config, records, records[spike], final)
+    assert (chosen.number == spike) == (expected == "spike")
+    assert (reason == "") == (expected == "spike")

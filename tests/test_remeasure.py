@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,12 +152,22 @@ def test_it_is_spoken_only_where_times_decide(
         assert timing_decides(game.study.records, game.objective) is expected
 
 
-def make_record(number: int, score: float, x: float) -> TrialRecord:
+def make_record(
+    number: int, score: float, x: float, searched: Mapping[str, object] | None = None
+) -> TrialRecord:
     from tests.studies import make_trials
 
     record = next(trial for trial in make_trials(4) if trial.state == "complete")
     metrics = {**record.metrics, "score": score}
-    return replace(record, number=number, metrics=metrics, values=[score], params={"x": x})
+    return replace(
+        record,
+        number=number,
+        metrics=metrics,
+        values=[score],
+        params={"x": x},
+        searched=searched or {"x": x},
+        is_baseline=False,
+    )
 
 
 def test_finalists_are_different_settings_within_reach_of_the_best() -> None:
