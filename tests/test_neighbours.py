@@ -23,7 +23,7 @@ SPACE = {
 }
 
 
-def draw(seed: int, count: int = 60) -> tuple[list[dict[str, object]], np.ndarray]:
+def draw(seed: int, count: int = 60) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Draw settings, and what they are worth on all data: best at rate 0.1, 20 rounds, kind log."""
     rng = np.random.default_rng(seed)
     drawn = [
@@ -36,8 +36,8 @@ def draw(seed: int, count: int = 60) -> tuple[list[dict[str, object]], np.ndarra
     ]
     worth = [
         2.0
-        - (np.log10(float(s["rate"])) + 1) ** 2 / 2  # type: ignore[arg-type]
-        - (int(s["rounds"]) - 20) ** 2 / 800  # type: ignore[call-overload]
+        - (np.log10(s["rate"]) + 1) ** 2 / 2
+        - (s["rounds"] - 20) ** 2 / 800
         + 0.5 * (s["kind"] == "log")
         for s in drawn
     ]
