@@ -60,6 +60,14 @@ class Space:
                 drawn[name] = value
         return drawn
 
+    def defaults_of(self, plugin: Plugin[Any]) -> dict[str, Value] | None:
+        """Give the plug-in's defaults as drawn; None where they are its baseline, or lack some."""
+        defaults = plugin.defaults()
+        if not self.searched.keys() <= defaults.keys():
+            return None
+        drawn = self.nearest(defaults)
+        return None if self.complete(drawn) == plugin.baseline() else drawn
+
     def describe(self) -> dict[str, dict[str, Any]]:
         """Give the searched part as plain data."""
         return {name: _describe(dist) for name, dist in self.searched.items()}

@@ -254,16 +254,10 @@ class Coordinator:
     def _begin_with_defaults(self) -> None:
         """Let a new study try first what the plug-in takes for good: the search goes on from it."""
         trials = self._study.get_trials(deepcopy=False)
-        if self._config.engine.study.sampler.name in EXHAUSTIVE or any(
-            trial.user_attrs.get(ROLE) != BASELINE for trial in trials
-        ):
-            return
-        plugin, space = self._config.plugin, self._config.space
-        defaults = plugin.defaults()
-        if space.searched.keys() <= defaults.keys():
-            drawn = space.nearest(defaults)
-            if space.complete(drawn) != plugin.baseline():
-                self._study.enqueue_trial(drawn)
+        begun = any(trial.user_attrs.get(ROLE) != BASELINE for trial in trials)
+        drawn = self._config.space.defaults_of(self._config.plugin)
+        if drawn and not begun and self._config.engine.study.sampler.name not in EXHAUSTIVE:
+            self._study.enqueue_trial(drawn)
 
     # -- one trial ----------------------------------------------------------------------------
 
