@@ -6,6 +6,8 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from tuner_plugins.elasticnet import DataError, Statistics, summarise, summarise_onto
+from tuner_plugins.elasticnet.accumulate import ROWS, TILE, find_alike, pattern_keys
+from tuner_plugins.elasticnet.vector import LANES
 
 from tests.elasticnet.designs import simulate
 
@@ -55,6 +57,29 @@ def test_any_number_type_of_y(dtype):
     p = simulate(1, genes=300)
     Y = (np.abs(p.Y) * 3).astype(dtype)
     assert_same(summarise(p.X, Y, p.folds), p.X, Y.astype(float), p.folds)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_several_tiles_of_genes_and_blocks_of_alike_rows(dtype):
+    """Runs of rows with the same entries that are longer than a block, and genes left over."""
+    p = simulate(5, cells=400, perturbations=2, genes=TILE + LANES + 3)
+    Y = p.Y.astype(dtype)
+    assert np.bincount(p.X[:, :2] @ [1, 2] > 0).max() > 3 * ROWS
+    assert_same(summarise(p.X, Y, p.folds), p.X, Y.astype(float), p.folds)
+
+
+def test_rows_are_alike_where_all_their_entries_are():
+    """Same columns with other values, and the first entries of a longer row, are not."""
+    X = np.zeros((6, 40))
+    X[:, 4] = [1.0, 1.0, 2.0, 1.0, 0.0, 0.0]
+    X[3, 7] = 1.0
+    matrix = sp.csr_array(X)
+    indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
+    found = find_alike(np.arange(6), indptr, indices, matrix.data)
+    assert found.tolist() == [False, True, False, False, False, True]
+    keys = pattern_keys(indptr, indices, matrix.data.view(np.int64))
+    assert (keys[1:] == keys[:-1]).tolist() == found[1:].tolist()
+    assert keys[4] == -1 < keys[:4].min()
 
 
 def test_fortran_order_and_csc():

@@ -1,8 +1,9 @@
 """One pass over the cells: kernels that sum Z'Y and diag(Y'Y) per fold.
 
-Rows come sorted by fold and by their first indicator column, so that the sums a row adds to are
-still in cache from the row before. Work is split over genes (dense Y) or folds (sparse Y): no two
-threads ever add to the same number, and the order of additions never depends on their count.
+Rows come sorted by fold and by their entries in the sparse columns, so that rows with the same
+entries (one perturbation in one batch) are summed first and added to those columns once. Work is
+split over genes (dense Y) or folds (sparse Y): no two threads ever add to the same number, and the
+order of additions never depends on their count.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-TILE = 512
-"""Genes whose sums are kept in cache together."""
+from tuner_plugins.elasticnet.lanes import add_product, padded
+from tuner_plugins.elasticnet.vector import LANES, fetch, get, prefetch, put, spread
 
-ROWS = 8
+TILE = 512
+"""Genes whose rows are read together: a multiple of `LANES`."""
+
+ROWS = 32
 """Rows that are added together."""
 
 Floats = NDArray[np.float64]
@@ -25,65 +29,13 @@ Ints = NDArray[np.int64]
 _FAST = {"contract", "nsz"}
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def _add_rows(target: Floats, factors: Floats, buffer: Floats, width: int) -> None:
-    """Add ``factors @ buffer`` for the rows of Y in `buffer` to one row of sums."""
-    f0, f1, f2, f3 = factors[0], factors[1], factors[2], factors[3]
-    f4, f5, f6, f7 = factors[4], factors[5], factors[6], factors[7]
-    y0, y1, y2, y3 = buffer[0], buffer[1], buffer[2], buffer[3]
-    y4, y5, y6, y7 = buffer[4], buffer[5], buffer[6], buffer[7]
-    for gene in range(width):
-        early = f0 * y0[gene] + f1 * y1[gene] + f2 * y2[gene] + f3 * y3[gene]
-        late = f4 * y4[gene] + f5 * y5[gene] + f6 * y6[gene] + f7 * y7[gene]
-        target[gene] += early + late
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def _add_squares(squares: Floats, buffer: Floats, width: int) -> None:
-    """Add the squares of the rows of Y in `buffer`."""
-    for lane in range(ROWS):
-        row = buffer[lane]
-        for gene in range(width):
-            squares[gene] += row[gene] * row[gene]
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def _add_row(target: Floats, factor: float, row: Floats, width: int) -> None:
-    """Add ``factor * row`` to one row of sums."""
-    for gene in range(width):
-        target[gene] += factor * row[gene]
-
-
-@njit(cache=True, nogil=True)
-def _same_column(rows: Ints, place: int, indptr: Ints, indices: Ints, values: Floats) -> int:
-    """Give the only column that is non-zero, and 1, in all `ROWS` rows from `place`; -1 if none."""
-    column = -1
-    for lane in range(ROWS):
-        start = indptr[rows[place + lane]]
-        stop = indptr[rows[place + lane] + 1]
-        if stop - start != 1 or values[start] != 1.0 or (lane and indices[start] != column):
-            return -1
-        column = indices[start]
-    return column
-
-
-@njit(cache=True, nogil=True)
-def _fetch(
-    buffer: Floats, lane: int, row: NDArray[Any], shift: Floats, low: int, width: int
-) -> None:
-    """Copy the genes of a tile from a row of Y, shifted, as float64."""
-    # Slices, so that the compiler need not care for negative indices.
-    target, source, origin = buffer[lane], row[low : low + width], shift[low : low + width]
-    for gene in range(width):
-        target[gene] = source[gene] - origin[gene]
-
-
 @njit(cache=True, nogil=True)
 def add_dense(
     first_gene: int,
     last_gene: int,
     rows: Ints,
     bounds: Ints,
+    alike: NDArray[np.bool_],
     dense: Floats,
     dense_at: Ints,
     indptr: Ints,
@@ -102,56 +54,191 @@ def add_dense(
         Row numbers in the order of the pass.
     bounds : (folds + 1,)
         Where each fold starts and ends in `rows`.
+    alike : (cells,)
+        Whether the row at a place of `rows` has the sparse entries of the one before.
     dense : (cells, dense columns)
         Columns without many zeros, shifted; the first is the intercept.
     dense_at, indices : (dense columns,), (entries,)
         Where a dense column, or an entry of the sparse ones (`indptr`, `indices`, `values`, as in
         CSR), stands among the columns of `cross`.
     responses : (cells, genes)
-        Y, of any float or integer type.
+        Y, float32 or float64.
     shift : (genes,)
         Subtracted from Y before anything is summed.
     cross, squares : (folds, columns, genes), (folds, genes)
         Added to.
     """
-    buffer = np.zeros((ROWS, TILE))
-    factors = np.zeros(ROWS)
-    # Sums of a tile lie together, so that the compiler sees that they are contiguous.
-    sums = np.zeros((cross.shape[1], TILE))
-    own = np.zeros(TILE)
+    strips, width = TILE // LANES, dense_at.shape[0]
+    # One row more than needed: strips at distances of a power of two would share cache lines.
+    buffer = np.zeros((strips, ROWS + 1, LANES))
+    factors = np.zeros((ROWS, padded(width)))
+    order = np.arange(ROWS)
+    origin = np.zeros((strips, LANES))
+    own = np.zeros((strips, LANES))
+    of_dense = np.zeros((strips, padded(width), LANES))
+    of_sparse = np.zeros((strips, cross.shape[1], LANES))
     for low in range(first_gene, last_gene, TILE):
-        width = min(TILE, last_gene - low)
+        genes = min(TILE, last_gene - low)
+        origin[:] = 0.0
+        for gene in range(genes):
+            origin[gene // LANES, gene % LANES] = shift[low + gene]
         for fold in range(bounds.shape[0] - 1):
-            sums[:] = 0.0
             own[:] = 0.0
+            of_dense[:] = 0.0
+            of_sparse[:] = 0.0
             for place in range(bounds[fold], bounds[fold + 1], ROWS):
                 count = min(ROWS, bounds[fold + 1] - place)
-                for lane in range(count):
-                    _fetch(buffer, lane, responses[rows[place + lane]], shift, low, width)
-                # Missing rows of the last ones count as zeros.
-                buffer[count:] = 0.0
-                factors[count:] = 0.0
-                _add_squares(own, buffer, width)
-                for column in range(dense_at.shape[0]):
-                    for lane in range(count):
-                        factors[lane] = dense[rows[place + lane], column]
-                    _add_rows(sums[dense_at[column]], factors, buffer, width)
-                shared = -1
-                if count == ROWS:
-                    shared = _same_column(rows, place, indptr, indices, values)
-                if shared >= 0:
-                    factors[:] = 1.0
-                    _add_rows(sums[shared], factors, buffer, width)
-                else:
-                    for lane in range(count):
-                        row = rows[place + lane]
-                        for entry in range(indptr[row], indptr[row + 1]):
-                            _add_row(sums[indices[entry]], values[entry], buffer[lane], width)
-            for gene in range(width):
-                squares[fold, low + gene] += own[gene]
-            for column in range(cross.shape[1]):
-                for gene in range(width):
-                    cross[fold, column, low + gene] += sums[column, gene]
+                for at in range(count):
+                    row = rows[place + at]
+                    _fetch_row(buffer, at, responses, row, low, genes, origin)
+                    for column in range(width):
+                        factors[at, column] = dense[row, column]
+                ahead = rows[place + count : place + count + ROWS]
+                for strip in range((genes + LANES - 1) // LANES):
+                    for row in ahead:
+                        prefetch(responses, row, low + strip * LANES)
+                    sums = of_dense[strip]
+                    add_product(sums, sums, factors, buffer[strip], order, count)
+                    _add_runs(
+                        own,
+                        of_sparse[strip],
+                        strip,
+                        buffer[strip],
+                        rows[place : place + count],
+                        alike[place : place + count],
+                        indptr,
+                        indices,
+                        values,
+                    )
+            for gene in range(genes):
+                strip, lane = gene // LANES, gene % LANES
+                squares[fold, low + gene] += own[strip, lane]
+                for column in range(width):
+                    cross[fold, dense_at[column], low + gene] += of_dense[strip, column, lane]
+                for column in range(cross.shape[1]):
+                    cross[fold, column, low + gene] += of_sparse[strip, column, lane]
+
+
+@njit(cache=True, nogil=True)
+def _fetch_row(
+    buffer: Floats,
+    at: int,
+    responses: NDArray[Any],
+    row: int,
+    low: int,
+    genes: int,
+    origin: Floats,
+) -> None:
+    """Copy genes from `low` on of a row of Y to the strips of the buffer, shifted, as float64."""
+    whole = genes // LANES
+    for strip in range(whole):
+        values = fetch(responses, row, low + strip * LANES) - get(origin, strip)
+        put(buffer[strip], at, values)
+    for gene in range(whole * LANES, genes):
+        lane = gene - whole * LANES
+        buffer[whole, at, lane] = responses[row, low + gene] - origin[whole, lane]
+
+
+@njit(cache=True, nogil=True)
+def _add_runs(
+    own: Floats,
+    sums: Floats,
+    strip: int,
+    buffer: Floats,
+    rows: Ints,
+    alike: NDArray[np.bool_],
+    indptr: Ints,
+    indices: Ints,
+    values: Floats,
+) -> None:
+    """Add rows of Y to the sums of their sparse columns, and their squares, for `LANES` genes."""
+    squares, at = get(own, strip), 0
+    while at < rows.shape[0]:
+        row, total = rows[at], spread(0.0)
+        while True:
+            value = get(buffer, at)
+            squares = squares + value * value
+            total = total + value
+            at += 1
+            if at == rows.shape[0] or not alike[at]:
+                break
+        for entry in range(indptr[row], indptr[row + 1]):
+            column = indices[entry]
+            put(sums, column, get(sums, column) + spread(values[entry]) * total)
+    put(own, strip, squares)
+
+
+@njit(cache=True, nogil=True)
+def find_alike(rows: Ints, indptr: Ints, indices: Ints, values: Floats) -> NDArray[np.bool_]:
+    """Tell of every row but the first whether its entries are those of the row before, in order.
+
+    `rows` are row numbers of the CSR matrix of the other parameters.
+    """
+    alike = np.zeros(rows.shape[0], dtype=np.bool_)
+    for place in range(1, rows.shape[0]):
+        before, start = indptr[rows[place - 1]], indptr[rows[place]]
+        count = indptr[rows[place] + 1] - start
+        same = count == indptr[rows[place - 1] + 1] - before
+        for entry in range(count if same else 0):
+            same &= indices[before + entry] == indices[start + entry]
+            same &= values[before + entry] == values[start + entry]
+        alike[place] = same
+    return alike
+
+
+@njit(cache=True, nogil=True)
+def pattern_keys(indptr: Ints, indices: Ints, values: Ints) -> Ints:
+    """Give every row of a CSR matrix a key: the same for rows with the same entries.
+
+    The first column leads, so that sorting by keys brings rows of one column together; -1 for a row
+    without entries. Values come as the integers that have their bits.
+    """
+    keys = np.full(indptr.shape[0] - 1, -1, dtype=np.int64)
+    for row in range(keys.shape[0]):
+        mixed = np.int64(0)
+        for entry in range(indptr[row], indptr[row + 1]):
+            for part in (indices[entry], values[entry]):
+                mixed = (mixed ^ part) * np.int64(6364136223846793005)
+                mixed ^= (mixed >> 32) & 0xFFFFFFFF
+        if indptr[row] < indptr[row + 1]:
+            keys[row] = (indices[indptr[row]] << 31) | (mixed & 0x7FFFFFFF)
+    return keys
+
+
+@njit(cache=True, nogil=True)
+def count_nonzero(matrix: NDArray[Any]) -> Ints:
+    """Count the numbers that are not zero in every column of a matrix (cells, columns)."""
+    counts = np.zeros(matrix.shape[1], dtype=np.int64)
+    for row in range(matrix.shape[0]):
+        for column in range(matrix.shape[1]):
+            counts[column] += matrix[row, column] != 0.0
+    return counts
+
+
+@njit(cache=True, nogil=True)
+def to_csr(matrix: NDArray[Any], columns: Ints, entries: int) -> tuple[Ints, Ints, Floats]:
+    """Give the numbers of some columns of a matrix that are not zero, as a CSR matrix stores them.
+
+    Parameters
+    ----------
+    matrix : (cells, columns)
+    columns : (some,)
+        In ascending order; the CSR matrix has the columns of `matrix`.
+    entries : int
+        How many numbers they hold that are not zero.
+    """
+    indptr = np.zeros(matrix.shape[0] + 1, dtype=np.int64)
+    indices = np.empty(entries, dtype=np.int64)
+    values = np.empty(entries)
+    found = 0
+    for row in range(matrix.shape[0]):
+        for column in columns:
+            value = matrix[row, column]
+            if value != 0.0:
+                indices[found], values[found] = column, value
+                found += 1
+        indptr[row + 1] = found
+    return indptr, indices, values
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)

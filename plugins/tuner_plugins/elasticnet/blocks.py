@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from tuner_plugins.elasticnet.accumulate import TILE, Floats, Ints, add_dense, add_sparse
+from tuner_plugins.elasticnet.accumulate import (
+    TILE,
+    Floats,
+    Ints,
+    add_dense,
+    add_sparse,
+    count_nonzero,
+    find_alike,
+    pattern_keys,
+    to_csr,
+)
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.inputs import SPARSE_BELOW
 
@@ -37,27 +47,21 @@ def _add_block(
 ) -> None:
     """Add a block of rows to `summed`, in place."""
     dense, dense_at, sparse = _split(matrix, summed)
-    first = np.full(labels.size, -1, dtype=np.int64)
-    filled = np.diff(sparse.indptr) > 0
-    first[filled] = sparse.indices[sparse.indptr[:-1][filled]]
-    rows = np.lexsort((first, labels))
+    indptr, indices = sparse.indptr.astype(np.int64), sparse.indices.astype(np.int64)
+    keys = pattern_keys(indptr, indices, sparse.data.view(np.int64))
+    rows = np.lexsort((keys, labels))
     bounds = np.searchsorted(labels[rows], np.arange(summed.n_folds + 1)).astype(np.int64)
     for fold in range(summed.n_folds):
         _add_gram(summed.gram[fold], dense, dense_at, sparse, rows[bounds[fold] : bounds[fold + 1]])
-    design = (
-        rows,
-        bounds,
-        dense,
-        dense_at,
-        sparse.indptr.astype(np.int64),
-        sparse.indices.astype(np.int64) + 1,
-        sparse.data,
-    )
+    design = (dense, dense_at, indptr, indices + 1, sparse.data)
+    alike = find_alike(rows, indptr, indices, sparse.data)
     if sp.issparse(responses):
         tasks = [
             pool.submit(
                 add_sparse,
                 fold,
+                rows,
+                bounds,
                 *design,
                 responses.indptr,
                 responses.indices,
@@ -74,6 +78,9 @@ def _add_block(
                 add_dense,
                 low,
                 high,
+                rows,
+                bounds,
+                alike,
                 *design,
                 responses,
                 summed.y_shift,
@@ -89,17 +96,24 @@ def _add_block(
 def _split(matrix: Any, summed: Statistics) -> tuple[Floats, Ints, sp.csr_array]:
     """Give the shifted dense columns, where they stand in Z, and the unshifted rest as CSR."""
     cells = max(1, matrix.shape[0])
-    rest = sp.csr_array(matrix, dtype=np.float64, copy=True)
-    filled = np.bincount(rest.indices, minlength=matrix.shape[1])
+    if sp.issparse(matrix):
+        filled = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    else:
+        filled = count_nonzero(matrix)
     is_dense = (summed.x_shift != 0) | (filled >= SPARSE_BELOW * cells)
-    index = np.flatnonzero(is_dense)
+    index, others = np.flatnonzero(is_dense), np.flatnonzero(~is_dense)
     chosen = matrix[:, index]
     chosen = chosen.toarray() if sp.issparse(chosen) else chosen
     dense = np.ones((matrix.shape[0], index.size + 1))
     dense[:, 1:] = chosen - summed.x_shift[index]
-    rest.data[is_dense[rest.indices]] = 0.0
-    rest.sum_duplicates()
-    rest.eliminate_zeros()
+    if sp.issparse(matrix):
+        rest = sp.csr_array(matrix, dtype=np.float64, copy=True)
+        rest.data[is_dense[rest.indices]] = 0.0
+        rest.sum_duplicates()
+        rest.eliminate_zeros()
+    else:
+        indptr, indices, values = to_csr(matrix, others, int(filled[others].sum()))
+        rest = sp.csr_array((values, indices, indptr), shape=matrix.shape)
     return dense, np.concatenate(([0], index + 1)).astype(np.int64), rest
 
 

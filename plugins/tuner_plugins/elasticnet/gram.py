@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 
 from tuner_plugins.elasticnet.accumulate import Floats
-from tuner_plugins.elasticnet.lanes import LANES, add_product
+from tuner_plugins.elasticnet.lanes import add_product
+from tuner_plugins.elasticnet.vector import LANES
 
 _FAST = {"contract", "nsz"}
 _RIDGE = 1e-13
@@ -69,7 +70,7 @@ def descend(
                 moved |= step != 0.0
                 unfinished |= abs(step) * (diagonal + l2[column]) > goal[lane] * norms[column]
             if moved:
-                add_product(gradient, gram[column : column + 1], steps, only, 1)
+                add_product(gradient, gradient, gram[column : column + 1], steps, only, 1)
         if not unfinished:
             break
 

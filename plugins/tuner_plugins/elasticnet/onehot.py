@@ -21,13 +21,23 @@ from numba import njit
 
 from tuner_plugins.elasticnet.accumulate import Floats, Ints
 from tuner_plugins.elasticnet.lanes import (
-    LANES,
     add_product,
     copy,
+    list_changes,
     padded,
-    reduce_row,
     set_product,
     shrink,
+)
+from tuner_plugins.elasticnet.vector import (
+    LANES,
+    choose,
+    every,
+    get,
+    magnitude,
+    put,
+    some,
+    spread,
+    square_root,
 )
 
 _FAST = {"contract", "nsz"}
@@ -69,7 +79,10 @@ class State(NamedTuple):
     s, u, beta : (padded k, LANES); weight : (k + 1, LANES), the last row ones;
     r, theta, slope, step, free : (padded q, LANES);
     hessian : (padded q (q + 1) / 2, LANES); active : (k + 1,), rows of beta that are not all zero;
-    order : (max(k, q) + 1,), 0, 1, 2, ...; residual, goal, broken : (LANES,); n_active : (1,).
+    order : (max(k, q) + 1,), 0, 1, 2, ...; residual, goal : (LANES,); n_active : (1,);
+    curvature : as hessian, what belongs to the weights `known`, (padded k, LANES), NaN if it is to
+    be built anew; change, moved : (padded k, LANES), (k + 1,), by how much weights and which rows
+    of them differ from those.
     """
 
     s: Floats
@@ -86,8 +99,11 @@ class State(NamedTuple):
     order: Ints
     residual: Floats
     goal: Floats
-    broken: np.ndarray
     n_active: Ints
+    curvature: Floats
+    known: Floats
+    change: Floats
+    moved: Ints
 
 
 class Penalty(NamedTuple):
@@ -122,19 +138,21 @@ def new_state(k: int, q: int, residual: Floats, goal: Floats) -> State:
         np.arange(max(k, q) + 1),
         residual,
         goal,
-        np.zeros(LANES, dtype=np.bool_),
         np.zeros(1, dtype=np.int64),
+        np.zeros((triangle, LANES)),
+        np.full((tall, LANES), np.nan),
+        np.zeros((tall, LANES)),
+        np.zeros(k + 1, dtype=np.int64),
     )
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True)
 def refresh(blocks: Blocks, state: State) -> None:
     """Recompute u from theta."""
-    copy(state.s, state.u)
-    add_product(state.u, blocks.away, state.theta, state.order, blocks.g.shape[0])
+    add_product(state.u, state.s, blocks.away, state.theta, state.order, blocks.g.shape[0])
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True)
 def evaluate(blocks: Blocks, state: State, penalty: Penalty) -> bool:
     """Compute beta, the slope of the reduced function and its residual; tell if all lanes ended.
 
@@ -142,118 +160,125 @@ def evaluate(blocks: Blocks, state: State, penalty: Penalty) -> bool:
     active columns of R by 1, and `slope` is what a Newton step has to cancel: for an inactive
     column, theta.
     """
-    q = blocks.g.shape[0]
-    slope, theta = state.slope, state.theta
+    q, zero, one = blocks.g.shape[0], spread(0.0), spread(1.0)
     state.n_active[0] = shrink(
         state.u, penalty.l1, penalty.inverse, state.beta, state.weight, state.active
     )
     for column in range(q):
-        ridge = penalty.theta_l2[column]
-        for lane in range(LANES):
-            slope[column, lane] = ridge * theta[column, lane] - state.r[column, lane]
-    add_product(slope, blocks.g, theta, state.order, q)
-    add_product(slope, blocks.m, state.beta, state.active, state.n_active[0])
-    for lane in range(LANES):
-        state.residual[lane] = 0.0
+        ridge = spread(penalty.theta_l2[column])
+        put(state.slope, column, ridge * get(state.theta, column) - get(state.r, column))
+    add_product(state.slope, state.slope, blocks.g, state.theta, state.order, q)
+    add_product(state.slope, state.slope, blocks.m, state.beta, state.active, state.n_active[0])
+    worst = zero
     for column in range(q):
+        slope, threshold = get(state.slope, column), spread(penalty.theta_l1[column])
         if blocks.pinned[column]:
-            for lane in range(LANES):
-                slope[column, lane] = 0.0
-                state.free[column, lane] = 0.0
-        elif penalty.theta_l1[column] == 0.0:
-            for lane in range(LANES):
-                state.free[column, lane] = 1.0
-                state.residual[lane] = max(state.residual[lane], abs(slope[column, lane]))
-        else:
-            _judge(state, column, penalty.theta_l1[column])
-    finished = True
-    for lane in range(LANES):
-        finished &= state.residual[lane] <= state.goal[lane]
-    return finished
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def _judge(state: State, column: int, threshold: float) -> None:
-    """Set residual, activity and slope of one penalised column of R in every lane."""
-    for lane in range(LANES):
-        theta, slope = state.theta[column, lane], state.slope[column, lane]
-        sign = np.sign(theta)
-        excess = abs(slope + threshold * sign)
-        excess = max(abs(slope) - threshold, 0.0) if theta == 0.0 else excess
-        state.residual[lane] = max(state.residual[lane], excess)
+            put(state.slope, column, zero)
+            put(state.free, column, zero)
+            continue
+        theta = get(state.theta, column)
+        pull = choose(theta > zero, threshold, -threshold)
+        excess = choose(theta == zero, magnitude(slope) - threshold, magnitude(slope + pull))
+        worst = choose(excess <= worst, worst, excess)
         target = theta - slope
-        inside = abs(target) <= threshold
-        outward = slope + (threshold if target > 0.0 else -threshold)
-        state.free[column, lane] = 0.0 if inside else 1.0
-        state.slope[column, lane] = theta if inside else outward
+        inside = magnitude(target) <= threshold
+        if penalty.theta_l1[column] > 0.0:
+            outward = slope + choose(target > zero, threshold, -threshold)
+            put(state.slope, column, choose(inside, theta, outward))
+            put(state.free, column, choose(inside, zero, one))
+        else:
+            put(state.free, column, one)
+    put(state.residual, 0, worst)
+    return every(worst <= get(state.goal, 0))
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True)
 def _build_hessian(blocks: Blocks, state: State, theta_l2: Floats) -> None:
-    """Build R'R + l2 - sum over active k of m_k m_k' / (d_k + l2_k), lower triangle, each lane."""
-    count = state.n_active[0]
-    state.active[count] = blocks.d.shape[0]
-    set_product(state.hessian, blocks.mm, state.weight, state.active, count + 1)
+    """Build R'R + l2 - sum over active k of m_k m_k' / (d_k + l2_k), lower triangle, each lane.
+
+    This is most of the work of a step, so that the sum over k is taken over from the step before
+    where fewer of its terms changed than it has.
+    """
+    count, k = state.n_active[0], blocks.d.shape[0]
+    n_moved = list_changes(state.weight, state.known, state.change, state.moved, k)
+    if n_moved < count:
+        add_product(state.curvature, state.curvature, blocks.mm, state.change, state.moved, n_moved)
+    else:
+        state.active[count] = k
+        set_product(state.curvature, blocks.mm, state.weight, state.active, count + 1)
+    copy(state.curvature, state.hessian)
     for row in range(blocks.g.shape[0]):
-        ridge = theta_l2[row]
-        if ridge != 0.0:
-            at = row * (row + 1) // 2 + row
-            for lane in range(LANES):
-                state.hessian[at, lane] += ridge
+        at = row * (row + 1) // 2 + row
+        put(state.hessian, at, get(state.hessian, at) + spread(theta_l2[row]))
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True)
 def _restrict(state: State, q: int) -> None:
     """Make the inactive columns of every lane take the step that brings them to zero."""
-    hessian, step, free, slope = state.hessian, state.step, state.free, state.slope
+    hessian, step, one = state.hessian, state.step, spread(1.0)
     for row in range(q):
-        for lane in range(LANES):
-            step[row, lane] = -slope[row, lane]
+        put(step, row, -get(state.slope, row))
     for row in range(q):
-        start = row * (row + 1) // 2
-        whole = True
-        for lane in range(LANES):
-            whole &= free[row, lane] == 1.0
-        if whole:
+        free = get(state.free, row)
+        if every(free == one):
             continue
         # Row and column `row`: what an inactive theta moves is known, so it goes to the right side.
+        known = (one - free) * get(state.slope, row)
+        moves = some(magnitude(known) > spread(0.0))
         for other in range(q):
-            at = start + other if other < row else other * (other + 1) // 2 + row
-            if other != row:
-                for lane in range(LANES):
-                    away = (1.0 - free[row, lane]) * free[other, lane]
-                    step[other, lane] += away * hessian[at, lane] * slope[row, lane]
-                    hessian[at, lane] *= free[row, lane]
-            else:
-                for lane in range(LANES):
-                    hessian[at, lane] = hessian[at, lane] if free[row, lane] == 1.0 else 1.0
+            if other == row:
+                continue
+            at = _triangle(max(row, other)) + min(row, other)
+            entry = get(hessian, at)
+            if moves:
+                put(step, other, get(step, other) + known * get(state.free, other) * entry)
+            put(hessian, at, entry * free)
+        at = _triangle(row) + row
+        put(hessian, at, choose(free == one, get(hessian, at), one))
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def _solve(hessian: Floats, step: Floats, broken: np.ndarray, q: int) -> None:
-    """Solve hessian x = step by Cholesky in every lane, in place; mark singular lanes as broken."""
+@njit(cache=True, nogil=True)
+def _solve(hessian: Floats, step: Floats, q: int):  # type: ignore[no-untyped-def]
+    """Solve hessian x = step by Cholesky in every lane, in place; give the singular lanes.
+
+    The diagonal of the factor is stored as its inverse.
+    """
+    one, least = spread(1.0), spread(_PIVOT)
+    singular = one < one
     for row in range(q):
-        start = row * (row + 1) // 2
+        start = _triangle(row)
         for column in range(row):
-            base = column * (column + 1) // 2
-            reduce_row(hessian, base, hessian, start, start + column, column, base + column)
-        reduce_row(hessian, start, hessian, start, start + row, row, -1)
-        for lane in range(LANES):
-            pivot = hessian[start + row, lane]
-            broken[lane] |= pivot < _PIVOT
-            hessian[start + row, lane] = 1.0 / np.sqrt(max(pivot, _PIVOT))
-    for row in range(q):
-        start = row * (row + 1) // 2
-        reduce_row(hessian, start, step, 0, row, row, start + row)
-    for row in range(q - 1, -1, -1):
-        start = row * (row + 1) // 2
-        for lane in range(LANES):
-            step[row, lane] *= hessian[start + row, lane]
+            total, base = get(hessian, start + column), _triangle(column)
+            for inner in range(column):
+                total = total - get(hessian, base + inner) * get(hessian, start + inner)
+            put(hessian, start + column, total * get(hessian, base + column))
+        pivot = get(hessian, start + row)
         for inner in range(row):
-            reduce_row(hessian, start + inner, step, row, inner, 1, -1)
+            pivot = pivot - get(hessian, start + inner) * get(hessian, start + inner)
+        low = pivot < least
+        singular = singular | low
+        put(hessian, start + row, one / square_root(choose(low, least, pivot)))
+    for row in range(q):
+        start, total = _triangle(row), get(step, row)
+        for inner in range(row):
+            total = total - get(hessian, start + inner) * get(step, inner)
+        put(step, row, total * get(hessian, start + row))
+    for row in range(q - 1, -1, -1):
+        start = _triangle(row)
+        value = get(step, row) * get(hessian, start + row)
+        put(step, row, value)
+        for inner in range(row):
+            put(step, inner, get(step, inner) - get(hessian, start + inner) * value)
+    return singular
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True)
+def _triangle(row: int) -> int:
+    """Give where a row of a lower triangle starts."""
+    return row * (row + 1) // 2
+
+
+@njit(cache=True, nogil=True)
 def newton(blocks: Blocks, state: State, penalty: Penalty) -> int:
     """Solve the genes in the lanes from the state that they are in; give the number of steps.
 
@@ -267,28 +292,21 @@ def newton(blocks: Blocks, state: State, penalty: Penalty) -> int:
     state
         See `State`; `u` must belong to `theta`.
     """
-    q = blocks.g.shape[0]
-    for lane in range(LANES):
-        state.broken[lane] = False
+    q, zero, goal = blocks.g.shape[0], spread(0.0), get(state.goal, 0)
+    ended = zero < zero
     for taken in range(_STEPS):
         if evaluate(blocks, state, penalty):
             return taken
-        stuck = True
-        for lane in range(LANES):
-            stuck &= state.broken[lane] or state.residual[lane] <= state.goal[lane]
-        if stuck:
+        if every(ended | (get(state.residual, 0) <= goal)):
             return taken
         _build_hessian(blocks, state, penalty.theta_l2)
         _restrict(state, q)
-        _solve(state.hessian, state.step, state.broken, q)
+        ended = ended | _solve(state.hessian, state.step, q)
         # Undamped steps can cycle between two pieces; the minimum is then in one between them.
-        length = 0.5 if taken >= _PATIENCE and taken % 2 == 0 else 1.0
-        for lane in range(LANES):
-            goes_on = state.residual[lane] > state.goal[lane] and not state.broken[lane]
-            state.residual[lane] = length if goes_on else 0.0
+        length = spread(0.5 if taken >= _PATIENCE and taken % 2 == 0 else 1.0)
+        length = choose(ended | (get(state.residual, 0) <= goal), zero, length)
         for column in range(q):
-            for lane in range(LANES):
-                state.theta[column, lane] += state.residual[lane] * state.step[column, lane]
+            put(state.theta, column, get(state.theta, column) + length * get(state.step, column))
         refresh(blocks, state)
     evaluate(blocks, state, penalty)
     return _STEPS

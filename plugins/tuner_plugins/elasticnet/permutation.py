@@ -18,9 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from tuner_plugins.elasticnet.accumulate import Floats, Ints
 from tuner_plugins.elasticnet.errors import DataError
-from tuner_plugins.elasticnet.lanes import LANES, add_labelled
+from tuner_plugins.elasticnet.lanes import add_labelled
 from tuner_plugins.elasticnet.statistics import Statistics, summarise
 from tuner_plugins.elasticnet.sweep import fit
+from tuner_plugins.elasticnet.vector import LANES
 
 _TOGETHER = 16
 """Shuffles that share one reading of Y: their sums of a tile of genes should stay in cache."""

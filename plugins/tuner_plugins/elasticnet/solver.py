@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from tuner_plugins.elasticnet.accumulate import Floats
 from tuner_plugins.elasticnet.errors import DataError
-from tuner_plugins.elasticnet.lanes import LANES
 from tuner_plugins.elasticnet.problem import (
     disjoint_columns,
     onehot_blocks,
@@ -31,6 +30,7 @@ from tuner_plugins.elasticnet.statistics import Statistics
 from tuner_plugins.elasticnet.sweep_gram import fit_gram
 from tuner_plugins.elasticnet.sweep_onehot import fit_onehot
 from tuner_plugins.elasticnet.tiles import Grid, Output
+from tuner_plugins.elasticnet.vector import LANES
 
 TOLERANCE = 1e-12
 """Residual that a fit is solved to, in units of the norms of its column and gene."""

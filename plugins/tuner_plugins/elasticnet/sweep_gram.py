@@ -7,7 +7,7 @@ from numba import njit
 
 from tuner_plugins.elasticnet.accumulate import Floats
 from tuner_plugins.elasticnet.gram import descend
-from tuner_plugins.elasticnet.lanes import LANES, copy, set_product
+from tuner_plugins.elasticnet.lanes import copy, set_product
 from tuner_plugins.elasticnet.tiles import (
     Grid,
     Output,
@@ -24,6 +24,7 @@ from tuner_plugins.elasticnet.tiles import (
     store,
     tile,
 )
+from tuner_plugins.elasticnet.vector import LANES
 
 _FAST = {"contract", "nsz"}
 

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from tuner_plugins.elasticnet.accumulate import Floats, Ints
-from tuner_plugins.elasticnet.lanes import LANES, add_product, add_quadratic, copy
+from tuner_plugins.elasticnet.lanes import add_product, add_quadratic, copy
 from tuner_plugins.elasticnet.onehot import Blocks, Penalty, State, new_state, newton, refresh
 from tuner_plugins.elasticnet.tiles import (
     Grid,
@@ -25,6 +25,7 @@ from tuner_plugins.elasticnet.tiles import (
     store,
     tile,
 )
+from tuner_plugins.elasticnet.vector import LANES
 
 _FAST = {"contract", "nsz"}
 _NEARLY = 100.0
@@ -100,6 +101,44 @@ def _penalty(work: Work, onehot: OneHot, index: int) -> Penalty:
     return Penalty(chosen(l1, eliminated), inverse, theta_l1, theta_l2)
 
 
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _predict(
+    path: Floats, earlier: Floats, index: int, ratio: int, alpha: int, theta: Floats
+) -> None:
+    """Guess theta of a fit from those before it: a start from which few steps are left.
+
+    Theta is near its mean over earlier training sets, and differs from it much as it does at the
+    neighbours on the grid.
+
+    Parameters
+    ----------
+    path : (ratios, alphas, padded q, LANES)
+        Theta of this training set, as far as it was fitted.
+    earlier
+        Sum of the same over the `index` training sets before.
+    """
+    share = 1.0 / max(index, 1)
+    for column in range(theta.shape[0]):
+        for lane in range(LANES):
+            theta[column, lane] = share * earlier[ratio, alpha, column, lane]
+    neighbours = (alpha > 0) + (ratio > 0)
+    for other in range(2):
+        at = (ratio, alpha - 1) if other else (ratio - 1, alpha)
+        if min(at) >= 0:
+            _add_difference(path[at], earlier[at], share, 1.0 / neighbours, theta)
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _add_difference(
+    path: Floats, earlier: Floats, share: float, weight: float, theta: Floats
+) -> None:
+    """Add ``weight * (path - share * earlier)`` to `theta`; all (padded q, LANES)."""
+    for column in range(theta.shape[0]):
+        for lane in range(LANES):
+            differs = path[column, lane] - share * earlier[column, lane]
+            theta[column, lane] += weight * differs
+
+
 @njit(cache=True, nogil=True)
 def _list_active(state: State, k: int) -> None:
     """List the rows of beta that are not all zero, after it was set from outside."""
@@ -131,8 +170,8 @@ def _score(
     for row in range(q):
         for lane in range(LANES):
             image[row, lane] = -2.0 * held_r[row, lane]
-    add_product(image, onehot.held_g[index], state.theta, state.order, q)
-    add_product(image, onehot.held_m[index], state.beta, state.active, count)
+    add_product(image, image, onehot.held_g[index], state.theta, state.order, q)
+    add_product(image, image, onehot.held_m[index], state.beta, state.active, count)
     for lane in range(width):
         error[lane] = sets.held_squares[index, first + lane]
         work.nonzero[lane] = 0
@@ -165,7 +204,8 @@ def _polish(
     scale, coef = onehot.scale[index], work.coef
     polished = 0
     for lane in range(width):
-        if work.worst[lane] > _NEARLY * work.goal[lane]:
+        # Written so that NaN, of a step that ran off, is finished too.
+        if not work.worst[lane] <= _NEARLY * work.goal[lane]:
             if not polished:
                 _assemble(onehot, index, state, coef)
             polished += 1
@@ -199,10 +239,13 @@ def fit_onehot(
     k, q = onehot.eliminated.shape[0], onehot.rest.shape[0]
     work = new_work(sets.total.shape[0])
     state = new_state(k, q, work.worst, work.goal)
-    held_s, held_r, image, start = tile(k), tile(q), tile(q), tile(q)
+    held_s, held_r, image = tile(k), tile(q), tile(q)
+    path = np.zeros((grid.ratios.shape[0], grid.alphas.shape[0], *state.theta.shape))
+    earlier = np.zeros_like(path)
     steps, polished = 0, 0
     for first in range(first_gene, last_gene, LANES):
         width = min(LANES, last_gene - first)
+        earlier[:] = 0.0
         for index in range(sets.cells.shape[0]):
             blocks = Blocks(
                 onehot.d[index],
@@ -215,18 +258,18 @@ def fit_onehot(
             load(work, sets, index, first, width, grid.tolerance)
             _gather(onehot, index, work.cross, state.s, state.r)
             _gather(onehot, index, work.held, held_s, held_r)
-            start = tile(q)
+            state.known[:] = np.nan
             for ratio in range(grid.ratios.shape[0]):
-                copy(start, state.theta)
-                refresh(blocks, state)
                 for alpha in range(grid.alphas.shape[0]):
+                    _predict(path, earlier, index, ratio, alpha, state.theta)
+                    refresh(blocks, state)
                     penalise(work, sets, index, grid.alphas[alpha], grid.ratios[ratio])
                     steps += newton(blocks, state, _penalty(work, onehot, index))
                     polished += _polish(work, sets, onehot, projection, index, width, blocks, state)
-                    if alpha == 0:
-                        copy(state.theta, start)
+                    copy(state.theta, path[ratio, alpha])
                     _score(work, sets, onehot, index, first, width, state, held_s, held_r, image)
                     if output.coef.shape[4]:
                         _assemble(onehot, index, state, work.coef)
                     store(work, output, (index, alpha, ratio), first, width)
+            earlier += path
     return steps, polished

@@ -13,7 +13,8 @@ from numba import njit
 
 from tuner_plugins.elasticnet.accumulate import Floats, Ints
 from tuner_plugins.elasticnet.gram import polish
-from tuner_plugins.elasticnet.lanes import LANES, padded, set_product
+from tuner_plugins.elasticnet.lanes import padded, set_product
+from tuner_plugins.elasticnet.vector import LANES
 
 _FAST = {"contract", "nsz"}
 
