@@ -9,7 +9,8 @@ run: $(STAMP)
 	$(BIN)/tuner run configs/nmf.yaml
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -m "not slow" --cov=tuner --cov=tuner_plugins --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations=10 \
+		--cov=tuner --cov=tuner_plugins --cov-report=term:skip-covered
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow --timeout=1800
