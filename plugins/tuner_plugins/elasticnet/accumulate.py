@@ -74,7 +74,7 @@ def add_dense(
     factors = np.zeros((ROWS, padded(width)))
     order = np.arange(ROWS)
     origin = np.zeros((strips, LANES))
-    own = np.zeros((strips, LANES))
+    own = np.zeros((strips, 1, LANES))
     of_dense = np.zeros((strips, padded(width), LANES))
     of_sparse = np.zeros((strips, cross.shape[1], LANES))
     for low in range(first_gene, last_gene, TILE):
@@ -100,9 +100,8 @@ def add_dense(
                     sums = of_dense[strip]
                     add_product(sums, sums, factors, buffer[strip], order, count)
                     _add_runs(
-                        own,
+                        own[strip],
                         of_sparse[strip],
-                        strip,
                         buffer[strip],
                         rows[place : place + count],
                         alike[place : place + count],
@@ -110,13 +109,18 @@ def add_dense(
                         indices,
                         values,
                     )
-            for gene in range(genes):
-                strip, lane = gene // LANES, gene % LANES
-                squares[fold, low + gene] += own[strip, lane]
-                for column in range(width):
-                    cross[fold, dense_at[column], low + gene] += of_dense[strip, column, lane]
-                for column in range(cross.shape[1]):
-                    cross[fold, column, low + gene] += of_sparse[strip, column, lane]
+            _add_strips(own, 0, squares[fold, low : low + genes])
+            for column in range(width):
+                _add_strips(of_dense, column, cross[fold, dense_at[column], low : low + genes])
+            for column in range(cross.shape[1]):
+                _add_strips(of_sparse, column, cross[fold, column, low : low + genes])
+
+
+@njit(cache=True, nogil=True)
+def _add_strips(strips: Floats, row: int, target: Floats) -> None:
+    """Add a row of the strips (strips, rows, LANES) to the sums of their genes."""
+    for gene in range(target.shape[0]):
+        target[gene] += strips[gene // LANES, row, gene % LANES]
 
 
 @njit(cache=True, nogil=True)
@@ -143,7 +147,6 @@ def _fetch_row(
 def _add_runs(
     own: Floats,
     sums: Floats,
-    strip: int,
     buffer: Floats,
     rows: Ints,
     alike: NDArray[np.bool_],
@@ -152,7 +155,7 @@ def _add_runs(
     values: Floats,
 ) -> None:
     """Add rows of Y to the sums of their sparse columns, and their squares, for `LANES` genes."""
-    squares, at = get(own, strip), 0
+    squares, at = get(own, 0), 0
     while at < rows.shape[0]:
         row, total = rows[at], spread(0.0)
         while True:
@@ -165,7 +168,7 @@ def _add_runs(
         for entry in range(indptr[row], indptr[row + 1]):
             column = indices[entry]
             put(sums, column, get(sums, column) + spread(values[entry]) * total)
-    put(own, strip, squares)
+    put(own, 0, squares)
 
 
 @njit(cache=True, nogil=True)
