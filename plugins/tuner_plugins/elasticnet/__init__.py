@@ -7,8 +7,11 @@ One pass over the cells sums, per fold, everything that any fit or held-out scor
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.elasticnet.estimator import PerturbationElasticNet
+from tuner_plugins.elasticnet.kernel_cache import drop_stale
 from tuner_plugins.elasticnet.permutation import (
     PermutationTest,
     Shuffles,
@@ -38,3 +41,6 @@ __all__ = [
     "sweep",
     "sweep_statistics",
 ]
+
+# Before any kernel is called: Numba looks into its cache at the first call.
+drop_stale(Path(__file__).parent)
