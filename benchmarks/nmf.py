@@ -141,6 +141,7 @@ def exact(work: Path, scale: float) -> list[Row]:
                 "memory_mb": cost.memory / 1e6,
             }
         )
+        print_table(f"exact, {size.name}", rows[-1:])  # the next one may be far off
     return rows
 
 
