@@ -1,4 +1,4 @@
-"""The coordinator: asks the sampler, dispatches, tells; the only writer to the Optuna study.
+"""The coordinator: what is asked of the sampler is dispatched, judged and told.
 
 Nothing is lost in a crash: a trial that was asked but not told is dispatched again in place, under
 its number and with its parameters, and one that was measured but not told is told.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
+from tuner.asking import Asking
 from tuner.config import Config
 from tuner.contenders import Contenders
 from tuner.drift import Drift
@@ -23,12 +24,10 @@ from tuner.fixedcost import FixedCosts, cost_job, kept_costs, wanted
 from tuner.mirror import Mirror
 from tuner.objective import Objective, Reference
 from tuner.pending import Pending
-from tuner.plugin import InputError, Params
+from tuner.plugin import InputError
 from tuner.quiet import quiet
-from tuner.recording import BASELINE, ROLE, kept_record, records_of, write_record
-from tuner.records import State, TrialRecord
-from tuner.samplers import EXHAUSTIVE, settings_in_all
-from tuner.space import suggest
+from tuner.recording import kept_record, records_of, write_record
+from tuner.records import TrialRecord
 from tuner.timing import machine
 from tuner.uncertainty import combine
 from tuner.verdict import Asked, judge
@@ -38,13 +37,6 @@ TICK = 0.5
 COSTS_TICKET = -2
 PRUNED_IN_A_ROW = 100
 """So many settings that were given up show that none is left that is better."""
-STATES: Mapping[State, TrialState] = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "infeasible": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
-"""Optuna's state for each of ours: an infeasible trial has no value and must not be repeated."""
 
 
 class StudyStopped(RuntimeError):
@@ -89,6 +81,7 @@ class Coordinator:
     ) -> None:
         self._config = config
         self._study = study
+        self._asking = Asking(config, study)
         self._storage = storage
         self._executor = executor
         self._observer = observer
@@ -128,7 +121,7 @@ class Coordinator:
         self.completed = sum(record.state == "complete" for record in records)
         interrupted = self._recover()
         self._ensure_baseline(records, interrupted)
-        self._begin_with_defaults()
+        self._asking.begin_with_defaults()
         for pending in interrupted:
             while not self._has_slot():
                 self._step()
@@ -138,7 +131,7 @@ class Coordinator:
                 break
             wanted_more = self.completed + len(self._pending) < section.trials
             if self._has_slot() and wanted_more and not self._exhausted():
-                self._dispatch(self._ask())
+                self._dispatch(self._asking.ask())
             else:
                 self._step()
         while self._pending:
@@ -161,11 +154,8 @@ class Coordinator:
 
     def _exhausted(self) -> bool:
         """Whether no setting is left: all enumerated, or for long none worth running to its end."""
-        size = settings_in_all(self._config.engine.study.sampler, self._config.space)
-        if size is None:
-            return self._pruned >= PRUNED_IN_A_ROW
-        trials = self._study.get_trials(deepcopy=False)
-        return bool(sum(trial.user_attrs.get(ROLE) != BASELINE for trial in trials) >= size)
+        left = self._asking.left()
+        return self._pruned >= PRUNED_IN_A_ROW if left is None else left <= 0
 
     # -- recovering ---------------------------------------------------------------------------
 
@@ -175,21 +165,11 @@ class Coordinator:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in running:
             if (record := kept_record(trial)) is not None:
-                self._tell(trial.number, record)
+                self._asking.tell(trial.number, record)
                 self.completed += record.state == "complete"
             else:
-                again.append(self._taken_up(trial))
+                again.append(self._asking.take_up(trial))
         return again
-
-    def _taken_up(self, trial: FrozenTrial) -> Pending:
-        """Take up a trial that was asked: what it has drawn stays, what it lacks is drawn now."""
-        with quiet():
-            live = optuna.Trial(self._study, trial._trial_id)
-            for name, dist in self._config.space.searched.items():
-                suggest(live, name, dist)
-        is_baseline = trial.user_attrs.get(ROLE) == BASELINE
-        # The storage addresses trials by id; Optuna offers no public way from number to id.
-        return Pending(trial.number, trial._trial_id, dict(live.params), is_baseline, live)
 
     # -- the baseline -------------------------------------------------------------------------
 
@@ -226,7 +206,7 @@ class Coordinator:
             if pending is not None:
                 interrupted.remove(pending)
             else:
-                pending = self._ask_baseline(params)
+                pending = self._asking.ask_baseline(params)
             self._dispatch(pending)
             while self._pending:
                 self._step()
@@ -239,33 +219,7 @@ class Coordinator:
         self._reference = Reference.of(done[-1].cases, self._objective.primary, noise)
         self.drift = Drift.since(done[-1].cases)
 
-    def _ask_baseline(self, params: Params) -> Pending:
-        """Enqueue the reference setting as a trial, with what of it the space can express."""
-        space, sampler = self._config.space, self._config.engine.study.sampler.name
-        drawn = space.nearest(params) if sampler in EXHAUSTIVE else space.express(params)
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if not any(trial.user_attrs.get(ROLE) == BASELINE for trial in waiting):
-            self._study.enqueue_trial(drawn, user_attrs={ROLE: BASELINE})
-            if sampler == "brute-force":
-                # It would take the baseline's point for visited; the plug-in itself was not there.
-                self._study.enqueue_trial(drawn)
-        return self._ask()
-
-    def _begin_with_defaults(self) -> None:
-        """Let a new study try first what the plug-in takes for good: the search goes on from it."""
-        trials = self._study.get_trials(deepcopy=False)
-        begun = any(trial.user_attrs.get(ROLE) != BASELINE for trial in trials)
-        drawn = self._config.space.defaults_of(self._config.plugin)
-        if drawn and not begun and self._config.engine.study.sampler.name not in EXHAUSTIVE:
-            self._study.enqueue_trial(drawn)
-
     # -- one trial ----------------------------------------------------------------------------
-
-    def _ask(self) -> Pending:
-        with quiet():
-            trial = self._study.ask(dict(self._config.space.searched))
-        is_baseline = trial.user_attrs.get(ROLE) == BASELINE
-        return Pending(trial.number, trial._trial_id, dict(trial.params), is_baseline, trial)
 
     def _dispatch(self, pending: Pending) -> None:
         self._pending[pending.number] = pending
@@ -302,7 +256,7 @@ class Coordinator:
                 self._dispatch(pending)
                 return
         write_record(self._storage, pending.trial_id, record)
-        self._tell(pending.number, record)
+        self._asking.tell(pending.number, record)
         self._contenders.heard(record)
         self._observer.trial(record)
         if record.state == "complete":
@@ -336,16 +290,3 @@ class Coordinator:
         asked = Asked(pending.number, params, pending.searched, pending.is_baseline)
         limit = self._config.engine.limits.case_time
         return judge(asked, done, self._objective, reference, limit, noise)
-
-    def _tell(self, number: int, record: TrialRecord) -> None:
-        values = list(record.values) or None
-        with quiet():
-            try:
-                self._study.tell(number, values, state=STATES[record.state])
-            except RuntimeError:
-                # Samplers that enumerate stop the study after their last setting, which Optuna
-                # allows inside of its own loop only; the trial itself has been told.
-                if self._config.engine.study.sampler.name not in EXHAUSTIVE:
-                    raise
-                if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
-                    raise
