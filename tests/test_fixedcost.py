@@ -44,18 +44,41 @@ def test_the_fixed_cost_is_what_the_process_takes_beyond_run(
     study = harness(targets=[1.0, 2.0])
     study.run()
     kept = json.loads(study.study.user_attrs[FIXED_COSTS])
-    assert set(kept["seconds"]) == {"target1", "target2"}
-    for seconds in kept["seconds"].values():
-        assert 0.2 < seconds < 0.8
+    (seconds,) = kept["seconds"].values()
+    assert set(seconds) == {"target1", "target2"}
+    assert all(0.2 < value < 0.8 for value in seconds.values())
     for record in study.records:  # the baseline is charged as well
         for case in record.cases:
             assert case.run_seconds is not None
-            assert case.seconds == pytest.approx(case.run_seconds + kept["seconds"][case.name])
+            assert case.seconds == pytest.approx(case.run_seconds + seconds[case.name])
             assert record.metrics["time"] > 0.2
     baseline, trial = study.records[:2]
     ratio = baseline.cases[0].seconds / trial.cases[0].seconds
     assert trial.cases[0].metrics["speedup"] == pytest.approx(ratio)
     assert ratio < 2  # by `run` alone it would be five
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_kind_of_setting_is_charged_its_own(
+    write_config: Callable[..., Path], workers: int
+) -> None:
+    path = write_config(
+        plugin="toy",
+        study={"trials": 3, "sampler": "brute-force"},
+        workers=workers,
+        search_space={"mode": {"choices": ["fine", "reference"]}},
+        data={"start_up": 0.1, "slow_mode": "reference", "baseline_mode": "fine"},
+        timing={"fixed_cost_repeats": 2},
+    )
+    study = Harness(path)
+    study.run()
+    kept = json.loads(study.study.user_attrs[FIXED_COSTS])["seconds"]
+    assert len(kept) == 2
+    extra = {record.params["mode"]: record.cases[0].seconds for record in study.records}
+    assert 0.1 < extra["fine"] < 0.25
+    assert 0.25 < extra["reference"] - extra["fine"] < 0.4
+    assert len(study.executor.jobs) == 3
+    assert all(record.state == "complete" for record in study.records)
 
 
 def test_it_is_measured_once_a_study(harness: Callable[..., Harness]) -> None:
@@ -83,7 +106,9 @@ def test_without_a_command_or_a_wish_run_alone_is_timed(
 
 def test_times_of_another_machine_are_refused(harness: Callable[..., Harness]) -> None:
     study = harness()
-    FixedCosts("Abacus, 10 cores", {"target3": 1.0}).keep(study.study)
+    FixedCosts(study.config).keep(study.study)
+    kept = {**json.loads(study.study.user_attrs[FIXED_COSTS]), "machine": "Abacus, 10 cores"}
+    study.study.set_user_attr(FIXED_COSTS, json.dumps(kept))
     with pytest.raises(InputError, match="timed on another machine .Abacus, 10 cores; this is"):
         study.run()
 
@@ -105,13 +130,15 @@ def test_held_out_cases_have_a_fixed_cost_too(workplace: Path) -> None:
     assert set(done.fixed_costs) == {"target3", "held5"}
 
 
-def test_a_whole_process_is_not_charged_twice() -> None:
-    costs = FixedCosts("here", {"a": 2.0})
+def test_a_whole_process_is_not_charged_twice(harness: Callable[..., Harness]) -> None:
+    costs = FixedCosts(harness().config, {"{}": {"a": 2.0}})
     case = CaseRecord("a", {}, 1.0, run_seconds=1.0)
-    assert costs.charge(case).seconds == 3.0
-    assert costs.charge(costs.charge(case)).seconds == 3.0
-    assert costs.charge(replace(case, run_seconds=None)).seconds == 1.0
-    assert costs.charge(replace(case, name="b")).seconds == 1.0
+    params = {"x": 0.0, "size": 1, "mode": "fine"}
+    assert costs.knows(params)
+    assert costs.charge(case, params).seconds == 3.0
+    assert costs.charge(costs.charge(case, params), params).seconds == 3.0
+    assert costs.charge(replace(case, run_seconds=None), params).seconds == 1.0
+    assert costs.charge(replace(case, name="b"), params).seconds == 1.0
 
 
 def test_a_process_is_timed_from_start_to_exit() -> None:

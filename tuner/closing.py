@@ -171,11 +171,13 @@ def present(
     if known:
         beside = [CaseRecord(**case) for case in kept["baseline"]]
     else:
-        beside = list(map(costs.charge, done.held_out_baseline))
+        reference_params = config.plugin.baseline() or {}
+        beside = [costs.charge(case, reference_params) for case in done.held_out_baseline]
         plain = {"trial": summary.best.number, "baseline": [plain_case(case) for case in beside]}
         study.set_user_attr(HELD_OUT, json.dumps(plain))
     reference = Reference.of(beside, objective.primary) if beside else None
-    held_out = [objective.annotate(costs.charge(case), reference) for case in done.held_out]
+    charged = [costs.charge(case, summary.best.params) for case in done.held_out]
+    held_out = [objective.annotate(case, reference) for case in charged]
     return replace(
         summary,
         artifacts=folder,

@@ -2,74 +2,124 @@
 
 A search that saw ``run`` alone would overrate what a faster ``run`` is worth to the user of the
 frozen script. So these seconds are measured once for each case, study and kind of machine, and are
-part of every time that enters the score. The baseline is charged the same as a trial is: its own
-script pays more than that (it imports more), so speed-ups are understated rather than overstated.
+part of every time that enters the score. Where a plug-in says that scripts of some settings cost
+more than those of others (`Plugin.cost_params`), each kind is measured when it first turns up. The
+baseline is charged as a setting of the search is: its own script pays more than that (it imports
+more), so speed-ups are understated rather than overstated.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import optuna
 
 from tuner.config import Config
-from tuner.executors.base import FixedCostJob
-from tuner.plugin import InputError, Plugin
+from tuner.executors.base import Executor, FixedCostJob, JobDone
+from tuner.plugin import InputError, Params, Plugin
 from tuner.records import CaseRecord
+from tuner.timing import machine
+from tuner.workfolder import working_folder
 
-FIXED_COSTS = "tuner:fixed_costs"
+FIXED_COSTS = "tuner:process_costs"
+TICKET = -2
+TICK = 0.5
 
 
-@dataclass(frozen=True)
+class CostError(RuntimeError):
+    """A frozen script could not be timed."""
+
+
 class FixedCosts:
-    """Seconds by case, on one kind of machine; empty where only ``run`` is timed."""
+    """Seconds by kind of setting and case, on one kind of machine.
 
-    machine: str
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    Parameters
+    ----------
+    config : Config
+        Of the study: its plug-in tells kinds of settings apart.
+    seconds : mapping
+        Kind to case to seconds: what has been measured so far.
+    """
 
-    def charge(self, case: CaseRecord) -> CaseRecord:
-        """Add the fixed cost to what `run` took; a whole process has paid it already."""
-        if case.run_seconds is None:
-            return case
-        return replace(case, seconds=case.run_seconds + self.seconds.get(case.name, 0.0))
+    def __init__(
+        self, config: Config, seconds: Mapping[str, Mapping[str, float]] | None = None
+    ) -> None:
+        self._config = config
+        self._seconds = dict(seconds or {})
+        self._timed = _wanted(config)
+
+    @classmethod
+    def kept(cls, config: Config, study: optuna.Study) -> FixedCosts:
+        """Read what the study has measured.
+
+        Raises
+        ------
+        InputError
+            Where the study was timed on another kind of machine.
+        """
+        text = study.user_attrs.get(FIXED_COSTS)
+        if text is None:
+            return cls(config)
+        plain = json.loads(text)
+        if plain["machine"] != machine():
+            raise InputError(
+                f"study '{study.study_name}' was timed on another machine ({plain['machine']}; "
+                f"this is {machine()}): its times are not comparable; resume there, or start anew "
+                "with --new"
+            )
+        return cls(config, plain["seconds"])
 
     def keep(self, study: optuna.Study) -> None:
         """Store with the study."""
-        study.set_user_attr(FIXED_COSTS, json.dumps(vars(self)))
+        plain = {"machine": machine(), "seconds": self._seconds}
+        study.set_user_attr(FIXED_COSTS, json.dumps(plain))
+
+    def knows(self, params: Params) -> bool:
+        """Say whether `params` can be charged without measuring."""
+        return not self._timed or self._kind(params) in self._seconds
+
+    def charge(self, case: CaseRecord, params: Params) -> CaseRecord:
+        """Add the fixed cost of `params` to what `run` took; a whole process has paid it."""
+        if case.run_seconds is None:
+            return case
+        seconds = self._seconds.get(self._kind(params), {})
+        return replace(case, seconds=case.run_seconds + seconds.get(case.name, 0.0))
+
+    def measure(self, params: Params, executor: Executor, beat: Callable[[], None]) -> None:
+        """Measure the kind of `params` on an idle `executor`.
+
+        Raises
+        ------
+        InputError
+            Where the plug-in finds its input at fault.
+        CostError
+            Where the script fails.
+        """
+        setting = {**self._config.plugin.defaults(), **self._config.space.fixed}
+        setting |= self._config.plugin.cost_params(params)
+        repeats = self._config.engine.timing.fixed_cost_repeats
+        seed = self._config.engine.study.seed
+        with working_folder() as folder:
+            executor.submit(FixedCostJob(TICKET, setting, seed, folder, repeats))
+            while not isinstance(event := executor.wait(TICK), JobDone):
+                beat()
+        if event.bad_input:
+            raise InputError(event.reason)
+        if event.state != "complete":
+            raise CostError(
+                f"the frozen script could not be timed: {event.reason} "
+                "(timing.fixed_cost_repeats: 0 leaves it out)"
+            )
+        self._seconds[self._kind(params)] = event.fixed_costs
+
+    def _kind(self, params: Params) -> str:
+        return json.dumps(self._config.plugin.cost_params(params), sort_keys=True)
 
 
-def kept_costs(study: optuna.Study, machine: str) -> FixedCosts | None:
-    """Read what was stored; None where nothing was.
-
-    Raises
-    ------
-    InputError
-        Where the study was timed on another kind of machine.
-    """
-    text = study.user_attrs.get(FIXED_COSTS)
-    if text is None:
-        return None
-    costs = FixedCosts(**json.loads(text))
-    if costs.machine != machine:
-        raise InputError(
-            f"study '{study.study_name}' was timed on another machine ({costs.machine}; this is "
-            f"{machine}): its times are not comparable; resume there, or start anew with --new"
-        )
-    return costs
-
-
-def wanted(config: Config) -> bool:
+def _wanted(config: Config) -> bool:
     """Say whether the configuration and the plug-in call for fixed costs."""
     has_command = type(config.plugin).command is not Plugin.command
     timing = config.engine.timing
     return has_command and timing.mode == "run" and timing.fixed_cost_repeats > 0
-
-
-def cost_job(config: Config, ticket: int, folder: Path) -> FixedCostJob:
-    """Give the job that measures them, in `folder`."""
-    params = {**config.plugin.defaults(), **config.space.fixed}
-    repeats = config.engine.timing.fixed_cost_repeats
-    return FixedCostJob(ticket, params, config.engine.study.seed, folder, repeats)

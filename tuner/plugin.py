@@ -220,6 +220,14 @@ class Plugin(ABC, Generic[ConfigT]):
         """
         return None
 
+    def cost_params(self, params: Params) -> Params:
+        """Give, of a setting, what its script's time beside `run` depends on.
+
+        Start-up and writing are measured once for each answer, with the defaults for the rest. A
+        value may stand for others that cost the same. Empty: all scripts cost the same.
+        """
+        return {}
+
     def case_features(self, case: Case) -> Mapping[str, float]:
         """Give what a frozen script knows of a problem's size, positive; empty: nothing.
 

@@ -116,7 +116,7 @@ class Referee:
             self.beat()
         if done.state != "complete":
             return None
-        return list(map(self.costs.charge, done.cases)), done
+        return [self.costs.charge(case, params) for case in done.cases], done
 
 
 def final_word(

@@ -20,21 +20,18 @@ from tuner.config import Config
 from tuner.contenders import Contenders
 from tuner.drift import Drift
 from tuner.executors.base import CaseDone, Executor, JobDone
-from tuner.fixedcost import FixedCosts, cost_job, kept_costs, wanted
+from tuner.fixedcost import CostError, FixedCosts
 from tuner.mirror import Mirror
 from tuner.objective import Objective, Reference
 from tuner.pending import Pending
-from tuner.plugin import InputError
+from tuner.plugin import InputError, Params
 from tuner.quiet import quiet
 from tuner.recording import kept_record, records_of, write_record
 from tuner.records import TrialRecord
-from tuner.timing import machine
 from tuner.uncertainty import combine
 from tuner.verdict import Asked, judge
-from tuner.workfolder import working_folder
 
 TICK = 0.5
-COSTS_TICKET = -2
 PRUNED_IN_A_ROW = 100
 """So many settings that were given up show that none is left that is better."""
 
@@ -93,7 +90,7 @@ class Coordinator:
         self._idle_failures = 0
         self._pruned = 0
         self.completed = 0
-        self.costs = FixedCosts(machine())
+        self.costs = FixedCosts(config)
         self.drift = Drift({})
 
     def run(self) -> str:
@@ -114,7 +111,7 @@ class Coordinator:
         """
         section = self._config.engine.study
         until = time.monotonic() + section.timeout if section.timeout else math.inf
-        self._ensure_costs()
+        self.costs = FixedCosts.kept(self._config, self._study)
         records = records_of(self._study)
         for record in records:
             self._contenders.heard(record)
@@ -173,29 +170,6 @@ class Coordinator:
 
     # -- the baseline -------------------------------------------------------------------------
 
-    def _ensure_costs(self) -> None:
-        """Measure once what a whole process costs beside ``run``; on resuming, read it back."""
-        kept = kept_costs(self._study, machine())
-        self.costs = kept or self._measured_costs()
-        if kept is None:
-            self.costs.keep(self._study)
-
-    def _measured_costs(self) -> FixedCosts:
-        if not wanted(self._config):
-            return FixedCosts(machine())
-        with working_folder() as folder:
-            self._executor.submit(cost_job(self._config, COSTS_TICKET, folder))
-            while not isinstance(event := self._executor.wait(TICK), JobDone):
-                self._observer.beat()
-        if event.bad_input:
-            raise InputError(event.reason)
-        if event.state != "complete":
-            raise StudyStopped(
-                f"the frozen script could not be timed: {event.reason} "
-                "(timing.fixed_cost_repeats: 0 leaves it out)"
-            )
-        return FixedCosts(machine(), event.fixed_costs)
-
     def _ensure_baseline(self, records: list[TrialRecord], interrupted: list[Pending]) -> None:
         params = self._config.plugin.baseline()
         if params is None:
@@ -221,7 +195,20 @@ class Coordinator:
 
     # -- one trial ----------------------------------------------------------------------------
 
+    def _ensure_cost(self, params: Params) -> None:
+        """Measure what a process with such a setting costs beside ``run``, once a study."""
+        if self.costs.knows(params):
+            return
+        while self._pending:  # it is timed alone
+            self._step()
+        try:
+            self.costs.measure(params, self._executor, self._observer.beat)
+        except CostError as error:
+            raise StudyStopped(str(error)) from error
+        self.costs.keep(self._study)
+
     def _dispatch(self, pending: Pending) -> None:
+        self._ensure_cost(pending.params(self._config))
         self._pending[pending.number] = pending
         self._storage.settle()
         self._executor.submit(pending.job(self._config))
@@ -239,7 +226,8 @@ class Coordinator:
         live = self._pending[event.ticket].live
         if live is None:
             return False
-        cases = tuple(map(self.costs.charge, event.cases))
+        params = self._pending[event.ticket].params(self._config)
+        cases = tuple(self.costs.charge(case, params) for case in event.cases)
         values = self._objective.values(cases, self._reference)
         with quiet():
             live.report(values[0], step=len(event.cases))
@@ -277,7 +265,8 @@ class Coordinator:
         cases = done.cases
         if not pending.is_baseline:
             cases = tuple(map(self.drift.correct, cases))
-        done = replace(done, cases=tuple(map(self.costs.charge, cases)))
+        params = pending.params(self._config)
+        done = replace(done, cases=tuple(self.costs.charge(case, params) for case in cases))
         if not pending.looks or done.state == "complete":
             pending.looks.append(done)
         first = pending.looks[0]
@@ -286,7 +275,6 @@ class Coordinator:
         reference, noise = self._reference, self._contenders.noise
         if pending.is_baseline and done.state == "complete":
             reference = Reference.of(done.cases, self._objective.primary, noise)
-        params = pending.params(self._config)
         asked = Asked(pending.number, params, pending.searched, pending.is_baseline)
         limit = self._config.engine.limits.case_time
         return judge(asked, done, self._objective, reference, limit, noise)

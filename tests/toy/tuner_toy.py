@@ -23,6 +23,7 @@ near = float(sys.argv[3]) if len(sys.argv) > 3 else 1.0
 PARAMS = min(RULES, key=lambda rule: abs(math.log(near / rule[0]["target"])))[1]
 if len(sys.argv) > 1 and sys.argv[1] != "--help":
     time.sleep(float(sys.argv[1]) + float(sys.argv[2]) * PARAMS["size"])
+    time.sleep(0.3 * (PARAMS["mode"] == {slow_mode!r}))
 print(json.dumps(PARAMS))
 """
 
@@ -34,6 +35,7 @@ class Data(BaseModel):
     file: InputPath | None = None
     seconds: float = 0.0
     start_up: float | None = None
+    slow_mode: str | None = None
     null: float | None = None
     log: str | None = None
     has_baseline: bool = True
@@ -134,14 +136,20 @@ class Toy(Plugin[Config]):
         return {"fits": pd.DataFrame({"fit": [result.metrics["fit"] for result in results]})}
 
     def freeze(self, params: Mapping[str, Any], path: Path, provenance: Any) -> None:
-        path.write_text(SCRIPT.format(rules=json.dumps([({"target": 1.0}, dict(params))])))
+        path.write_text(self._script([({"target": 1.0}, dict(params))]))
 
     def case_features(self, case: Case) -> Mapping[str, float]:
         return {"target": case.data}
 
     def freeze_rules(self, rules: Sequence[Rule], path: Path, provenance: Any) -> None:
         plain = [(dict(rule.features), dict(rule.params)) for rule in rules]
-        path.write_text(SCRIPT.format(rules=json.dumps(plain)))
+        path.write_text(self._script(plain))
+
+    def _script(self, rules: Sequence[Any]) -> str:
+        return SCRIPT.format(rules=json.dumps(rules), slow_mode=self.config.data.slow_mode)
+
+    def cost_params(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"mode": params["mode"]} if params["mode"] == self.config.data.slow_mode else {}
 
     def command(self, case: Case, script: Path, output: Path) -> list[str] | None:
         if self.config.data.start_up is None:

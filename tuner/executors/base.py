@@ -112,7 +112,7 @@ class FixedCostJob:
     Attributes
     ----------
     params : mapping
-        The setting to freeze; start-up, reading and writing do not depend on it.
+        The setting to freeze, standing for all of its kind.
     folder : Path
         Where the script and its outputs go, for as long as the job lasts.
     repeats : int
