@@ -11,6 +11,7 @@ from tuner_plugins.nmf import settings
 from tuner_plugins.nmf.config import NmfConfig
 from tuner_plugins.nmf.factorize import factorize
 from tuner_plugins.nmf.plugin import NmfPlugin
+from tuner_plugins.nmf.quick import quick_levels
 
 from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks
 from tuner.plugin import InputError, Result
@@ -62,12 +63,41 @@ def test_every_parameter_is_known_and_its_range_allowed(section: dict[str, Any])
     plugin = make_plugin(section)
     space = plugin.search_space()
     assert set(space) <= set(plugin.defaults())
+    assert {"num_iter", "l2penalty", "fl_lambda", "resolution", "transform"} <= set(space)
+    assert {"scaling", "start", "tolerance"} <= set(space)
     assert set(plugin.baseline() or {}) == set(plugin.defaults())
     plugin.check(plugin.defaults())
     plugin.check(plugin.baseline() or {})
     known = set(settings.BOUNDS) | set(settings.CHOICES)
     assert set(plugin.defaults()) <= known
     assert set(inspect.signature(factorize).parameters) & set(space) <= known
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"num_iter": 9, "fl_lambda": 1.0, "resolution": 3000}, {}),
+        ({"resolution": 1}, {"start": "random"}),
+        ({"loadings_resolution": 1}, {"start": "random"}),
+        ({"start": "random", "resolution": 7}, {"start": "random"}),
+        ({"start": "randomized_svd"}, {"start": "randomized_svd"}),
+        ({"loadings_resolution": 25}, {"resolution": 50}),
+        ({"dtype": "float32"}, {"dtype": "float32"}),
+        (settings.BASELINE, {}),
+    ],
+)
+def test_scripts_that_need_more_or_write_less_are_of_another_kind(
+    section: dict[str, Any], change: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    usual = {"start": "eigh", "resolution": 1000, "dtype": "float64"}
+    setting = {**settings.DEFAULTS, **change}
+    plugin = make_plugin(section)
+    found = plugin.cost_params(setting)
+    assert found == {**usual, **expected}
+    plugin.check({**settings.DEFAULTS, **found})
+    if setting["implementation"] == "fast":
+        stand_in = {**settings.DEFAULTS, **found}
+        assert (quick_levels(stand_in) is None) == (quick_levels(setting) is None)
 
 
 @pytest.mark.parametrize(

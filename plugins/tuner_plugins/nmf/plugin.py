@@ -22,6 +22,7 @@ from tuner.plugin import (
     Provenance,
     Result,
     Rule,
+    Value,
 )
 from tuner_plugins.nmf import (
     bigwig,
@@ -77,6 +78,9 @@ for _library in ("OPENBLAS", "MKL"):  # starting their threads costs more than t
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 """
 
+_NARROW = 100
+"""Bases a bin below which a long region may be too much for the quick path."""
+
 _INPUT_ERRORS = (bigwig.BigWigError, compress.SignalError, AnnotationError)
 
 
@@ -121,12 +125,7 @@ class NmfPlugin(Plugin[NmfConfig]):
             self.metrics = dict(reversed(list(NmfPlugin.metrics.items())))
 
     def search_space(self) -> Mapping[str, BaseDistribution]:
-        """Give the parameters that are worth tuning; see `tuner_plugins.nmf.settings`.
-
-        Without ``start``, which a configuration may list: ``randomized_svd`` starts as ``eigh``
-        does, but for loadings beyond the tracks, which are random, as all are of ``random``. The
-        best of many random starts is luck, and does not carry over.
-        """
+        """Give the parameters that are worth tuning; see `tuner_plugins.nmf.settings`."""
         from optuna.distributions import (
             CategoricalDistribution,
             FloatDistribution,
@@ -141,6 +140,7 @@ class NmfPlugin(Plugin[NmfConfig]):
             "loadings_resolution": CategoricalDistribution((0, 1, 25, 100)),
             "transform": CategoricalDistribution(settings.CHOICES["transform"]),
             "scaling": CategoricalDistribution(settings.CHOICES["scaling"]),
+            "start": CategoricalDistribution(settings.CHOICES["start"]),
             "tolerance": FloatDistribution(0.0, 0.1),
         }
 
@@ -219,6 +219,19 @@ class NmfPlugin(Plugin[NmfConfig]):
         from tuner_plugins.nmf.figures import tabulate_weights
 
         return {"weights": tabulate_weights(results)}
+
+    def cost_params(self, params: Params) -> Params:
+        """Give what decides whether the script needs NumPy, and how much it writes."""
+        usual: dict[str, Value] = {name: self.defaults()[name] for name in ("start", "resolution")}
+        size = {"dtype": params["dtype"]}
+        if params["implementation"] == "reference":
+            return usual | size
+        widths = quick.quick_levels(params)
+        if widths is None:
+            return usual | size | {"start": "random"}
+        if min(widths) < _NARROW:
+            usual["resolution"] = _NARROW // 2
+        return usual | size | {"start": params["start"]}
 
     def case_features(self, case: Case) -> Mapping[str, float]:
         """Give the region's length and the number of loadings."""

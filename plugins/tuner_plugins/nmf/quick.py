@@ -96,7 +96,7 @@ def quick_loadings(
     Arguments are those of `compute_loadings`. The loadings are those of ``setting["dtype"]``
     float64; float32 only shapes the file.
     """
-    widths = _levels(setting)
+    widths = quick_levels(setting)
     if widths is None or not 0 <= start < end or not 1 <= k <= _MOST_ROWS >= len(paths) > 0:
         return None
     bins = [-(-(end - start) // width) for width in widths]
@@ -159,8 +159,8 @@ def _file_size(path: str) -> int:
         return 0
 
 
-def _levels(setting: Mapping[str, Any]) -> list[int] | None:
-    """Give the bases a bin of each level, where a setting can be done here."""
+def quick_levels(setting: Mapping[str, Any]) -> list[int] | None:
+    """Give the bases a bin of each level; None where no problem of a setting can be done here."""
     if setting["start"] == "random" or setting["resolution"] == 1:
         return None
     widths = [int(setting["resolution"])]
