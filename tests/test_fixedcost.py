@@ -17,7 +17,7 @@ from tuner.fixedcost import FIXED_COSTS, FixedCosts
 from tuner.plugin import InputError
 from tuner.records import CaseRecord
 from tuner.study import StudyStopped
-from tuner.timing import timed_process
+from tuner.timing import machine, timed_process
 from tuner.worker import Bench
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -81,6 +81,19 @@ def test_each_kind_of_setting_is_charged_its_own(
     assert all(record.state == "complete" for record in study.records)
 
 
+def test_what_was_never_measured_is_not_charged_as_nothing(
+    harness: Callable[..., Harness],
+) -> None:
+    study = harness()
+    costs = FixedCosts(study.config, study.study)
+    params = {"x": 0.0, "size": 1, "mode": "fine"}
+    with pytest.raises(KeyError):
+        costs.charge(CaseRecord("target3", {}, 1.0, run_seconds=1.0), params)
+    costs.ensure(params, study.executor, lambda: None)
+    assert 0.2 < costs.charge(CaseRecord("target3", {}, 1.0, run_seconds=1.0), params).seconds - 1
+    assert FixedCosts(study.config, study.study).knows(params)
+
+
 def test_it_is_measured_once_a_study(harness: Callable[..., Harness]) -> None:
     harness().run()
     again = harness()
@@ -106,8 +119,7 @@ def test_without_a_command_or_a_wish_run_alone_is_timed(
 
 def test_times_of_another_machine_are_refused(harness: Callable[..., Harness]) -> None:
     study = harness()
-    FixedCosts(study.config).keep(study.study)
-    kept = {**json.loads(study.study.user_attrs[FIXED_COSTS]), "machine": "Abacus, 10 cores"}
+    kept = {"machine": "Abacus, 10 cores", "seconds": {}}
     study.study.set_user_attr(FIXED_COSTS, json.dumps(kept))
     with pytest.raises(InputError, match="timed on another machine .Abacus, 10 cores; this is"):
         study.run()
@@ -131,7 +143,10 @@ def test_held_out_cases_have_a_fixed_cost_too(workplace: Path) -> None:
 
 
 def test_a_whole_process_is_not_charged_twice(harness: Callable[..., Harness]) -> None:
-    costs = FixedCosts(harness().config, {"{}": {"a": 2.0}})
+    study = harness()
+    kept = {"machine": machine(), "seconds": {"{}": {"a": 2.0}}}
+    study.study.set_user_attr(FIXED_COSTS, json.dumps(kept))
+    costs = FixedCosts(study.config, study.study)
     case = CaseRecord("a", {}, 1.0, run_seconds=1.0)
     params = {"x": 0.0, "size": 1, "mode": "fine"}
     assert costs.knows(params)

@@ -154,12 +154,13 @@ def present(
     study_figures(study, records_of(study), objective, plots, summary.best)
     if summary.final is not None:
         final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
+    own = config.plugin.baseline()
     job = PresentJob(
         ticket=-1,
         params=summary.best.params,
         seed=config.engine.study.seed,
         folder=plots,
-        baseline=None if known else config.plugin.baseline(),
+        baseline=None if known else own,
         nulls=config.engine.timing.nulls,
     )
     done = _wait_for(executor, job, progress)
@@ -168,11 +169,12 @@ def present(
     if done.state != "complete":
         note = f"the best setting could not be presented: {done.reason}"
         return replace(summary, artifacts=folder, notes=[*summary.notes, note])
+    for params in filter(None, (own, summary.best.params)):
+        costs.ensure(params, executor, progress.beat)
     if known:
         beside = [CaseRecord(**case) for case in kept["baseline"]]
     else:
-        reference_params = config.plugin.baseline() or {}
-        beside = [costs.charge(case, reference_params) for case in done.held_out_baseline]
+        beside = [costs.charge(case, own or {}) for case in done.held_out_baseline]
         plain = {"trial": summary.best.number, "baseline": [plain_case(case) for case in beside]}
         study.set_user_attr(HELD_OUT, json.dumps(plain))
     reference = Reference.of(beside, objective.primary) if beside else None

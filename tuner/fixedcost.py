@@ -33,48 +33,36 @@ class CostError(RuntimeError):
 
 
 class FixedCosts:
-    """Seconds by kind of setting and case, on one kind of machine.
+    """Seconds by kind of setting and case, on one kind of machine; kept with the study.
 
     Parameters
     ----------
     config : Config
-        Of the study: its plug-in tells kinds of settings apart.
-    seconds : mapping
-        Kind to case to seconds: what has been measured so far.
+        Its plug-in tells kinds of settings apart.
+    study
+        The Optuna study, opened for writing; what it has measured before is read back.
+
+    Raises
+    ------
+    InputError
+        Where the study was timed on another kind of machine.
     """
 
-    def __init__(
-        self, config: Config, seconds: Mapping[str, Mapping[str, float]] | None = None
-    ) -> None:
+    def __init__(self, config: Config, study: optuna.Study) -> None:
         self._config = config
-        self._seconds = dict(seconds or {})
+        self._study = study
         self._timed = _wanted(config)
-
-    @classmethod
-    def kept(cls, config: Config, study: optuna.Study) -> FixedCosts:
-        """Read what the study has measured.
-
-        Raises
-        ------
-        InputError
-            Where the study was timed on another kind of machine.
-        """
+        self._seconds: dict[str, Mapping[str, float]] = {}
         text = study.user_attrs.get(FIXED_COSTS)
-        if text is None:
-            return cls(config)
-        plain = json.loads(text)
-        if plain["machine"] != machine():
-            raise InputError(
-                f"study '{study.study_name}' was timed on another machine ({plain['machine']}; "
-                f"this is {machine()}): its times are not comparable; resume there, or start anew "
-                "with --new"
-            )
-        return cls(config, plain["seconds"])
-
-    def keep(self, study: optuna.Study) -> None:
-        """Store with the study."""
-        plain = {"machine": machine(), "seconds": self._seconds}
-        study.set_user_attr(FIXED_COSTS, json.dumps(plain))
+        if text is not None:
+            plain = json.loads(text)
+            if plain["machine"] != machine():
+                raise InputError(
+                    f"study '{study.study_name}' was timed on another machine "
+                    f"({plain['machine']}; this is {machine()}): its times are not comparable; "
+                    "resume there, or start anew with --new"
+                )
+            self._seconds = plain["seconds"]
 
     def knows(self, params: Params) -> bool:
         """Say whether `params` can be charged without measuring."""
@@ -84,11 +72,11 @@ class FixedCosts:
         """Add the fixed cost of `params` to what `run` took; a whole process has paid it."""
         if case.run_seconds is None:
             return case
-        seconds = self._seconds.get(self._kind(params), {})
+        seconds = self._seconds[self._kind(params)] if self._timed else {}
         return replace(case, seconds=case.run_seconds + seconds.get(case.name, 0.0))
 
-    def measure(self, params: Params, executor: Executor, beat: Callable[[], None]) -> None:
-        """Measure the kind of `params` on an idle `executor`.
+    def ensure(self, params: Params, executor: Executor, beat: Callable[[], None]) -> None:
+        """See that `params` can be charged: measure their kind, on an idle `executor`.
 
         Raises
         ------
@@ -97,6 +85,8 @@ class FixedCosts:
         CostError
             Where the script fails.
         """
+        if self.knows(params):
+            return
         setting = {**self._config.plugin.defaults(), **self._config.space.fixed}
         setting |= self._config.plugin.cost_params(params)
         repeats = self._config.engine.timing.fixed_cost_repeats
@@ -113,6 +103,8 @@ class FixedCosts:
                 "(timing.fixed_cost_repeats: 0 leaves it out)"
             )
         self._seconds[self._kind(params)] = event.fixed_costs
+        plain = {"machine": machine(), "seconds": self._seconds}
+        self._study.set_user_attr(FIXED_COSTS, json.dumps(plain))
 
     def _kind(self, params: Params) -> str:
         return json.dumps(self._config.plugin.cost_params(params), sort_keys=True)

@@ -90,7 +90,7 @@ class Coordinator:
         self._idle_failures = 0
         self._pruned = 0
         self.completed = 0
-        self.costs = FixedCosts(config)
+        self.costs = FixedCosts(config, study)
         self.drift = Drift({})
 
     def run(self) -> str:
@@ -111,7 +111,6 @@ class Coordinator:
         """
         section = self._config.engine.study
         until = time.monotonic() + section.timeout if section.timeout else math.inf
-        self.costs = FixedCosts.kept(self._config, self._study)
         records = records_of(self._study)
         for record in records:
             self._contenders.heard(record)
@@ -197,15 +196,12 @@ class Coordinator:
 
     def _ensure_cost(self, params: Params) -> None:
         """Measure what a process with such a setting costs beside ``run``, once a study."""
-        if self.costs.knows(params):
-            return
-        while self._pending:  # it is timed alone
+        while self._pending and not self.costs.knows(params):  # it is timed alone
             self._step()
         try:
-            self.costs.measure(params, self._executor, self._observer.beat)
+            self.costs.ensure(params, self._executor, self._observer.beat)
         except CostError as error:
             raise StudyStopped(str(error)) from error
-        self.costs.keep(self._study)
 
     def _dispatch(self, pending: Pending) -> None:
         self._ensure_cost(pending.params(self._config))
