@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.test_study import Harness
+from tuner.bench import Bench
 from tuner.executors.base import FixedCostJob, Setup
 from tuner.fixedcost import FIXED_COSTS, FixedCosts
 from tuner.plugin import InputError
 from tuner.records import CaseRecord
 from tuner.study import StudyStopped
 from tuner.timing import machine, timed_process
-from tuner.worker import Bench
 
 pytestmark = pytest.mark.usefixtures("toy")
 

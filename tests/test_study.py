@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tuner.bench import Bench
 from tuner.config import Config, load_config
 from tuner.executors.base import CaseDone, Event, Job, JobDone, Setup, TrialJob
 from tuner.objective import Objective
@@ -21,7 +22,6 @@ from tuner.records import TrialRecord
 from tuner.store import open_study
 from tuner.study import Coordinator, StudyStopped
 from tuner.verdict import best_record
-from tuner.worker import Bench
 
 pytestmark = pytest.mark.usefixtures("toy")
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tuner.executors.base import CompareJob, JobDone
+from tuner.executors.base import CompareJob, JobDone, now
 from tuner.freeze import write_script
 from tuner.plugin import Case, Cases, Params, Plugin, Provenance, Rule, rule_for
 from tuner.records import CaseRecord, TrialRecord
@@ -31,7 +30,7 @@ def compare_scripts(
     job: CompareJob, plugin: Plugin[Any], cases: Cases, measure: Measure, clock: Clock
 ) -> JobDone:
     """Do a `CompareJob` in the worker."""
-    started = datetime.now(timezone.utc)
+    started = now()
     rules = [
         Rule(dict(plugin.case_features(case)), job.settings[case.name]) for case in cases.tuned
     ]
@@ -50,7 +49,7 @@ def compare_scripts(
             }
             for name, record in _one_case(job, case, chosen, scripts, measure, clock).items():
                 compared[name].append(record)
-    ended = datetime.now(timezone.utc)
+    ended = now()
     return JobDone(job.ticket, "complete", started, ended, rules=rules, compared=compared)
 
 

@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+from tuner.bench import Bench
 from tuner.executors.base import Setup, TrialJob
 from tuner.freeze import write_script
 from tuner.plugin import Plugin, Provenance
 from tuner.space import build_space
-from tuner.worker import Bench
 
 
 class PluginContract:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
 from tuner.nulls import Null
 from tuner.plugin import Params, Rule
 from tuner.records import CaseRecord, State
+
+
+def now() -> datetime:
+    """Give the time that jobs are stamped with: UTC, for machines may differ."""
+    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True)

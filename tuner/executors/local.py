@@ -9,13 +9,13 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import psutil
 
-from tuner.executors.base import CaseDone, Event, Job, JobDone, Setup
+from tuner.executors.base import CaseDone, Event, Job, JobDone, Setup, now
 from tuner.processes import how_it_ended, kill_group, spawn
 from tuner.records import CaseRecord, State
 from tuner.worker import THREAD_VARIABLES
@@ -33,7 +33,7 @@ class _Worker:
     connection: Connection
     log: Path
     job: Job | None = None
-    started: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    started: datetime = field(default_factory=now)
     deadline: float | None = None
     cases: Sequence[CaseRecord] = ()
 
@@ -97,7 +97,7 @@ class LocalExecutor:
             if len(self._workers) >= self.slots:
                 raise RuntimeError("submit: all workers are busy")
             idle = self._spawn()
-        idle.job, idle.started, idle.cases = job, datetime.now(timezone.utc), ()
+        idle.job, idle.started, idle.cases = job, now(), ()
         idle.deadline = None
         idle.log.write_bytes(b"")
         try:
@@ -200,7 +200,7 @@ class LocalExecutor:
                 worker.job.ticket,
                 state,
                 worker.started,
-                datetime.now(timezone.utc),
+                now(),
                 tuple(worker.cases),
                 reason,
             )
