@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tuner.bench import Bench
 from tuner.executors.base import Setup, TrialJob
@@ -71,6 +72,21 @@ class PluginContract:
         if baseline is not None:
             assert set(baseline) == set(defaults)
             plugin.check(baseline)
+
+    def test_fixed_costs_have_a_setting_each(self, plugin: Plugin[Any]) -> None:
+        """What stands for a setting in fixed costs can be run, and stands for itself."""
+        defaults = dict(plugin.defaults())
+        settings = [defaults, dict(plugin.baseline() or defaults)]
+        for name, dist in plugin.search_space().items():
+            if isinstance(dist, CategoricalDistribution):
+                settings += [{**defaults, name: value} for value in dist.choices]
+            elif isinstance(dist, FloatDistribution | IntDistribution):
+                settings += [{**defaults, name: value} for value in (dist.low, dist.high)]
+        for params in settings:
+            found = plugin.cost_params(params)
+            assert set(found) <= set(defaults)
+            plugin.check({**defaults, **found})
+            assert plugin.cost_params({**defaults, **found}) == found
 
     def test_inputs_exist(self, plugin: Plugin[Any]) -> None:
         """The data fingerprint can be made."""
