@@ -76,10 +76,16 @@ def smooth_signal(n: int, rng: np.random.Generator) -> Array:
     return y
 
 
+def drift_signal(n: int, rng: np.random.Generator) -> Array:
+    """Simulate a random walk: rough from near, smooth from afar."""
+    return np.cumsum(rng.normal(size=n)) * 0.05
+
+
 SIGNALS: Mapping[str, tuple[Callable[[int, np.random.Generator], Array], int]] = {
     "random": (random_signal, 10**6),
     "pile-up": (pileup_signal, 10**7),
     "smooth": (smooth_signal, 10**7),
+    "drift": (drift_signal, 10**6),
 }
 
 

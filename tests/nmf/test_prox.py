@@ -55,6 +55,8 @@ def signals(kind, n, rng):
         return np.abs(np.linspace(-50, 70, n)) ** 1.5
     if kind == "walk":
         return np.maximum(np.cumsum(rng.normal(size=n)) * 0.3, 0)
+    if kind == "drift":  # rough from near, but only what drifts far makes a step
+        return np.cumsum(rng.normal(size=n))
     if kind == "jagged":  # turns everywhere, but what matters is smooth
         return 30 * np.sin(np.arange(n) / 400) + 1e-3 * (-1.0) ** np.arange(n)
     if kind == "gaps":  # rough, with stretches that no knot falls into
@@ -62,7 +64,8 @@ def signals(kind, n, rng):
     return rng.normal(size=n) + 1e4 * (rng.random(n) < 0.01)
 
 
-SHAPES = ["rough", "runs", "smooth", "up", "down", "valley", "walk", "jagged", "gaps", "spikes"]
+SHAPES = ["rough", "runs", "smooth", "up", "down", "valley", "walk", "drift", "jagged", "gaps"]
+SHAPES += ["spikes"]
 VALUES = st.one_of(st.integers(-4, 4).map(float), st.floats(-100, 100))
 
 

@@ -72,6 +72,8 @@ typedef struct {
     int64_t seen;          /* how far the input was looked at, and up to there: */
     double low, high;      /* the range of y, */
     double sum, weight;    /* sums of w*y and w */
+    int rough;             /* it turns at every few positions; */
+    int64_t spare;         /* so many may be looked at again then */
     prox_knot knot;        /* how far the string is known */
     prox_hull ceiling, floor;
 } prox_problem;
@@ -129,55 +131,4 @@ PROX_INLINE int64_t prox_run(const prox_problem *p, int64_t i, int64_t to, doubl
     *sum = value * total;
     *weight = total;
     return end;
-}
-
-/* Make room for one more segment: slide down what is left, or double. The queue is NULL where
- * there is no memory. By value: a hull whose address is taken would leave the registers. */
-static __attribute__((noinline)) prox_hull prox_grow(prox_hull hull)
-{
-    size_t used = (size_t)(hull.back - hull.front);
-    prox_segment *queue = hull.queue;
-    memmove(queue, queue + hull.front, used * sizeof *queue);
-    if (2 * (int64_t)used > hull.capacity) {
-        hull.capacity *= 2;
-        hull.queue = realloc(queue, (size_t)hull.capacity * sizeof *queue);
-        if (!hull.queue) free(queue);
-    }
-    hull.front = 0;
-    hull.back = (int64_t)used;
-    return hull;
-}
-
-/* Put the positions from hull->settled to `to` on the queue, merging while slopes do not rise
- * (sign = 1, minorant) or fall (-1, majorant). Slopes are compared by products: no division. What
- * goes the wrong way is merged first, then merged into the queue: the loops are long then, and
- * their ends predictable. */
-PROX_INLINE int prox_settle(const prox_problem *p, prox_hull *hull, int64_t to, double sign)
-{
-    int64_t i = hull->settled;
-    while (i < to) {
-        double sum, weight, level = p->y[i];
-        i = prox_run(p, i, to, &sum, &weight);
-        while (i < to && sign * (p->y[i] - level) <= 0) {
-            double heavy = p->w ? p->w[i] : 1.0;
-            level = p->y[i++];
-            sum += level * heavy;
-            weight += heavy;
-        }
-        if (i == p->n) sum -= sign * p->lam; /* the tube closes */
-        if (hull->back == hull->capacity) {
-            *hull = prox_grow(*hull);
-            if (!hull->queue) return PROX_NO_MEMORY;
-        }
-        prox_segment *bottom = hull->queue + hull->front, *top = hull->queue + hull->back;
-        while (top > bottom && sign * (top[-1].sum * weight - sum * top[-1].weight) >= 0) {
-            top--;
-            sum += top->sum;
-            weight += top->weight;
-        }
-        *top = (prox_segment){sum, weight, i};
-        hull->back = top - hull->queue + 1;
-    }
-    hull->settled = to;
-    return PROX_OK;
 }

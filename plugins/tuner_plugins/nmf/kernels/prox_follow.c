@@ -1,4 +1,5 @@
 /* The string itself: from knot to knot. */
+#define PROX_SPARE 4096 /* positions that a rescan may go back on a rough signal */
 
 /* Find the first segment of `hull`, from the knot on it to `to`, and the sums up to there. */
 PROX_INLINE void prox_rescan(const prox_problem *p, prox_reach *reach, prox_hull *hull, int64_t to,
@@ -32,16 +33,31 @@ PROX_INLINE void prox_rescan(const prox_problem *p, prox_reach *reach, prox_hull
     reach->stale = 0;
 }
 
+/* Say whether so many positions may be looked at again, after a segment of `length` was followed: a
+ * few times more, or, where the signal is rough and a queue costs more, as many as were saved. */
+PROX_INLINE int prox_may_rescan(prox_problem *p, int64_t count, int64_t length, int rough)
+{
+    if (rough) {
+        p->spare += 32 * length;
+        p->spare = p->spare < PROX_SPARE ? p->spare : PROX_SPARE;
+        if (count <= p->spare) {
+            p->spare -= count;
+            return 1;
+        }
+    }
+    return count <= 16 + 8 * length;
+}
+
 /* Find the first segment of `hull` by its queue. */
 PROX_INLINE int prox_refront(const prox_problem *p, prox_reach *reach, prox_hull *hull, int64_t to,
-                             double sign)
+                             double sign, int rough)
 {
     int fresh = hull->back == hull->front;
     if (fresh) {
         hull->front = hull->back = 0;
         hull->settled = reach->at;
     }
-    if (prox_settle(p, hull, to, sign)) return PROX_NO_MEMORY;
+    if (prox_enqueue(p, hull, to, sign, rough)) return PROX_NO_MEMORY;
     const prox_segment *first = hull->queue + hull->front, *last = hull->queue + hull->back;
     hull->slope = first->sum / first->weight;
     hull->end = first->end;
@@ -94,8 +110,8 @@ PROX_INLINE int prox_ride(const prox_problem *p, prox_reach *reach, double sign)
 
 /* The last position brought `crossing` to the wrong side of `hull`: follow `hull`, segment by
  * segment, until it is not. sign = 1 where `hull` is the ceiling, -1 where it is the floor. */
-PROX_INLINE int prox_follow(const prox_problem *p, prox_reach *reach, prox_hull *hull,
-                            prox_hull *crossing, double sign)
+PROX_INLINE int prox_follow(prox_problem *p, prox_reach *reach, prox_hull *hull,
+                            prox_hull *crossing, double sign, int rough)
 {
     int64_t to = reach->to;
     double width = to == p->n ? p->lam : 2 * p->lam; /* from the knot to the far side, at `to` */
@@ -116,9 +132,9 @@ PROX_INLINE int prox_follow(const prox_problem *p, prox_reach *reach, prox_hull 
             reach->weight -= hull->queue[hull->front].weight;
             hull->front++;
         }
-        if (hull->back == hull->front && to - hull->end <= 16 + 8 * length)
+        if (hull->back == hull->front && prox_may_rescan(p, to - hull->end, length, rough))
             prox_rescan(p, reach, hull, to, sign);
-        else if (prox_refront(p, reach, hull, to, sign))
+        else if (prox_refront(p, reach, hull, to, sign, rough))
             return PROX_NO_MEMORY;
         crossing->slope = (reach->sum - sign * width) * (1.0 / reach->weight);
     } while (sign * (crossing->slope - hull->slope) > 0 && hull->end < to);
@@ -154,8 +170,7 @@ PROX_INLINE int prox_forward_run(const prox_problem *p, prox_reach *reach, prox_
 
 /* Pull the string from p->knot on, until it passes `limit` or a knot of the sorted list `known`
  * (4 * at + side, ended by INT64_MAX); *known is left at the first entry not before the knot. */
-static __attribute__((noinline)) int prox_pull(prox_problem *p, int64_t limit,
-                                               const int64_t **known)
+PROX_INLINE int prox_pull_kind(prox_problem *p, int64_t limit, const int64_t **known, int rough)
 {
     prox_hull ceiling = p->ceiling, floor = p->floor; /* copies: these live in registers */
     prox_reach reach = {0, 0, p->knot.at, p->knot.at, 0, 0};
@@ -181,9 +196,9 @@ static __attribute__((noinline)) int prox_pull(prox_problem *p, int64_t limit,
         if (found == PROX_MIDDLE) continue;
         side = found;
         if (side == PROX_FLOOR)
-            status = prox_follow(p, &reach, &floor, &ceiling, -1.0);
+            status = prox_follow(p, &reach, &floor, &ceiling, -1.0, rough);
         else
-            status = prox_follow(p, &reach, &ceiling, &floor, 1.0);
+            status = prox_follow(p, &reach, &ceiling, &floor, 1.0, rough);
         up = side == PROX_FLOOR ? width : 0.0;
         down = side == PROX_FLOOR ? 0.0 : -width;
         int64_t key = 4 * reach.at + side;
@@ -199,3 +214,17 @@ static __attribute__((noinline)) int prox_pull(prox_problem *p, int64_t limit,
     }
     return status;
 }
+
+static __attribute__((noinline)) int prox_pull(prox_problem *p, int64_t limit,
+                                               const int64_t **known)
+{
+    return prox_pull_kind(p, limit, known, 0);
+}
+
+#ifdef PROX_WIDE
+static __attribute__((noinline)) int prox_pull_rough(prox_problem *p, int64_t limit,
+                                                     const int64_t **known)
+{
+    return prox_pull_kind(p, limit, known, 1);
+}
+#endif

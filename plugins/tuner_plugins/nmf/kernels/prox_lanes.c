@@ -167,7 +167,7 @@ static int prox_lanes(prox_problem *p, prox_lane_knots *knots, int64_t stretch, 
         int64_t start = p->knot.at;
         while (*next < 4 * start + p->knot.side) next++;
         if (*next != 4 * start + p->knot.side && start < border + stretch) {
-            int status = prox_pull(p, border + stretch, &next);
+            int status = prox_pull_rough(p, border + stretch, &next);
             if (status || p->knot.at == p->n) return status;
             *pulled += p->knot.at - start;
         }

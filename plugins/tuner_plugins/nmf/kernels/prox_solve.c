@@ -5,7 +5,8 @@ static int prox_all(prox_problem *p)
 #ifdef PROX_WIDE
     prox_lane_knots *knots = NULL;
     const int64_t least = PROX_LANES * PROX_LEAST;
-    if (p->n > least && prox_is_rough(p->y, p->n)) knots = malloc(sizeof *knots);
+    p->rough = p->n > least && prox_is_rough(p->y, p->n);
+    if (p->rough) knots = malloc(sizeof *knots);
     int64_t patience = PROX_LANES * PROX_STRETCH;
     while (knots && !status && p->n - p->knot.at > least) {
         int64_t pulled, stretch = (p->n - 1 - p->knot.at) / PROX_LANES;
@@ -15,12 +16,13 @@ static int prox_all(prox_problem *p)
         if (status || p->knot.at == p->n) break;
         if (2 * pulled > PROX_LANES * stretch) { /* lanes do not pay here */
             patience *= 4;
-            status = prox_pull(p, p->knot.at + patience, &known);
+            status = prox_pull_rough(p, p->knot.at + patience, &known);
         } else {
             patience = PROX_LANES * PROX_STRETCH;
         }
     }
     free(knots);
+    if (p->rough && !status && p->knot.at < p->n) status = prox_pull_rough(p, INT64_MAX, &known);
 #endif
     if (!status && p->knot.at < p->n)
         status = prox_pull(p, INT64_MAX, &known);
