@@ -117,10 +117,15 @@ def test_without_a_command_or_a_wish_run_alone_is_timed(
         assert record.cases[0].seconds == record.cases[0].run_seconds < 0.15
 
 
-def test_times_of_another_machine_are_refused(harness: Callable[..., Harness]) -> None:
-    study = harness()
-    kept = {"machine": "Abacus, 10 cores", "seconds": {}}
-    study.study.set_user_attr(FIXED_COSTS, json.dumps(kept))
+@pytest.mark.parametrize("start_up", [None, 0.2])
+def test_times_of_another_machine_are_refused(
+    harness: Callable[..., Harness], start_up: float | None
+) -> None:
+    study = harness(start_up=start_up)
+    study.run()
+    kept = json.loads(study.study.user_attrs[FIXED_COSTS])
+    moved = {**kept, "machine": "Abacus, 10 cores"}
+    study.study.set_user_attr(FIXED_COSTS, json.dumps(moved))
     with pytest.raises(InputError, match="timed on another machine .Abacus, 10 cores; this is"):
         study.run()
 

@@ -40,7 +40,8 @@ class FixedCosts:
     config : Config
         Its plug-in tells kinds of settings apart.
     study
-        The Optuna study, opened for writing; what it has measured before is read back.
+        The Optuna study, opened for writing; what it has measured before is read back. The
+        machine is kept even where nothing of it is charged.
 
     Raises
     ------
@@ -54,15 +55,17 @@ class FixedCosts:
         self._timed = _wanted(config)
         self._seconds: dict[str, Mapping[str, float]] = {}
         text = study.user_attrs.get(FIXED_COSTS)
-        if text is not None:
-            plain = json.loads(text)
-            if plain["machine"] != machine():
-                raise InputError(
-                    f"study '{study.study_name}' was timed on another machine "
-                    f"({plain['machine']}; this is {machine()}): its times are not comparable; "
-                    "resume there, or start anew with --new"
-                )
-            self._seconds = plain["seconds"]
+        if text is None:
+            self._keep()
+            return
+        plain = json.loads(text)
+        if plain["machine"] != machine():
+            raise InputError(
+                f"study '{study.study_name}' was timed on another machine ({plain['machine']}; "
+                f"this is {machine()}): its times are not comparable; resume there, or start anew "
+                "with --new"
+            )
+        self._seconds = plain["seconds"]
 
     def knows(self, params: Params) -> bool:
         """Say whether `params` can be charged without measuring."""
@@ -103,6 +106,9 @@ class FixedCosts:
                 "(timing.fixed_cost_repeats: 0 leaves it out)"
             )
         self._seconds[self._kind(params)] = event.fixed_costs
+        self._keep()
+
+    def _keep(self) -> None:
         plain = {"machine": machine(), "seconds": self._seconds}
         self._study.set_user_attr(FIXED_COSTS, json.dumps(plain))
 
