@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tuner.freeze import bundle, provenance_head
 from tuner.plugin import (
     Case,
     Cases,
@@ -22,31 +21,18 @@ from tuner.plugin import (
     Provenance,
     Result,
     Rule,
-    Value,
 )
 from tuner_plugins.nmf import (
     bigwig,
-    binning,
-    blocks,
     compress,
     correlation,
-    factorize,
-    frozen,
     native,
     null,
-    parallel,
     pipeline,
-    placing,
-    products,
-    prox,
-    prox_numba,
-    quick,
-    quick_script,
     reference,
     runs,
+    script,
     settings,
-    tracks,
-    write,
 )
 from tuner_plugins.nmf.annotation import AnnotationError, read_annotation
 from tuner_plugins.nmf.config import CaseSection, NmfConfig
@@ -58,28 +44,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from optuna.distributions import BaseDistribution
-
-SCRIPT_MODULES = (
-    *(parallel, products, prox_numba, prox, runs, blocks, bigwig, tracks),
-    *(factorize, compress, binning, pipeline, write, frozen),
-)
-"""What the frozen script is made of, beside its quick path: each after what it needs."""
-
-QUICK_MODULES = (native, placing, quick, quick_script)
-"""The quick path: as little as the usual case needs."""
-
-SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
-
-_BEFORE_NUMPY = """import gc
-import os
-
-gc.disable()  # imports make no garbage, and looking for it takes a tenth of their time
-for _library in ("OPENBLAS", "MKL"):  # starting their threads costs more than they give here
-    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
-"""
-
-_NARROW = 100
-"""Bases a bin below which a long region may be too much for the quick path."""
 
 _INPUT_ERRORS = (bigwig.BigWigError, compress.SignalError, AnnotationError)
 
@@ -222,16 +186,7 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def cost_params(self, params: Params) -> Params:
         """Give what decides whether the script needs NumPy, and how much it writes."""
-        usual: dict[str, Value] = {name: self.defaults()[name] for name in ("start", "resolution")}
-        size = {"dtype": params["dtype"]}
-        if params["implementation"] == "reference":
-            return usual | size
-        widths = quick.quick_levels(params)
-        if widths is None:
-            return usual | size | {"start": "random"}
-        if min(widths) < _NARROW:
-            usual["resolution"] = _NARROW // 2
-        return usual | size | {"start": params["start"]}
+        return script.cost_params(params)
 
     def case_features(self, case: Case) -> Mapping[str, float]:
         """Give the region's length and the number of loadings."""
@@ -239,41 +194,14 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
         """Write ``assign2.py``: the same modules, with `params` as constants."""
-        self._write_script([({}, params)], params, path, provenance)
+        setting = self._setting(params)
+        script.write_script([({}, setting)], params, path, provenance)
 
     def freeze_rules(self, rules: Sequence[Rule], path: Path, provenance: Provenance) -> None:
         """Write ``assign2.py`` with a setting for each size of problem."""
-        settings = [(dict(rule.features), rule.params) for rule in rules]
+        found = [(dict(rule.features), self._setting(rule.params)) for rule in rules]
         shown = {str(dict(rule.features)): dict(rule.params) for rule in rules}
-        self._write_script(settings, shown, path, provenance)
-
-    def _write_script(
-        self,
-        settings: Sequence[tuple[Mapping[str, float], Params]],
-        shown: Mapping[str, object],
-        path: Path,
-        provenance: Provenance,
-    ) -> None:
-        constants = []
-        for sizes, params in settings:
-            setting = self._setting(params)
-            del setting["implementation"]
-            constants.append((sizes, setting))
-        summary = (
-            "Factorise bigWig tracks into loadings along the genome and weights of the tracks.\n\n"
-            "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy"
-        )
-        text = bundle(
-            SCRIPT_MODULES,
-            {"SETTINGS": constants, "KERNEL_FILES": native.kernel_files()},
-            provenance_head(summary, shown, provenance),
-            SCRIPT_DEPENDENCIES,
-            call="run_and_leave()",
-            preamble=_BEFORE_NUMPY,
-            first=QUICK_MODULES,
-            first_call="run_quick_and_leave(sys.argv[1:])",
-        )
-        path.write_text(text, encoding="utf-8")
+        script.write_script(found, shown, path, provenance)
 
     def command(self, case: Case, script: Path, output: Path) -> Sequence[str]:
         """Give the script's command line; its folder of tracks is made of links."""

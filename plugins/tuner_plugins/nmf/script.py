@@ -1,0 +1,108 @@
+"""The stand-alone script: which modules it is made of, and what of a setting it costs to start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tuner.freeze import bundle, provenance_head
+from tuner.plugin import Params, Provenance, Value
+from tuner_plugins.nmf import (
+    bigwig,
+    binning,
+    blocks,
+    compress,
+    factorize,
+    frozen,
+    native,
+    parallel,
+    pipeline,
+    placing,
+    products,
+    prox,
+    prox_numba,
+    quick,
+    quick_script,
+    runs,
+    settings,
+    tracks,
+    write,
+)
+
+SCRIPT_MODULES = (
+    *(parallel, products, prox_numba, prox, runs, blocks, bigwig, tracks),
+    *(factorize, compress, binning, pipeline, write, frozen),
+)
+"""What the frozen script is made of, beside its quick path: each after what it needs."""
+
+QUICK_MODULES = (native, placing, quick, quick_script)
+"""The quick path: as little as the usual case needs."""
+
+SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
+
+_BEFORE_NUMPY = """import gc
+import os
+
+gc.disable()  # imports make no garbage, and looking for it takes a tenth of their time
+for _library in ("OPENBLAS", "MKL"):  # starting their threads costs more than they give here
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+"""
+
+NARROW = 100
+"""Bases a bin below which a long region may be too much for the quick path."""
+
+
+def write_script(
+    found: Sequence[tuple[Mapping[str, float], Params]],
+    shown: Mapping[str, object],
+    path: Path,
+    provenance: Provenance,
+) -> None:
+    """Write ``assign2.py`` to `path`.
+
+    Parameters
+    ----------
+    found : sequence of (sizes, setting)
+        The settings, each after the size of problem that it is for.
+    shown : mapping
+        What the script says of its settings.
+    path, provenance
+        As `tuner.plugin.Plugin.freeze` takes them.
+    """
+    constants = []
+    for sizes, setting in found:
+        kept = {name: value for name, value in setting.items() if name != "implementation"}
+        constants.append((sizes, kept))
+    summary = (
+        "Factorise bigWig tracks into loadings along the genome and weights of the tracks.\n\n"
+        "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy"
+    )
+    text = bundle(
+        SCRIPT_MODULES,
+        {"SETTINGS": constants, "KERNEL_FILES": native.kernel_files()},
+        provenance_head(summary, shown, provenance),
+        SCRIPT_DEPENDENCIES,
+        call="run_and_leave()",
+        preamble=_BEFORE_NUMPY,
+        first=QUICK_MODULES,
+        first_call="run_quick_and_leave(sys.argv[1:])",
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def cost_params(params: Params) -> Params:
+    """Give what decides whether the script needs NumPy, and how much it writes.
+
+    As `tuner.plugin.Plugin.cost_params`. The quick path decides by the size of a problem as well;
+    what stands for narrow bins is left to it in short regions and beyond it in long ones.
+    """
+    usual: dict[str, Value] = {name: settings.DEFAULTS[name] for name in ("start", "resolution")}
+    size = {"dtype": params["dtype"]}
+    if params["implementation"] == "reference":
+        return usual | size
+    widths = quick.quick_levels(params)
+    if widths is None:
+        return usual | size | {"start": "random"}
+    if min(widths) < NARROW:
+        usual["resolution"] = NARROW // 2
+    return usual | size | {"start": params["start"]}
