@@ -64,8 +64,10 @@ def signals(kind, n, rng):
     return rng.normal(size=n) + 1e4 * (rng.random(n) < 0.01)
 
 
-SHAPES = ["rough", "runs", "smooth", "up", "down", "valley", "walk", "drift", "jagged", "gaps"]
-SHAPES += ["spikes"]
+SHAPES = [
+    *("rough", "runs", "smooth", "up", "down", "valley"),
+    *("walk", "drift", "jagged", "gaps", "spikes"),
+]
 VALUES = st.one_of(st.integers(-4, 4).map(float), st.floats(-100, 100))
 
 

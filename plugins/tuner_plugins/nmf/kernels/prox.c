@@ -72,8 +72,7 @@ typedef struct {
     int64_t seen;          /* how far the input was looked at, and up to there: */
     double low, high;      /* the range of y, */
     double sum, weight;    /* sums of w*y and w */
-    int rough;             /* it turns at every few positions; */
-    int64_t spare;         /* so many may be looked at again then */
+    int64_t spare;         /* of a rough signal: so many positions may be looked at again */
     prox_knot knot;        /* how far the string is known */
     prox_hull ceiling, floor;
 } prox_problem;

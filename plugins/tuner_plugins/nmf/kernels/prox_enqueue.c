@@ -1,7 +1,7 @@
 /* The queue of a hull's segments: positions are put on it, and merged as they come. */
 
-/* Make room for a block of segments more: slide down what is left, or double. The queue is NULL where
- * there is no memory. By value: a hull whose address is taken would leave the registers. */
+/* Make room for a block of segments more: slide down what is left, or double. The queue is NULL
+ * where there is no memory. By value: a hull whose address is taken would leave the registers. */
 static __attribute__((noinline)) prox_hull prox_grow(prox_hull hull)
 {
     size_t used = (size_t)(hull.back - hull.front);
@@ -32,9 +32,9 @@ PROX_INLINE prox_segment *prox_push(prox_segment *bottom, prox_segment *top, pro
     return top + 1;
 }
 
-/* Put the positions from hull->settled to `to` on its queue, one by one. What goes the wrong way is merged
- * first, then merged into the queue: on a smooth signal the loops are long then, and their ends
- * predictable. */
+/* Put the positions from hull->settled to `to` on its queue, one by one. What goes the wrong way is
+ * merged first, then merged into the queue: on a smooth signal the loops are long then, and their
+ * ends predictable. */
 PROX_INLINE int prox_settle(const prox_problem *p, prox_hull *hull, int64_t to, double sign)
 {
     int64_t i = hull->settled;
@@ -138,4 +138,3 @@ PROX_INLINE int prox_enqueue(const prox_problem *p, prox_hull *hull, int64_t to,
 #endif
     return prox_settle(p, hull, to, sign);
 }
-

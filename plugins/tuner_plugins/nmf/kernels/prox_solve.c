@@ -5,8 +5,8 @@ static int prox_all(prox_problem *p)
 #ifdef PROX_WIDE
     prox_lane_knots *knots = NULL;
     const int64_t least = PROX_LANES * PROX_LEAST;
-    p->rough = p->n > least && prox_is_rough(p->y, p->n);
-    if (p->rough) knots = malloc(sizeof *knots);
+    const int rough = p->n > least && prox_is_rough(p->y, p->n);
+    if (rough) knots = malloc(sizeof *knots);
     int64_t patience = PROX_LANES * PROX_STRETCH;
     while (knots && !status && p->n - p->knot.at > least) {
         int64_t pulled, stretch = (p->n - 1 - p->knot.at) / PROX_LANES;
@@ -22,7 +22,7 @@ static int prox_all(prox_problem *p)
         }
     }
     free(knots);
-    if (p->rough && !status && p->knot.at < p->n) status = prox_pull_rough(p, INT64_MAX, &known);
+    if (rough && !status && p->knot.at < p->n) status = prox_pull_rough(p, INT64_MAX, &known);
 #endif
     if (!status && p->knot.at < p->n)
         status = prox_pull(p, INT64_MAX, &known);
