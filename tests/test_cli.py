@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
 
-from tests.test_percase import sections
+from tests.test_percase import sections as two_sizes
+from tuner.fixedcost import FIXED_COSTS
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -67,7 +69,8 @@ def test_the_plug_in_may_choose_what_is_frozen(
 def test_what_the_plug_in_chose_is_what_settings_by_size_are_compared_with(
     write_config: Callable[..., Path], tuner: Command, workplace: Path
 ) -> None:
-    plain = {**sections([1.1, 3.9]), "simplest": True, "export": {"path": "frozen.py"}}
+    plain = {**two_sizes([1.1, 3.9]), "simplest": True, "export": {"path": "frozen.py"}}
+    plain["timing"]["finalists"] = 0  # by the trials' own times: a race adds a minute
     config = write_config(**plain).name
     shown = " ".join(tuner("run", config).stdout.split())
     assert "trial 0 is frozen, not" in shown
@@ -82,6 +85,22 @@ def test_what_the_plug_in_chose_is_what_settings_by_size_are_compared_with(
     command = [sys.executable, str(workplace / "single.py"), "0", "0", "3.9"]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert json.loads(found)["x"] == 0.0
+
+
+def test_a_complete_study_without_fixed_costs_is_presented(
+    tuner: Command, config: str, workplace: Path
+) -> None:
+    """As an earlier version left it, which kept them under another name."""
+    timed = ("--set", "data.start_up=0.05", "--set", "timing.fixed_cost_repeats=1")
+    first = json.loads(tuner("run", config, "--json", *timed).stdout)
+    study = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
+    kept = json.loads(study.user_attrs[FIXED_COSTS])
+    study.set_user_attr(FIXED_COSTS, json.dumps({**kept, "seconds": {}}))
+    again = json.loads(tuner("run", config, "--json", *timed).stdout)
+    assert again["best"] == first["best"]
+    (case,) = again["held_out"]
+    assert case["seconds"] > case["run_seconds"] + 0.05
+    assert set(json.loads(study.user_attrs[FIXED_COSTS])["seconds"]) == set(kept["seconds"])
 
 
 def test_neighbours_may_choose_what_is_frozen(tuner: Command, config: str, workplace: Path) -> None:

@@ -74,9 +74,14 @@ def test_each_kind_of_setting_is_charged_its_own(
     study.run()
     kept = json.loads(study.study.user_attrs[FIXED_COSTS])["seconds"]
     assert len(kept) == 2
-    extra = {record.params["mode"]: record.cases[0].seconds for record in study.records}
-    assert 0.1 < extra["fine"] < 0.25
-    assert 0.25 < extra["reference"] - extra["fine"] < 0.4
+    seconds = {"fine": kept["{}"]["target3"], "reference": kept['{"mode": "reference"}']["target3"]}
+    assert 0.1 < seconds["fine"] < 0.25 < seconds["reference"] - seconds["fine"] < 0.4
+    for record in study.records:
+        (case,) = record.cases
+        assert case.run_seconds is not None
+        charged = case.run_seconds + seconds[str(record.params["mode"])]
+        assert case.seconds == pytest.approx(charged)
+    assert {record.params["mode"] for record in study.records} == set(seconds)
     assert len(study.executor.jobs) == 3
     assert all(record.state == "complete" for record in study.records)
 

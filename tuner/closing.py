@@ -12,7 +12,7 @@ from typing import Protocol
 import optuna
 
 from tuner.config import Config
-from tuner.executors.base import Executor, JobDone, PresentJob
+from tuner.executors.base import Executor, PresentJob, run_alone
 from tuner.fixedcost import FixedCosts
 from tuner.freeze import stamp, write_script
 from tuner.neighbours import smoothed
@@ -163,7 +163,7 @@ def present(
         baseline=None if known else own,
         nulls=config.engine.timing.nulls,
     )
-    done = _wait_for(executor, job, progress)
+    done = run_alone(executor, job, progress.beat)
     if done.nulls:
         null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
     if done.state != "complete":
@@ -187,15 +187,6 @@ def present(
         held_out_baseline=beside,
         nulls=done.nulls,
     )
-
-
-def _wait_for(executor: Executor, job: PresentJob, progress: Progress) -> JobDone:
-    executor.submit(job)
-    while True:
-        event = executor.wait(0.5)
-        progress.beat()
-        if isinstance(event, JobDone):
-            return event
 
 
 def export_best(

@@ -17,7 +17,7 @@ from dataclasses import replace
 import optuna
 
 from tuner.config import Config
-from tuner.executors.base import Executor, FixedCostJob, JobDone
+from tuner.executors.base import Executor, FixedCostJob, run_alone
 from tuner.plugin import InputError, Params, Plugin
 from tuner.records import CaseRecord
 from tuner.timing import machine
@@ -25,7 +25,6 @@ from tuner.workfolder import working_folder
 
 FIXED_COSTS = "tuner:process_costs"
 TICKET = -2
-TICK = 0.5
 
 
 class CostError(RuntimeError):
@@ -95,17 +94,15 @@ class FixedCosts:
         repeats = self._config.engine.timing.fixed_cost_repeats
         seed = self._config.engine.study.seed
         with working_folder() as folder:
-            executor.submit(FixedCostJob(TICKET, setting, seed, folder, repeats))
-            while not isinstance(event := executor.wait(TICK), JobDone):
-                beat()
-        if event.bad_input:
-            raise InputError(event.reason)
-        if event.state != "complete":
+            done = run_alone(executor, FixedCostJob(TICKET, setting, seed, folder, repeats), beat)
+        if done.bad_input:
+            raise InputError(done.reason)
+        if done.state != "complete":
             raise CostError(
-                f"the frozen script could not be timed: {event.reason} "
+                f"the frozen script could not be timed: {done.reason} "
                 "(timing.fixed_cost_repeats: 0 leaves it out)"
             )
-        self._seconds[self._kind(params)] = event.fixed_costs
+        self._seconds[self._kind(params)] = done.fixed_costs
         self._keep()
 
     def _keep(self) -> None:

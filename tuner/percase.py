@@ -10,7 +10,7 @@ import optuna
 
 from tuner.comparing import own_settings
 from tuner.config import Config
-from tuner.executors.base import CompareJob, Executor, JobDone
+from tuner.executors.base import CompareJob, Executor, run_alone
 from tuner.objective import Objective, Reference
 from tuner.plugin import Rule
 from tuner.records import PerCase, TrialRecord
@@ -49,9 +49,7 @@ def compare_settings(
         return None, "timing.per_case: every case has the same best setting; the script has one"
     baseline = config.plugin.baseline() or config.plugin.defaults()
     seed = config.engine.study.seed
-    executor.submit(CompareJob(TICKET, best.params, settings, baseline, seed))
-    while not isinstance(done := executor.wait(0.5), JobDone):
-        beat()
+    done = run_alone(executor, CompareJob(TICKET, best.params, settings, baseline, seed), beat)
     if done.state != "complete":
         return None, f"timing.per_case: the scripts could not be compared: {done.reason}"
     if not done.compared["baseline"]:

@@ -16,7 +16,7 @@ import optuna
 
 from tuner.config import Config
 from tuner.drift import Drift
-from tuner.executors.base import Executor, JobDone, TimeJob
+from tuner.executors.base import Executor, JobDone, TimeJob, run_alone
 from tuner.fixedcost import FixedCosts
 from tuner.levels import measurement
 from tuner.neighbours import smoothed
@@ -27,7 +27,6 @@ from tuner.records import CaseRecord, Final, Finalist, TrialRecord
 from tuner.uncertainty import Noise, combine
 
 FINAL = "tuner:final"
-TICK = 0.5
 HOPELESS = 0.5
 """Share of the best score below which no noise of timing makes a setting the best."""
 
@@ -111,9 +110,7 @@ class Referee:
     ) -> tuple[list[CaseRecord], JobDone] | None:
         """Give a setting's times by case, uncorrected, and the job; None where it failed."""
         seed = self.config.engine.study.seed
-        self.executor.submit(TimeJob(-3, params, seed, baseline=baseline))
-        while not isinstance(done := self.executor.wait(TICK), JobDone):
-            self.beat()
+        done = run_alone(self.executor, TimeJob(-3, params, seed, baseline=baseline), self.beat)
         if done.state != "complete":
             return None
         return [self.costs.charge(case, params) for case in done.cases], done

@@ -19,7 +19,7 @@ from tuner.asking import Asking
 from tuner.config import Config
 from tuner.contenders import Contenders
 from tuner.drift import Drift
-from tuner.executors.base import CaseDone, Executor, JobDone
+from tuner.executors.base import TICK, CaseDone, Executor, JobDone
 from tuner.fixedcost import CostError, FixedCosts
 from tuner.mirror import Mirror
 from tuner.objective import Objective, Reference
@@ -31,7 +31,6 @@ from tuner.records import TrialRecord
 from tuner.uncertainty import combine
 from tuner.verdict import Asked, judge
 
-TICK = 0.5
 PRUNED_IN_A_ROW = 100
 """So many settings that were given up show that none is left that is better."""
 

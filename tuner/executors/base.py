@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,6 +11,9 @@ from typing import Any, Protocol
 from tuner.nulls import Null
 from tuner.plugin import Params, Rule
 from tuner.records import CaseRecord, State
+
+TICK = 0.5
+"""Seconds that the coordinator waits for an event before it looks elsewhere."""
 
 
 def now() -> datetime:
@@ -225,3 +228,13 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End all workers at once."""
+
+
+def run_alone(executor: Executor, job: Job, beat: Callable[[], None]) -> JobDone:
+    """Run a job on an idle executor to its end; `beat` is called at least twice a second."""
+    executor.submit(job)
+    while True:
+        event = executor.wait(TICK)
+        beat()
+        if isinstance(event, JobDone):
+            return event
