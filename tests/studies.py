@@ -28,6 +28,7 @@ def make_study(name: str = "chr21", **changes: object) -> StudyInfo:
         seed=0,
         storage="sqlite:///tuner.db",
         metrics={"r": "maximize", "abs_r": "maximize"},
+        primary="r",
         objectives={"score": "maximize"},
         search_space={
             "fl_lambda": {"type": "float", "low": 0.1, "high": 1000.0, "log": True},

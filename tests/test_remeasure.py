@@ -43,7 +43,7 @@ class Match:
             lambda: None,
             lambda: len(self.jobs) >= self.stop_after,
         )
-        self.objective = Objective(study.config.plugin.metrics, study.config.objectives)
+        self.objective = study.config.objective
 
     def play(self) -> Final | None:
         return final_word(self.referee, self.study.records, self.objective, self.study.study)

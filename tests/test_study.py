@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 from tuner.bench import Bench
 from tuner.config import Config, load_config
 from tuner.executors.base import CaseDone, Event, Job, JobDone, Setup, TrialJob
-from tuner.objective import Objective
 from tuner.plugin import InputError
 from tuner.recording import records_of
 from tuner.records import TrialRecord
+from tuner.registry import plugin_class
 from tuner.store import open_study
 from tuner.study import Coordinator, StudyStopped
 from tuner.verdict import best_record
@@ -464,10 +464,31 @@ def test_the_best_trial_is_the_one_with_the_highest_score(
 ) -> None:
     study = harness(data={"targets": [4.0]}, study={"trials": 12})
     study.run()
-    objective = Objective(study.config.plugin.metrics, study.config.objectives)
+    objective = study.config.objective
     best = best_record(study.records, objective)
     assert best is not None
     assert best.metrics["score"] == max(r.metrics["score"] for r in study.records) > 0
+
+
+def test_the_score_is_made_from_the_primary_of_three_metrics(
+    harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = plugin_class("toy")
+    names = {"fit": "maximize", "error": "minimize", "size": "minimize"}
+    monkeypatch.setattr(toy, "metrics", names)
+    monkeypatch.setattr(
+        toy, "score", lambda _, case, output: {"fit": 7, "error": -output, "size": 1}
+    )
+    monkeypatch.setattr(toy, "primary", "error")
+    study = harness(data={"targets": [4.0], "null": 1.0}, study={"trials": 6})
+    study.run()
+    assert study.config.objective.primary == "error"
+    baseline = study.records[0].cases[0]
+    assert baseline.metrics["error"] == 16
+    for (case,) in (record.cases for record in study.records):
+        gain = baseline.metrics["error"] - case.metrics["error"]
+        expected = gain * math.sqrt(baseline.seconds / case.seconds)
+        assert case.metrics["score"] == pytest.approx(expected)
 
 
 def test_where_no_trial_beats_the_baseline_slowness_is_not_rewarded(
@@ -480,7 +501,7 @@ def test_where_no_trial_beats_the_baseline_slowness_is_not_rewarded(
     )
     study.run()
     tuned = [record for record in study.records if not record.is_baseline]
-    objective = Objective(study.config.plugin.metrics, study.config.objectives)
+    objective = study.config.objective
     best = best_record(tuned, objective)
     assert best is not None
     assert best.params["size"] == 1

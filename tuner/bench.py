@@ -235,8 +235,8 @@ class Bench:
         if job.nulls:
             draws = self._plugin.null_metrics(result.case, result.output, job.seed, job.nulls)
         if len(draws):
-            name, direction = next(iter(self._plugin.metrics.items()))
-            metric = result.metrics[name]
+            name = self._plugin.primary
+            metric, direction = result.metrics[name], self._plugin.metrics[name]
             yield compare(result.case.name, metric, draws, direction, result.held_out)
 
     def run(self, job: Job, ask: Callable[[Sequence[CaseRecord]], bool]) -> JobDone:

@@ -21,7 +21,6 @@ from tuner.console import (
     params_table,
     result_table,
 )
-from tuner.objective import Objective
 from tuner.plugin import InputError
 
 app = typer.Typer(
@@ -57,7 +56,7 @@ def run(
     settings += [f"study.trials={trials}"] if trials is not None else []
     settings += [f"workers={workers}"] if workers is not None else []
     loaded = _load(config, settings)
-    objective = Objective(loaded.plugin.metrics, loaded.objectives)
+    objective = loaded.objective
     stop = _StopOnInterrupt()
     result = session.run(loaded, LiveProgress(err, objective), stop, new=new)
     summary = result.summary

@@ -114,7 +114,7 @@ def choose(
 def _by_neighbours(
     config: Config, complete: Sequence[TrialRecord], best: TrialRecord, final: Final | None
 ) -> tuple[TrialRecord, str]:
-    name, sign = decider(complete, Objective(config.plugin.metrics, config.objectives))
+    name, sign = decider(complete, config.objective)
     worth = smoothed(complete, config.space.searched, name, sign)
     if best.number not in worth:
         return best, ""

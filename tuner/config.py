@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from tuner.objective import Objective
 from tuner.plugin import InputError, Plugin
 from tuner.provenance import fingerprint
 from tuner.registry import plugin_class
@@ -51,6 +52,11 @@ class Config:
     def name(self) -> str:
         """Name of the study: the configured one, or the file's stem."""
         return self.engine.study.name or self.document.path.stem
+
+    @property
+    def objective(self) -> Objective:
+        """How metrics and times become what is tuned."""
+        return Objective(self.plugin.metrics, self.objectives, self.plugin.primary)
 
     @cached_property
     def fingerprint(self) -> str:

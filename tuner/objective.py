@@ -81,18 +81,21 @@ class Objective:
     Attributes
     ----------
     metrics : mapping
-        The plug-in's metrics and directions, the primary one first.
+        The plug-in's metrics and directions.
     objectives : mapping
         Tuned quantities and directions.
+    primary : str
+        Name of the metric that the score is made from; the first one by default.
     """
 
     metrics: Mapping[str, Direction]
     objectives: Mapping[str, Direction]
+    primary: str = ""
 
-    @property
-    def primary(self) -> str:
-        """Name of the metric that the score is made from."""
-        return next(iter(self.metrics))
+    def __post_init__(self) -> None:
+        """Take the first metric where none is named."""
+        if not self.primary:
+            object.__setattr__(self, "primary", next(iter(self.metrics)))
 
     def gain(self, case: CaseRecord, reference: Reference) -> float:
         """Give how much better than the baseline the case's primary metric is."""

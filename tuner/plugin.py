@@ -170,8 +170,10 @@ class Plugin(ABC, Generic[ConfigT]):
         it: an unknown key is then reported with its line. Declare paths as
         `tuner.paths.InputPath`, so that they are relative to the YAML file.
     metrics : mapping
-        Names of the metrics that `score` gives, and their directions. The first is the primary
-        one, which the time-weighted score is made from.
+        Names of the metrics that `score` gives, and their directions.
+    primary : str
+        The metric that the time-weighted score is made from: the first of `metrics`. A plug-in
+        whose configuration decides overrides it.
     afterwards : collection of str
         Sections of `Config`, or keys of one (``section.key``), that only matter once the trials
         are over: a study is resumed, and exported again, where they have changed.
@@ -184,6 +186,11 @@ class Plugin(ABC, Generic[ConfigT]):
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
+
+    @property
+    def primary(self) -> str:
+        """Return the name of the metric that the time-weighted score is made from."""
+        return next(iter(self.metrics))
 
     @abstractmethod
     def search_space(self) -> Mapping[str, BaseDistribution]:

@@ -108,7 +108,9 @@ class StudyInfo:
     signature : str
         Hash of what decides a trial's outcome; a study is resumed only where it is equal.
     metrics : mapping
-        The plug-in's metrics and their directions; the first is the primary one.
+        The plug-in's metrics and their directions.
+    primary : str
+        The metric that the score is made from.
     objectives : mapping
         Tuned quantities (``score``, ``r``, ``time``, ...) and their directions; often one.
     search_space : mapping
@@ -123,6 +125,7 @@ class StudyInfo:
     seed: int
     storage: str
     metrics: Mapping[str, Direction]
+    primary: str
     objectives: Mapping[str, Direction]
     search_space: Mapping[str, Mapping[str, Any]]
     versions: Mapping[str, str]

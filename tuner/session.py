@@ -102,7 +102,7 @@ def run(
         Where the baseline or too many trials in a row fail.
     """
     section = config.engine.study
-    objective = Objective(config.plugin.metrics, config.objectives)
+    objective = config.objective
     if (path := config.engine.export.path) is not None and not path.parent.is_dir():
         raise InputError(f"export.path: no folder {path.parent}; make it first")
     tracker = _make_tracker(config)
@@ -162,7 +162,7 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
     """Give what `best` gives, and why it is not the best by the objective, where it is not."""
     study = read_study(config)
     records = records_of(study)
-    record = best_record(records, Objective(config.plugin.metrics, config.objectives))
+    record = best_record(records, config.objective)
     final = kept_final(study, records)
     if final is not None:
         record = next(r for r in records if r.number == final.finalists[0].number)
@@ -249,6 +249,7 @@ def _describe(config: Config, study: optuna.Study) -> StudyInfo:
         seed=config.engine.study.seed,
         storage=config.engine.study.storage,
         metrics=config.plugin.metrics,
+        primary=config.plugin.primary,
         objectives=config.objectives,
         search_space=config.space.describe(),
         versions=versions(),

@@ -22,7 +22,7 @@ from tuner.drift import Drift
 from tuner.executors.base import TICK, CaseDone, Executor, JobDone
 from tuner.fixedcost import CostError, FixedCosts
 from tuner.mirror import Mirror
-from tuner.objective import Objective, Reference
+from tuner.objective import Reference
 from tuner.pending import Pending
 from tuner.plugin import InputError, Params
 from tuner.quiet import quiet
@@ -82,7 +82,7 @@ class Coordinator:
         self._executor = executor
         self._observer = observer
         self.should_stop = should_stop
-        self._objective = Objective(config.plugin.metrics, config.objectives)
+        self._objective = config.objective
         self._contenders = Contenders(self._objective, config.engine.timing.repeats)
         self._pending: dict[int, Pending] = {}
         self._reference: Reference | None = None

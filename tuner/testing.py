@@ -52,7 +52,7 @@ class PluginContract:
     def test_names_are_declared(self, plugin: Plugin[Any]) -> None:
         """Name, metrics and search space are there, and the whole space can be run."""
         assert plugin.name
-        assert plugin.metrics
+        assert plugin.primary in plugin.metrics
         assert set(plugin.metrics.values()) <= {"maximize", "minimize"}
         assert not {"score", "time", "speedup"} & set(plugin.metrics)
         assert set(build_space(plugin, None).searched) == set(plugin.search_space())

@@ -139,7 +139,7 @@ def _charts_view(study: StudyInfo) -> dict[str, Any]:
         _line("history", section, runs.BEST_SO_FAR),
         *(
             _scatter(f"cost-{name}", section, ("METRIC", "time"), ("METRIC", name))
-            for name in dict.fromkeys([runs.key(next(iter(study.metrics))), objective])
+            for name in dict.fromkeys([runs.key(study.primary), objective])
             if name != "time"
         ),
         _parallel("parallel", section, params, objective),
@@ -156,7 +156,7 @@ def _charts_view(study: StudyInfo) -> dict[str, Any]:
 
 def _studies_view(study: StudyInfo) -> dict[str, Any]:
     metrics = metric_names(study)
-    first = runs.key(next(iter(study.metrics)))
+    first = runs.key(study.primary)
     columns = [
         *_columns([*metrics, f"baseline/{first}", "baseline/time", f"held_out/{first}"]),
         *(_column("tags", name) for name in ("complete", "failed", "pruned", "plugin")),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tuner_plugins.nmf.plugin import NmfPlugin
 from tuner_plugins.nmf.quick import quick_levels
 
 from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks
-from tuner.plugin import InputError, Result
+from tuner.plugin import Direction, InputError, Result
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +135,14 @@ def test_the_reference_refuses_what_it_does_not_do(
 
 
 def test_the_primary_metric_follows_the_configuration(section: dict[str, Any]) -> None:
-    assert list(make_plugin(section).metrics) == ["r", "r_abs"]
-    assert list(make_plugin(section, correlation="abs").metrics) == ["r_abs", "r"]
-    assert list(NmfPlugin.metrics) == ["r", "r_abs"]
+    assert make_plugin(section).primary == "r"
+    absolute = make_plugin(section, correlation="abs")
+    assert absolute.primary == "r_abs"
+
+    class WithOneMore(NmfPlugin):
+        metrics: ClassVar[dict[str, Direction]] = {**NmfPlugin.metrics, "peaks": "minimize"}
+
+    assert WithOneMore(absolute.config).primary == "r_abs"
 
 
 @pytest.mark.parametrize(

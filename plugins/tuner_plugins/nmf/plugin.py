@@ -14,7 +14,6 @@ import numpy as np
 from tuner.plugin import (
     Case,
     Cases,
-    Direction,
     InputError,
     Params,
     Plugin,
@@ -76,17 +75,17 @@ class NmfPlugin(Plugin[NmfConfig]):
     """Fused-lasso non-negative matrix factorisation of bigWig tracks.
 
     Metrics, over the k loadings of a case: ``r``, the largest Pearson correlation with the
-    annotation; ``r_abs``, the largest absolute one. ``data.correlation`` says which comes first.
+    annotation; ``r_abs``, the largest absolute one. ``data.correlation`` says which is primary.
     """
 
     name = "nmf"
     Config = NmfConfig
-    metrics: Mapping[str, Direction] = {"r": "maximize", "r_abs": "maximize"}  # type: ignore[misc]
+    metrics = {"r": "maximize", "r_abs": "maximize"}
 
-    def __init__(self, config: NmfConfig) -> None:
-        super().__init__(config)
-        if config.data.correlation == "abs":
-            self.metrics = dict(reversed(list(NmfPlugin.metrics.items())))
+    @property
+    def primary(self) -> str:
+        """Return the correlation that ``data.correlation`` asks for."""
+        return "r_abs" if self.config.data.correlation == "abs" else "r"
 
     def search_space(self) -> Mapping[str, BaseDistribution]:
         """Give the parameters that are worth tuning; see `tuner_plugins.nmf.settings`."""
