@@ -167,7 +167,7 @@ def tune(work: Path, seeds: Sequence[int], scale: float, trials: int) -> Path:
         "limits": {"case_time": 36_000},
         "timing": {"baseline_repeats": 0},  # it takes minutes, and is timed anew below
         "tracking": {"enabled": False},
-        "export": {"path": str(work / "assign2.py"), "choice": "neighbours"},
+        "export": {"path": str(work / "assign2.py")},
     }
     run_tuner(config, work)
     return work / "assign2.py"

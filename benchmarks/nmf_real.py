@@ -99,7 +99,7 @@ def _half(
         "plugin": "nmf",
         "data": data,
         "tracking": {"enabled": False},
-        "export": {"path": str(work / f"{study}.py"), "choice": "neighbours"},
+        "export": {"path": str(work / f"{study}.py")},
     }
     result = run_tuner(config, work)
     plugin = NmfPlugin(NmfConfig.model_validate({"data": data}))
