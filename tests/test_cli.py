@@ -221,6 +221,21 @@ def test_validate_shows_the_space(tuner: Command, config: str) -> None:
     assert set(shown["search_space"]) == {"x", "size"}
 
 
+def test_what_the_plug_in_says_of_its_input_is_shown_before_the_trials(
+    tuner: Command, config: str
+) -> None:
+    told = ("--set", "data.told=true")
+    assert "2 targets\n" in tuner("validate", config, *told).stdout
+    assert json.loads(tuner("validate", config, *told, "--json").stdout)["notes"] == ["2 targets"]
+    done = tuner("run", config, *told, "--json", "--set", "study.trials=2")
+    assert done.stderr.index("2 targets\n") < done.stderr.index("trials,")
+    assert json.loads(done.stdout)["notes"][0] == "2 targets"
+    for command in ("validate", "run"):
+        failed = tuner(command, config, "--set", "data.width=12", code=2)
+        assert "12 cannot be looked at" in failed.stderr
+        assert failed.stderr.count("\n") == 1
+
+
 def test_simulate_makes_a_whole_folder_or_none(tuner: Command, workplace: Path) -> None:
     tuner("simulate", "toy", "-o", "made/here", "--seed", "5", "--points", "2")
     assert json.loads((workplace / "made" / "here" / "points.json").read_text()) == [5, 6]

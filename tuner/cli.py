@@ -92,7 +92,8 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
     """Check a configuration and show the search space."""
     loaded = _load(config, list(overrides or []))
     if as_json:
-        print(json.dumps({"config": loaded.plain(), "search_space": loaded.space.describe()}))
+        shown = {"config": loaded.plain(), "search_space": loaded.space.describe()}
+        print(json.dumps({**shown, "notes": list(loaded.notes)}))
         return
     table = Table(title=f"{loaded.name}: plug-in {loaded.engine.plugin}", title_justify="left")
     for column in ("parameter", "searched over", "fixed at"):
@@ -104,6 +105,8 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
     for name, value in loaded.space.fixed.items():
         table.add_row(name, "", str(value))
     out.print(table)
+    for note in loaded.notes:
+        _plain(note)
     _plain(f"{config} is valid; objective: {', '.join(loaded.objectives)}")
 
 

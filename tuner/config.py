@@ -63,6 +63,11 @@ class Config:
         """SHA-256 over the plug-in's input files; read once."""
         return fingerprint(self.plugin.inputs())
 
+    @cached_property
+    def notes(self) -> Sequence[str]:
+        """What the plug-in has to say of its input, one line each."""
+        return _at(self.document, ("data",), self.plugin.notes)  # type: ignore[no-any-return]
+
     def deciding(self) -> dict[str, Any]:
         """Give what decides a trial's outcome, as plain data: the study is resumed by it."""
         study = self.engine.study

@@ -82,10 +82,6 @@ class Tried:
 
     Attributes
     ----------
-    number : int
-        Trial number.
-    params : mapping
-        Its setting.
     metrics : mapping
         By case: everything that `Plugin.score` gave.
     """
@@ -272,6 +268,10 @@ class Plugin(ABC, Generic[ConfigT]):
 
     def inputs(self) -> Sequence[Path]:
         """Give the input files, for the data fingerprint. Raise `InputError` if one is missing."""
+        return ()
+
+    def notes(self) -> Sequence[str]:
+        """Return what a user should know of the input before any trial, one line each."""
         return ()
 
     def null_metrics(self, case: Case, output: Any, seed: int, count: int) -> Sequence[float]:

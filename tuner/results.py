@@ -51,6 +51,7 @@ class RunResult:
             "held_out_baseline": [plain_case(case) for case in summary.held_out_baseline],
             "final": asdict(summary.final) if summary.final else None,
             "per_case": asdict(summary.per_case) if summary.per_case else None,
+            "notes": list(summary.notes),
             "nulls": [asdict(null) for null in summary.nulls],
             "export": str(self.export) if self.export else None,
             "tracking": {

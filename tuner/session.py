@@ -105,6 +105,7 @@ def run(
     objective = config.objective
     if (path := config.engine.export.path) is not None and not path.parent.is_dir():
         raise InputError(f"export.path: no folder {path.parent}; make it first")
+    notes = config.notes
     tracker = _make_tracker(config)
     study, storage = open_study(config, new)
     lease = Lease(study)
@@ -117,6 +118,8 @@ def run(
     info = _describe(config, study)
     tracker.start(info, records)
     progress.begin(study.study_name, section.trials, records)
+    for note in notes:
+        progress.note(note)
     executor = _make_executor(config)
     watch = _Watch(objective, records, progress, tracker, lease)
     summary = Summary(None, None, {}, finished=False)
@@ -130,6 +133,7 @@ def run(
             summary = decide(
                 config, study, executor, coordinator, summary, objective, progress, watch.beat
             )
+            summary = replace(summary, notes=[*notes, *summary.notes])
             assert summary.best is not None
             chosen, reason = choose(config, records_of(study), summary.best, summary.final)
             if reason:

@@ -42,6 +42,7 @@ class Data(BaseModel):
     baseline_mode: str = "reference"
     width: int = Field(default=1, ge=1)
     luck: float = 0.0
+    told: bool = False
 
 
 class Config(BaseModel):
@@ -81,6 +82,11 @@ class Toy(Plugin[Config]):
 
     def inputs(self) -> list[Path]:
         return [self.config.data.file] if self.config.data.file else []
+
+    def notes(self) -> list[str]:
+        if self.config.data.width == 12:
+            raise InputError("data.width: 12 cannot be looked at; give another")
+        return [f"{len(self.config.data.targets)} targets"] if self.config.data.told else []
 
     def load(self) -> Cases:
         if self.config.data.width == 13:
