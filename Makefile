@@ -1,32 +1,64 @@
-PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/installed
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
 
-.PHONY: run test test-slow lint clean
+.PHONY: run test test-slow lint lock clean
 
-run: $(STAMP)
+run: $(VENV)/installed
 	$(BIN)/tuner run configs/nmf.yaml
 
-test: $(STAMP) lint
+test: $(VENV)/installed lint
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations=10 \
 		--cov=tuner --cov=tuner_plugins --cov-report=term:skip-covered
 
-test-slow: $(STAMP)
+test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow --timeout=1800
 
-lint: $(STAMP)
+lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-$(STAMP): requirements.lock pyproject.toml
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+# The newest supported Python, or the one named by PYTHON=. Every file of the name on PATH is tried:
+# a version manager's placeholder that does not run may stand before a Python that does.
+names := python3.14 python3.13 python3.12 python3.11 python3
+path := $(subst :, ,$(PATH))
+pythons = $(or $(PYTHON),$(foreach name,$(names),$(wildcard $(addsuffix /$(name),$(path)))))
+usable := import sys; from importlib.util import find_spec; v = sys.version_info[:2]; \
+	(3, 11) <= v <= (3, 14) or sys.exit("is Python %d.%d" % v); \
+	find_spec("ensurepip") or sys.exit("has no ensurepip (Debian: apt install python3-venv)")
+search = for python in $(pythons); do \
+	if why=$$("$$python" -c '$(usable)' 2>&1); then echo "$$python"; exit; fi; \
+	tried="$$tried; $$python: $$(echo "$$why" | head -n 1)"; \
+	done; echo "none$${tried:-; there is no python3 on PATH}"
+found = $(shell $(search))
+python = $(if $(filter none%,$(found)),$(error expected Python 3.11 to 3.14 with venv and pip; \
+	install one, or name one by PYTHON=path; found $(found)),$(found))
+
+# Made anew whenever the lock changes, and after an interruption. A lock is complete, so nothing is
+# left to resolve; before 23.3 pip's resolver fails on pinned requirements with extras.
+$(VENV)/locked: requirements.lock
+	$(python) -m venv --clear $(VENV)
+	$(PIP) install --no-deps --require-hashes -r requirements.lock
 	touch $@
 
+$(VENV)/installed: $(VENV)/locked pyproject.toml
+	$(PIP) install --no-deps --no-build-isolation -e .
+	$(PIP) check
+	touch $@
+
+# Keeps the pins that still hold; `make lock UPGRADE=--upgrade` takes the newest of everything.
+lock: $(UV)
+	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --no-strip-extras \
+		--generate-hashes --no-emit-index-url --no-emit-find-links $(UPGRADE) \
+		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+.venv-uv/bin/uv:
+	$(python) -m venv --clear .venv-uv
+	.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
 clean:
-	rm -rf $(VENV)
+	rm -rf .venv .venv-*
 	find plugins -name '*.nb[ic]' -delete
