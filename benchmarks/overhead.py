@@ -108,7 +108,7 @@ def by_engine(trials: int) -> list[float]:
         def beat(self) -> None:
             """Nothing to note."""
 
-        def note(self, text: str) -> None:
+        def phase(self, name: str, detail: str = "") -> None:
             """Nothing to note."""
 
         def end(self) -> None:

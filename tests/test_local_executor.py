@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tuner.executors.base import CaseDone, JobDone, PresentJob, Setup, TrialJob
+from tuner.executors.base import CaseDone, JobDone, PhaseBegun, PresentJob, Setup, TrialJob
 from tuner.executors.local import LocalExecutor
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -39,7 +39,8 @@ def job(ticket: int = 0, mode: str = "fine", x: float = 1.0, **options: bool) ->
 
 
 def outcome(executor: LocalExecutor, timeout: float = 60.0) -> JobDone:
-    event = executor.wait(timeout)
+    while isinstance(event := executor.wait(timeout), PhaseBegun):
+        pass
     assert isinstance(event, JobDone)
     return event
 

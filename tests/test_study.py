@@ -52,7 +52,7 @@ class Inline:
         asked: list[CaseDone] = []
 
         def ask(cases: object) -> bool:
-            asked.append(CaseDone(job.ticket, tuple(cases)))
+            asked.append(CaseDone(job.ticket, tuple(cases), len(self.bench.names)))
             return next(answers, True) if len(asked) <= len(self.answers) else self._suspend()
 
         try:
@@ -80,12 +80,16 @@ class _Suspended(BaseException):
 class Listener:
     def __init__(self) -> None:
         self.heard: list[TrialRecord] = []
+        self.phases: list[tuple[str, str]] = []
 
     def trial(self, record: TrialRecord) -> None:
         self.heard.append(record)
 
     def beat(self) -> None:
         pass
+
+    def phase(self, name: str, detail: str = "") -> None:
+        self.phases.append((name, detail))
 
 
 class Harness:

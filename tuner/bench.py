@@ -45,6 +45,7 @@ CHEAP = 5.0
 FRESH = 0.1
 """Seconds for which a measurement of the machine's speed stands."""
 
+Tell = Callable[[str], None]
 Notify = Callable[[str], None]
 """Tells whoever watches the time which phase begins: ``load``, ``run`` or ``score``."""
 
@@ -147,10 +148,11 @@ class Bench:
         return compare_scripts(job, self._plugin, self._cases, measure, self._script)
 
     def time(self, job: TimeJob) -> JobDone:
-        """Time a setting, or the baseline, on the tuned cases; nothing is scored."""
+        """Time a setting, or the baseline, on the tuned or the held-out cases; score nothing."""
         started = now()
+        cases = self._cases.held_out if job.held_out else self._cases.tuned
         with self._stopwatch(job) as time_case:
-            records = tuple(time_case(case) for case in self._cases.tuned)
+            records = tuple(time_case(case) for case in cases)
         return JobDone(job.ticket, "complete", started, now(), records)
 
     def trial(self, job: TrialJob, ask: Callable[[Sequence[CaseRecord]], bool]) -> JobDone:
@@ -198,9 +200,10 @@ class Bench:
             shutil.rmtree(folder)
         return JobDone(job.ticket, "complete", started, now(), fixed_costs=costs)
 
-    def present(self, job: PresentJob) -> JobDone:
+    def present(self, job: PresentJob, tell: Tell) -> JobDone:
         """Run the chosen setting on all cases; write its figures and tables."""
         started = now()
+        tell("running the chosen setting on every case")
         tuned = [self.measure(case, job.params, job.seed) for case in self._cases.tuned]
         held_out = [
             replace(self.measure(case, job.params, job.seed), held_out=True)
@@ -208,15 +211,19 @@ class Bench:
         ]
         beside = []
         if job.baseline is not None:
-            for case in self._cases.held_out:
+            for number, case in enumerate(self._cases.held_out, 1):
+                tell(f"running the baseline on held-out cases ({number} of {len(held_out)})")
                 beside.append(_record(self.measure(case, job.baseline, job.seed)))
         self._notify("score")
+        tell("drawing figures and making tables")
         job.folder.mkdir(parents=True, exist_ok=True)
         results = [*tuned, *held_out]
         for name, figure in self._plugin.figures(results).items():
             figure.savefig(job.folder / f"{name}.png", dpi=150, bbox_inches="tight")
         for name, table in self._plugin.tables(results).items():
             table.to_csv(job.folder / f"{name}.csv", index=False)
+        if job.nulls and type(self._plugin).null_metrics is not Plugin.null_metrics:
+            tell(f"drawing the null, what luck alone gives ({job.nulls} draws a case)")
         nulls = tuple(null for result in results for null in self._null(result, job))
         return JobDone(
             job.ticket,
@@ -239,8 +246,16 @@ class Bench:
             metric, direction = result.metrics[name], self._plugin.metrics[name]
             yield compare(result.case.name, metric, draws, direction, result.held_out)
 
-    def run(self, job: Job, ask: Callable[[Sequence[CaseRecord]], bool]) -> JobDone:
-        """Run any job; what the plug-in raises becomes a failed job with the traceback's end."""
+    def run(
+        self,
+        job: Job,
+        ask: Callable[[Sequence[CaseRecord]], bool],
+        tell: Tell = lambda phase: None,
+    ) -> JobDone:
+        """Run any job; what the plug-in raises becomes a failed job with the traceback's end.
+
+        `tell` is called with what a long job does, in words for the user.
+        """
         started = now()
         try:
             match job:
@@ -251,7 +266,7 @@ class Bench:
                 case CompareJob():
                     return self.compare(job)
                 case PresentJob():
-                    return self.present(job)
+                    return self.present(job, tell)
                 case FixedCostJob():
                     return self.fixed_costs(job)
         except InputError as error:

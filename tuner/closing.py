@@ -36,8 +36,8 @@ class Progress(Protocol):
     def beat(self) -> None:
         """Be called at least twice a second."""
 
-    def note(self, text: str) -> None:
-        """Say what is going on."""
+    def phase(self, name: str, detail: str = "") -> None:
+        """Show what begins, and how far it is."""
 
 
 def decide(
@@ -54,7 +54,6 @@ def decide(
     records = records_of(study)
     final = kept_final(study, records)
     if final is None:
-        progress.note("timing the best settings again, interleaved with the baseline")
         referee = Referee(
             config,
             executor,
@@ -62,6 +61,7 @@ def decide(
             coordinator.drift,
             beat,
             coordinator.should_stop,
+            lambda detail: progress.phase("timing the finalists, beside the baseline", detail),
         )
         final = final_word(referee, records, objective, study)
     if final is None:
@@ -82,7 +82,7 @@ def try_sizes(
     """Compare one setting with one for each size of problem, where that is asked for."""
     if not config.engine.timing.per_case or summary.best is None:
         return summary
-    progress.note("one setting against one for each size, as whole scripts on held-out cases")
+    progress.phase("one setting against one for each size, as whole scripts on held-out cases")
     records = records_of(study)
     found, note = compare_settings(config, study, executor, summary.best, records, objective, beat)
     return replace(summary, per_case=found, notes=[*summary.notes, note])
@@ -148,9 +148,9 @@ def present(
     assert summary.best is not None
     kept = json.loads(study.user_attrs.get(HELD_OUT, "{}"))
     known = kept.get("trial") == summary.best.number
-    progress.note("drawing the best setting and scoring it on held-out cases")
     plots = folder / "plots"
     shutil.rmtree(plots, ignore_errors=True)
+    progress.phase("drawing the study")
     study_figures(study, records_of(study), objective, plots, summary.best)
     if summary.final is not None:
         final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
@@ -163,7 +163,7 @@ def present(
         baseline=None if known else own,
         nulls=config.engine.timing.nulls,
     )
-    done = run_alone(executor, job, progress.beat)
+    done = run_alone(executor, job, progress.beat, progress.phase)
     if done.nulls:
         null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
     if done.state != "complete":

@@ -6,16 +6,27 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column, Table
 
 from tuner.nulls import Null
 from tuner.objective import Objective
 from tuner.records import CaseRecord, Final, Summary, TrialRecord
 
 NO_TERMINAL_WIDTH = 120
+WIDE = 90
 QUIET_SECONDS = 5.0
 """Where there is no terminal, how long to wait between lines that bring nothing new."""
+
+PATIENT_SECONDS = 30.0
+"""Where there is no terminal, how long a phase may last without a line on how far it is."""
 
 
 def make_console(stderr: bool = False) -> Console:
@@ -25,7 +36,7 @@ def make_console(stderr: bool = False) -> Console:
 
 
 class LiveProgress:
-    """A progress bar on a terminal, plain lines elsewhere.
+    """A progress bar on a terminal, plain lines elsewhere: one for each phase and each new best.
 
     Parameters
     ----------
@@ -41,9 +52,10 @@ class LiveProgress:
         self._total = 0
         self._done = 0
         self._others = 0
-        self._began = time.monotonic()
+        self._began = 0.0
         self._began_with = 0
         self._printed = -QUIET_SECONDS
+        self._phase = ""
         self._best: TrialRecord | None = None
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -51,19 +63,21 @@ class LiveProgress:
     def begin(self, name: str, total: int, records: Sequence[TrialRecord]) -> None:
         """Show that the study starts or resumes."""
         self._total = total
-        self._done = sum(record.state == "complete" for record in records)
+        self._done = self._began_with = sum(record.state == "complete" for record in records)
         self._others = len(records) - self._done
-        self._began, self._began_with = time.monotonic(), self._done
         verb = f"resumes after {self._done} of" if records else "starts:"
-        self._console.print(f"study '{name}' {verb} {total} trials", highlight=False)
+        self._say(f"study '{name}' {verb} {total} trials")
         if self._console.is_terminal:
+            note = TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True))
             self._bar = Progress(
                 SpinnerColumn(),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=24 if self._console.width >= WIDE else 8),
                 TextColumn("{task.completed}/{task.total} trials"),
-                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                note,
                 console=self._console,
                 transient=True,
+                expand=True,
             )
             self._task = self._bar.add_task("", total=total, completed=self._done, note="")
             self._bar.start()
@@ -82,15 +96,19 @@ class LiveProgress:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, note=text)
         elif improved or time.monotonic() > self._printed + QUIET_SECONDS:
-            self._printed = time.monotonic()
-            self._say(f"{self._done}/{self._total} trials, {text}")
+            self._say(f"{self._done}/{self._total} trials; {text}")
 
     def beat(self) -> None:
         """Be called often; the bar draws itself."""
 
-    def note(self, text: str) -> None:
-        """Show what is going on."""
-        self._say(text)
+    def phase(self, name: str, detail: str = "") -> None:
+        """Show what begins, and how far it is; without a terminal rarely more than once a name."""
+        is_new, self._phase = name != self._phase, name
+        text = f"{name}: {detail}" if detail else name
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, note=text)
+        elif is_new or time.monotonic() > self._printed + PATIENT_SECONDS:
+            self._say(text)
 
     def end(self) -> None:
         """Take the bar away."""
@@ -99,24 +117,32 @@ class LiveProgress:
             self._bar = None
 
     def _say(self, text: str) -> None:
+        self._printed = time.monotonic()
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _status(self) -> str:
         parts = []
         if self._best is not None:
-            shown = [f"best {self._best.number}"]
-            metrics = self._best.metrics
-            for name in (self._objective.primary, "speedup", "score"):
-                if name in metrics:
-                    shown.append(f"{name} {metrics[name]:.4g}")
-            parts.append(": ".join([shown[0], ", ".join(shown[1:])]))
+            parts.append(f"trial {self._best.number} leads: {self._shown(self._best)}")
         if self._others:
             parts.append(f"{self._others} not completed")
-        fresh = self._done - self._began_with
-        if fresh and self._done < self._total:
-            each = (time.monotonic() - self._began) / fresh
-            parts.append(f"{_duration(each * (self._total - self._done))} left")
+        if self._began_with == self._done or not self._began:
+            self._began, self._began_with = time.monotonic(), self._done  # the baseline is no pace
+        elif self._done < self._total:
+            each = (time.monotonic() - self._began) / (self._done - self._began_with)
+            parts.append(f"{show_duration(each * (self._total - self._done))} left")
         return "; ".join(parts)
+
+    def _shown(self, record: TrialRecord) -> str:
+        """Return a trial's metric and, as the estimates that they are, its speed-up and score."""
+        metrics, primary = record.metrics, self._objective.primary
+        shown = f"{primary} {metrics[primary]:.4f}"
+        if not record.is_baseline and {"score", "time"} & set(self._objective.objectives):
+            estimates = [f"speed-up {metrics['speedup']:.3g}x"] if "speedup" in metrics else []
+            estimates += [f"score {metrics['score']:.3g}"] if "score" in metrics else []
+            estimates += [] if estimates else [f"time {show_duration(metrics['time'])}"]
+            shown += f" (estimated: {', '.join(estimates)})"
+        return shown + (" (the baseline)" if record.is_baseline else "")
 
 
 def result_table(summary: Summary, objective: Objective) -> Table:
@@ -157,7 +183,7 @@ def final_table(final: Final) -> Table:
         table.add_row(
             str(row.number),
             str(row.repeats),
-            _duration(sum(row.seconds.values()) / count),
+            show_duration(sum(row.seconds.values()) / count),
             f"{speedup:.1f}x" if speedup else "-",
             f"{row.score:.4g}",
             f"{row.low:.4g} to {row.high:.4g}",
@@ -204,8 +230,8 @@ def _row(name: str, case: CaseRecord, baseline: CaseRecord | None, metric: str) 
         name,
         f"{baseline.metrics[metric]:.4f}" if baseline else "-",
         f"{metrics[metric]:.4f}",
-        _duration(baseline.seconds) if baseline else "-",
-        _duration(case.seconds),
+        show_duration(baseline.seconds) if baseline else "-",
+        show_duration(case.seconds),
         f"{metrics['speedup']:.1f}x" if "speedup" in metrics else "-",
         f"{metrics['score']:.3f}" if "score" in metrics else "-",
     ]
@@ -215,7 +241,8 @@ def _shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _duration(seconds: float) -> str:
+def show_duration(seconds: float) -> str:
+    """Return a time with its unit."""
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 120:

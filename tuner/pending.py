@@ -49,7 +49,8 @@ class Pending:
             self.number,
             self.params(config),
             engine.study.seed,
-            stepwise=prunes and first and self.live is not None and not self.is_baseline,
+            # the baseline is slow: it tells of each case, for the user to see how far it is
+            stepwise=first and (self.is_baseline or (prunes and self.live is not None)),
             limited=not self.is_baseline,
             process=engine.timing.mode == "process",
             baseline=self.is_baseline,

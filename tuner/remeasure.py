@@ -96,6 +96,8 @@ class Referee:
         Called at least twice a second.
     should_stop : callable
         True once the user wants it to end.
+    phase : callable
+        Told how far it is, in words for the user.
     """
 
     config: Config
@@ -104,13 +106,14 @@ class Referee:
     drift: Drift
     beat: Callable[[], None]
     should_stop: Callable[[], bool]
+    phase: Callable[[str], None] = lambda text: None
 
     def time(
-        self, params: Params, baseline: bool = False
+        self, params: Params, baseline: bool = False, held_out: bool = False
     ) -> tuple[list[CaseRecord], JobDone] | None:
         """Give a setting's times by case, uncorrected, and the job; None where it failed."""
-        seed = self.config.engine.study.seed
-        done = run_alone(self.executor, TimeJob(-3, params, seed, baseline=baseline), self.beat)
+        job = TimeJob(-3, params, self.config.engine.study.seed, baseline, held_out)
+        done = run_alone(self.executor, job, self.beat)
         if done.state != "complete":
             return None
         return [self.costs.charge(case, params) for case in done.cases], done
@@ -222,6 +225,9 @@ def _run(
         for place, number in enumerate([*order, None]):
             if referee.should_stop():
                 return rounds > 0
+            last = place == len(order)
+            if not last:
+                referee.phase(f"{place + 1} of {len(order)}, round {rounds + 1}")
             if place == slot and baseline is not None and (timed := referee.time(own, True)):
                 for case in map(referee.drift.correct, timed[0]):
                     found.setdefault(case.name, []).append(case)

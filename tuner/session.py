@@ -50,11 +50,11 @@ class Progress(Protocol):
     def beat(self) -> None:
         """Be called at least twice a second."""
 
-    def note(self, text: str) -> None:
-        """Say what is going on."""
+    def phase(self, name: str, detail: str = "") -> None:
+        """Show what begins, and how far it is."""
 
     def end(self) -> None:
-        """Hear that the trials are over."""
+        """Hear that the run is over."""
 
 
 @dataclass
@@ -76,6 +76,9 @@ class _Watch:
     def beat(self) -> None:
         self.lease.renew()
         self.progress.beat()
+
+    def phase(self, name: str, detail: str = "") -> None:
+        self.progress.phase(name, detail)
 
 
 def run(
@@ -127,7 +130,6 @@ def run(
     try:
         coordinator = Coordinator(config, study, storage, executor, watch, should_stop)
         ending = coordinator.run()
-        progress.end()
         summary = _summarise(records, objective, finished=ending != "interrupted")
         if summary.finished and summary.best is not None:
             summary = decide(
@@ -143,16 +145,20 @@ def run(
             costs = coordinator.costs
             summary = present(config, study, executor, summary, objective, costs, folder, progress)
             name, sizes = study.study_name, summary.per_case
+            progress.phase("writing the script")
             export = export_best(config, name, chosen, folder, reason, sizes)
     except BaseException:
         summary = _summarise(records, objective, finished=False)
         raise
     finally:
-        progress.end()
-        executor.close()
-        lease.release()
-        progress.note("writing to the tracking store")
-        report = tracker.finish(summary)
+        try:
+            executor.close()
+            lease.release()
+            if config.engine.tracking.enabled:
+                progress.phase("writing to the tracking store")
+            report = tracker.finish(summary)
+        finally:
+            progress.end()
     return RunResult(study.study_name, ending, summary, report, folder, export)
 
 

@@ -31,6 +31,11 @@ from tuner.records import TrialRecord
 from tuner.uncertainty import combine
 from tuner.verdict import Asked, judge
 
+LOADING = "loading the data"
+START_UP = "timing what a script takes beside run (start-up, writing)"
+BASELINE = "measuring the baseline, the plug-in's reference setting (trial 0)"
+SEARCHING = "searching"
+
 PRUNED_IN_A_ROW = 100
 """So many settings that were given up show that none is left that is better."""
 
@@ -47,6 +52,9 @@ class Observer(Protocol):
 
     def beat(self) -> None:
         """Be called at least twice a second."""
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """Hear what begins, and how far it is."""
 
 
 class Coordinator:
@@ -116,6 +124,7 @@ class Coordinator:
         self.completed = sum(record.state == "complete" for record in records)
         interrupted = self._recover()
         self._ensure_baseline(records, interrupted)
+        self._observer.phase(SEARCHING)
         self._asking.begin_with_defaults()
         for pending in interrupted:
             while not self._has_slot():
@@ -180,6 +189,7 @@ class Coordinator:
             else:
                 pending = self._asking.ask_baseline(params)
             self._dispatch(pending)
+            self._observer.phase(BASELINE, "its first case")
             while self._pending:
                 self._step()
             done = [r for r in records_of(self._study) if r.is_baseline]
@@ -197,6 +207,8 @@ class Coordinator:
         """Measure what a process with such a setting costs beside ``run``, once a study."""
         while self._pending and not self.costs.knows(params):  # it is timed alone
             self._step()
+        if not self.costs.knows(params):
+            self._observer.phase(SEARCHING if self._reference else LOADING, START_UP)
         try:
             self.costs.ensure(params, self._executor, self._observer.beat)
         except CostError as error:
@@ -218,6 +230,11 @@ class Coordinator:
             self._finish(self._pending.pop(event.ticket), event)
 
     def _prune(self, event: CaseDone) -> bool:
+        if self._pending[event.ticket].is_baseline:
+            last, done = event.cases[-1], len(event.cases)
+            took = f"case '{last.name}' took {last.seconds:.3g} s"
+            self._observer.phase(BASELINE, f"case {done + 1} of {event.total}; {took}")
+            return False
         live = self._pending[event.ticket].live
         if live is None:
             return False

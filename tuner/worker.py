@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 from tuner.bench import Bench
-from tuner.executors.base import CaseDone, Job, JobDone, Setup, now
+from tuner.executors.base import CaseDone, Job, JobDone, PhaseBegun, Setup, now
 from tuner.plugin import InputError
 from tuner.processes import die_with_parent
 from tuner.records import CaseRecord
@@ -35,7 +35,7 @@ def serve(connection: Connection) -> None:
     """Serve jobs from `connection` until it closes.
 
     Messages in: the `Setup` first; then jobs, and a bool in answer to each `CaseDone`. Messages
-    out: ``("phase", name)``, `CaseDone` and `JobDone`.
+    out: ``("phase", name)`` for the limits, `PhaseBegun` for the user, `CaseDone` and `JobDone`.
     """
 
     def notify(phase: str) -> None:
@@ -57,12 +57,18 @@ def serve(connection: Connection) -> None:
         except InputError as error:
             done = JobDone(job.ticket, "failed", started, now(), (), str(error), bad_input=True)
         else:
+            total = len(bench.names)
 
-            def ask(cases: Sequence[CaseRecord], ticket: int = job.ticket) -> bool:
-                connection.send(CaseDone(ticket, tuple(cases)))
+            def ask(
+                cases: Sequence[CaseRecord], ticket: int = job.ticket, total: int = total
+            ) -> bool:
+                connection.send(CaseDone(ticket, tuple(cases), total))
                 return bool(connection.recv())
 
-            done = bench.run(job, ask)
+            def tell(phase: str, ticket: int = job.ticket) -> None:
+                connection.send(PhaseBegun(ticket, phase))
+
+            done = bench.run(job, ask, tell)
         connection.send(done)
 
 

@@ -104,12 +104,15 @@ class TimeJob:
     ----------
     baseline : bool
         Time the baseline's own script.
+    held_out : bool
+        Time it on the held-out cases instead.
     """
 
     ticket: int
     params: Params
     seed: int
     baseline: bool = False
+    held_out: bool = False
     limited: bool = False
 
 
@@ -162,10 +165,25 @@ class CompareJob:
 
 @dataclass(frozen=True)
 class CaseDone:
-    """A case of a stepwise job is done; the worker waits to hear whether to proceed."""
+    """A case of a stepwise job is done; the worker waits to hear whether to proceed.
+
+    Attributes
+    ----------
+    total : int
+        Number of cases that the job has.
+    """
 
     ticket: int
     cases: Sequence[CaseRecord]
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class PhaseBegun:
+    """A long job tells what it does now, in words for the user."""
+
+    ticket: int
+    phase: str
 
 
 @dataclass(frozen=True)
@@ -209,7 +227,7 @@ class JobDone:
 
 
 Job = TrialJob | PresentJob | FixedCostJob | TimeJob | CompareJob
-Event = CaseDone | JobDone
+Event = CaseDone | PhaseBegun | JobDone
 
 
 class Executor(Protocol):
@@ -230,11 +248,21 @@ class Executor(Protocol):
         """End all workers at once."""
 
 
-def run_alone(executor: Executor, job: Job, beat: Callable[[], None]) -> JobDone:
-    """Run a job on an idle executor to its end; `beat` is called at least twice a second."""
+def run_alone(
+    executor: Executor,
+    job: Job,
+    beat: Callable[[], None],
+    phase: Callable[[str], None] = lambda text: None,
+) -> JobDone:
+    """Run a job on an idle executor to its end.
+
+    `beat` is called at least twice a second, `phase` with what the job says that it does.
+    """
     executor.submit(job)
     while True:
         event = executor.wait(TICK)
         beat()
+        if isinstance(event, PhaseBegun):
+            phase(event.phase)
         if isinstance(event, JobDone):
             return event

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from tuner.executors.base import CaseDone, Event, Job, JobDone, Setup, now
+from tuner.executors.base import CaseDone, Event, Job, JobDone, PhaseBegun, Setup, now
 from tuner.processes import how_it_ended, kill_group, spawn
 from tuner.records import CaseRecord, State
 from tuner.worker import THREAD_VARIABLES
@@ -160,6 +160,8 @@ class LocalExecutor:
             self._events.append(message)
         elif isinstance(message, JobDone):
             worker.job, worker.deadline = None, None
+            self._events.append(message)
+        elif isinstance(message, PhaseBegun):
             self._events.append(message)
         else:
             _, phase = message
