@@ -39,7 +39,7 @@ class _Silent:
     def begin(self, *_: object) -> None:
         """Show nothing."""
 
-    trial = phase = begin
+    trial = phase = note = begin
 
     def beat(self) -> None:
         """Show nothing."""

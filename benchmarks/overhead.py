@@ -111,6 +111,9 @@ def by_engine(trials: int) -> list[float]:
         def phase(self, name: str, detail: str = "") -> None:
             """Nothing to note."""
 
+        def note(self, text: str) -> None:
+            """Nothing to note."""
+
         def end(self) -> None:
             """Nothing to note."""
 

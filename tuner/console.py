@@ -110,6 +110,10 @@ class LiveProgress:
         elif is_new or time.monotonic() > self._printed + PATIENT_SECONDS:
             self._say(text)
 
+    def note(self, text: str) -> None:
+        """Show a line that stays."""
+        self._say(text)
+
     def end(self) -> None:
         """Take the bar away."""
         if self._bar is not None:

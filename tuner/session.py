@@ -53,6 +53,9 @@ class Progress(Protocol):
     def phase(self, name: str, detail: str = "") -> None:
         """Show what begins, and how far it is."""
 
+    def note(self, text: str) -> None:
+        """Show a line that stays."""
+
     def end(self) -> None:
         """Hear that the run is over."""
 
