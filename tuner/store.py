@@ -13,6 +13,7 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import optuna
 import psutil
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.config import Config
@@ -27,10 +29,16 @@ from tuner.mirror import Mirror
 from tuner.plugin import InputError
 from tuner.quiet import quiet
 from tuner.samplers import make_pruner, make_sampler
+from tuner.series import SERIES, find_study, next_in_series, next_name
+
+__all__ = ["find_study", "next_name"]  # also by these names from here
 
 SIGNATURE = "tuner:signature"
 DECIDING = "tuner:deciding"
 LEASE = "tuner:lease"
+IDENTITY = "tuner:id"
+"""Attribute of a study by which its folder and its script are known, wherever the storage lies."""
+
 LEASE_SECONDS = 60.0
 
 
@@ -73,23 +81,70 @@ def _created(url: str, options: dict[str, Any]) -> BaseStorage:
     return RDBStorage(url, engine_kwargs=options)
 
 
-def find_study(storage: BaseStorage, name: str) -> str | None:
-    """Give the latest study called `name`, `name`-2, `name`-3 ...; None where there is none."""
-    pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
-    numbers = {
-        int(match[1] or 1): found
-        for found in optuna.get_all_study_names(storage)
-        if (match := pattern.fullmatch(found))
-    }
-    return numbers[max(numbers)] if numbers else None
+@dataclass(frozen=True)
+class Plan:
+    """What opening a study for writing will do.
+
+    Attributes
+    ----------
+    name : str
+        Name in the storage.
+    number : int
+        Which of the studies configured under one name.
+    exists : bool
+        Whether it is there already.
+    restarts : bool
+        Whether it is there, has no completed trial, and begins anew with the configuration of now.
+    attributes : mapping
+        Attributes of the study that is there.
+    completed : int
+        Its completed trials.
+    """
+
+    name: str
+    number: int = 1
+    exists: bool = False
+    restarts: bool = False
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    completed: int = 0
 
 
-def next_name(storage: BaseStorage, name: str) -> str:
-    """Give the first free name of the series `name`, `name`-2, `name`-3 ..."""
-    latest = find_study(storage, name)
-    if latest is None:
-        return name
-    return f"{name}-{2 if latest == name else int(latest.removeprefix(name + '-')) + 1}"
+def plan_study(storage: BaseStorage, config: Config, new: bool = False) -> Plan:
+    """Return what `open_study` will do; nothing is written.
+
+    A study without a completed trial does not pin its configuration: it begins anew.
+
+    Raises
+    ------
+    InputError
+        Where the study there was made by another configuration (the differences are named), by
+        another program, or is being run by another process.
+    """
+    latest = find_study(storage, config.name)
+    if new or latest is None:
+        return Plan(*next_in_series(storage, config.name))
+    study_id = storage.get_study_id_from_name(latest)
+    held = storage.get_study_user_attrs(study_id)
+    refuse_if_held(latest, held.get(LEASE))
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    completed = sum(trial.state == TrialState.COMPLETE for trial in trials)
+    number = held.get(SERIES, {}).get("number", 1)
+    plan = Plan(latest, number, True, attributes=held, completed=completed)
+    directions = [direction.name.lower() for direction in storage.get_study_directions(study_id)]
+    if SIGNATURE not in held and (trials or directions != list(config.objectives.values())):
+        raise InputError(
+            f"study.name: the storage has a study '{latest}' of another program; give another name"
+        )
+    if held.get(SIGNATURE, config.signature()) == config.signature():
+        return plan
+    if not completed:
+        return replace(plan, restarts=True)
+    before = json.loads(held[DECIDING])
+    changes = "; ".join(difference(before, config.deciding())) or "another version's format"
+    raise InputError(
+        f"study '{latest}' was made with another configuration: {changes}. "
+        "Undo the change, give another study.name, or start a new study with --new"
+    )
 
 
 def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, Mirror]:
@@ -101,37 +156,35 @@ def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, Mirror]
     Raises
     ------
     InputError
-        Where the study there was made by another configuration; the differences are named.
+        As `plan_study`, and where the sampler or pruner refuses.
     """
     section = config.engine.study
     several = len(config.objectives) > 1
     make_sampler(section.sampler, config.space, section.seed, several)  # refuse before creating
     pruner = make_pruner(section.pruner)
     storage = open_storage(section.storage)
-    latest = find_study(storage, config.name)
-    fresh = new or latest is None
-    name = next_name(storage, config.name) if fresh else latest
+    plan = plan_study(storage, config, new)
+    identity = plan.attributes.get(IDENTITY) or uuid.uuid4().hex
+    if plan.restarts:
+        storage.delete_study(storage.get_study_id_from_name(plan.name))
     with quiet():
         made = optuna.create_study(
             storage=storage,
-            study_name=name,
-            directions=list(config.objectives.values()) if fresh else None,
+            study_name=plan.name,
+            directions=list(config.objectives.values()),
             load_if_exists=True,
         )
         mirror = Mirror(made._storage, made._study_id)
         study = optuna.load_study(study_name=made.study_name, storage=mirror, pruner=pruner)
     count = len(study.get_trials(deepcopy=False))
     study.sampler = make_sampler(section.sampler, config.space, section.seed + count, several)
+    if SERIES not in study.user_attrs:
+        study.set_user_attr(SERIES, {"name": config.name, "number": plan.number})
+    if IDENTITY not in study.user_attrs:
+        study.set_user_attr(IDENTITY, identity)
     if SIGNATURE not in study.user_attrs:
         study.set_user_attr(DECIDING, json.dumps(config.deciding()))
         study.set_user_attr(SIGNATURE, config.signature())
-    elif study.user_attrs[SIGNATURE] != config.signature():
-        before = json.loads(study.user_attrs[DECIDING])
-        changes = "; ".join(difference(before, config.deciding())) or "another version's format"
-        raise InputError(
-            f"study '{name}' was made with another configuration: {changes}. "
-            "Undo the change, give another study.name, or start a new study with --new"
-        )
     return study, mirror
 
 
@@ -169,12 +222,7 @@ class Lease:
 
     def take(self) -> None:
         """Take the lease; `InputError` where a living coordinator holds it."""
-        held = self._study.user_attrs.get(LEASE)
-        if held and _alive(held):
-            raise InputError(
-                f"study '{self._study.study_name}' is being run by process {held['pid']} on "
-                f"{held['host']}; wait for it, stop it, or start another study with --new"
-            )
+        refuse_if_held(self._study.study_name, self._study.user_attrs.get(LEASE))
         self.renew(force=True)
         time.sleep(0.05)
         if self._study.user_attrs.get(LEASE, {}).get("token") != self._token:
@@ -199,6 +247,15 @@ class Lease:
     def release(self) -> None:
         """Give the lease back."""
         self._study.set_user_attr(LEASE, None)
+
+
+def refuse_if_held(name: str, lease: Mapping[str, Any] | None) -> None:
+    """Raise `InputError` where a living coordinator holds the lease of study `name`."""
+    if lease and _alive(lease):
+        raise InputError(
+            f"study '{name}' is being run by process {lease['pid']} on {lease['host']}; "
+            "wait for it, stop it, or start another study with --new"
+        )
 
 
 def _alive(lease: Mapping[str, Any]) -> bool:

@@ -1,0 +1,64 @@
+"""Which stored study a configured name means: its own, or the latest that ``--new`` made of it.
+
+A study carries the name that it was configured under and its number among the studies of that
+name, as an attribute. Stored names are never parsed: `screen-2024` is no successor of `screen`. A
+study that an earlier version left without the attribute is found by its exact name alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from tuner.plugin import InputError
+
+SERIES = "tuner:series"
+
+
+def find_study(storage: BaseStorage, name: str) -> str | None:
+    """Return the stored name of the latest study configured as `name`; None where there is none.
+
+    Raises
+    ------
+    InputError
+        Where ``--new`` gave the name to a study that was configured under another one.
+    """
+    members = _members(storage, name)
+    if members:
+        return members[max(members)]
+    for study in storage.get_all_studies():
+        if study.study_name == name:
+            own = study.user_attrs[SERIES]["name"]
+            raise InputError(
+                f"study.name: '{name}' is what --new made of study '{own}'; "
+                f"set study.name: {own} for the latest of these, or give another name"
+            )
+    return None
+
+
+def next_in_series(storage: BaseStorage, name: str) -> tuple[str, int]:
+    """Return the next free name of the series `name`, `name`-2, ... and its number."""
+    taken = {study.study_name for study in storage.get_all_studies()}
+    number = max(_members(storage, name), default=0) + 1
+    while (candidate := f"{name}-{number}" if number > 1 else name) in taken:
+        number += 1
+    return candidate, number
+
+
+def next_name(storage: BaseStorage, name: str) -> str:
+    """Return the name that ``--new`` would give to another study configured as `name`."""
+    return next_in_series(storage, name)[0]
+
+
+def _members(storage: BaseStorage, name: str) -> dict[int, str]:
+    """Return the studies configured as `name`: number to stored name."""
+    found: dict[int, str] = {}
+    for study in storage.get_all_studies():
+        series: dict[str, Any] = study.user_attrs.get(SERIES) or {
+            "name": study.study_name,
+            "number": 1,
+        }
+        if series["name"] == name:
+            found[int(series["number"])] = study.study_name
+    return found
