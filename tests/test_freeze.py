@@ -129,6 +129,37 @@ def test_what_is_tried_first_does_without_the_rest(
         bundle([clash], {}, "head", [], first=[module("bundled_quick", QUICK)], first_call="1")
 
 
+@pytest.mark.parametrize("quote", ["", "'''"])
+def test_a_traceback_quotes_the_line_that_failed(
+    module: Callable[..., ModuleType], tmp_path: Path, quote: str
+) -> None:
+    """Also where the rest cannot be one raw string."""
+    name = f"bundled_faulty{len(quote)}"
+    source = f"""
+        def main():
+            told = "{quote}"
+            raise KeyError("this one")
+    """
+    quick = module("bundled_quick", QUICK)
+    text = bundle(
+        [module(name, source)],
+        {"TABLE": None},
+        "head",
+        [],
+        preamble="first = 1",
+        first=[quick],
+        first_call="quickly(sys.argv[1:])",
+    )
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    done = subprocess.run([sys.executable, "-I", script], capture_output=True, text=True)
+    lines = text.splitlines()
+    number = next(i for i, line in enumerate(lines, 1) if "this one" in line)
+    assert (
+        f'File "{script}", line {number}, in main\n    {lines[number - 1].strip()}' in done.stderr
+    )
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -103,8 +103,12 @@ def bundle(
         compile(rest, "<frozen script>", "exec", dont_inherit=True)
         parts += [*first_imports, "", *literals, "", first_bodies, ""]
         parts.append("# What follows is compiled only where the above does not do.")
-        parts.append(f"REST = {_literal(rest)}\n\n")
-        run = f'    if not {first_call}:\n        exec(compile(REST, __file__, "exec"))\n'
+        literal = _literal(rest)
+        # lines before its first one: with as many before it, a traceback shows the right ones
+        above = "\n".join(parts).count("\n") + 1 + literal.startswith("(")
+        parts.append(f"REST = {literal}\n\n")
+        run = f"    if not {first_call}:\n"
+        run += f'        exec(compile("\\n" * {above} + REST, __file__, "exec"))\n'
         run += f"        raise SystemExit({call})\n"
     else:
         parts += [preamble, *imports, "", *literals, "", bodies]

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from tuner_plugins.nmf import bigwig
 from tuner_plugins.nmf.bigwig import BigWigError, read_runs, read_tracks, read_values
 from tuner_plugins.nmf.runs import expand_runs
-from tuner_plugins.nmf.tracks import list_tracks
 
 from tests.nmf.bigwig_files import Section, write_bigwig
 
@@ -179,27 +178,6 @@ def test_threads_and_order(tmp_path):
         np.testing.assert_array_equal(a.values, b.values)
     with pytest.raises(BigWigError, match="No such"):
         read_tracks([*paths, tmp_path / "none.bw"], "chr1", threads=2)
-
-
-def test_listing_tracks(tmp_path):
-    for name in "b.bw", "a.bw", ".a.bw", "c.bigWig", "notes.txt":
-        (tmp_path / name).touch()
-    names = [str(tmp_path / "a.bw"), str(tmp_path / "b.bw")]
-    assert list_tracks(tmp_path) == names
-    assert list_tracks([tmp_path / "c.bigWig", tmp_path]) == [
-        str(tmp_path / "c.bigWig"),
-        *names,
-    ]
-    (tmp_path / "other").mkdir()
-    (tmp_path / "c.bigWig").rename(tmp_path / "other" / "c.bigWig")
-    assert list_tracks(str(tmp_path / "other")) == [str(tmp_path / "other" / "c.bigWig")]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(BigWigError, match=r"no \.bw files"):
-        list_tracks(tmp_path / "empty")
-    with pytest.raises(BigWigError, match="no such file or folder"):
-        list_tracks([tmp_path / "missing"])
-    with pytest.raises(BigWigError, match="no tracks given"):
-        list_tracks([])
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tuner_plugins.nmf import pipeline, placing, quick, quick_script
 from tuner_plugins.nmf.bigwig import BigWigError, chromosomes
 from tuner_plugins.nmf.binning import read_bins
 from tuner_plugins.nmf.compress import SCALINGS, TRANSFORMS, SignalError
+from tuner_plugins.nmf.frozen import read_options
 from tuner_plugins.nmf.native import load_kernels
 from tuner_plugins.nmf.placing import put_in_place
 from tuner_plugins.nmf.quick import quick_bins, quick_loadings
@@ -118,6 +119,27 @@ def test_more_loadings_than_tracks(tracks, k):
 def test_what_is_not_quick_is_left_alone(tracks, change):
     start, end = change.pop("region", (START, END))
     assert quick_loadings(tracks, CHROM, start, end, 2, {**SETTING, **change}, 1) is None
+
+
+def test_tracks_without_the_chromosome_are_left_out(tracks, tmp_path):
+    """Wherever they lie among the others; and a damaged one is nothing to leave out."""
+    expected = quick_loadings(tracks, CHROM, START, END, 3, {**SETTING, "scaling": "l2"}, 2)
+    assert (expected.tracks, expected.absent) == (6, [])
+    short, long = {"chrX": 900}, {"chromosome_of_a_long_name": 900, "chr2": 5}
+    absent = [
+        str(write_bigwig(tmp_path / f"{i}.bw", chroms, [Section(0, 1, [(0, 9, 1.0)])]))
+        for i, chroms in enumerate((short, long, short))
+    ]
+    mixed = [absent[0], *tracks[:2], absent[1], *tracks[2:], absent[2]]
+    found = quick_loadings(mixed, CHROM, START, END, 3, {**SETTING, "scaling": "l2"}, 2)
+    assert (found.tracks, found.absent) == (6, absent)
+    assert bytes(found.values) == bytes(expected.values)
+    assert bytes(found.weights)[: len(bytes(expected.weights))] == bytes(expected.weights)
+    assert quick_loadings(absent, CHROM, START, END, 3, SETTING, 1) is None
+    damaged = Path(absent[1])
+    damaged.write_bytes(damaged.read_bytes().replace(b"chr2", b"chr3").replace(b"chrom", b"chr3\0"))
+    damaged.write_bytes(damaged.read_bytes()[:90])
+    assert quick_loadings(mixed, CHROM, START, END, 3, SETTING, 1) is None
 
 
 def test_equal_tracks_are_left_alone(tracks):
@@ -334,7 +356,7 @@ def test_every_row_is_written_where_it_belongs(k, bins, width, short, single, be
         lambda words: [*words, "--help"],
         lambda words: words[:-2],
         lambda words: [*words[:-2], "-o"],
-        lambda words: ["--bigwigs" if word == "-b" else word for word in words],
+        lambda words: ["--bw_dirs" if word == "-b" else word for word in words],
         lambda words: ["x3" if word == "3" else word for word in words],
         lambda words: [str(END) if word == str(START) else word for word in words],
         lambda words: [*words[:-1], str(Path(words[-1]).parent / "no" / "such.npy")],
@@ -347,6 +369,47 @@ def test_an_odd_command_line_is_left_alone(tracks, tmp_path, change):
     words = command(Path(tracks[0]).parent, tmp_path / "out.npy")
     assert not run_quick(change(words))
     assert not list(tmp_path.iterdir())
+
+
+ASKED = {"b": "a data", "c": "chr7", "s": "15", "e": "20", "k": "3", "o": "out.npy"}
+FORMS = (
+    lambda short, long, value: [f"-{short}", value],
+    lambda short, long, value: [f"-{short}{value}"],
+    lambda short, long, value: [f"-{short}={value}"],
+    lambda short, long, value: [f"--{long}", value],
+    lambda short, long, value: [f"--{long}={value}"],
+    lambda short, long, value: [f"--{long[:4]}", value],
+    lambda short, long, value: [f"-{short}"],
+    lambda short, long, value: [],
+)
+
+
+@settings(deadline=None)
+@given(
+    forms=st.lists(st.integers(0, len(FORMS) - 1), min_size=6, max_size=6),
+    changes=st.dictionaries(
+        st.sampled_from(sorted(ASKED)),
+        st.sampled_from(["-5", "", "=", "1_0", " 7", "x", "--", "-k"]),
+    ),
+    order=st.permutations(sorted(ASKED)),
+    more=st.lists(st.sampled_from(["-k", "-k7", "--k=7", "-h", "word", "--", "-s", "--end_pos=9"])),
+)
+def test_both_paths_read_a_command_line_alike(forms, changes, order, more):
+    """What the quick path reads, argparse reads as the same; of the plain forms it reads all."""
+    words = []
+    for name, form in zip(order, forms, strict=True):
+        long, value = quick_script.OPTIONS[f"-{name}"], changes.get(name, ASKED[name])
+        words += FORMS[form](name, long, value)
+    words += more
+    found = quick_script.read_words(words)
+    plain = {name for name, form in zip(order, forms, strict=True) if form in (0, 1, 3, 4)}
+    if plain == set(ASKED) and not changes and not more:
+        assert ("--k" in " ".join(words)) == (found is None)
+    if found is not None and not {"x"} & {found[name] for name in ("start_pos", "end_pos", "k")}:
+        parsed = vars(read_options(words))
+        assert set(parsed) == set(found)
+        for name, value in found.items():
+            assert parsed[name] == (int(value) if isinstance(parsed[name], int) else value)
 
 
 @pytest.mark.usefixtures("frozen_setting")
@@ -372,9 +435,9 @@ def test_a_failure_in_a_helper_thread_is_not_lost():
         done.append(number)
         return number != 3
 
-    assert not quick._all(work, range(8), 2)
-    assert quick._all(lambda number: True, [2, 0, 1], 3)
-    assert quick._all(lambda number: True, [0], 3)
+    assert False in quick._each(work, range(8), 2)
+    assert quick._each(lambda number: number != 1 or None, [2, 0, 1], 3) == [True, None, True]
+    assert quick._each(lambda number: True, [0], 3) == [True]
     assert 3 in done
 
 
@@ -415,5 +478,5 @@ def test_nothing_heavy_is_imported(tracks, tmp_path):
         check=False,
         env={**os.environ},
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"-c: 6 tracks, {CHROM}:{START}-{END}, k 3\n")
     assert done.stdout == "[]\n"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from tuner.paths import InputPath, InputPaths
+from tuner_plugins.nmf.quick import MOST_LOADINGS
 from tuner_plugins.nmf.regions import parse_region
 
 
@@ -35,7 +36,7 @@ class CaseSection(_Section):
     """
 
     region: Annotated[str, AfterValidator(_checked_region)]
-    k: int = Field(ge=1)
+    k: int = Field(ge=1, le=MOST_LOADINGS)
     bigwigs: InputPaths | None = None
     annotation: InputPath | None = None
     name: str | None = Field(default=None, pattern=r"^[\w.-]+$")

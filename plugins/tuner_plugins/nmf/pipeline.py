@@ -65,7 +65,7 @@ def compute_loadings(
         widths.append(int(setting["loadings_resolution"]))
     threads = available_threads()
     quick = quick_loadings(paths, chrom, start, end, k, setting, threads)
-    if quick is not None:
+    if quick is not None and not quick.absent:
         return _from_quick(quick)
     signals = read_signals(paths, chrom, start, end, widths, setting, threads)
     if setting["scaling"] != "none":

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,10 @@ from tuner_plugins.nmf import (
     script,
     settings,
 )
-from tuner_plugins.nmf.annotation import AnnotationError, read_annotation
-from tuner_plugins.nmf.config import CaseSection, NmfConfig
+from tuner_plugins.nmf.annotation import AnnotationError
+from tuner_plugins.nmf.config import NmfConfig
 from tuner_plugins.nmf.factorize import Loadings
-from tuner_plugins.nmf.regions import parse_region
-from tuner_plugins.nmf.tracks import list_tracks
+from tuner_plugins.nmf.inputs import CaseInput, Inputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,19 +125,23 @@ class NmfPlugin(Plugin[NmfConfig]):
         """Give tracks and annotations; raise `InputError` where one lacks a region."""
         found: dict[Path, None] = {}
         with _input_errors():
-            for case in [*self.config.data.cases, *self.config.data.held_out]:
-                tracks, _, _, _ = self._locate(case)
-                found.update(dict.fromkeys(map(Path, tracks)))
-                found[self._annotation(case)] = None
+            for case in [*self._inputs.tuned, *self._inputs.held_out]:
+                found.update(dict.fromkeys(map(Path, case.tracks)))
+                found[case.annotation_path] = None
         return tuple(found)
+
+    def notes(self) -> Sequence[str]:
+        """Return what is taken, what is left out, and which tracks give the answer away."""
+        with _input_errors():
+            return self._inputs.notes()
 
     def load(self) -> Cases:
         """Read the annotations, and get the kernels compiled; tracks are read on the clock."""
         native.load_kernels()
         reference.warm_up()
         with _input_errors():
-            tuned = [self._load(case) for case in self.config.data.cases]
-            held_out = [self._load(case) for case in self.config.data.held_out]
+            tuned = [_make_case(case) for case in self._inputs.tuned]
+            held_out = [_make_case(case) for case in self._inputs.held_out]
         return Cases(tuned, held_out)
 
     def run(self, case: Case, params: Params, seed: int) -> Loadings:
@@ -193,14 +197,12 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
         """Write ``assign2.py``: the same modules, with `params` as constants."""
-        setting = self._setting(params)
-        script.write_script([({}, setting)], params, path, provenance)
+        self._freeze([({}, params)], params, path, provenance)
 
     def freeze_rules(self, rules: Sequence[Rule], path: Path, provenance: Provenance) -> None:
         """Write ``assign2.py`` with a setting for each size of problem."""
-        found = [(dict(rule.features), self._setting(rule.params)) for rule in rules]
         shown = {str(dict(rule.features)): dict(rule.params) for rule in rules}
-        script.write_script(found, shown, path, provenance)
+        self._freeze([(dict(r.features), r.params) for r in rules], shown, path, provenance)
 
     def command(self, case: Case, script: Path, output: Path) -> Sequence[str]:
         """Give the script's command line; its folder of tracks is made of links."""
@@ -241,29 +243,27 @@ class NmfPlugin(Plugin[NmfConfig]):
         plain = params["implementation"] == "reference"
         return {**params, "nan": "zero" if plain else self.config.data.nan}
 
-    def _annotation(self, case: CaseSection) -> Path:
-        path = case.annotation or self.config.data.annotation
-        assert path is not None  # DataSection sees to it
-        return path
+    @cached_property
+    def _inputs(self) -> Inputs:
+        return Inputs(self.config.data)
 
-    def _locate(self, case: CaseSection) -> tuple[tuple[str, ...], str, int, int]:
-        """Give the tracks and the region of a case, which all tracks have."""
-        tracks = tuple(list_tracks(case.bigwigs or self.config.data.bigwigs or ()))
-        region = parse_region(case.region)
-        start, end = pipeline.whole_region(tracks, region.chrom, region.start, region.end)
-        for path in tracks:
-            if bigwig.chromosomes(path).get(region.chrom, 0) < end:
-                bigwig.read_runs(path, region.chrom, start, end)  # says what is wrong
-        return tracks, region.chrom, start, end
+    def _freeze(
+        self,
+        found: Sequence[tuple[Mapping[str, float], Params]],
+        shown: Mapping[str, object],
+        path: Path,
+        provenance: Provenance,
+    ) -> None:
+        settings = [(sizes, self._setting(params)) for sizes, params in found]
+        with _input_errors():
+            left_out = self._inputs.left_out()
+        script.write_script(settings, shown, left_out, path, provenance)
 
-    def _load(self, case: CaseSection) -> Case:
-        tracks, chrom, start, end = self._locate(case)
-        data = self.config.data
-        genes = read_annotation(
-            self._annotation(case), chrom, start, end, data.feature, data.tss_window
-        )
-        annotation = runs.Runs(genes.ends - start, genes.values)
-        return Case(case.label, RegionData(tracks, chrom, start, end, case.k, annotation))
+
+def _make_case(found: CaseInput) -> Case:
+    annotation = runs.Runs(found.annotation.ends - found.start, found.annotation.values)
+    data = RegionData(tuple(found.tracks), *found.region, found.section.k, annotation)
+    return Case(found.section.label, data)
 
 
 def _run_reference(data: RegionData, params: Params) -> Loadings:

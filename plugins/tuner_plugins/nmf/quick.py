@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _MOST_VALUES = 1 << 22
 _MOST_BINS = 1 << 17
 _MOST_ROWS = 64
+MOST_LOADINGS = 1000
+"""Loadings that can be asked for: beyond the number of tracks they add little, and memory grows
+with their square."""
+_ABSENT = 2
 PROGRESS_BASES = 5e8
 _QUICK_TRANSFORMS = ("none", "log1p", "sqrt", "asinh")
 _QUICK_SCALINGS = ("none", "max", "l2", "std")
@@ -74,10 +78,13 @@ class QuickLoadings:
         k rows of tracks.
     k, tracks, bins, width, size : int
         Loadings, tracks, bins, bases a bin, bases in all.
+    absent : list of str
+        Paths that were left out: sound files without the chromosome.
     """
 
     def __init__(self, k: int, level: _Level, values: Any, weights: Any) -> None:
         self.values, self.weights, self.k = values, weights, k
+        self.absent: list[str] = []
         self.tracks, self.bins = level.tracks, level.bins
         self.width, self.size = level.width, level.size
 
@@ -91,13 +98,13 @@ def quick_loadings(
     setting: Mapping[str, Any],
     threads: int,
 ) -> QuickLoadings | None:
-    """Read tracks and factorise them; None where the careful path has to.
+    """Read tracks and factorise those that have the chromosome; None where the careful path has to.
 
     Arguments are those of `compute_loadings`. The loadings are those of ``setting["dtype"]``
     float64; float32 only shapes the file.
     """
     widths = quick_levels(setting)
-    if widths is None or not 0 <= start < end or not 1 <= k <= _MOST_ROWS >= len(paths) > 0:
+    if widths is None or not 0 <= start < end or not 1 <= k <= _MOST_ROWS:
         return None
     bins = [-(-(end - start) // width) for width in widths]
     if max(bins) > _MOST_BINS or max(bins) * (len(paths) + k) > _MOST_VALUES:
@@ -109,15 +116,30 @@ def quick_loadings(
         return None
     signals = [(ctypes.c_double * (len(paths) * count))() for count in bins]
 
-    def read(number: int) -> bool:
+    def read(number: int) -> bool | None:
         rows = [ctypes.addressof(s) + 8 * number * n for s, n in zip(signals, bins, strict=True)]
         return quick_bins(paths[number], chrom, start, end, widths, setting["nan"], rows)
 
     # The largest first: no thread is left alone with one at the end.
     order = sorted(range(len(paths)), key=lambda number: -_file_size(paths[number]))
-    if not _all(read, order, threads):
+    read_well = _each(read, order, threads)
+    kept = [number for number, well in enumerate(read_well) if well]
+    if False in read_well or not 0 < len(kept) <= _MOST_ROWS:
         return None
-    return _factorize(library, signals, widths, bins, len(paths), end - start, k, setting)
+    for signal, count in zip(signals, bins, strict=True):
+        _close_ranks(signal, 8 * count, kept)
+    found = _factorize(library, signals, widths, bins, len(kept), end - start, k, setting)
+    if found is not None:
+        found.absent = [paths[number] for number, well in enumerate(read_well) if well is None]
+    return found
+
+
+def _close_ranks(signal: Any, row_bytes: int, kept: Sequence[int]) -> None:
+    """Move the rows that are kept to the front."""
+    base = ctypes.addressof(signal)
+    for place, number in enumerate(kept):
+        if place != number:
+            ctypes.memmove(base + row_bytes * place, base + row_bytes * number, row_bytes)
 
 
 def quick_bins(
@@ -128,11 +150,11 @@ def quick_bins(
     widths: Sequence[int],
     policy: str,
     rows: Sequence[int],
-) -> bool:
-    """Average a track over bins, as `read_bins` does; False where that has to.
+) -> bool | None:
+    """Average a track over bins, as `read_bins` does; None where it has no such chromosome.
 
     Arguments are those of `read_bins`, and `rows`: for each width, the address of one double a bin,
-    0 all over.
+    0 all over. False where nothing was done: `read_bins` has to do it, or to say what is wrong.
     """
     library = load_kernels(quick=True)
     if library is None:
@@ -147,7 +169,8 @@ def quick_bins(
         return False
     try:
         size = ctypes.c_int64(os.fstat(handle).st_size)
-        return not library.tuner_quick_read(handle, size, ctypes.byref(want), covered)
+        code = library.tuner_quick_read(handle, size, ctypes.byref(want), covered)
+        return None if code == _ABSENT else not code
     finally:
         os.close(handle)
 
@@ -205,19 +228,22 @@ def _factorize(
     return None if code else QuickLoadings(k, levels[len(widths) - 1], values[-1], weights)
 
 
-def _all(work: Callable[[int], bool], numbers: Sequence[int], threads: int) -> bool:
-    """Say whether `work` is true of 0 to n - 1, taken up in the order of `numbers` by `threads`.
+def _each(
+    work: Callable[[int], bool | None], numbers: Sequence[int], threads: int
+) -> list[bool | None]:
+    """Return `work` of 0 to n - 1, taken up in the order of `numbers` by `threads`.
 
-    `threading` would take longer to import than a track takes to read.
+    After a False, what was not taken up yet is left, and False as well. `threading` would take
+    longer to import than a track takes to read.
     """
     waiting = iter(numbers)
-    results = [False] * len(numbers)
+    results: list[bool | None] = [False] * len(numbers)
 
     def serve(done: Any = None) -> None:
         try:
             for number in waiting:
                 results[number] = work(number)
-                if not results[number]:
+                if results[number] is False:
                     break
         finally:
             if done is not None:
@@ -230,7 +256,7 @@ def _all(work: Callable[[int], bool], numbers: Sequence[int], threads: int) -> b
     serve()
     for lock in locks:
         lock.acquire()
-    return all(results)
+    return results
 
 
 def available_threads() -> int:

@@ -7,14 +7,27 @@ import math
 import os
 import sys
 
+from tuner_plugins.nmf.folder import LEFT_OUT, describe_taken, list_folder
 from tuner_plugins.nmf.native import load_kernels
-from tuner_plugins.nmf.placing import put_in_place
+from tuner_plugins.nmf.placing import output_problem, put_in_place
 from tuner_plugins.nmf.quick import QuickLoadings, available_threads, quick_loadings
 
 TYPE_CHECKING = False  # as in quick.py
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
+
+OPTIONS = {
+    "-b": "bw_dir",
+    "-c": "chromosome_number",
+    "-s": "start_pos",
+    "-e": "end_pos",
+    "-k": "k",
+    "-o": "output_file",
+}
+"""The scaffold's options: short name to long one; ``k`` has none."""
+
+DEFAULT_K = "10"
 
 SETTINGS: Sequence[tuple[Mapping[str, float], Mapping[str, Any]]] = ()
 """The frozen settings, each after the size of problem that it is for; put here when the script is
@@ -31,22 +44,54 @@ def choose_setting(positions: int, k: int) -> Mapping[str, Any]:
     return min(SETTINGS, key=distance)[1]
 
 
+def read_words(words: Sequence[str]) -> dict[str, str] | None:
+    """Read a plain command line: long name to value; None where argparse has to read it."""
+    given: dict[str, str] = {"k": DEFAULT_K}
+    rest = iter(words)
+    for word in rest:
+        if word[:2] == "--":
+            name, equals, value = word[2:].partition("=")
+        else:
+            name, equals, value = OPTIONS.get(word[:2], ""), "", word[2:]
+        if name not in OPTIONS.values() or (name == "k" and word[:2] == "--"):
+            return None
+        value = value if equals or value else next(rest, "")
+        if not value or value[0] in "-=":
+            return None
+        given[name] = value
+    return given if len(given) == len(OPTIONS) else None
+
+
 def run_quick(words: Sequence[str]) -> bool:
     """Do what a command line asks for; False where nothing was done."""
-    given = dict(zip(words[::2], words[1::2], strict=False))
-    if len(words) != 12 or sorted(given) != ["-b", "-c", "-e", "-k", "-o", "-s"]:
+    given = read_words(words)
+    if given is None or output_problem(given["output_file"]):
         return False
+    chrom = given["chromosome_number"]
     try:
-        start, end, k = (int(given[name]) for name in ("-s", "-e", "-k"))
-        names = sorted(name for name in os.listdir(given["-b"]) if name.endswith(".bw"))
-        paths = [os.path.join(given["-b"], name) for name in names if name[0] != "."]
-        if not 0 <= start < end or k < 1 or os.path.isdir(given["-o"]):
+        start, end, k = (int(given[name]) for name in ("start_pos", "end_pos", "k"))
+        if not 0 <= start < end or k < 1:
             return False
+        found = list_folder(given["bw_dir"], LEFT_OUT)
         setting = choose_setting(end - start, k)
-        found = quick_loadings(paths, given["-c"], start, end, k, setting, available_threads())
-        return found is not None and _save_quick(given["-o"], found, setting["dtype"])
+        threads = available_threads()
+        loadings = quick_loadings(found.tracks, chrom, start, end, k, setting, threads)
+        if loadings is None or not _save_quick(given["output_file"], loadings, setting["dtype"]):
+            return False
     except (ValueError, OSError):
         return False
+    tell(describe_taken(found, loadings.absent, chrom, f", {chrom}:{start}-{end}, k {k}"))
+    return True
+
+
+def tell(line: str) -> None:
+    """Write a line on standard error, where there is one."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{os.path.basename(sys.argv[0])}: {line}\n")
+            sys.stderr.flush()
+    except OSError:  # nobody listens
+        pass
 
 
 def run_quick_and_leave(words: Sequence[str]) -> bool:

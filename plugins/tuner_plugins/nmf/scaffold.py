@@ -16,14 +16,16 @@ from tuner_plugins.nmf.reference import SETTING, factorize_per_base, read_per_ba
 def main() -> None:
     """Read per base, factorise, save."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("-b", required=True, type=Path, help="folder of *.bw files")
-    parser.add_argument("-c", required=True, help="chromosome")
-    parser.add_argument("-s", required=True, type=int, help="first position, 0-based")
-    parser.add_argument("-e", required=True, type=int, help="position after the last one")
-    parser.add_argument("-k", required=True, type=int, help="number of loadings")
-    parser.add_argument("-o", required=True, help="where to save")
+    add = parser.add_argument
+    add("-b", "--bw_dir", required=True, type=Path, help="folder of *.bw files")
+    add("-c", "--chromosome_number", required=True, help="chromosome")
+    add("-s", "--start_pos", required=True, type=int, help="first position, 0-based")
+    add("-e", "--end_pos", required=True, type=int, help="position after the last one")
+    add("-k", default=10, type=int, help="number of loadings")
+    add("-o", "--output_file", required=True, help="where to save")
     given = parser.parse_args()
-    signal = read_per_base(sorted(given.b.glob("*.bw")), given.c, given.s, given.e)
+    region = given.chromosome_number, given.start_pos, given.end_pos
+    signal = read_per_base(sorted(given.bw_dir.glob("*.bw")), *region)
     weights = start_weights(signal, given.k, str(SETTING["start"]), seed=0)
     loadings, _ = factorize_per_base(
         signal,
@@ -32,7 +34,7 @@ def main() -> None:
         float(SETTING["l2penalty"]),
         float(SETTING["fl_lambda"]),
     )
-    with open(given.o, "wb") as file:
+    with open(given.output_file, "wb") as file:
         np.save(file, loadings)
 
 

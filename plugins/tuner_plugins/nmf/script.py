@@ -13,6 +13,7 @@ from tuner_plugins.nmf import (
     blocks,
     compress,
     factorize,
+    folder,
     frozen,
     native,
     parallel,
@@ -35,7 +36,7 @@ SCRIPT_MODULES = (
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
-QUICK_MODULES = (native, placing, quick, quick_script)
+QUICK_MODULES = (native, folder, placing, quick, quick_script)
 """The quick path: as little as the usual case needs."""
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
@@ -55,6 +56,7 @@ NARROW = 100
 def write_script(
     found: Sequence[tuple[Mapping[str, float], Params]],
     shown: Mapping[str, object],
+    left_out: Mapping[str, tuple[int, str]],
     path: Path,
     provenance: Provenance,
 ) -> None:
@@ -66,6 +68,8 @@ def write_script(
         The settings, each after the size of problem that it is for.
     shown : mapping
         What the script says of its settings.
+    left_out : mapping
+        Files that are never tracks: see `folder.LEFT_OUT`.
     path, provenance
         As `tuner.plugin.Plugin.freeze` takes them.
     """
@@ -77,9 +81,16 @@ def write_script(
         "Factorise bigWig tracks into loadings along the genome and weights of the tracks.\n\n"
         "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy"
     )
+    if left_out:
+        names = ", ".join(name.removeprefix("./") for name in left_out)
+        summary += f"\n\nNever taken as a track (the annotation of the study): {names}"
     text = bundle(
         SCRIPT_MODULES,
-        {"SETTINGS": constants, "KERNEL_FILES": native.kernel_files()},
+        {
+            "SETTINGS": constants,
+            "LEFT_OUT": dict(left_out),
+            "KERNEL_FILES": native.kernel_files(),
+        },
         provenance_head(summary, shown, provenance),
         SCRIPT_DEPENDENCIES,
         call="run_and_leave()",

@@ -8,4 +8,5 @@
 
 #define QUICK_OK 0
 #define QUICK_UNUSUAL 1
+#define QUICK_ABSENT 2 /* a sound file without the chromosome */
 #define QUICK_ROWS 64 /* more loadings or tracks than that are no quick job */

@@ -98,10 +98,10 @@ static int quick_find_chromosome(quick_file *file, uint64_t root, const char *na
     const uint8_t *head = quick_read(file, root, 32);
     if (!head || bins_word(head, file->swap) != 0x78CA8C91) return QUICK_UNUSUAL;
     uint64_t key = bins_word(head + 8, file->swap), count = quick_long(head + 16, file->swap);
-    if (key < 1 || key > QUICK_KEY_BYTES || strlen(name) > key) return QUICK_UNUSUAL;
-    if (count > QUICK_CHROMOSOMES) return QUICK_UNUSUAL;
+    if (key < 1 || key > QUICK_KEY_BYTES || count > QUICK_CHROMOSOMES) return QUICK_UNUSUAL;
+    int fits = strlen(name) <= key; /* keys are as long as the longest name */
     char wanted[QUICK_KEY_BYTES] = {0};
-    memcpy(wanted, name, strlen(name));
+    if (fits) memcpy(wanted, name, strlen(name));
     uint64_t *names = calloc(count + 1, sizeof *names); /* by chromosome id: 0, or its hash */
     uint64_t *waiting = quick_push(NULL, 0, sizeof *waiting);
     if (!names || !waiting) goto unusual;
@@ -131,18 +131,18 @@ static int quick_find_chromosome(quick_file *file, uint64_t root, const char *na
             if (number >= count || names[number] || !bases) goto unusual;
             names[number] = quick_hash(item, key);
             found++;
-            if (memcmp(item, wanted, key)) continue;
+            if (!fits || memcmp(item, wanted, key)) continue;
             *id = number;
             *length = bases;
         }
     }
-    if (found != count || *id < 0) goto unusual;
+    if (found != count) goto unusual;
     qsort(names, count, sizeof *names, quick_order);
     for (uint64_t i = 1; i < count; i++)
         if (names[i] == names[i - 1]) goto unusual;
     free(names);
     free(waiting);
-    return QUICK_OK;
+    return *id < 0 ? QUICK_ABSENT : QUICK_OK;
 unusual:
     free(names);
     free(waiting);
@@ -266,7 +266,8 @@ static int quick_bin(quick_file *file, const quick_request *want, bins_track *tr
     int packed = bins_word(head + 52, file->swap) != 0;
     int64_t id = -1, length = 0, count = 0;
     if (version < 1 || version > 4) return QUICK_UNUSUAL;
-    if (quick_find_chromosome(file, names, want->chrom, &id, &length)) return QUICK_UNUSUAL;
+    int status = quick_find_chromosome(file, names, want->chrom, &id, &length);
+    if (status) return status;
     if (want->start < 0 || want->start >= want->end || want->end > length) return QUICK_UNUSUAL;
     if (!index) return QUICK_OK; /* no data: all are 0 */
     const uint8_t *top = quick_read(file, index, 48);
@@ -277,7 +278,7 @@ static int quick_bin(quick_file *file, const quick_request *want, bins_track *tr
                           chrom | (uint64_t)want->end, &blocks, &count))
         return QUICK_UNUSUAL;
     for (int64_t level = 0; level < want->levels; level++) tracks[level].chrom = id;
-    int status = quick_add_blocks(file, blocks, count, packed, room, tracks, want->levels);
+    status = quick_add_blocks(file, blocks, count, packed, room, tracks, want->levels);
     free(blocks);
     return status;
 }

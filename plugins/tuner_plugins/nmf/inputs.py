@@ -1,0 +1,192 @@
+"""What the files of a study come to: the tracks of each case, without the answer, and its genes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tuner_plugins.nmf import pipeline
+from tuner_plugins.nmf.annotation import read_annotation
+from tuner_plugins.nmf.answers import FOLLOWS, annotation_correlation, equals_annotation
+from tuner_plugins.nmf.bigwig import BigWigError, chromosomes, read_runs
+from tuner_plugins.nmf.config import CaseSection, DataSection
+from tuner_plugins.nmf.folder import Folder, describe_taken, file_digest, is_bigwig
+from tuner_plugins.nmf.regions import parse_region
+from tuner_plugins.nmf.runs import Runs
+from tuner_plugins.nmf.tracks import list_tracks, with_chromosome
+
+
+@dataclass(frozen=True)
+class CaseInput:
+    """What a case is run on.
+
+    Attributes
+    ----------
+    section : CaseSection
+    found : Folder
+        All files that were looked at.
+    tracks, absent : sequence of str
+        Its tracks; bigWig files that lack the chromosome.
+    chrom, start, end
+        Region, 0-based and half-open.
+    annotation_path : Path
+    annotation : Runs
+        The annotation of the region.
+    """
+
+    section: CaseSection
+    found: Folder
+    tracks: Sequence[str]
+    absent: Sequence[str]
+    chrom: str
+    start: int
+    end: int
+    annotation_path: Path
+    annotation: Runs = field(repr=False)
+
+    @property
+    def region(self) -> tuple[str, int, int]:
+        """Chromosome, start and end."""
+        return self.chrom, self.start, self.end
+
+
+class Inputs:
+    """The input files of a study, read once; errors are those of the readers."""
+
+    def __init__(self, data: DataSection) -> None:
+        self._data = data
+
+    @cached_property
+    def tuned(self) -> Sequence[CaseInput]:
+        """The cases that are tuned on."""
+        return self._all[: len(self._data.cases)]
+
+    @cached_property
+    def held_out(self) -> Sequence[CaseInput]:
+        """The cases that only the frozen setting is scored on."""
+        return self._all[len(self._data.cases) :]
+
+    @cached_property
+    def _all(self) -> Sequence[CaseInput]:
+        cases = [self._look(section) for section in [*self._data.cases, *self._data.held_out]]
+        equal = {
+            os.path.realpath(path): None
+            for case in cases
+            for path in case.tracks
+            if equals_annotation(path, *case.region, case.annotation)
+        }
+        return [_without(case, equal) for case in cases] if equal else cases
+
+    def _look(self, section: CaseSection) -> CaseInput:
+        annotation = section.annotation or self._data.annotation
+        assert annotation is not None  # DataSection sees to it
+        region, data = parse_region(section.region), self._data
+        known = {str(annotation): _digest(annotation)}
+        found = list_tracks(section.bigwigs or data.bigwigs or (), known)
+        tracks, absent = with_chromosome(found.tracks, region.chrom)
+        start, end = pipeline.whole_region(tracks, region.chrom, region.start, region.end)
+        for path in tracks:
+            if chromosomes(path)[region.chrom] < end:
+                read_runs(path, region.chrom, start, end)  # says what is wrong
+        genes = read_annotation(annotation, region.chrom, start, end, data.feature, data.tss_window)
+        place = region.chrom, start, end
+        return CaseInput(section, found, tracks, absent, *place, annotation, genes)
+
+    def left_out(self) -> Mapping[str, tuple[int, str]]:
+        """Return the bigWig files that are the answer: name to size and digest.
+
+        A name that a track has as well is written as ``./NAME``, which no file is found by.
+        """
+        tracks = {os.path.basename(path) for case in self._all for path in case.tracks}
+        found: dict[str, tuple[int, str]] = {}
+        for case in self._all:
+            given = case.section.bigwigs or self._data.bigwigs or ()
+            copies = [str(at) for at in given if at.name in case.found.answers]
+            copies += [str(at / name) for at in given for name in case.found.answers]
+            for path in [str(case.annotation_path), *copies]:
+                name = os.path.basename(path)
+                if os.path.isfile(path) and is_bigwig(path):
+                    found[f"./{name}" if name in tracks else name] = file_digest(path)
+        return found
+
+    def notes(self) -> list[str]:
+        """Return what is taken, what is left out and what looks wrong, one line each."""
+        what = "gene starts" if self._data.feature == "tss" else "genes"
+        counts = sorted({len(case.tracks) for case in self._all})
+        tracks = " to ".join(map(str, sorted({counts[0], counts[-1]})))
+        taken = f"{tracks} {'track' if counts[-1] == 1 else 'tracks'}"
+        lines = [f"{taken}, {_describe_regions(self.tuned, what)}"]
+        if self.held_out:
+            lines.append(f"held out: {_describe_regions(self.held_out, what)}")
+        for case in self._all:
+            if len(case.tracks) < len(case.found.tracks) or case.found.answers or case.found.others:
+                lines.append(describe_taken(case.found, case.absent, case.chrom, ""))
+        return list(dict.fromkeys([*lines, *self._warnings()]))
+
+    def _warnings(self) -> list[str]:
+        found: dict[str, dict[tuple[object, ...], tuple[float, str]]] = {}
+        for case in self._all:
+            for path in case.tracks:
+                known = found.setdefault(path, {})
+                key = (*case.region, case.annotation_path)
+                if key not in known:
+                    r = annotation_correlation(path, *case.region, case.annotation)
+                    known[key] = r, case.section.label
+        lines = []
+        for path, known in found.items():
+            near = [(abs(r), r, label) for r, label in known.values() if abs(r) > FOLLOWS]
+            if near:
+                _, r, label = max(near)
+                lines.append(
+                    f"{path} follows the annotation in {len(near)} of {len(known)} regions (R "
+                    f"{r:.3f} in case '{label}'): if it was made from genes, it gives the answer "
+                    "away; take it out of the tracks"
+                )
+            elif "annot" in os.path.basename(path).lower():
+                lines.append(
+                    f"{path} is taken as a track, though it is called an annotation; "
+                    "if it is one, take it out of the tracks"
+                )
+        return lines
+
+
+def _digest(annotation: Path) -> tuple[int, str]:
+    try:
+        return file_digest(str(annotation))
+    except OSError as error:
+        raise BigWigError(f"{annotation}: cannot be read ({error.strerror})") from error
+
+
+def _without(case: CaseInput, equal: Mapping[str, None]) -> CaseInput:
+    """Return a case without the tracks that equal an annotation."""
+    here = [path for path in case.found.tracks if os.path.realpath(path) in equal]
+    answers = [*case.found.answers, *map(os.path.basename, here)]
+    rest = [path for path in case.found.tracks if path not in here]
+    tracks = [path for path in case.tracks if path not in here]
+    if not tracks:
+        raise BigWigError(
+            f"case '{case.section.label}': every track equals the annotation ({', '.join(here)}); "
+            "give measured tracks"
+        )
+    absent = [path for path in case.absent if path not in here]
+    found = Folder(rest, answers, case.found.others)
+    return replace(case, found=found, tracks=tracks, absent=absent)
+
+
+def _describe_regions(cases: Sequence[CaseInput], what: str) -> str:
+    """Return the number of regions, of genes in them, and the part of the bases that they are."""
+    regions = {(*case.region, case.annotation_path): case for case in cases}
+    genes, inside, bases = 0, 0.0, 0
+    for case in regions.values():
+        marked = np.concatenate([[False], case.annotation.values != 0])
+        genes += int(np.count_nonzero(marked[1:] & ~marked[:-1]))
+        inside += float(np.diff(case.annotation.ends, prepend=case.start)[marked[1:]].sum())
+        bases += case.end - case.start
+    share = f"{inside / bases:.2f}".removeprefix("0")
+    plural = "region" if len(regions) == 1 else "regions"
+    return f"{len(regions)} {plural}, {genes} {what}, {share} of it {what}"
