@@ -28,11 +28,16 @@ TOY = Path(__file__).parent / "toy"
 def toy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Install the toy plug-in for this test and for the processes that it starts."""
     folder = tmp_path_factory.mktemp("site")
-    shutil.copy(TOY / "tuner_toy.py", folder)
+    for module in TOY.glob("*.py"):
+        shutil.copy(module, folder)
     info = folder / "tuner_toy-1.0.dist-info"
     info.mkdir()
     shutil.copy(TOY / "entry_points.txt", info)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tuner-toy\nVersion: 1.0\n")
+    rival = folder / "rival-2.0.dist-info"
+    rival.mkdir()
+    (rival / "METADATA").write_text("Metadata-Version: 2.1\nName: rival\nVersion: 2.0\n")
+    (rival / "entry_points.txt").write_text("[tuner.plugins]\ntwice = rival:Toy\n")
     monkeypatch.syspath_prepend(str(folder))
     paths = [str(folder), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))

@@ -202,7 +202,7 @@ def export_best(
     kept.mkdir(exist_ok=True)
     path = config.engine.export.path or kept / f"{name}.py"
     freeze_record(config, name, record, path, choice, sizes)
-    (folder / "config.yaml").write_text(config.document.text, encoding="utf-8")
+    (folder / "config.yaml").write_text(config.text, encoding="utf-8")
     if config.engine.export.path:
         shutil.copy2(path, kept / path.name)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -12,11 +13,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from tuner.addresses import as_written, masked, masked_data
 from tuner.objective import Objective
 from tuner.plugin import InputError, Plugin
 from tuner.provenance import fingerprint
 from tuner.registry import plugin_class
-from tuner.sections import EngineSections
+from tuner.sections import EngineSections, wrong_name
 from tuner.space import Space, SpaceError, build_space
 from tuner.yamlfile import Document, Key, read_yaml
 
@@ -65,11 +67,19 @@ class Config:
 
     @cached_property
     def notes(self) -> Sequence[str]:
-        """What the plug-in has to say of its input, one line each."""
-        return _at(self.document, ("data",), self.plugin.notes)  # type: ignore[no-any-return]
+        """What there is to know of the search space and of the input, one line each."""
+        found = [
+            str(_error(self.document, ("search_space", name), remark))
+            for name, remark in self.space.remarks.items()
+        ]
+        return [*found, *_at(self.document, ("data",), self.plugin.notes)]
 
     def deciding(self) -> dict[str, Any]:
-        """Give what decides a trial's outcome, as plain data: the study is resumed by it."""
+        """Return what decides a trial's outcome, as plain data that may be stored."""
+        shown: dict[str, Any] = masked_data(as_written(self._deciding(), self.document.raw))
+        return shown
+
+    def _deciding(self) -> dict[str, Any]:
         study = self.engine.study
         return {
             "plugin": self.engine.plugin,
@@ -88,13 +98,20 @@ class Config:
         }
 
     def signature(self) -> str:
-        """Give the hash of `deciding`."""
-        text = json.dumps(self.deciding(), sort_keys=True)
+        """Return the hash of what decides a trial's outcome: the study is resumed by it."""
+        text = json.dumps(self._deciding(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def plain(self) -> dict[str, Any]:
-        """Give the whole configuration as plain data."""
-        return {**self.engine.model_dump(mode="json"), **self.sections}
+        """Return the whole configuration as plain data that may be stored: no passwords."""
+        whole = {**self.engine.model_dump(mode="json"), **self.sections}
+        shown: dict[str, Any] = masked_data(as_written(whole, self.document.raw))
+        return shown
+
+    @property
+    def text(self) -> str:
+        """The file as the user wrote it, without passwords."""
+        return masked(self.document.text)
 
 
 def _without(sections: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -122,6 +139,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     }
     rest = {name: value for name, value in document.data.items() if name not in own}
     engine = _validated(EngineSections, own, document)
+    if engine.study.name is None and (wrong := wrong_name(path.stem)):
+        raise InputError(f"{path}: the file's name is no name of a study: {wrong}; set study.name")
     cls = _at(document, ("plugin",), plugin_class, engine.plugin)
     folder = path.resolve().parent
     model = _validated(cls.Config, rest, document, folder, also=EngineSections)
@@ -162,9 +181,10 @@ def _objectives(document: Document, plugin: Plugin[Any], chosen: str | list[str]
     known = {"score": "maximize", **plugin.metrics, "time": "minimize"}
     for name in names:
         if name not in known:
-            raise _error(
-                document, ("objective",), f"expected one of {', '.join(known)}, got '{name}'"
-            )
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            message = f"expected one of {', '.join(known)}, got '{name}'{hint}"
+            raise _error(document, ("objective",), message)
     if not names or len(set(names)) != len(names):
         raise _error(document, ("objective",), f"expected different objectives, got {names}")
     if "score" in names and plugin.baseline() is None:
@@ -207,14 +227,16 @@ def _described(
     kind, got = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
         names = _siblings(model, key, also)
-        return key, f"unknown key '{key[-1]}'; expected one of: {', '.join(names)}"
+        close = difflib.get_close_matches(str(key[-1]), names, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        return key, f"unknown key '{key[-1]}'; expected one of: {', '.join(names)}{hint}"
     if kind == "missing":
         return key, f"'{'.'.join(map(str, key))}' is missing; it is required"
     message = str(detail["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         return key, message
     message = message.replace("Input should be", "expected").replace("valid ", "")
-    return key, f"{message}, got {got!r}"
+    return key, f"{message}, got {got!r:.80}"
 
 
 def _stands(data: Any, key: Key) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tuner import runs, views
+from tuner.addresses import masked
 from tuner.outbox import StoreTrouble
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.stores import (
@@ -277,8 +278,9 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
         return str(found.experiment_id)
     if found is not None:
         raise StoreTrouble(
-            f"experiment '{name}' is deleted in {uri}: restore it (mlflow experiments restore "
-            f"--experiment-id {found.experiment_id}) or set tracking.experiment to another name"
+            f"experiment '{name}' is deleted in {masked(uri)}: restore it "
+            f"(mlflow experiments restore --experiment-id {found.experiment_id}) "
+            "or set tracking.experiment to another name"
         )
     # A server knows where its artifacts go. For a database MLflow would take ./mlruns.
     local = None if base_url(uri) else (Path(ARTIFACT_FOLDER).resolve() / runs.key(name)).as_uri()
@@ -311,12 +313,21 @@ def store_trouble(values_of: str | None = None) -> Iterator[None]:
         refused = values_of is not None and error.error_code in _REFUSALS
         line = f"{values_of}: {_line(error)}" if refused else _line(error)
         raise StoreTrouble(line, refused=refused) from error
-    except (RequestException, SQLAlchemyError, CommandError, sqlite3.Error, OSError) as error:
+    except (
+        RequestException,
+        SQLAlchemyError,
+        CommandError,
+        sqlite3.Error,
+        OSError,
+        ImportError,
+    ) as error:
         raise StoreTrouble(_line(error)) from error
 
 
 def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    if isinstance(error, ModuleNotFoundError):
+        return f"the package '{error.name}' is not installed: pip install {error.name}"
+    lines = masked(str(error).strip()).splitlines()
     return f"{type(error).__name__}: {lines[0][:_MAX_LINE]}" if lines else type(error).__name__
 
 

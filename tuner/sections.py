@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from tuner.samplers import PRUNERS, SAMPLERS, Choice
+
+LONGEST_NAME = 100
+"""Bytes of a study's name: a file system takes 255, and endings come to it."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"mb": 10**6, "gb": 10**9, "mib": 2**20, "gib": 2**30}
@@ -16,7 +19,7 @@ _BYTES = {"mb": 10**6, "gb": 10**9, "mib": 2**20, "gib": 2**30}
 
 def _seconds(value: Any) -> Any:
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*([\d.]+)\s*([a-z]+)\s*", value.lower())
+        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*", value.lower())
         if not match or match[2] not in _UNITS:
             raise ValueError(f"expected a time such as 90s, 30m or 2h, got '{value}'")
         return float(match[1]) * _UNITS[match[2]]
@@ -25,27 +28,47 @@ def _seconds(value: Any) -> Any:
 
 def _bytes(value: Any) -> Any:
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*([\d.]+)\s*([a-z]+)\s*", value.lower())
+        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*", value.lower())
         if not match or match[2] not in _BYTES:
             raise ValueError(f"expected a size such as 4GB or 500MB, got '{value}'")
         return int(float(match[1]) * _BYTES[match[2]])
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+
+
+def wrong_name(name: str) -> str | None:
+    """Return what keeps `name` from naming a study, its folder and its script; None if nothing."""
+    if not re.fullmatch(r"[\w. ()+,=@~-]+", name):
+        return f"expected letters, digits, '_', '-' and '.', got {name[:40]!r}"
+    if name[0] in ". " or name[-1] in ". ":
+        return f"expected a name that neither begins nor ends with a dot or a blank, got {name!r}"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"expected at most {LONGEST_NAME} bytes, got {len(name.encode())}"
+    return f"'{name}' is a folder of the program's own" if name == "unsent" else None
 
 
 class Section(BaseModel):
     """A section of the file: frozen, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number is expected: they would be taken for 1 and 0."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError(f"expected a value, got {str(value).lower()}")
+        return value
 
 
 class StudySection(Section):
     """How the search goes. `trials` counts completed trials, the baseline among them."""
 
-    name: str | None = Field(default=None, pattern=r"^[\w.-]+$")
+    name: str | None = None
     trials: int = Field(default=50, ge=1)
     timeout: Seconds | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -53,6 +76,13 @@ class StudySection(Section):
     pruner: Choice = Choice(name="nop")
     storage: str = Field(default="sqlite:///tuner.db", pattern=r"^[\w+]+://")
     max_failures: int = Field(default=10, ge=1)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str | None) -> str | None:
+        if name is not None and (wrong := wrong_name(name)):
+            raise ValueError(wrong)
+        return name
 
     @field_validator("sampler")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import optuna
 
+from tuner.addresses import masked
 from tuner.artifacts import log_folder
 from tuner.closing import choose, decide, export_best, freeze_record, present, try_sizes
 from tuner.config import Config
@@ -230,8 +231,10 @@ def show(config: Config, port: int | None, open_browser: bool) -> None:
 
 def _tracking_uri(config: Config) -> str:
     """Give the store: the configured one, else the environment's, else a file right here."""
-    uri = config.engine.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    check_uri(uri, config.engine.study.storage)
+    own, variable = config.engine.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI")
+    uri = own or variable or DEFAULT_URI
+    source = "tracking.uri" if own or not variable else "MLFLOW_TRACKING_URI"
+    check_uri(uri, config.engine.study.storage, source)
     return uri
 
 
@@ -256,11 +259,11 @@ def _describe(config: Config, study: optuna.Study) -> StudyInfo:
         name=study.study_name,
         plugin=config.engine.plugin,
         config=config.plain(),
-        config_text=config.document.text,
+        config_text=config.text,
         # the study's own: what only reads it may come with another configuration
         signature=study.user_attrs.get(SIGNATURE, config.signature()),
         seed=config.engine.study.seed,
-        storage=config.engine.study.storage,
+        storage=masked(config.engine.study.storage),
         metrics=config.plugin.metrics,
         primary=config.plugin.primary,
         objectives=config.objectives,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import (
@@ -16,6 +18,9 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from tuner.plugin import InputError, Params, Plugin, Value
+
+LARGEST = 1e300
+"""Numbers beyond it overflow where a range is measured."""
 
 
 class SpaceError(InputError):
@@ -36,10 +41,13 @@ class Space:
         Parameter name to Optuna distribution.
     fixed : mapping
         Every other parameter of the plug-in, with its value.
+    remarks : mapping
+        Parameter name to what a user should know of its range.
     """
 
     searched: Mapping[str, BaseDistribution]
     fixed: Params
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     def complete(self, drawn: Params) -> dict[str, Value]:
         """Give every parameter: the drawn ones on top of the fixed ones."""
@@ -111,7 +119,7 @@ def build_space(plugin: Plugin[Any], section: Mapping[str, Any] | None) -> Space
             "leave the section out to search the plug-in's whole space",
         )
     rest = {name: value for name, value in {**defaults, **fixed}.items() if name not in searched}
-    space = Space(searched, rest)
+    space = Space(searched, rest, _remarks(section or {}, searched, known))
     for corner in _corners(space):
         plugin.check(corner)
     return space
@@ -164,6 +172,10 @@ def _fixed(name: str, value: Any, own: BaseDistribution | None) -> Value:
             raise SpaceError((name,), f"expected one of {list(own.choices)}, got {value!r}")
     elif isinstance(own, FloatDistribution | IntDistribution):
         return _number(name, value, own)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SpaceError((name,), f"expected a finite number, got {value!r}")
+    if value is not None and not isinstance(value, str | int | float):
+        raise SpaceError((name,), f"expected a number, a text, true or false, got {value!r}")
     checked: Value = value
     return checked
 
@@ -173,6 +185,8 @@ def _number(name: str, value: Any, own: BaseDistribution, key: tuple[str, ...] =
     if isinstance(value, bool) or not isinstance(value, int | float):
         expected = "a whole number" if whole else "a number"
         raise SpaceError((name, *key), f"expected {expected}, got {value!r}")
+    if not abs(value) <= LARGEST:
+        raise SpaceError((name, *key), f"expected a finite number, got {str(value)[:20]}")
     if whole and value != int(value):
         raise SpaceError((name, *key), f"expected a whole number, got {value!r}")
     return int(value) if whole else float(value)
@@ -201,18 +215,50 @@ def _ranged(name: str, entry: Any, own: BaseDistribution | None) -> BaseDistribu
         raise SpaceError(
             (name,), f"expected low < high, got {low} and {high}; give one value to fix it"
         )
-    step = entry.get("step")
-    if step is not None:
-        step = _number(name, step, own, ("step",))
+    step = entry.get("step", None if own.log or own.step == 1 else own.step)
     log = entry.get("log", own.log and step is None)
     if not isinstance(log, bool):
         raise SpaceError((name, "log"), f"expected true or false, got {log!r}")
-    try:
-        if isinstance(own, IntDistribution):
-            return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
-        return FloatDistribution(low, high, log=log, step=step)
-    except ValueError as error:
-        raise SpaceError((name,), str(error)) from None
+    if log and low <= 0:
+        raise SpaceError((name,), f"expected low > 0 on a log scale, got {low}; set log: false")
+    if step is not None:
+        step = _number(name, step, own, ("step",))
+        if not 0 < step <= high - low:
+            message = f"expected a step above 0 and at most {high - low:g}, got {step:g}"
+            raise SpaceError((name, "step"), message)
+        if log and (step != 1 or isinstance(own, FloatDistribution)):
+            raise SpaceError((name, "step"), "a log scale has no step; drop one of the two")
+        high = _last(low, high, step)
+    if isinstance(own, IntDistribution):
+        return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
+    return FloatDistribution(low, high, log=log, step=None if log else step)
+
+
+def _last(low: float, high: float, step: float) -> float:
+    """Return the largest value of a range with a step, in decimals, as they are written."""
+    first, last, width = (Decimal(str(value)) for value in (low, high, step))
+    return float(first + (last - first) // width * width)
+
+
+def _remarks(
+    section: Mapping[str, Any],
+    searched: Mapping[str, BaseDistribution],
+    known: Mapping[str, BaseDistribution],
+) -> dict[str, str]:
+    """Return, of each range that its step does not divide, the largest value tried."""
+    found = {}
+    for name, dist in searched.items():
+        own, entry = known.get(name), section.get(name)
+        if isinstance(dist, CategoricalDistribution) or not isinstance(entry, dict):
+            continue
+        assert isinstance(dist, FloatDistribution | IntDistribution)
+        assert isinstance(own, FloatDistribution | IntDistribution)
+        if dist.high != (high := entry.get("high", own.high)):
+            found[name] = (
+                f"{dist.step:g} does not divide {dist.low:g} to {high:g}; "
+                f"the largest value tried is {dist.high:g}"
+            )
+    return found
 
 
 def _choices(name: str, entry: Mapping[str, Any], own: BaseDistribution | None) -> BaseDistribution:

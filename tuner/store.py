@@ -24,6 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from tuner.addresses import masked
 from tuner.config import Config
 from tuner.mirror import Mirror
 from tuner.plugin import InputError
@@ -62,9 +63,9 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
     try:
         return _created(url, options)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
-        detail = str(error).strip().splitlines()[0]
+        detail = masked(str(error).strip().splitlines()[0])
         raise InputError(
-            f"study.storage: cannot open {_without_password(url)}: {detail}; "
+            f"study.storage: cannot open {masked(url)}: {detail}; "
             "expected an address such as sqlite:///tuner.db"
         ) from error
 
@@ -194,8 +195,7 @@ def read_study(config: Config) -> optuna.Study:
     name = find_study(storage, config.name)
     if name is None:
         raise InputError(
-            f"no study '{config.name}' in {_without_password(config.engine.study.storage)}; "
-            "first: tuner run"
+            f"no study '{config.name}' in {masked(config.engine.study.storage)}; first: tuner run"
         )
     with quiet():
         return optuna.load_study(study_name=name, storage=storage)
@@ -266,7 +266,3 @@ def _alive(lease: Mapping[str, Any]) -> bool:
     except psutil.NoSuchProcess:
         return False
     return bool(abs(born - lease["born"]) < 1.0) and lease["pid"] != os.getpid()
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"(://[^:/@]+):[^@]+@", r"\1:***@", url)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from tuner.addresses import masked, without_user
 from tuner.plugin import InputError
 
 ARTIFACT_FOLDER = "mlartifacts"
@@ -25,7 +26,7 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
 
 
-def check_uri(uri: str, storage_url: str | None = None) -> None:
+def check_uri(uri: str, storage_url: str | None = None, source: str = "tracking.uri") -> None:
     """Raise `InputError` where `uri` is no store that can be used.
 
     Parameters
@@ -34,19 +35,26 @@ def check_uri(uri: str, storage_url: str | None = None) -> None:
         Address of the MLflow store.
     storage_url : str, optional
         Address of Optuna's storage: one SQLite file cannot hold both.
+    source : str
+        Where the address comes from: a key, or an environment variable.
     """
+    named = f"{source} '{masked(uri)}'"
     scheme = uri.partition(":")[0].partition("+")[0].lower() if "://" in uri else ""
     if scheme not in _DATABASES + _SERVERS:
+        folder = uri.removeprefix("file://") or "."
+        keep = f"mlflow migrate-filestore --source {folder} --target sqlite:///mlflow.db"
+        is_folder = scheme in ("", "file") and not uri.startswith("databricks")
         raise InputError(
-            f"tracking.uri '{uri}' is no MLflow store that can be used: expected "
-            "sqlite:///mlflow.db, another database URL or http(s)://host:port"
+            f"{named} is no MLflow store that can be used: expected sqlite:///mlflow.db, another "
+            "database URL or http(s)://host:port"
+            + (f"; to keep the runs of that folder: {keep}" if is_folder else "")
         )
     path = sqlite_path(uri)
     if scheme == "sqlite" and path is None:
-        raise InputError(f"tracking.uri '{uri}' names no file: use sqlite:///mlflow.db")
+        raise InputError(f"{named} names no file: use sqlite:///mlflow.db")
     if path is not None and storage_url is not None and path == sqlite_path(storage_url):
         raise InputError(
-            f"study.storage and tracking.uri are the same file, {path}: Optuna and MLflow cannot "
+            f"study.storage and {source} are the same file, {path}: Optuna and MLflow cannot "
             "share one; name another file in either"
         )
 
@@ -73,7 +81,7 @@ def absolute_uri(uri: str) -> str:
 def base_url(uri: str) -> str | None:
     """Give the address of the pages where `uri` is a server, with a slash at the end."""
     is_server = uri.partition("://")[0].lower() in _SERVERS
-    return f"{uri.rstrip('/')}/" if is_server else None
+    return f"{without_user(uri).rstrip('/')}/" if is_server else None
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tuner import runs, views
+from tuner.addresses import masked
 from tuner.mlflow_store import find_parent, open_client, prepare, store_trouble
 from tuner.outbox import StoreTrouble
 from tuner.plugin import InputError
@@ -31,7 +32,7 @@ def study_links(uri: str, experiment: str, study: StudyInfo) -> dict[str, str]:
         with store_trouble():
             return _links_of(client, experiment, study)
     except StoreTrouble as trouble:
-        raise InputError(f"cannot show the study from {uri}: {trouble}") from trouble
+        raise InputError(f"cannot show the study from {masked(uri)}: {trouble}") from trouble
 
 
 def _links_of(client: Any, experiment: str, study: StudyInfo) -> dict[str, str]:

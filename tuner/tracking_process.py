@@ -20,6 +20,7 @@ from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
+from tuner.addresses import masked
 from tuner.mlflow_store import MlflowSession
 from tuner.outbox import StoreTrouble
 from tuner.processes import end_with_parent, how_it_ended, kill_group, spawn
@@ -190,7 +191,7 @@ def serve(connection: Connection) -> None:
         except StoreTrouble as trouble:
             answer = ("trouble", str(trouble), trouble.refused)
         except Exception:  # noqa: BLE001 - a bug is raised where the study ends; see the outbox
-            answer = ("bug", traceback.format_exc())
+            answer = ("bug", masked(traceback.format_exc()))
         connection.send(answer)
 
 

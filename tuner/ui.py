@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
+from tuner.addresses import masked
 from tuner.plugin import InputError
 from tuner.processes import guarded
 from tuner.stores import (
@@ -96,11 +97,12 @@ def running_server(
     folder = (artifact_root or Path(ARTIFACT_FOLDER)).resolve()
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen)),
-        *("--backend-store-uri", absolute_uri(uri), "--artifacts-destination", folder.as_uri()),
+        *("--artifacts-destination", folder.as_uri()),
         *("--workers", "1"),
     ]
     environment = {
         **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": absolute_uri(uri),  # not an argument: those anybody can read
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 2 processes instead of 10
     }
@@ -119,7 +121,8 @@ def running_server(
                 log.seek(0)
                 lines = log.read().decode(errors="replace").strip().splitlines()
                 raise InputError(
-                    f"the MLflow server for {uri} did not start: {lines[-1] if lines else 'silent'}"
+                    f"the MLflow server for {masked(uri)} did not start: "
+                    + masked(lines[-1] if lines else "silent")
                 )
             yield base, process
         finally:

@@ -172,6 +172,10 @@ class Toy(Plugin[Config]):
         return {"data": {"targets": [1.0, 2.0], "held_out": [2.5]}}
 
 
+class Hollow(Plugin[Config]):
+    """Has none of its verbs."""
+
+
 def simulate(folder: Path, *, seed: int, points: int = 3, kind: str = "plain") -> None:
     """Write a few numbers."""
     if kind == "broken":

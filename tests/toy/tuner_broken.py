@@ -1,0 +1,3 @@
+"""A module that cannot be imported."""
+
+ONE = 1 / 0
