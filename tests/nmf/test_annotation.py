@@ -108,7 +108,7 @@ def test_a_bigwig_keeps_its_values(tmp_path):
     np.testing.assert_array_equal(read(path, 5, 200), expected)
     with pytest.raises(AnnotationError, match="no strands"):
         read(path, feature="tss")
-    with pytest.raises(BigWigError, match="it has chr1"):
+    with pytest.raises(BigWigError, match="did you mean 'chr1'"):
         read_annotation(path, "1", 0, 10)
 
 
@@ -129,7 +129,11 @@ def test_real_genes_agree_between_bed_and_bigwig(shared_data):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("a.bed", "1\t5\t9\n2\t5\t9\n", "nothing on chromosome 'chr1'; it has 1, 2"),
+        (
+            "a.bed",
+            "1\t5\t9\n2\t5\t9\n",
+            "nothing on chromosome 'chr1'; did you mean '1'? it has 1, 2",
+        ),
         ("a.bed", "# none\n", "no entries at all"),
         ("a.bed", "chr1\t5\n", "line 1: a BED line has 3 columns or more, this one has 2"),
         ("a.bed", "chr1\t5\t9\nchr1\t9\t5\n", "line 2: 9 to 5 is no interval"),
@@ -137,7 +141,11 @@ def test_real_genes_agree_between_bed_and_bigwig(shared_data):
         ("a.bed", "chr1\ta\t5\n", "a to 5 is no interval"),
         ("a.gtf", "chr1\t5\t9\n", "this one has 3"),
         ("a.gtf", GTF.format(kind="gene", first=0, last=4, strand="+", about=""), "0 to 4"),
-        ("a.gtf", GTF.format(kind="CDS", first=1, last=4, strand="+", about=""), "no genes or"),
+        (
+            "a.gtf",
+            GTF.format(kind="CDS", first=1, last=4, strand="+", about=""),
+            "only lines of type CDS",
+        ),
         ("a.xls", "chr1\t5\t9\n", "not a known kind of annotation"),
     ],
 )

@@ -15,7 +15,7 @@ from tuner_plugins.nmf.runs import expand_runs
 
 from tests.nmf.bigwig_files import Section, write_bigwig
 
-CHROMS = {"chr1": 1000, "chr2": 400, "chrX": 3000}
+CHROMS = {"chr1": 1000, "chr2": 400, "chrX": 3000, "chrEmpty": 0}
 in_folder = settings(
     max_examples=40,
     deadline=None,
@@ -45,7 +45,7 @@ def neighbours(runs):
 
 @st.composite
 def regions(draw, chroms=CHROMS):
-    chrom = draw(st.sampled_from(sorted(chroms)))
+    chrom = draw(st.sampled_from(sorted(name for name in chroms if chroms[name])))
     start = draw(st.integers(0, chroms[chrom] - 1))
     return chrom, start, draw(st.integers(start + 1, chroms[chrom]))
 
@@ -54,7 +54,7 @@ def regions(draw, chroms=CHROMS):
 def sections(draw, disorder=False):
     """Draw sections of all types; sorted and apart, or in any order and overlapping."""
     found = []
-    values = st.sampled_from([0.0, 1.0, 2.5, -3.0, 1e30, np.nan])
+    values = st.sampled_from([0.0, 1.0, 2.5, -3.0, 1e30, np.nan, np.inf, -np.inf, -0.0, 1e-40])
     for chrom, length in enumerate(CHROMS.values()):
         cursor = 0
         for kind in draw(st.lists(st.sampled_from([1, 2, 3]), max_size=6)):
@@ -73,13 +73,15 @@ def sections(draw, disorder=False):
                     start = draw(st.integers(0, length - 20))
                 else:
                     start = at if i == 0 else records[-1][1] + draw(st.integers(0, 3))
-                end = start + (draw(st.integers(1, 9)) if kind == 1 else span)
+                end = start + (draw(st.integers(0, 9)) if kind == 1 else span)
                 if end <= length:
                     records.append((start, end, draw(values)))
             if records:
                 found.append(Section(chrom, kind, records))
                 cursor = max(record[1] for record in records)
-    return sorted(found, key=lambda section: (section.chrom, *section.bounds()))
+    if disorder and draw(st.booleans()):
+        found = draw(st.permutations(found))
+    return sorted(found, key=lambda section: (section.chrom, *section.bounds()[: not disorder]))
 
 
 @in_folder
@@ -187,8 +189,10 @@ def test_threads_and_order(tmp_path):
         (("1",), "no chromosome called '1'"),
         (("chr1", 5, 5), "holds no position"),
         (("chr1", -5, 5), "holds no position"),
-        (("chr1", 5, 1001), "has 1000 bases"),
+        (("chr1", 5, 1001), "has 1,000 bases"),
         (("chr1", 2000), "holds no position"),
+        (("chrEmpty",), "on the chromosome's 0 bases"),
+        (("chr0",), "no chromosome called 'chr0'; it has chr"),
     ],
 )
 def test_a_request_that_cannot_be_served(tmp_path, request_, says):

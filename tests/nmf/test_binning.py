@@ -109,6 +109,15 @@ def test_unusual_records_are_left_to_the_careful_reader(tmp_path: Path, which: s
 
 
 @needs_kernels
+def test_records_without_length_hold_nothing(tmp_path: Path) -> None:
+    path = one_block(tmp_path, [0, 300, 900, 5], [400, 300, 1000, 5], [1, 9, 3, 9])
+    found = binning._bin_blocks(path, CHROM, 0, 3000, [100], "zero")
+    assert found is not None
+    np.testing.assert_array_equal(found[0], np.repeat([1.0, 0, 3, 0], [4, 5, 1, 20]))
+    np.testing.assert_array_equal(found[0], carefully(path, 0, 3000, 100, "zero"))
+
+
+@needs_kernels
 def test_missing_and_infinite_values(tmp_path: Path) -> None:
     place = [0, 500, 900, 2000], [400, 800, 1000, 2500]
     path = one_block(tmp_path, *place, [1, float("nan"), 3, 4])

@@ -190,7 +190,7 @@ def empty(folder: Path, tmp_path: Path) -> str:
     ("argument", "value", "said"),
     [
         ("-c", "chr99", "none of 5 bigWig files has a chromosome called 'chr99'"),
-        ("-e", str(LENGTH + 1), f"{LENGTH} bases"),
+        ("-e", str(LENGTH + 1), f"{LENGTH:,} bases"),
         ("-s", str(END), "holds no position"),
         ("-s", "-5", "holds no position"),
         ("-b", "absent", "no such file or folder"),

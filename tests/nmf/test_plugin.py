@@ -165,7 +165,7 @@ def test_wrong_configurations_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("region", "said"), [("chr9:1-20", "chromosome called 'chr9'"), ("chr7:1-99999", "40000")]
+    ("region", "said"), [("chr9:1-20", "chromosome called 'chr9'"), ("chr7:1-99999", "40,000")]
 )
 def test_a_region_that_tracks_lack_shows_before_the_study(
     section: dict[str, Any], region: str, said: str
@@ -173,6 +173,32 @@ def test_a_region_that_tracks_lack_shows_before_the_study(
     plugin = make_plugin(section, cases=[{"region": region, "k": 1}])
     with pytest.raises(InputError, match=said):
         plugin.inputs()
+
+
+@pytest.mark.parametrize(
+    ("genes", "kind", "said"),
+    [
+        ("chr7\t30000\t31000\n", "cases", "no gene lies there"),
+        ("chr7\t30000\t31000\n", "held_out", "no gene lies there"),
+        ("chr7\t0\t29000\nchr7\t20000\t40000\n", "cases", "all of it is gene"),
+    ],
+)
+def test_a_region_of_no_gene_or_all_gene_is_refused(
+    section: dict[str, Any], tmp_path: Path, genes: str, kind: str, said: str
+) -> None:
+    path = tmp_path / "genes.bed"
+    path.write_text(genes)
+    flat = {"region": f"{CHROM}:1000-2000", "k": 3, "annotation": path}
+    plugin = make_plugin(section, **{kind: [flat]})
+    with pytest.raises(
+        InputError, match="case 'chr7_1000-2000_k3': the annotation is const"
+    ) as caught:
+        plugin.inputs()
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    plugin = make_plugin(section, **{kind: [{**flat, "region": f"{CHROM}:1000-30001"}]})
+    if "no gene" in said:
+        assert plugin.load().tuned
 
 
 def test_inputs_are_all_files(section: dict[str, Any]) -> None:

@@ -281,8 +281,8 @@ def test_inflates_as_zlib_does_or_not_at_all(pair, damage):
 
 @pytest.mark.parametrize(
     ("where", "change"),
-    [(b"chr1", b"chr2"), (struct.pack("<II", 0, 1000), struct.pack("<II", 0, 0))]
-    + [(struct.pack("<QQ", 3, 0), struct.pack("<QQ", count, 0)) for count in (2, 4)],
+    [(b"chr1", b"chr2"), (struct.pack("<II", 0, 1000), struct.pack("<II", 1, 1000))]
+    + [(struct.pack("<QQ", 4, 0), struct.pack("<QQ", count, 0)) for count in (3, 5)],
 )
 def test_a_chromosome_list_that_contradicts_itself_is_left_alone(tmp_path, where, change):
     path = write_bigwig(tmp_path / "a.bw", CHROMS, [Section(2, 1, [(5, 9, 1.0)])])

@@ -6,7 +6,6 @@ included). Text files may be compressed with gzip.
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import os
 import re
@@ -17,6 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tuner_plugins.nmf.bigwig import read_runs
+from tuner_plugins.nmf.names import suggest_names
 from tuner_plugins.nmf.runs import Runs, join_sorted, merge_runs
 
 Feature = Literal["gene_body", "tss"]
@@ -159,11 +159,8 @@ def _read_intervals(name: str, chrom: str) -> list[_Interval]:
     except (EOFError, zlib.error, UnicodeDecodeError) as error:
         raise AnnotationError(f"{name}: not a whole {table} text file ({error})") from error
     if not intervals:
-        near = difflib.get_close_matches(chrom, seen, n=3) or list(seen)[:5]
-        more = ", ..." if len(seen) > len(near) else ""
-        known = f"it has {', '.join(near)}{more}" if seen else "it has no entries at all"
-        problem = "no genes or transcripts on" if chrom in seen else "nothing on chromosome"
-        raise AnnotationError(f"{name}: {problem} {chrom!r}; {known}")
+        hint = suggest_names(chrom, seen)
+        raise AnnotationError(f"{name}: nothing on chromosome {chrom!r}; {hint}")
     return intervals
 
 
@@ -202,6 +199,7 @@ def _read_gtf(name: str, rows: Iterator[_Row]) -> list[_Interval]:
     genes: list[_Interval] = []
     transcripts: list[_Interval] = []
     exons: dict[str, _Interval] = {}
+    others: dict[str, None] = {}
     for row in rows:
         if len(row.columns) < 8:
             raise AnnotationError(
@@ -210,6 +208,7 @@ def _read_gtf(name: str, rows: Iterator[_Row]) -> list[_Interval]:
             )
         kind = row.columns[2]
         if kind not in _GENES and kind not in _TRANSCRIPTS and kind != "exon":
+            others[kind] = None
             continue
         start, end = _positions(name, row, row.columns[3:5], first=1)
         item = _Interval(start - 1, end, row.columns[6], row.line)
@@ -223,7 +222,13 @@ def _read_gtf(name: str, rows: Iterator[_Row]) -> list[_Interval]:
             exons[parent] = item._replace(
                 start=min(known.start, item.start), end=max(known.end, item.end)
             )
-    return genes or transcripts or list(exons.values())
+    found = genes or transcripts or list(exons.values())
+    if others and not found:
+        raise AnnotationError(
+            f"{name}: no genes, transcripts or exons on {row.chrom!r}, only lines of type "
+            f"{', '.join(list(others)[:5])}; give a file with lines of type gene"
+        )
+    return found
 
 
 def _parent(row: _Row) -> str:

@@ -117,10 +117,11 @@ def _check_index(records: Records, heads: np.ndarray, blocks: np.ndarray) -> Non
     counts = heads["count"].astype(np.int64)
     firsts = np.cumsum(counts) - counts
     chrom = heads["chrom"].astype(np.int64) << 32
-    lowest = chrom | np.minimum.reduceat(records[0], firsts)
-    highest = chrom | np.maximum.reduceat(records[1], firsts)
     first, last = (bound.astype(np.int64) for bound in item_bounds(blocks))
-    if (lowest < first).any() or (highest > last).any():
+    some = records[0] < records[1]  # nothing is missed with a record without length
+    lowest = chrom + np.minimum.reduceat(np.where(some, records[0], 1 << 32), firsts)
+    highest = chrom + np.maximum.reduceat(np.where(some, records[1], 0), firsts)
+    if (lowest < first).any() or (highest > np.maximum(last, chrom)).any():
         raise BlockError("its index does not match its data")
 
 

@@ -14,6 +14,7 @@ from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.annotation import read_annotation
 from tuner_plugins.nmf.answers import FOLLOWS, annotation_correlation, equals_annotation
 from tuner_plugins.nmf.bigwig import BigWigError, chromosomes, read_runs
+from tuner_plugins.nmf.checks import check_annotation
 from tuner_plugins.nmf.config import CaseSection, DataSection
 from tuner_plugins.nmf.folder import Folder, describe_taken, file_digest, is_bigwig
 from tuner_plugins.nmf.regions import parse_region
@@ -95,6 +96,7 @@ class Inputs:
                 read_runs(path, region.chrom, start, end)  # says what is wrong
         genes = read_annotation(annotation, region.chrom, start, end, data.feature, data.tss_window)
         place = region.chrom, start, end
+        check_annotation(section.label, f"{region.chrom}:{start}-{end} in {annotation}", genes)
         return CaseInput(section, found, tracks, absent, *place, annotation, genes)
 
     def left_out(self) -> Mapping[str, tuple[int, str]]:

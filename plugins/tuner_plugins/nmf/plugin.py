@@ -228,7 +228,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         """Simulate three tracks over 100 kb below `folder`."""
         from tuner_plugins.nmf.simulate import simulate_tracks
 
-        simulate_tracks(folder, seed=1, tracks=3, layout={"chr21": (200_000, 50_000, 150_000)})
+        simulate_tracks(folder, seed=2, tracks=3, layout={"chr21": (200_000, 50_000, 150_000)})
         return {
             "data": {
                 "bigwigs": str(folder / "tracks"),

@@ -9,12 +9,14 @@ from tuner.freeze import bundle, provenance_head
 from tuner.plugin import Params, Provenance, Value
 from tuner_plugins.nmf import (
     bigwig,
+    bigwig_index,
     binning,
     blocks,
     compress,
     factorize,
     folder,
     frozen,
+    names,
     native,
     parallel,
     pipeline,
@@ -31,7 +33,7 @@ from tuner_plugins.nmf import (
 )
 
 SCRIPT_MODULES = (
-    *(parallel, products, prox_numba, prox, runs, blocks, bigwig, tracks),
+    *(parallel, products, prox_numba, prox, runs, blocks, names, bigwig_index, bigwig, tracks),
     *(factorize, compress, binning, pipeline, write, frozen),
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tuner_plugins.nmf.bigwig import BigWigError, chromosomes
 from tuner_plugins.nmf.folder import Folder, is_answer, is_bigwig, list_folder, some_names
+from tuner_plugins.nmf.names import suggest_names
 
 
 def list_tracks(
@@ -74,5 +75,5 @@ def with_chromosome(paths: Sequence[str], chrom: str) -> tuple[list[str], list[s
     if not have:
         names = list(dict.fromkeys(name for found in known.values() for name in found))
         who = f"none of {len(paths)} bigWig files has a" if len(paths) > 1 else f"{paths[0]}: no"
-        raise BigWigError(f"{who} chromosome called {chrom!r}; {', '.join(names[:5])}")
+        raise BigWigError(f"{who} chromosome called {chrom!r}; {suggest_names(chrom, names)}")
     return have, [path for path in paths if chrom not in known[path]]

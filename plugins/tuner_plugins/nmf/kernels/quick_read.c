@@ -128,7 +128,7 @@ static int quick_find_chromosome(quick_file *file, uint64_t root, const char *na
             }
             uint32_t number = bins_word(item + key, file->swap);
             uint32_t bases = bins_word(item + key + 4, file->swap);
-            if (number >= count || names[number] || !bases) goto unusual;
+            if (number >= count || names[number]) goto unusual;
             names[number] = quick_hash(item, key);
             found++;
             if (!fits || memcmp(item, wanted, key)) continue;
@@ -179,7 +179,7 @@ static int quick_find_blocks(quick_file *file, uint64_t root, uint64_t low, uint
         uint64_t before = parent.first;
         for (uint64_t i = 0; i < items; i++) {
             quick_item item = quick_index_item(node + i * bytes, file->swap, leaf);
-            if (item.first >= item.last || item.first < before || item.last > parent.last) goto unusual;
+            if (item.first > item.last || item.first < before || item.last > parent.last) goto unusual;
             before = item.first;
         }
         for (uint64_t i = 0; i < items; i++) {

@@ -1,0 +1,48 @@
+"""Chromosome names of one file asked of another: ``chr21`` and ``21``, ``chrM`` and ``MT``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from difflib import get_close_matches
+
+_PREFIX = re.compile(r"^(chromosome|chrom|chr)[ _.-]?(?=.)")
+_MITOCHONDRION = frozenset({"m", "mt", "mito", "mtdna", "mitochondrion"})
+_ROMAN = re.compile(r"(x{0,3})(ix|iv|v?i{0,3})")
+_SHOWN = 5
+
+
+def suggest_names(chrom: str, known: Collection[str]) -> str:
+    """Return what to say of a chromosome that a file lacks: what it may be called there.
+
+    Names are taken for the same where they differ by ``chr``, case, leading zeros, ``M`` and
+    ``MT``, or, in a file that counts in the other numerals, Roman and Arabic ones.
+    """
+    if not known:
+        return "it has no entries at all"
+    plain = {name: _plain_name(name) for name in known}
+    wanted = _plain_name(chrom)
+    same = [name for name, key in plain.items() if key == wanted]
+    if not same:  # X is a chromosome of its own, and 10 only in a file that has II as well
+        roman = "ii" in plain.values()
+        wanted = _arabic(wanted, roman)
+        same = [name for name, key in plain.items() if _arabic(key, roman) == wanted]
+    near = same or get_close_matches(chrom, known, n=3)
+    shown = list(dict.fromkeys([*near, *known]))[:_SHOWN]
+    more = ", ..." if len(known) > len(shown) else ""
+    question = f"did you mean {' or '.join(map(repr, same[:_SHOWN]))}? " if same else ""
+    return f"{question}it has {', '.join(shown)}{more}"
+
+
+def _plain_name(name: str) -> str:
+    key = _PREFIX.sub("", name.strip().lower())
+    return "m" if key in _MITOCHONDRION else key.lstrip("0") or key[:1]
+
+
+def _arabic(key: str, tens: bool) -> str:
+    """Return a Roman numeral below 40 as an Arabic one; other names, X without `tens`, as is."""
+    match = _ROMAN.fullmatch(key)
+    if not key or match is None or (key == "x" and not tens):
+        return key
+    ones = {"ix": 9, "iv": 4}.get(match[2], 5 * match[2].count("v") + match[2].count("i"))
+    return str(10 * len(match[1]) + ones)
