@@ -62,7 +62,7 @@ int tuner_bin_block(const uint8_t *block, int64_t size, int swap, uint64_t first
         if (type != 3) from = bins_word(at, swap);
         to = type == 1 ? (int64_t)bins_word(at + 4, swap) : from + span;
         if (from == to) continue; /* a record without length */
-        if ((chrom << 32 | (uint64_t)from) < first || (chrom << 32 | (uint64_t)to) > last)
+        if ((chrom << 32) + (uint64_t)from < first || (chrom << 32) + (uint64_t)to > last)
             return BINS_UNUSUAL;
         if ((int64_t)chrom != track->chrom || from >= track->end || to <= track->start) continue;
         if (from >= to || from < track->last) return BINS_UNUSUAL;

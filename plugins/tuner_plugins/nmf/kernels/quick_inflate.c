@@ -6,7 +6,8 @@
  */
 #define INFLATE_OK 0
 #define INFLATE_BAD 1
-#define INFLATE_SLACK 320 /* room behind the output that may be written to: a match, and a word */
+#define INFLATE_MATCH 258 /* bytes in the longest match */
+#define INFLATE_SLACK 320 /* room behind the output that may be written to: see inflate_codes */
 #define INFLATE_LITERAL_BITS 11
 #define INFLATE_DISTANCE_BITS 9
 #define INFLATE_LITERALS 288
@@ -238,7 +239,11 @@ INFLATE_INLINE inflate_entry inflate_look(inflate_reader *r, const inflate_entry
     return entry;
 }
 
-/* Literals and matches up to the end of a block. */
+/* Literals and matches up to the end of a block. Both loops hold that a round begins at or before
+ * `stop`, and a round writes at most two literals, a match and the rest of a word: what follows
+ * `stop` is INFLATE_SLACK bytes long. */
+_Static_assert(2 + INFLATE_MATCH + 15 <= INFLATE_SLACK, "a round must fit behind the output");
+
 static int inflate_codes(inflate_state *s, const uint8_t *start, uint8_t **place, const uint8_t *stop)
 {
     enum { LITERALS = (1 << INFLATE_LITERAL_BITS) - 1, DISTANCES = (1 << INFLATE_DISTANCE_BITS) - 1 };
@@ -284,6 +289,7 @@ static int inflate_codes(inflate_state *s, const uint8_t *start, uint8_t **place
         out += length;
     }
     for (;;) {
+        if (r->count < 0 || out > stop) return INFLATE_BAD;
         inflate_refill(r);
         entry = inflate_look(r, s->literals, INFLATE_LITERAL_BITS);
         if (entry & INFLATE_LITERAL) {
@@ -303,7 +309,6 @@ static int inflate_codes(inflate_state *s, const uint8_t *start, uint8_t **place
             inflate_copy(out, distance, length);
             out += length;
         }
-        if (r->count < 0 || out > stop) return INFLATE_BAD;
     }
 done:
     if (r->count < 0 || out > stop) return INFLATE_BAD;
