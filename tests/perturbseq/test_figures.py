@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tuner_plugins.perturbseq import figures, heatmaps
 from tuner_plugins.perturbseq.colours import palette
-from tuner_plugins.perturbseq.programs import ClusterOptions, cluster
+from tuner_plugins.perturbseq.communities import ClusterOptions
+from tuner_plugins.perturbseq.programs import cluster
 
 
 def screen(n_targets=20, n_genes=60, seed=0):

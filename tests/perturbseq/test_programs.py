@@ -9,8 +9,9 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 from tuner_plugins.perturbseq.colours import palette
+from tuner_plugins.perturbseq.communities import ClusterOptions, _graph, _leiden
 from tuner_plugins.perturbseq.errors import AnalysisError
-from tuner_plugins.perturbseq.programs import ClusterOptions, cluster, find_programs
+from tuner_plugins.perturbseq.programs import cluster, find_modules, find_programs
 from tuner_plugins.perturbseq.stability import stability
 
 from tests.perturbseq.planted import planted_screen
@@ -205,3 +206,46 @@ def test_among_few_rows_those_that_are_like_no_other_join_no_cluster_of_others()
             mixed[name] += not one
     assert mixed["both"] == 0
     assert mixed["graph"] > 0  # every row of the graph has neighbours
+
+
+@pytest.mark.timeout(60, method="thread")
+@pytest.mark.parametrize("kinds", [1, 2, 3, 4])
+def test_clustering_of_rows_that_are_alike_ends(kinds):
+    """Leiden never settles on a graph whose moves gain nothing."""
+    rng = np.random.default_rng(0)
+    directions = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])[:kinds]
+    truth = rng.integers(0, kinds, 300)
+    values = directions[truth] * rng.uniform(0.5, 2.0, (300, 1))
+    found = cluster(pd.DataFrame(values, index=[f"g{i}" for i in range(300)]))
+    assert adjusted_rand_score(truth, found.labels) == 1.0
+
+
+@pytest.mark.timeout(60, method="thread")
+def test_leiden_ends_where_every_move_gains_nothing():
+    graph = _graph(np.ones((300, 1)), 3)  # all rows have the same three neighbours
+    assert len(_leiden(graph, 1.4, 0)) == 300
+
+
+@pytest.mark.timeout(30, method="thread")
+def test_a_palette_of_thousands_ends():
+    """A walk along the hue at three lightnesses has 2,000 colours and no more."""
+    found = palette(5000)
+    assert len(set(found)) == len(found) == 5000
+    assert found[:300] == palette(300)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+def test_one_perturbation_has_what_it_moves_up_and_what_it_moves_down(n):
+    values = np.random.default_rng(1).uniform(0.1, 2.0, n) * np.where(np.arange(n) % 2, -1, 1)
+    coef = pd.DataFrame({"T": values}, index=[f"g{i}" for i in range(n)])
+    found = cluster(coef)
+    assert len(found.colours) == min(n, 2)
+    assert adjusted_rand_score(values > 0, found.labels) == 1.0
+    assert find_modules(coef).order == []
+
+
+@pytest.mark.parametrize(("acting", "modules"), [(0, 0), (1, 0), (2, 0), (3, 3), (6, 6)])
+def test_modules_take_three_perturbations_that_act(acting, modules):
+    table, _ = noisy_blocks(2, rows=20, columns=6)
+    found = find_modules(table, acting=np.arange(6) < acting)
+    assert len(found.order) == modules

@@ -27,6 +27,8 @@ MISSING = "#D9D9D9"
 
 _GOLDEN = 0.6180339887498949
 _LIGHTNESS = (0.42, 0.62, 0.78)
+_WALK = 1000
+_MIXING = 0x9E3779  # odd, so that no colour comes twice
 
 
 def palette(n: int) -> list[str]:
@@ -46,13 +48,16 @@ def palette(n: int) -> list[str]:
     list of str
         Distinct colours, the first ones the same for every `n`.
     """
-    colours = list(OKABE_ITO[:n])
-    step = 0
-    while len(colours) < n:
+    colours = dict.fromkeys(OKABE_ITO[:n])
+    for step in range(_WALK + 2**24):
+        if len(colours) >= n:
+            break
         lightness = _LIGHTNESS[step % len(_LIGHTNESS)]
-        red, green, blue = colorsys.hls_to_rgb((0.05 + step * _GOLDEN) % 1.0, lightness, 0.65)
-        colour = f"#{round(red * 255):02X}{round(green * 255):02X}{round(blue * 255):02X}"
-        if colour not in colours:
-            colours.append(colour)
-        step += 1
-    return colours
+        rgb = colorsys.hls_to_rgb((0.05 + step * _GOLDEN) % 1.0, lightness, 0.65)
+        number = int(
+            sum(round(part * 255) << shift for part, shift in zip(rgb, (16, 8, 0), strict=True))
+        )
+        if step >= _WALK:  # the walk has about 2,000 colours: all there are, in mixed order
+            number = (step * _MIXING) % 2**24
+        colours[f"#{number:06X}"] = None
+    return list(colours)

@@ -16,12 +16,12 @@ from tuner_plugins.elasticnet.errors import DataError
 from tuner_plugins.perturbseq.analysis import analyse
 from tuner_plugins.perturbseq.cell_cycle import G2M_GENES, S_GENES
 from tuner_plugins.perturbseq.cells import column_of
+from tuner_plugins.perturbseq.communities import ClusterOptions
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.loading import load
 from tuner_plugins.perturbseq.matrix import CellsError
 from tuner_plugins.perturbseq.options import AnalysisOptions, Surface
 from tuner_plugins.perturbseq.prepare import PrepareOptions
-from tuner_plugins.perturbseq.programs import ClusterOptions
 from tuner_plugins.perturbseq.report import write
 from tuner_plugins.perturbseq.screen import open_screen, recipe_of
 

@@ -13,11 +13,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tuner_plugins.perturbseq.communities import ClusterOptions
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.prepare import PrepareOptions
-from tuner_plugins.perturbseq.programs import (
-    ClusterOptions,
-)
 
 
 @dataclass(frozen=True)

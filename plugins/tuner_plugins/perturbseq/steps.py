@@ -14,10 +14,12 @@ from tuner_plugins.perturbseq import coefficients as co
 from tuner_plugins.perturbseq import enrichment
 from tuner_plugins.perturbseq.efficacy import Efficacy, efficacy_weights
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.grouping import describe, members, notes_on, own_gene
 from tuner_plugins.perturbseq.options import Analysis, AnalysisOptions
 from tuner_plugins.perturbseq.programs import (
     Clustering,
     cluster,
+    find_modules,
 )
 from tuner_plugins.perturbseq.refits import (
     Model,
@@ -162,51 +164,19 @@ def group(
         coef = used.coefficients().mask(own, 0.0)
     adata.obs["discovery"] = discovery
     programs = cluster(coef, options.clustering, keep=keep)
-    modules = cluster(
-        everywhere.T,
-        options.clustering,
-        prefix="M",
-        keep=any_effect(p, 0) < options.q_threshold,
-    )
-    _describe(adata, programs, modules)
+    acting = any_effect(p, 0) < options.q_threshold
+    modules = find_modules(everywhere, options.clustering, acting)
+    describe(adata, programs, modules)
     if options.n_bootstraps and programs.order:
         found.tables["program_stability"] = stability(
             programs,
             bootstrap_coefficients(used, options.n_bootstraps, options.seed),
             lambda table: cluster(table.mask(own, 0.0), options.clustering, keep=keep),
         )
-    found.tables["programs"] = _members(programs, "gene", "program")
-    found.tables["modules"] = _members(modules, "perturbation", "module")
-    if not programs.order:
-        found.notes.append(
-            "No gene has a significant coefficient in the cells that programs are found in: "
-            "there are no programs, and nothing is tested or enriched for them."
-        )
+    found.tables["programs"] = members(programs, "gene", "program")
+    found.tables["modules"] = members(modules, "perturbation", "module")
+    found.notes += notes_on(programs, len(model.targets), int(acting.sum()))
     return programs, modules
-
-
-def own_gene(model: Model) -> NDArray[np.bool_]:
-    """Say where a perturbation meets the gene that it is named after, (genes, perturbations)."""
-    genes, targets = (
-        pd.Index(names).astype(str).str.upper().to_numpy() for names in (model.genes, model.targets)
-    )
-    return np.asarray(genes[:, None] == targets)
-
-
-def _members(clustering: Clustering, row: str, cluster_name: str) -> pd.DataFrame:
-    labels = clustering.labels[clustering.order].astype(str)
-    return pd.DataFrame({row: clustering.order, cluster_name: labels.to_numpy(dtype=str)})
-
-
-def _describe(adata: ad.AnnData, programs: Clustering, modules: Clustering) -> None:
-    adata.var["program"] = programs.labels.reindex(adata.var_names.astype(str)).array
-    adata.uns["program_colors"] = np.array(list(programs.colours.values()), dtype=str)
-    for key, clustering in (("programs", programs), ("modules", modules)):
-        adata.uns[key] = {
-            "order": np.array(clustering.order, dtype=str),
-            "labels": clustering.labels[clustering.order].astype(str).to_numpy(dtype=str),
-            "tree": clustering.tree,
-        }
 
 
 def compare_with_control(
