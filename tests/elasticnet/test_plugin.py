@@ -69,13 +69,20 @@ def test_planted_screen_end_to_end(screen):
     plugin = _plugin(screen, permutations=39)
     result = _result(plugin, 0.003, 0.5)
     assert 0.01 < result.metrics["delta_r2"] < result.metrics["r2"] < 0.9
+    assert 0.01 < result.metrics["partial_r2"] < 0.9
+    without = result.metrics["r2"] - result.metrics["r2_covariates"]
+    assert result.metrics["delta_r2"] == pytest.approx(without, abs=1e-12)
     assert result.metrics["kkt"] <= 1e-9
     tables = plugin.tables([result])
     assert set(tables) >= {"surface", "choice", "genes", "perturbations", "permutation_null"}
     surface = tables["surface"]
     assert len(surface) == 16
     choice = tables["choice"].set_index("choice")
-    assert choice.loc["chosen", "p_of_best_delta_r2"] == pytest.approx(1 / 40)
+    assert choice.loc["chosen", "p_of_best_partial_r2"] == pytest.approx(1 / 40)
+    for table in (surface, choice.drop(index="nested")):
+        np.testing.assert_allclose(
+            table["delta_r2"], table["r2"] - table["r2_covariates"], rtol=0, atol=1e-12
+        )
     assert choice.loc["chosen", "r2"] == pytest.approx(result.metrics["r2"], abs=1e-12)
     assert choice.loc["best of the grid", "r2"] == surface["r2"].max()
     assert choice.loc["nested", "r2"] <= surface["r2"].max() + 1e-12
@@ -408,7 +415,7 @@ def test_papalexi_finds_the_interferon_pathway(shared_data):
     tables = plugin.tables([result])
     lead = tables["perturbations"]["perturbation"].head(4)
     assert set(lead) == {"STAT1", "JAK2", "IFNGR1", "IFNGR2"}
-    assert tables["choice"].loc[0, "p_of_best_delta_r2"] <= 0.01
+    assert tables["choice"].loc[0, "p_of_best_partial_r2"] <= 0.01
     genes = tables["genes"].set_index("gene")
     assert genes.loc["STAT1", "delta_r2"] > 0.3
 
@@ -429,13 +436,13 @@ def test_datlinger_gains_nothing_and_says_so(shared_data):
         result = _result(plugin, 5e-4, 0.5)
         tables = plugin.tables([result])
         choice = tables["choice"].set_index("choice")
-        assert choice.loc["best of the grid", "delta_r2"] < 1e-4
+        assert choice.loc["best of the grid", "partial_r2"] < 1e-4
         assert any("'pct_counts_mt' is constant" in n for n in result.case.data.notes)
         assert any("moves labels along it, in 81 ways" in n for n in result.case.data.notes) == (
             well is not None
         )
         among = choice.loc["chosen", "labels_shuffled_among"]
-        p[among] = choice.loc["chosen", "p_of_best_delta_r2"]
+        p[among] = choice.loc["chosen", "p_of_best_partial_r2"]
         assert len(tables["permutation_null"]) == 1 + (99 if well is None else 81)
     assert p["cells"] == pytest.approx(0.01)
     assert p["guide, moved along the plate"] > 0.2
@@ -472,7 +479,7 @@ def test_guides_side_by_side_are_moved_along_the_plate(screen, tmp_path, caplog)
     assert chosen["labels_shuffled_among"] == "guide, moved along the plate"
     # 21 guides, three of each perturbation and of the controls
     assert list(tables["permutation_null"]["labels"]) == ["as they are"] + ["moved"] * 41
-    assert chosen["p_of_best_delta_r2"] == pytest.approx(2 / 42)
+    assert chosen["p_of_best_partial_r2"] == pytest.approx(2 / 42)
     (note,) = [n for n in tables["notes"]["note"] if "plate" in n]
     assert note in caplog.text
     assert "\n" not in note
@@ -499,7 +506,7 @@ def test_a_plate_of_one_unit_a_stratum_has_no_move(screen, tmp_path):
     result = _result(plugin, 0.003, 0.5)
     tables = plugin.tables([result])
     assert len(tables["permutation_null"]) == 1
-    assert tables["choice"].loc[0, "p_of_best_delta_r2"] == 1.0
+    assert tables["choice"].loc[0, "p_of_best_partial_r2"] == 1.0
     assert "permutation_null" in plugin.figures([result])
 
 

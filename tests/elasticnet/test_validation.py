@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import ElasticNet
 from tuner_plugins.elasticnet.errors import DataError
+from tuner_plugins.elasticnet.nested import nested
+from tuner_plugins.elasticnet.solver import fit_grid
 from tuner_plugins.elasticnet.statistics import summarise
 from tuner_plugins.elasticnet.surface import Surface
-from tuner_plugins.elasticnet.validation import Problem, cross_validate, nested, refit
+from tuner_plugins.elasticnet.validation import Problem, cross_validate, refit
 
 ALPHAS, RATIOS = [0.05, 0.004], [0.3, 1.0]
 TESTED = 4
@@ -91,7 +93,20 @@ def test_scores_from_statistics_are_those_of_predictions(kind):
     )
     z = w / variance[:, None, None, :]
     np.testing.assert_allclose(
-        surface.delta_r2, 1 - (sse * z).sum((0, 3)) / (base * z).sum((0, 3)), atol=1e-10
+        surface.partial_r2, 1 - (sse * z).sum((0, 3)) / (base * z).sum((0, 3)), atol=1e-10
+    )
+    alone = 1 - (base * w).sum((0, 3)) / (sst * counts).sum()
+    np.testing.assert_allclose(surface.r2_covariates + 0 * alone, alone, atol=1e-10)
+    np.testing.assert_allclose(
+        surface.delta_r2, ((base - sse) * w).sum((0, 3)) / (sst * counts).sum(), atol=1e-10
+    )
+    np.testing.assert_allclose(
+        surface.delta_r2_genes, ((base - sse) * w).sum(0) / (sst * counts).sum(0), atol=1e-10
+    )
+    np.testing.assert_allclose(
+        surface.delta_r2_folds,
+        ((base - sse) * w).sum(3) / (sst * counts).sum(1)[:, None, None],
+        atol=1e-10,
     )
     np.testing.assert_allclose(
         surface.r2_genes, 1 - (sse * w).sum(0) / (sst * counts).sum(0), atol=1e-10
@@ -118,7 +133,7 @@ def test_a_constant_gene_counts_for_nothing():
     with_it = cross_validate(problem, [0.01], [0.5])
     without = replace(problem, statistics=summarise(X, Y[:, :6], folds), chosen=[chosen[0][:6]] * 4)
     alone = cross_validate(without, [0.01], [0.5])
-    for name in ("r2", "delta_r2", "r2_mean"):
+    for name in ("r2", "r2_covariates", "delta_r2", "partial_r2", "r2_mean"):
         assert getattr(with_it, name) == pytest.approx(getattr(alone, name), abs=1e-12)
 
 
@@ -210,3 +225,30 @@ def test_one_standard_error_is_that_of_paired_differences():
     assert surface.one_standard_error() == (1, 0)
     same = _surface(np.repeat(fold, 3, axis=1)[..., None], np.array([[9.0], [4.0], [1.0]]))
     assert same.one_standard_error() == (2, 0)
+
+
+@pytest.mark.parametrize("kind", ["versions", "all"])
+def test_folds_that_differ_are_fitted_once_each(kind, monkeypatch):
+    problem, _, _, _ = _problem(kind)
+    sets = []
+
+    def counted(*args, **named):
+        fits = fit_grid(*args, **named)
+        sets.append(len(fits.sse))
+        return fits
+
+    monkeypatch.setattr("tuner_plugins.elasticnet.validation.fit_grid", counted)
+    cross_validate(problem, ALPHAS, RATIOS)
+    assert sets == [1] * (6 if kind == "all" else 3)  # penalised covariates have fits of their own
+
+
+@pytest.mark.parametrize("method", ["newton", "descent"])
+def test_some_folds_held_out_are_fitted_as_among_all(method):
+    X, Y, folds = _data()
+    summed = summarise(X[:, :6], Y, folds)
+    options = {"coefficients": True, "method": method}
+    every = fit_grid(summed, ALPHAS, RATIOS, **options)
+    first = fit_grid(summed, ALPHAS, RATIOS, held_out=2, **options)
+    assert len(first.sse) == 2
+    for name in ("sse", "nonzero", "coef", "intercept"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(every, name)[:2])

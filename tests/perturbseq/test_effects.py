@@ -47,11 +47,10 @@ def test_gain_and_correlation_are_those_of_predictions(planted, scale_genes):
             mine = X[:, dataset.transform.columns[fold]]
             sd = Y[train].std(axis=0)
             part = problem.statistics.columns(problem.columns[fold]).training()
-            from tuner_plugins.elasticnet.validation import one_fold
 
             unit = sd if scale_genes else np.ones_like(sd)
             fitted = fit(
-                rescaled(one_fold(part, fold), np.ones(mine.shape[1]), unit),
+                rescaled(part.folds(slice(fold, fold + 1)), np.ones(mine.shape[1]), unit),
                 0.002, 0.5, problem.penalty_factor,
             )  # fmt: skip
             coef, intercept = fitted.coef * unit[:, None], fitted.intercept * unit
@@ -67,7 +66,7 @@ def test_gain_and_correlation_are_those_of_predictions(planted, scale_genes):
             total += cells.sum() * np.corrcoef(own / z, shift / z)[0, 1]
             weight += cells.sum()
         row = table.loc[dataset.screen.design.names[k]]
-        assert row["delta_r2"] == pytest.approx(1 - full / without, abs=1e-9)
+        assert row["partial_r2"] == pytest.approx(1 - full / without, abs=1e-9)
         assert row["correlation"] == pytest.approx(total / weight, abs=1e-9)
         assert row["cells"] == (X[:, k] == 1).sum()
 
@@ -78,8 +77,8 @@ def test_planted_perturbations_lead_and_nulls_gain_nothing(planted):
     works = table["perturbation"].map(truth.obs["module"]) != ""
     assert works.sum() == 4
     assert works.iloc[:4].all()
-    assert (table["delta_r2"][works] > 0.01).all()
-    assert (table["delta_r2"][~works] < 0.001).all()
+    assert (table["partial_r2"][works] > 0.01).all()
+    assert (table["partial_r2"][~works] < 0.001).all()
     assert (table["correlation"][works] > 0.5).all()
     assert (table["correlation"][~works].abs() < 0.3).all()
     assert (table["ceiling"][works] >= table["correlation"][works] - 0.1).all()
@@ -95,4 +94,4 @@ def test_a_perturbation_that_no_training_cell_has_is_not_invented(planted):
     again = build(screen, dataset.folds)
     table = perturbation_table(again, problem_of(again), 0.002, 0.5).set_index("perturbation")
     assert table.loc["ONE", "cells"] == 1
-    assert table.loc["ONE", "delta_r2"] == pytest.approx(0.0, abs=1e-12)
+    assert table.loc["ONE", "partial_r2"] == pytest.approx(0.0, abs=1e-12)

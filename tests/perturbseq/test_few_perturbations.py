@@ -18,13 +18,14 @@ OPTIONS = AnalysisOptions(
     n_permutations=20,
     n_score_permutations=99,
     n_bootstraps=2,
+    max_volcanoes=1,
     view=PrepareOptions(size_factor="total_counts", n_pcs=5),
 )
 
 
 def analysed(keep: list[str], effect: float = 1.0):
     """Analyse a planted screen of which only some perturbations are kept."""
-    planted = planted_screen(n_cells=900, n_other_genes=30, effect=effect, seed=5)
+    planted = planted_screen(n_cells=600, n_other_genes=30, effect=effect, seed=5)
     model = model_of(planted)
     at = [model.targets.index(name) for name in keep]
     rows = planted.control | (model.design[:, at].sum(axis=1) > 0).A1

@@ -114,9 +114,9 @@ def test_shuffled_labels_gain_nothing(screens):
         from dataclasses import replace
 
         shuffled = replace(problem, statistics=part)
-        gains.append(cross_validate(shuffled, [0.003], [0.5]).delta_r2[0, 0])
+        gains.append(cross_validate(shuffled, [0.003], [0.5]).partial_r2[0, 0])
     assert np.mean(gains) <= 2 * np.std(gains) / np.sqrt(20)
-    assert cross_validate(problem, [0.003], [0.5]).delta_r2[0, 0] > 10 * np.max(gains)
+    assert cross_validate(problem, [0.003], [0.5]).partial_r2[0, 0] > 10 * np.max(gains)
 
 
 def test_p_is_never_zero_and_ties_of_rounding_count():

@@ -69,9 +69,9 @@ def path_figure(surface: Surface, alpha: float) -> Figure:
         axes.fill_between(
             surface.alphas, r2 - error[:, index], r2 + error[:, index], color=colour, alpha=0.12
         )
-    weights = surface.mask[:, None, None, :]
-    base = 1 - (surface.base * weights).sum((0, 3)) / (surface.sst * surface.mask).sum()
-    axes.axhline(float(base.max()), color="black", ls=":", label="covariates alone")
+    axes.axhline(
+        float(surface.r2_covariates.max()), color="black", ls=":", label="covariates alone"
+    )
     axes.axvline(alpha, color=MARK, lw=1, label="chosen")
     axes.set(xscale="log", xlabel="alpha", ylabel="held-out R2 (band: standard error)")
     axes.legend(fontsize=8)
@@ -93,12 +93,12 @@ def perturbation_figure(summary: Summary) -> Figure:
     """Draw the gain of the leading perturbations on held-out cells."""
     table = summary.perturbations.head(MOST_BARS).iloc[::-1]
     figure, axes = _new(6.4, max(2.5, 0.22 * len(table) + 1))
-    axes.barh(table["perturbation"].astype(str), table["delta_r2"], color="#0072B2")
+    axes.barh(table["perturbation"].astype(str), table["partial_r2"], color="#0072B2")
     axes.axvline(0, color="black", lw=0.8)
     axes.tick_params(axis="y", labelsize=8)
     rest = len(summary.perturbations) - len(table)
     more = f"; {rest} more are in the table" if rest else ""
-    axes.set(xlabel=f"delta R2 on its held-out cells{more}")
+    axes.set(xlabel=f"partial R2 on its held-out cells{more}")
     return figure
 
 
@@ -111,7 +111,7 @@ def null_figure(summary: Summary) -> Figure:
     bins = np.linspace(values.min() - 0.02 * spread, values.max() + 0.02 * spread, 60)
     axes.hist(summary.null.shuffled, bins=bins, color="grey", label="labels shuffled")
     axes.axvline(summary.null.observed, color=MARK, lw=2, label="labels as they are")
-    axes.set(xlabel="best delta R2 over the grid", ylabel="permutations")
+    axes.set(xlabel="best partial R2 over the grid", ylabel="permutations")
     axes.set_title(
         f"p = {summary.null.p:.3g} ({len(summary.null.shuffled)} permutations)\n"
         f"labels shuffled among: {summary.null.among}"

@@ -108,6 +108,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
     metrics: ClassVar[Mapping[str, Direction]] = {
         "r2": "maximize",
         "delta_r2": "maximize",
+        "partial_r2": "maximize",
         "r2_mean": "maximize",
         "r2_se": "minimize",
         "nonzeros": "minimize",
@@ -177,10 +178,12 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         return cross_validate(problem, [alpha], [ratio], threads=available_threads())
 
     def score(self, case: Case, output: Surface) -> Mapping[str, float]:
-        """Give held-out R2, what the perturbations add to it, and the certificate."""
+        """Return held-out R2, what the perturbations add to it, and the KKT residual."""
         return {
             "r2": float(output.r2[0, 0]),
+            "r2_covariates": float(output.r2_covariates[0, 0]),
             "delta_r2": float(output.delta_r2[0, 0]),
+            "partial_r2": float(output.partial_r2[0, 0]),
             "r2_mean": float(output.r2_mean[0, 0]),
             "r2_se": float(output.r2_se[0, 0]),
             "nonzeros": float(output.nonzeros[0, 0]),

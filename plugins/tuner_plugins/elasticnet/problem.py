@@ -31,10 +31,13 @@ def penalty_weights(penalty_factor: ArrayLike | None, columns: int) -> Floats:
     return np.concatenate(([0.0], factors))
 
 
-def training_sets(statistics: Statistics, weights: Floats) -> Sets:
-    """Make every fold the held-out part of a training set; all cells train if there is one fold."""
+def training_sets(statistics: Statistics, weights: Floats, held_out: int | None = None) -> Sets:
+    """Make folds the held-out part of a training set; all cells train if there is one fold.
+
+    All folds in turn, or the first `held_out` alone.
+    """
     total = statistics.total()
-    held = statistics
+    held = statistics.folds(slice(held_out))
     if statistics.n_folds == 1:
         held = Statistics(
             np.zeros_like(statistics.gram),

@@ -188,7 +188,7 @@ class SurfaceSection(_Section):
     l1_ratios : list of float
         Ratios of the grid.
     permutations : int
-        Of the null of the best ``delta_r2``; 0 for none.
+        Of the null of the best ``partial_r2``; 0 for none.
     """
 
     alphas: int = Field(default=30, ge=2)

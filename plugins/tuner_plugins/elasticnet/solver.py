@@ -73,6 +73,7 @@ def fit_grid(
     threads: int = 1,
     coefficients: bool = False,
     method: str = "auto",
+    held_out: int | None = None,
 ) -> Fits:
     """Fit every alpha and ratio on every training set (all cells if there is one fold).
 
@@ -90,6 +91,8 @@ def fit_grid(
         Keep the coefficients: sets x alphas x ratios x genes x columns numbers.
     method : {"auto", "newton", "descent"}
         Semismooth Newton (needs some disjoint columns) or coordinate descent.
+    held_out : int, optional
+        Only the first so many folds are held out, each in turn; all of them by default.
 
     Raises
     ------
@@ -100,7 +103,7 @@ def fit_grid(
     if method not in ("auto", "newton", "descent"):
         raise DataError(f"method must be auto, newton or descent; got {method!r}")
     weights = penalty_weights(penalty_factor, statistics.n_columns)
-    sets = training_sets(statistics, weights)
+    sets = training_sets(statistics, weights, held_out)
     eliminated = disjoint_columns(statistics.gram)
     use_newton = method == "newton" or (
         method == "auto" and worth_eliminating(eliminated, weights.size)

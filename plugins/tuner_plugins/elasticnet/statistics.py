@@ -119,6 +119,12 @@ class Statistics:
             y_shift=self.y_shift[index],
         )
 
+    def folds(self, keep: slice | NDArray[Any]) -> Statistics:
+        """Return the statistics of some folds."""
+        return replace(
+            self, gram=self.gram[keep], cross=self.cross[keep], squares=self.squares[keep]
+        )
+
     def total(self) -> Statistics:
         """Give the statistics of all cells, as one fold."""
         return replace(

@@ -8,17 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from tuner_plugins.elasticnet.nested import Nested, nested
 from tuner_plugins.elasticnet.settings import SurfaceSection
 from tuner_plugins.elasticnet.solver import alpha_max
 from tuner_plugins.elasticnet.surface import Surface, standard_error
-from tuner_plugins.elasticnet.validation import (
-    Nested,
-    Problem,
-    cross_validate,
-    nested,
-    refit,
-    rescaled,
-)
+from tuner_plugins.elasticnet.validation import Problem, cross_validate, refit, rescaled
 from tuner_plugins.perturbseq.dataset import Dataset
 from tuner_plugins.perturbseq.effects import perturbation_table
 from tuner_plugins.perturbseq.exchange import (
@@ -160,7 +154,7 @@ def tables_of(
             {
                 "permutation": np.arange(len(summary.null.shuffled) + 1),
                 "labels": ["as they are"] + [how] * len(summary.null.shuffled),
-                "best_delta_r2": np.concatenate(([summary.null.observed], summary.null.shuffled)),
+                "best_partial_r2": np.concatenate(([summary.null.observed], summary.null.shuffled)),
             }
         )
     if loaded.notes:
@@ -176,8 +170,10 @@ def _surface_table(surface: Surface) -> pd.DataFrame:
         "r2": surface.r2,
         "r2_se": surface.r2_se,
         "r2_mean": surface.r2_mean,
+        "r2_covariates": np.broadcast_to(surface.r2_covariates, surface.r2.shape),
         "delta_r2": surface.delta_r2,
         "delta_r2_se": standard_error(surface.delta_r2_folds),
+        "partial_r2": surface.partial_r2,
         "nonzeros": surface.nonzeros,
     }
     return pd.DataFrame({name: values.reshape(-1) for name, values in columns.items()})
@@ -195,10 +191,15 @@ def _choice_table(summary: Summary, alpha: float, l1_ratio: float) -> pd.DataFra
         )
     if summary.nested is not None:
         rows.append(
-            {"choice": "nested", "r2": summary.nested.r2, "delta_r2": summary.nested.delta_r2}
+            {
+                "choice": "nested",
+                "r2": summary.nested.r2,
+                "delta_r2": summary.nested.delta_r2,
+                "partial_r2": summary.nested.partial_r2,
+            }
         )
     if summary.null is not None:
-        rows[0]["p_of_best_delta_r2"] = summary.null.p
+        rows[0]["p_of_best_partial_r2"] = summary.null.p
         rows[0]["labels_shuffled_among"] = summary.null.among
     return pd.DataFrame(rows)
 
@@ -218,8 +219,10 @@ def _point(
         "r2_q10": low,
         "r2_median": middle,
         "r2_q90": high,
+        "r2_covariates": np.broadcast_to(surface.r2_covariates, surface.r2.shape)[at],
         "delta_r2": surface.delta_r2[at],
         "delta_r2_se": standard_error(surface.delta_r2_folds)[at],
+        "partial_r2": surface.partial_r2[at],
         "nonzeros": surface.nonzeros[at],
         "kkt": surface.kkt,
     }
@@ -234,6 +237,7 @@ def _gene_table(loaded: Loaded, summary: Summary) -> pd.DataFrame:
             "gene": responses,
             "r2": chosen.r2_genes[0, 0],
             "delta_r2": chosen.delta_r2_genes[0, 0],
+            "partial_r2": chosen.partial_r2_genes[0, 0],
             "nonzeros": summary.nonzeros.reindex(responses).to_numpy(),
         }
     )

@@ -25,7 +25,7 @@ class Surface:
     sst : array, shape (folds, responses)
         Squares of held-out cells about the training mean.
     variance : array, shape (folds, responses)
-        Training variances: the unit of `delta_r2`.
+        Training variances: the unit of `partial_r2`.
     mask : array of bool, shape (folds, responses)
         What counts.
     nonzeros : array, shape (alphas, ratios)
@@ -78,20 +78,46 @@ class Surface:
         return np.asarray(self.r2_genes[..., counts].mean(axis=2))
 
     @property
+    def r2_covariates(self) -> Floats:
+        """`r2` of the covariates alone, (alphas or 1, ratios or 1)."""
+        return held_out_r2(self._sum(self.base, (0, 3)), (self.sst * self.mask).sum())
+
+    @property
     def delta_r2(self) -> Floats:
-        """1 - SSE / SSE of the covariates alone, z-scored responses together, (alphas, ratios)."""
-        unit = self._unit
-        return held_out_r2((self.sse * unit).sum(axis=(0, 3)), (self.base * unit).sum(axis=(0, 3)))
+        """What perturbations add to `r2`: `r2` - `r2_covariates`, (alphas, ratios)."""
+        return np.asarray(self.r2 - self.r2_covariates)
 
     @property
     def delta_r2_folds(self) -> Floats:
         """`delta_r2` of each fold, (folds, alphas, ratios)."""
-        unit = self._unit
-        return held_out_r2((self.sse * unit).sum(axis=3), (self.base * unit).sum(axis=3))
+        total = (self.sst * self.mask).sum(axis=1)[:, None, None]
+        return np.asarray(self.r2_folds - held_out_r2(self._sum(self.base, 3), total))
 
     @property
     def delta_r2_genes(self) -> Floats:
         """`delta_r2` of each response, pooled over folds, (alphas, ratios, responses)."""
+        total = (self.sst * self.mask).sum(axis=0)
+        return np.asarray(self.r2_genes - held_out_r2(self._sum(self.base, 0), total))
+
+    @property
+    def partial_r2(self) -> Floats:
+        """1 - SSE / SSE of the covariates alone, z-scored responses together, (alphas, ratios).
+
+        The share of what covariates leave unexplained that perturbations explain; every response
+        weighs alike, where `delta_r2` weighs them by their variance.
+        """
+        unit = self._unit
+        return held_out_r2((self.sse * unit).sum(axis=(0, 3)), (self.base * unit).sum(axis=(0, 3)))
+
+    @property
+    def partial_r2_folds(self) -> Floats:
+        """`partial_r2` of each fold, (folds, alphas, ratios)."""
+        unit = self._unit
+        return held_out_r2((self.sse * unit).sum(axis=3), (self.base * unit).sum(axis=3))
+
+    @property
+    def partial_r2_genes(self) -> Floats:
+        """`partial_r2` of each response, pooled over folds, (alphas, ratios, responses)."""
         unit = self._unit
         return held_out_r2((self.sse * unit).sum(axis=0), (self.base * unit).sum(axis=0))
 

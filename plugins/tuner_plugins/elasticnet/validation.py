@@ -19,7 +19,7 @@ from tuner_plugins.elasticnet.problem import independent
 from tuner_plugins.elasticnet.solver import fit_grid
 from tuner_plugins.elasticnet.statistics import Statistics
 from tuner_plugins.elasticnet.surface import Surface
-from tuner_plugins.elasticnet.sweep import fit, held_out_r2
+from tuner_plugins.elasticnet.sweep import fit
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Problem:
         return np.array([least_squares_errors(t.columns(keep), h.columns(keep)) for t, h in pairs])
 
     def _version(self, sets: Statistics, fold: int, version: int) -> Statistics:
-        part = one_fold(sets, fold).columns(self.columns[version])
+        part = sets.folds(slice(fold, fold + 1)).columns(self.columns[version])
         return rescaled(part, *self.scales(version))
 
     def scales(self, version: int) -> tuple[Floats, Floats]:
@@ -115,7 +115,8 @@ class Problem:
             return ones
         everything = version == self.n_folds or self.n_folds == 1
         sets = self.statistics.total() if everything else self.statistics.training()
-        part = one_fold(sets, 0 if everything else version).columns(columns)
+        fold = 0 if everything else version
+        part = sets.folds(slice(fold, fold + 1)).columns(columns)
         of_columns, of_genes = (np.sqrt(v) for v in training_variance(part))
         x = np.where(self.scaled_columns & (of_columns > 0), of_columns, 1.0)
         y = np.where((of_genes > 0) & self.scale_genes, of_genes, 1.0)
@@ -149,19 +150,12 @@ class Problem:
         parts = []
         for held, training in zip(self.held, self.training, strict=True):
             pair = joined(held, training).columns(keep)
-            # the second training set, the held-out cells, comes along and is not used
-            parts.append(fit_grid(pair, alphas, l1_ratios, factors, threads=threads))
+            parts.append(fit_grid(pair, alphas, l1_ratios, factors, threads=threads, held_out=1))
         return (
             np.array([part.sse[0] for part in parts]),
             np.array([part.nonzero[0] for part in parts]),
             max(float(part.kkt.max(initial=0.0)) for part in parts),
         )
-
-
-def one_fold(sets: Statistics, fold: int) -> Statistics:
-    """Give one fold of the statistics."""
-    part = slice(fold, fold + 1)
-    return replace(sets, gram=sets.gram[part], cross=sets.cross[part], squares=sets.squares[part])
 
 
 def joined(*parts: Statistics) -> Statistics:
@@ -253,54 +247,6 @@ def cross_validate(
         problem.mask,
         nonzeros.mean(axis=(0, 3)),
         kkt,
-    )
-
-
-@dataclass(frozen=True)
-class Nested:
-    """What cross-validation of the choice itself gives.
-
-    Attributes
-    ----------
-    r2, delta_r2 : float
-        On cells that neither the fit nor the choice of the penalty has seen.
-    alphas, l1_ratios : array, shape (folds,)
-        What was chosen without each fold.
-    """
-
-    r2: float
-    delta_r2: float
-    alphas: Floats
-    l1_ratios: Floats
-
-
-def nested(problem: Problem, surface: Surface, *, threads: int = 1) -> Nested | None:
-    """Choose alpha and l1_ratio without each fold in turn, and score the choice on that fold.
-
-    The best of a surface is optimistic, being chosen on the cells that it is scored on; this is
-    not. None with two folds, which leave none to choose by.
-    """
-    folds = problem.n_folds
-    if folds < 3:
-        return None
-    choices = []
-    for fold in range(folds):
-        others = joined(*(one_fold(problem.statistics, k) for k in range(folds) if k != fold))
-        part = rescaled(others.columns(problem.columns[fold]), *problem.scales(fold))
-        fits = fit_grid(
-            part, surface.alphas, surface.l1_ratios, problem.penalty_factor, threads=threads
-        )
-        chosen = problem.mask[fold]
-        sse = fits.sse[..., chosen].sum(axis=(0, 3))
-        r2 = held_out_r2(sse, part.total_sum_of_squares()[:, chosen].sum())
-        choices.append(np.unravel_index(np.argmax(r2), r2.shape))
-    alpha, ratio = (np.array(index) for index in zip(*choices, strict=True))
-    picked = surface.pick(alpha, ratio)
-    return Nested(
-        float(picked.r2[0, 0]),
-        float(picked.delta_r2[0, 0]),
-        surface.alphas[alpha],
-        surface.l1_ratios[ratio],
     )
 
 

@@ -43,7 +43,7 @@ def perturbation_table(
     Returns
     -------
     DataFrame
-        One row a perturbation, the largest gain first: ``cells``; ``delta_r2``, 1 - SSE / SSE
+        One row a perturbation, the largest gain first: ``cells``; ``partial_r2``, 1 - SSE / SSE
         without its own coefficients over its held-out cells and z-scored genes; ``correlation``
         over genes of its coefficients with the mean shift of its held-out cells from held-out
         controls, mean over folds; ``ceiling``, what a perfect prediction could reach given the
@@ -140,12 +140,12 @@ def _tabulated(names: list[str], sums: _HeldOut, own: np.ndarray) -> pd.DataFram
         {
             "perturbation": names,
             "cells": cells[:, :k].sum(axis=0).astype(int),
-            "delta_r2": 1.0 - np.divide(full, base, out=np.ones_like(base), where=base > 0),
+            "partial_r2": 1.0 - np.divide(full, base, out=np.ones_like(base), where=base > 0),
             "correlation": correlation,
             "ceiling": np.sqrt(reliability),
         }
     )
-    return table.sort_values("delta_r2", ascending=False, kind="stable", ignore_index=True)
+    return table.sort_values("partial_r2", ascending=False, kind="stable", ignore_index=True)
 
 
 def _shift(errors: np.ndarray, cells: np.ndarray, own: np.ndarray) -> np.ndarray:

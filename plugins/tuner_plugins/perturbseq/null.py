@@ -33,7 +33,7 @@ class Null:
     Attributes
     ----------
     observed : float
-        Largest ``delta_r2`` over the grid.
+        Largest ``partial_r2`` over the grid.
     shuffled : array, shape (permutations,)
         The same for each permutation; fewer than were asked for where labels have fewer places
         to go.
@@ -93,7 +93,7 @@ def permutation_null(
     threads : int
         For the fits; the result does not depend on it.
     """
-    observed = cross_validate(problem, alphas, l1_ratios, threads=threads).delta_r2.max()
+    observed = cross_validate(problem, alphas, l1_ratios, threads=threads).partial_r2.max()
     parts = (
         shuffled_statistics(dataset, permutations, seed)
         if units is None
@@ -102,7 +102,7 @@ def permutation_null(
     shuffled = [
         cross_validate(
             replace(problem, statistics=part), alphas, l1_ratios, threads=threads
-        ).delta_r2.max()
+        ).partial_r2.max()
         for part in parts
     ]
     return Null(float(observed), np.array(shuffled), CELLS if units is None else units.among)
