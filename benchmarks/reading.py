@@ -116,7 +116,7 @@ def measure(length: int, tracks: int, rounds: int, folder: Path) -> list[dict[st
     """Time every reader `rounds` times in turn; give its median and its ratio to the first."""
     end = START + length
     simulate_tracks(folder, seed=1, tracks=tracks, layout={CHROM: (LENGTH, START, end)})
-    paths = list_tracks(folder / "tracks").tracks
+    paths = list_tracks(folder / "tracks")[0]
     _check_agreement(paths, end)
     readers = _readers()
     seconds: dict[str, list[float]] = {name: [] for name in readers}

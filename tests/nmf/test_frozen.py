@@ -196,7 +196,7 @@ def empty(folder: Path, tmp_path: Path) -> str:
         ("-b", "absent", "no such file or folder"),
         ("-b", empty, "no bigWig files"),
         ("-b", truncated, "cut.bw"),
-        ("-b", unreadable, "only no bigWig files (junk.bw)"),
+        ("-b", unreadable, "left out, 1 no bigWig: junk.bw"),
         ("-e", str(START - 1), "holds no position"),
         ("-k", "0", "expected 1 to 1000"),
         ("-k", "two", "invalid int"),

@@ -13,11 +13,10 @@ from tuner_plugins.nmf.bigwig import BigWigError
 from tuner_plugins.nmf.compress import SignalError
 from tuner_plugins.nmf.folder import LEFT_OUT, describe_taken
 from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
-from tuner_plugins.nmf.placing import output_problem
 from tuner_plugins.nmf.quick import MOST_LOADINGS
 from tuner_plugins.nmf.quick_script import DEFAULT_K, choose_setting, tell
 from tuner_plugins.nmf.tracks import list_tracks, with_chromosome
-from tuner_plugins.nmf.write import save_loadings
+from tuner_plugins.nmf.write import output_problem, save_loadings
 
 
 class UsageError(ValueError):
@@ -76,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = parse_arguments(arguments)
         chrom, k = given.chromosome_number, given.k
         found = list_tracks(given.bw_dir, LEFT_OUT)
-        tracks, absent = with_chromosome(found.tracks, chrom)
+        tracks, absent = with_chromosome(found[0], chrom)
         start, end = whole_region(tracks, chrom, given.start_pos, given.end_pos)
         if not 0 <= start < end:
             region = f"{chrom}:{start}-{end} holds no position"

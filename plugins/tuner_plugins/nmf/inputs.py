@@ -16,7 +16,7 @@ from tuner_plugins.nmf.answers import FOLLOWS, annotation_correlation, equals_an
 from tuner_plugins.nmf.bigwig import BigWigError, chromosomes, read_runs
 from tuner_plugins.nmf.checks import check_annotation
 from tuner_plugins.nmf.config import CaseSection, DataSection
-from tuner_plugins.nmf.folder import Folder, describe_taken, file_digest, is_bigwig
+from tuner_plugins.nmf.folder import describe_taken, file_digest, is_bigwig
 from tuner_plugins.nmf.regions import parse_region
 from tuner_plugins.nmf.runs import Runs
 from tuner_plugins.nmf.tracks import list_tracks, with_chromosome
@@ -29,8 +29,8 @@ class CaseInput:
     Attributes
     ----------
     section : CaseSection
-    found : Folder
-        All files that were looked at.
+    found : tuple of lists
+        All files that were looked at: see `tracks.list_tracks`.
     tracks, absent : sequence of str
         Its tracks; bigWig files that lack the chromosome.
     chrom, start, end
@@ -41,7 +41,7 @@ class CaseInput:
     """
 
     section: CaseSection
-    found: Folder
+    found: tuple[list[str], list[str], list[str]]
     tracks: Sequence[str]
     absent: Sequence[str]
     chrom: str
@@ -89,7 +89,7 @@ class Inputs:
         region, data = parse_region(section.region), self._data
         known = {str(annotation): _digest(annotation)}
         found = list_tracks(section.bigwigs or data.bigwigs or (), known)
-        tracks, absent = with_chromosome(found.tracks, region.chrom)
+        tracks, absent = with_chromosome(found[0], region.chrom)
         start, end = pipeline.whole_region(tracks, region.chrom, region.start, region.end)
         for path in tracks:
             if chromosomes(path)[region.chrom] < end:
@@ -108,8 +108,8 @@ class Inputs:
         found: dict[str, tuple[int, str]] = {}
         for case in self._all:
             given = case.section.bigwigs or self._data.bigwigs or ()
-            copies = [str(at) for at in given if at.name in case.found.answers]
-            copies += [str(at / name) for at in given for name in case.found.answers]
+            copies = [str(at) for at in given if at.name in case.found[1]]
+            copies += [str(at / name) for at in given for name in case.found[1]]
             for path in [str(case.annotation_path), *copies]:
                 name = os.path.basename(path)
                 if os.path.isfile(path) and is_bigwig(path):
@@ -126,7 +126,7 @@ class Inputs:
         if self.held_out:
             lines.append(f"held out: {_describe_regions(self.held_out, what)}")
         for case in self._all:
-            if len(case.tracks) < len(case.found.tracks) or case.found.answers or case.found.others:
+            if len(case.tracks) < sum(map(len, case.found)):
                 lines.append(describe_taken(case.found, case.absent, case.chrom, ""))
         return list(dict.fromkeys([*lines, *self._warnings()]))
 
@@ -166,9 +166,9 @@ def _digest(annotation: Path) -> tuple[int, str]:
 
 def _without(case: CaseInput, equal: Mapping[str, None]) -> CaseInput:
     """Return a case without the tracks that equal an annotation."""
-    here = [path for path in case.found.tracks if os.path.realpath(path) in equal]
-    answers = [*case.found.answers, *map(os.path.basename, here)]
-    rest = [path for path in case.found.tracks if path not in here]
+    bigwigs, answers, others = case.found
+    here = [path for path in bigwigs if os.path.realpath(path) in equal]
+    rest = [path for path in bigwigs if path not in here]
     tracks = [path for path in case.tracks if path not in here]
     if not tracks:
         raise BigWigError(
@@ -176,7 +176,7 @@ def _without(case: CaseInput, equal: Mapping[str, None]) -> CaseInput:
             "give measured tracks"
         )
     absent = [path for path in case.absent if path not in here]
-    found = Folder(rest, answers, case.found.others)
+    found = rest, [*answers, *map(os.path.basename, here)], others
     return replace(case, found=found, tracks=tracks, absent=absent)
 
 

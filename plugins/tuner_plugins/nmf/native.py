@@ -13,7 +13,13 @@ import os
 import stat
 import sys
 
+from tuner_plugins.nmf.sources import BUILD, KERNEL_FILES
+
 # No functools, no typing: each costs a stand-alone script as much as opening the kernels.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC")
 QUICK_FLAG = "-O2"  # half as long to compile; functions that gain by more ask for it
@@ -25,20 +31,6 @@ QUICK_PARTS = (
         *("prox_solve.c", "quick_solve.c"),
     ),
 )
-COMPILE_SECONDS = 120
-
-
-def kernel_files() -> dict[str, str]:
-    """Give the C sources by name: the constant ``KERNEL_FILES`` of a script, or the files."""
-    embedded = globals().get("KERNEL_FILES")
-    if embedded is not None:
-        return dict(embedded)
-    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernels")
-    texts = {}
-    for name in sorted(name for name in os.listdir(folder) if name.endswith(".c")):
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
-            texts[name] = file.read()
-    return texts
 
 
 def kernel_sources(quick: bool = False) -> list[str]:
@@ -47,10 +39,12 @@ def kernel_sources(quick: bool = False) -> list[str]:
     That is compiled by itself, its parts side by side, and without wide registers where signals
     are short: the first run of a stand-alone script waits for the compiler.
     """
-    files = kernel_files()
     if not quick:
-        return ["\n".join(text for name, text in files.items() if not name.startswith("quick"))]
-    return ["\n".join(["#define PROX_PLAIN", *(files[n] for n in part)]) for part in QUICK_PARTS]
+        files = KERNEL_FILES.items()
+        return ["\n".join(text for name, text in files if not name.startswith("quick"))]
+    return [
+        "\n".join(["#define PROX_PLAIN", *(KERNEL_FILES[n] for n in part)]) for part in QUICK_PARTS
+    ]
 
 
 def load_kernels(quick: bool = False) -> ctypes.CDLL | None:
@@ -81,32 +75,27 @@ def _find_kernels(quick: bool) -> tuple[ctypes.CDLL | None, str]:
     sources = kernel_sources(quick)
     name = f"kernels-{_digest(sources, compiler)}.so"
     compiler = [*compiler, *FLAGS, *([QUICK_FLAG] if quick else [])]
+    targets = [[NATIVE_FLAG], []] if _processor() else [[]]
     folder = cache_folder()
     if folder is not None:
         path = os.path.join(folder, name)
         library = _open_trusted(path)
         if library is not None:
             return library, f"C kernels from {path}"
-        library = _compile(sources, compiler, path)
+        library = _builder("compile_library")(sources, compiler, targets, path)
         if library is not None:
             return library, f"C kernels compiled by {compiler[0]} into {path}"
-    return _open_private(sources, compiler, name)
-
-
-def _open_private(
-    sources: list[str], compiler: list[str], name: str
-) -> tuple[ctypes.CDLL | None, str]:
-    """Compile for this process alone: the cache folder is absent, read-only, full or not ours."""
-    import tempfile
-
-    try:
-        with tempfile.TemporaryDirectory(prefix="tuner-kernels-") as folder:
-            library = _compile(sources, compiler, os.path.join(folder, name))
-    except OSError:
-        library = None
+    library = _builder("compile_private")(sources, compiler, targets, name)
     if library is None:
         return None, f"{compiler[0]} did not compile the kernels; the Numba kernels are used"
     return library, f"C kernels compiled by {compiler[0]} for this process (no cache folder)"
+
+
+def _builder(name: str) -> Callable[..., ctypes.CDLL | None]:
+    """Give a function of `build`: only the first run of a script has to compile that module."""
+    scope: dict[str, Any] = {"__name__": "build"}
+    exec(compile(BUILD, "build.py", "exec"), scope)
+    return scope[name]
 
 
 def find_compiler() -> list[str] | None:
@@ -165,11 +154,16 @@ def _digest(sources: list[str], compiler: list[str]) -> str:
         repr((FLAGS, QUICK_FLAG, NATIVE_FLAG, compiler, status.st_size, status.st_mtime_ns)),
         repr((sys.platform, sys.maxsize, os.uname().machine, _processor())),
     )
+    return digest_of("\0".join(parts).encode())
+
+
+def digest_of(content: bytes) -> str:
+    """Give a digest of 16 bytes, in hexadecimal digits."""
     try:  # hashlib loads OpenSSL: milliseconds of a script that runs for a tenth of a second
         from _blake2 import blake2b
     except ImportError:
         from hashlib import blake2b
-    return str(blake2b("\0".join(parts).encode(), digest_size=16).hexdigest())
+    return str(blake2b(content, digest_size=16).hexdigest())
 
 
 def _processor() -> str:
@@ -185,52 +179,3 @@ def _processor() -> str:
     keys = (b"vendor_id", b"model name", b"flags", b"Features", b"CPU part")
     lines = head.split(b"\n\n")[0].splitlines()
     return b"\n".join(line for line in lines if line.startswith(keys)).decode("latin-1")
-
-
-def _compile(sources: list[str], compiler: list[str], path: str) -> ctypes.CDLL | None:
-    """Compile to a temporary name, open, then rename to `path`: two first runs cannot clash."""
-    import subprocess
-    import tempfile
-
-    folder = os.path.dirname(path)
-    try:
-        with tempfile.TemporaryDirectory(suffix=".partial", dir=folder) as partial:
-            library = os.path.join(partial, "kernels.so")
-            for target in ([NATIVE_FLAG], []) if _processor() else ([],):
-                command = [*compiler, *target]
-                objects = _compile_parts(sources, command, partial)
-                if objects and not subprocess.call(
-                    [*command, "-shared", *objects, "-o", library, "-lm"],
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    timeout=COMPILE_SECONDS,
-                ):
-                    os.chmod(library, 0o700)
-                    opened = ctypes.CDLL(library)
-                    os.replace(library, path)
-                    return opened
-    except (OSError, subprocess.TimeoutExpired):  # no program, no library, or no end
-        return None
-    return None
-
-
-def _compile_parts(sources: list[str], command: list[str], folder: str) -> list[str]:
-    """Compile each into an object file, all at once; give their paths, or none if one failed."""
-    import subprocess
-
-    objects, running = [], []
-    try:
-        for number, source in enumerate(sources):
-            stem = os.path.join(folder, f"part{number}")
-            with open(f"{stem}.c", "w", encoding="utf-8") as file:
-                file.write(source)
-            words = [*command, "-c", f"{stem}.c", "-o", f"{stem}.o"]
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            running.append(subprocess.Popen(words, stdin=subprocess.DEVNULL, **quiet))
-            objects.append(f"{stem}.o")
-        codes = [process.wait(COMPILE_SECONDS) for process in running]
-        return [] if any(codes) else objects
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()

@@ -7,9 +7,9 @@ import math
 import os
 import sys
 
-from tuner_plugins.nmf.folder import LEFT_OUT, describe_taken, list_folder
+from tuner_plugins.nmf.folder import LEFT_OUT, describe_taken, is_bigwig, list_folder
 from tuner_plugins.nmf.native import load_kernels
-from tuner_plugins.nmf.placing import output_problem, put_in_place
+from tuner_plugins.nmf.placing import put_in_place
 from tuner_plugins.nmf.quick import QuickLoadings, available_threads, quick_loadings
 
 TYPE_CHECKING = False  # as in quick.py
@@ -22,10 +22,9 @@ OPTIONS = {
     "-c": "chromosome_number",
     "-s": "start_pos",
     "-e": "end_pos",
-    "-k": "k",
     "-o": "output_file",
 }
-"""The scaffold's options: short name to long one; ``k`` has none."""
+"""The scaffold's options beside ``-k``: short name to long one."""
 
 DEFAULT_K = "10"
 
@@ -45,38 +44,34 @@ def choose_setting(positions: int, k: int) -> Mapping[str, Any]:
 
 
 def read_words(words: Sequence[str]) -> dict[str, str] | None:
-    """Read a plain command line: long name to value; None where argparse has to read it."""
+    """Read a command line of names, each before its value; None where argparse has to read it."""
+    known = {**OPTIONS, "-k": "k", **{f"--{name}": name for name in OPTIONS.values()}}
     given: dict[str, str] = {"k": DEFAULT_K}
-    rest = iter(words)
-    for word in rest:
-        if word[:2] == "--":
-            name, equals, value = word[2:].partition("=")
-        else:
-            name, equals, value = OPTIONS.get(word[:2], ""), "", word[2:]
-        if name not in OPTIONS.values() or (name == "k" and word[:2] == "--"):
+    for word, value in zip(words[::2], words[1::2], strict=False):
+        if word not in known or value[:1] == "-":
             return None
-        value = value if equals or value else next(rest, "")
-        if not value or value[0] in "-=":
-            return None
-        given[name] = value
-    return given if len(given) == len(OPTIONS) else None
+        given[known[word]] = value
+    return given if len(given) == 6 and len(words) % 2 == 0 else None
 
 
 def run_quick(words: Sequence[str]) -> bool:
     """Do what a command line asks for; False where nothing was done."""
     given = read_words(words)
-    if given is None or output_problem(given["output_file"]):
+    if given is None:
         return False
-    chrom = given["chromosome_number"]
+    chrom, out = given["chromosome_number"], given["output_file"]
     try:
         start, end, k = (int(given[name]) for name in ("start_pos", "end_pos", "k"))
         if not 0 <= start < end or k < 1:
             return False
+        if os.path.exists(out):  # of nothing but loadings of before: see output_problem
+            if not (os.path.isfile(out) and os.access(out, os.W_OK)) or is_bigwig(out):
+                return False
         found = list_folder(given["bw_dir"], LEFT_OUT)
         setting = choose_setting(end - start, k)
         threads = available_threads()
-        loadings = quick_loadings(found.tracks, chrom, start, end, k, setting, threads)
-        if loadings is None or not _save_quick(given["output_file"], loadings, setting["dtype"]):
+        loadings = quick_loadings(found[0], chrom, start, end, k, setting, threads)
+        if loadings is None or not _save_quick(out, loadings, setting["dtype"]):
             return False
     except (ValueError, OSError):
         return False

@@ -28,6 +28,7 @@ from tuner_plugins.nmf import (
     quick_script,
     runs,
     settings,
+    sources,
     tracks,
     write,
 )
@@ -91,7 +92,8 @@ def write_script(
         {
             "SETTINGS": constants,
             "LEFT_OUT": dict(left_out),
-            "KERNEL_FILES": native.kernel_files(),
+            "KERNEL_FILES": sources.KERNEL_FILES,
+            "BUILD": sources.BUILD,
         },
         provenance_head(summary, shown, provenance),
         SCRIPT_DEPENDENCIES,

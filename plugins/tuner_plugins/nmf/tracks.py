@@ -6,48 +6,60 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from tuner_plugins.nmf.bigwig import BigWigError, chromosomes
-from tuner_plugins.nmf.folder import Folder, is_answer, is_bigwig, list_folder, some_names
+from tuner_plugins.nmf.folder import describe_taken, is_answer, is_bigwig, list_folder
 from tuner_plugins.nmf.names import suggest_names
 
 
 def list_tracks(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     left_out: Mapping[str, tuple[int, str]] | None = None,
-) -> Folder:
+) -> tuple[list[str], list[str], list[str]]:
     """List the bigWig files of folders by name, and files as they are given.
 
-    What is a bigWig file is told by content. `left_out`: as in `list_folder`.
+    Returns and arguments are those of `list_folder`: paths of the tracks, names of files that are
+    the answer, names of files that are no bigWig files.
 
     Raises
     ------
     BigWigError
         A path that does not exist, a file that is named and is no bigWig file, or no track at all.
     """
-    found, names = Folder([], [], []), []
+    tracks, answers, others = found = [], [], []
+    names = []
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
         name = os.fspath(path)
         names.append(name)
         try:
             if os.path.isdir(name):
-                part = list_folder(name, left_out)
-                found.tracks += part.tracks
-                found.answers += part.answers
-                found.others += part.others
+                for whole, part in zip(
+                    found, list_folder(name, left_out or {}, _holds_bigwig), strict=True
+                ):
+                    whole += part
             elif is_answer(_named_bigwig(name), left_out or {}):
-                found.answers.append(os.path.basename(name))
+                answers.append(os.path.basename(name))
             else:
-                found.tracks.append(name)
+                tracks.append(name)
         except OSError as error:
             culprit = error.filename or name
             raise BigWigError(f"{culprit}: cannot be read ({error.strerror})") from error
-    if found.tracks:
+    if tracks:
         return found
     if not names:
         raise BigWigError("no tracks given: name a folder of bigWig files, or the files themselves")
-    there = [f"the annotation ({', '.join(found.answers)})"] if found.answers else []
-    there += [f"no bigWig files ({some_names(found.others)})"] if found.others else []
-    only = f", only {' and '.join(there)}" if there else ""
-    raise BigWigError(f"{', '.join(names)}: no bigWig files to take as tracks{only}")
+    nothing = f"{', '.join(names)}: no bigWig files to take as tracks"
+    raise BigWigError(
+        f"{nothing}; {describe_taken(found, [], '')}" if answers or others else nothing
+    )
+
+
+def _holds_bigwig(path: str) -> bool:
+    """Say whether a file is a bigWig file; one that cannot be read is an error if its name is."""
+    try:
+        return is_bigwig(path)
+    except OSError:
+        if path.lower().endswith((".bw", ".bigwig")):
+            raise
+        return False
 
 
 def _named_bigwig(name: str) -> str:

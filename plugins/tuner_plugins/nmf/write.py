@@ -9,10 +9,33 @@ import time
 import numpy as np
 
 from tuner_plugins.nmf.factorize import Loadings, run_lengths
+from tuner_plugins.nmf.folder import is_bigwig
 from tuner_plugins.nmf.placing import put_in_place
 
 _BLOCK_BYTES = 1 << 20
 _PROGRESS_SECONDS = 1.0
+
+
+def output_problem(path: str) -> str | None:
+    """Say in one line why nothing can be put at `path`; None where nothing is known to be wrong."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not path:
+        return "expected the name of a file, got nothing"
+    if os.path.isdir(path):
+        return f"{path} is a folder; give the name of a file"
+    if not os.path.isdir(folder):
+        return f"no such folder: {folder}; make it first"
+    if not os.access(folder, os.W_OK):
+        return f"the folder {folder} is read-only; give another"
+    if not os.path.exists(path):
+        return None
+    if not os.path.isfile(path):
+        return f"{path} is a device or a pipe; give the name of a file"
+    if not os.access(path, os.W_OK):
+        return f"{path} is read-only; give another name"
+    if os.access(path, os.R_OK) and is_bigwig(path):
+        return f"{path} is a bigWig file, which would be lost; give another name"
+    return None
 
 
 def save_loadings(path: str, loadings: Loadings, dtype: str = "float64") -> None:

@@ -1,0 +1,70 @@
+"""Compile C sources into a shared library. Standard library only: a script carries it as text."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+
+COMPILE_SECONDS = 120
+
+Targets = Sequence[Sequence[str]]
+"""Flags to try, in turn, until the compiler takes them."""
+
+
+def compile_library(
+    sources: Sequence[str], compiler: Sequence[str], targets: Targets, path: str
+) -> ctypes.CDLL | None:
+    """Compile to a temporary name, open, then rename to `path`: two first runs cannot clash."""
+    try:
+        with tempfile.TemporaryDirectory(suffix=".partial", dir=os.path.dirname(path)) as partial:
+            library = os.path.join(partial, "kernels.so")
+            for target in targets:
+                command = [*compiler, *target]
+                objects = _compile_parts(sources, command, partial)
+                if objects and not subprocess.call(
+                    [*command, "-shared", *objects, "-o", library, "-lm"],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    timeout=COMPILE_SECONDS,
+                ):
+                    os.chmod(library, 0o700)
+                    opened = ctypes.CDLL(library)
+                    os.replace(library, path)
+                    return opened
+    except (OSError, subprocess.TimeoutExpired):  # no program, no library, or no end
+        return None
+    return None
+
+
+def compile_private(
+    sources: Sequence[str], compiler: Sequence[str], targets: Targets, name: str
+) -> ctypes.CDLL | None:
+    """Compile for this process alone: the cache folder is absent, read-only, full or not ours."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="tuner-kernels-") as folder:
+            return compile_library(sources, compiler, targets, os.path.join(folder, name))
+    except OSError:
+        return None
+
+
+def _compile_parts(sources: Sequence[str], command: Sequence[str], folder: str) -> list[str]:
+    """Compile each into an object file, all at once; give their paths, or none if one failed."""
+    objects, running = [], []
+    try:
+        for number, source in enumerate(sources):
+            stem = os.path.join(folder, f"part{number}")
+            with open(f"{stem}.c", "w", encoding="utf-8") as file:
+                file.write(source)
+            words = [*command, "-c", f"{stem}.c", "-o", f"{stem}.o"]
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            running.append(subprocess.Popen(words, stdin=subprocess.DEVNULL, **quiet))
+            objects.append(f"{stem}.o")
+        codes = [process.wait(COMPILE_SECONDS) for process in running]
+        return [] if any(codes) else objects
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
