@@ -125,6 +125,9 @@ def plugins(as_json: AsJson = False) -> None:
     for entry in entries:
         table.add_row(entry.name, entry.package, entry.version, entry.target)
     out.print(table)
+    for entry in entries:
+        if entry.missing:
+            _plain(f"{entry.name} needs {', '.join(entry.missing)}, not installed: {entry.remedy}")
 
 
 @app.command()
@@ -256,6 +259,12 @@ def main() -> None:
         app()
     except InputError as error:
         _fail(str(error), 2)
+    except ModuleNotFoundError as error:
+        from tuner.registry import remedy_for
+
+        if (remedy := remedy_for(error.name or "")) is None:
+            raise
+        _fail(f"this needs the package '{error.name}', which is not installed: {remedy}", 2)
     except KeyboardInterrupt:
         _fail("stopped at once; the same command resumes", 130)
     except RuntimeError as error:

@@ -5,8 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import (
+    Distribution,
+    EntryPoint,
+    PackageNotFoundError,
+    distribution,
+    entry_points,
+)
 from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tuner.plugin import InputError, Plugin
 
@@ -22,26 +31,28 @@ It raises ValueError, in one line, for an option that makes no sense.
 
 @dataclass(frozen=True)
 class Entry:
-    """An installed plug-in, not yet imported."""
+    """An installed plug-in, not yet imported.
+
+    Attributes
+    ----------
+    name, package, version, target : str
+    missing : tuple of str
+        Packages that it needs and that are not installed.
+    remedy : str
+        The command that installs them; empty where nothing is missing.
+    """
 
     name: str
     package: str
     version: str
     target: str
+    missing: tuple[str, ...]
+    remedy: str
 
 
 def installed(group: str = PLUGINS) -> list[Entry]:
     """List what is installed in `group` by name, without importing any of it."""
-    return [
-        Entry(
-            point.name,
-            point.dist.name if point.dist else "?",
-            point.dist.version if point.dist else "?",
-            point.value,
-        )
-        for points in _points(group).values()
-        for point in points
-    ]
+    return [_entry(point) for points in _points(group).values() for point in points]
 
 
 def plugin_class(name: str) -> type[Plugin[Any]]:
@@ -84,7 +95,58 @@ def _points(group: str) -> Mapping[str, Sequence[EntryPoint]]:
 
 def _origin(point: EntryPoint) -> str:
     package = point.dist.name if point.dist else "an unknown package"
-    return f"{package}, {point.value}"
+    return f"{package}, {_target(point)}"
+
+
+def _target(point: EntryPoint) -> str:
+    return point.value.partition("[")[0].strip()
+
+
+def _entry(point: EntryPoint) -> Entry:
+    target = _target(point)
+    if point.dist is None:
+        return Entry(point.name, "?", "?", target, (), "")
+    package = point.dist.name
+    missing = tuple(
+        name for extra in point.extras for name in _needs(point.dist, extra) if _is_absent(name)
+    )
+    remedy = f'pip install "{package}[{",".join(point.extras)}]"' if missing else ""
+    return Entry(point.name, package, point.dist.version, target, missing, remedy)
+
+
+def _needs(package: Distribution, extra: str) -> list[str]:
+    """Return the names of the packages that `extra` adds to those that `package` needs anyway."""
+    requirements = [Requirement(text) for text in package.requires or []]
+    return [
+        r.name
+        for r in requirements
+        if r.marker and r.marker.evaluate({"extra": extra}) and not r.marker.evaluate({"extra": ""})
+    ]
+
+
+def _is_absent(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return True
+    return False
+
+
+def remedy_for(module: str) -> str | None:
+    """Return the command that installs `module`; None where no package of plug-ins declares it.
+
+    It names the smallest extra that has it.
+    """
+    name = canonicalize_name(module.partition(".")[0])
+    points = [*entry_points(group=PLUGINS), *entry_points(group=SIMULATORS)]
+    packages = {point.dist.name: point.dist for point in points if point.dist}
+    offers = [
+        (len(needs), f'pip install "{package.name}[{extra}]"')
+        for package in packages.values()
+        for extra in package.metadata.get_all("Provides-Extra") or []
+        if name in map(canonicalize_name, needs := _needs(package, extra))
+    ]
+    return min(offers)[1] if offers else None
 
 
 def _load(group: str, kind: str, name: str) -> tuple[EntryPoint, Any]:
@@ -101,13 +163,16 @@ def _load(group: str, kind: str, name: str) -> tuple[EntryPoint, Any]:
             f"two packages offer a {kind} called '{name}': {origins}; uninstall all but one"
         )
     where = f"{kind} '{name}' ({_origin(point)})"
+    entry = _entry(point)
+    if entry.missing:
+        packages = f"package{'s' * (len(entry.missing) > 1)} {', '.join(entry.missing)}"
+        raise InputError(f"{where} needs the {packages}, not installed: {entry.remedy}")
     try:
         return point, point.load()
     except ModuleNotFoundError as error:
-        package = point.dist.name if point.dist else point.value
         raise InputError(
-            f"{where} needs the package '{error.name}', which is not installed; "
-            f'try: pip install "{package}[{name}]"'
+            f"{where} needs the package '{error.name}', which is not installed: "
+            f"{remedy_for(error.name or '') or 'install it in the same environment'}"
         ) from error
     except Exception as error:  # noqa: BLE001 - whatever a module may raise when it is imported
         first = (str(error).splitlines() or [""])[0]

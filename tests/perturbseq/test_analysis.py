@@ -283,7 +283,7 @@ def test_a_null_screen_has_no_programs_and_a_report(tmp_path):
     found = analyse(planted.adata, model_of(planted), options_of(n_bootstraps=2))
     assert found.tables["coefficients"]["q"].min() > 0.01
     assert len(found.tables["programs"]) <= 2
-    assert any("Enrichment was left out" in note for note in found.notes)
+    assert any("left out: no gene sets were given (analysis: {gene_sets" in n for n in found.notes)
     write(found, tmp_path)
     assert (tmp_path / "report.html").stat().st_size > 50_000
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy.stats import fisher_exact
 from statsmodels.stats.multitest import multipletests
 from tuner_plugins.perturbseq.enrichment import (
-    default_gmt,
     direction_sets,
     enrich,
     gprofiler,
@@ -113,12 +112,15 @@ def test_null_p_values_are_not_too_small():
     assert np.mean(np.array(mid) < 0.1) <= 0.2
 
 
-def test_a_planted_set_comes_first():
-    library = read_gmt(default_gmt())
-    name = "Type II Interferon-Mediated Signaling Pathway (GO:0060333)"
-    planted = library[name]
+def test_a_planted_set_comes_first(tmp_path):
     rng = np.random.default_rng(4)
-    universe = sorted({gene for genes in library.values() for gene in genes})
+    universe = [f"GENE{i}" for i in range(6000)]
+    name = "Type II Interferon-Mediated Signaling Pathway (GO:0060333)"
+    planted = universe[:23]
+    library = {f"term {i}": rng.choice(universe, rng.integers(5, 80), False) for i in range(800)}
+    lines = ["\t".join([term, "", *genes]) for term, genes in {**library, name: planted}.items()]
+    (tmp_path / "library.gmt").write_text("\n".join(lines) + "\n")
+    library = read_gmt(tmp_path / "library.gmt")
     others = list(rng.choice([g for g in universe if g not in planted], 1500, False))
     noise = list(rng.choice(others, 5, False))
     table = enrich({"P0": planted[:12] + noise, "P1": others[:20]}, others + planted, library)

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from tuner_plugins.perturbseq.matrix import CellsError, open_cells, require_counts, require_finite
+from tuner_plugins.perturbseq.matrix import (
+    CellsError,
+    layers_of,
+    open_cells,
+    require_counts,
+    require_finite,
+)
 
 from tests.perturbseq.screens import small_screen
 
@@ -109,6 +116,11 @@ def test_hdf5_that_is_no_h5ad(tmp_path):
         file["x"] = 1
     with pytest.raises(CellsError, match="no .h5ad file: it has no 'obs'"):
         open_cells(path)
+
+
+def test_x_among_the_layers_is_no_layer_with_a_name():
+    adata = SimpleNamespace(layers={None: np.ones(3), "counts": np.ones(3)})  # as of anndata 0.13
+    assert layers_of(adata) == ("counts",)
 
 
 def test_missing_layer_lists_those_there_are():

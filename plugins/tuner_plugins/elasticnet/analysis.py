@@ -35,7 +35,7 @@ class AnalysisSection(BaseModel):
     n_neighbors, resolution, n_pcs, scale
         Of the clustering; null chooses neighbours and resolution by silhouette.
     gene_sets : Path, optional
-        A GMT file; null for GO Biological Process where the package blitzgsea is installed.
+        A GMT file, such as a collection of MSigDB; without it enrichment is left out.
     gprofiler : str, optional
         An organism such as ``hsapiens``: ask g:Profiler, over the internet.
     """

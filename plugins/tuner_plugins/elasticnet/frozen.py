@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -213,6 +213,10 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         raise CellsError(f"-i: no such file: {arguments.input}")
     if arguments.output.suffix not in (".h5ad", ".parquet", ".csv"):
         raise CellsError(f"-o: {arguments.output} must end in .h5ad, .parquet or .csv")
+    if arguments.output.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise CellsError(
+            "-o: .parquet needs the package pyarrow; install it, or write .h5ad or .csv"
+        )
     if not arguments.output.absolute().parent.is_dir():
         raise CellsError(f"-o: no such folder: {arguments.output.absolute().parent}; make it first")
     return arguments

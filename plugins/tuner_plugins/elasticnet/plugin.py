@@ -77,7 +77,6 @@ SCRIPT_DEPENDENCIES = (
     "h5py>=3.8",
     "numpy>=1.24",
     "pandas>=1.5",
-    "pyarrow>=10",
     "scipy>=1.11",
 )
 

@@ -6,7 +6,6 @@ were tested, not the genome: a screen that measured 2,000 genes can only have fo
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import urllib.error
 import urllib.request
@@ -66,25 +65,6 @@ def read_gmt(path: Path) -> dict[str, list[str]]:
     if not terms:
         raise AnalysisError(f"{path} holds no gene sets; expected a file in the GMT format")
     return terms
-
-
-def default_gmt() -> Path:
-    """Give the path of GO Biological Process 2023 as the optional package blitzgsea carries it.
-
-    Raises
-    ------
-    AnalysisError
-        If that package is not installed.
-    """
-    found = importlib.util.find_spec("blitzgsea")
-    for folder in (found.submodule_search_locations or ()) if found else ():
-        path = Path(folder) / "data" / "GO_Biological_Process_2023"
-        if path.is_file():
-            return path
-    raise AnalysisError(
-        "no gene sets: give the path of a GMT file, or install the default ones "
-        "(pip install blitzgsea)"
-    )
 
 
 def _matched(genes: Iterable[str]) -> list[str]:

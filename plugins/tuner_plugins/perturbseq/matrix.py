@@ -215,8 +215,9 @@ def _row_blocks(
 
 
 def _from_memory(adata: anndata.AnnData, layer: str | None) -> Cells:
-    layers = _layer_names(tuple(adata.layers), adata.raw is not None)
-    where = _locate(layer, tuple(adata.layers), adata.raw is not None, IN_MEMORY)
+    named = layers_of(adata)
+    layers = _layer_names(named, adata.raw is not None)
+    where = _locate(layer, named, adata.raw is not None, IN_MEMORY)
     if where == "raw/X":
         values, genes = adata.raw.X, adata.raw.var_names
     else:
@@ -250,6 +251,11 @@ def _from_file(path: Path, layer: str | None) -> Cells:
     except (OSError, KeyError, RuntimeError) as error:
         raise _unreadable(path, error) from error
     return Cells(matrix, obs, genes, layers)
+
+
+def layers_of(adata: anndata.AnnData) -> tuple[str, ...]:
+    """Return the names of the layers; anndata 0.13 lists X among them, under the name None."""
+    return tuple(name for name in adata.layers if name is not None)
 
 
 def _layer_names(named: tuple[str, ...], has_raw: bool) -> tuple[str, ...]:

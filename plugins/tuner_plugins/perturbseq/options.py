@@ -51,7 +51,7 @@ class AnalysisOptions:
     n_control_genes : int
         Matched to each gene of a program.
     gmt : Path or None
-        Gene sets; None for GO Biological Process 2023 of the package blitzgsea, if it is there.
+        Gene sets; without them enrichment is left out.
     enrich_online : str or None
         Organism in g:Profiler's names: ask that service instead.
     term_sizes : (int, int)

@@ -20,6 +20,7 @@ from sklearn.neighbors import KNeighborsTransformer
 from threadpoolctl import threadpool_limits
 
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.matrix import layers_of
 
 EXACT_UP_TO = 50_000
 """Cells up to which neighbours are searched exactly; more have an approximate, seeded search."""
@@ -59,10 +60,8 @@ class PrepareOptions:
 
 def _counts(adata: ad.AnnData, layer: str | None) -> Any:
     """Give the counts of a named layer (None: X), checked to be counts."""
-    if layer is not None and layer not in adata.layers:
-        raise AnalysisError(
-            f"no layer '{layer}' with counts; there are: {', '.join(adata.layers) or '-'}"
-        )
+    if layer is not None and layer not in (names := layers_of(adata)):
+        raise AnalysisError(f"no layer '{layer}' with counts; there are: {', '.join(names) or '-'}")
     counts = adata.X if layer is None else adata.layers[layer]
     values = counts.data if sparse.issparse(counts) else np.asarray(counts)
     if values.size and (values.min() < 0 or not np.array_equal(values, np.round(values))):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.matrix import layers_of
 
 
 def control_weights(
@@ -89,9 +90,9 @@ def score_programs(
     AnalysisError
         For a layer that is absent, an empty program or a gene that is not in the data.
     """
-    if layer not in adata.layers:
+    if layer not in (names := layers_of(adata)):
         raise AnalysisError(
-            f"no layer '{layer}' to score programs in; there are: {', '.join(adata.layers) or '-'}"
+            f"no layer '{layer}' to score programs in; there are: {', '.join(names) or '-'}"
         )
     matrix = adata.layers[layer]
     means = np.asarray(matrix.mean(axis=0), dtype=np.float64).ravel()

@@ -221,16 +221,16 @@ def look_up(
     background = list(coef.index.astype(str))
     if options.enrich_online is not None:
         table = enrichment.gprofiler(sets, background, organism=options.enrich_online)
-    else:
+    elif options.gmt is not None:
         low, high = options.term_sizes
-        try:
-            terms = enrichment.read_gmt(options.gmt or enrichment.default_gmt())
-            table = enrichment.enrich(sets, background, terms, min_size=low, max_size=high)
-        except AnalysisError as error:
-            if options.gmt is not None:
-                raise
-            found.notes.append(f"Enrichment was left out: {error}.")
-            return
+        terms = enrichment.read_gmt(options.gmt)
+        table = enrichment.enrich(sets, background, terms, min_size=low, max_size=high)
+    else:
+        found.notes.append(
+            "Enrichment was left out: no gene sets were given (analysis: {gene_sets: FILE.gmt}, "
+            "such as a collection of MSigDB or a library of Enrichr)."
+        )
+        return
     # Every term counts in the adjustment; those without a gene in common are not kept.
     table = table[table["overlap"] > 0].reset_index(drop=True)
     found.tables["enrichment"] = table
