@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
 
-.PHONY: run test test-slow lint lock clean
+.PHONY: run test test-slow test-unlocked test-lowest lint lock clean
 
 run: $(VENV)/installed
 	$(BIN)/tuner run configs/nmf.yaml
@@ -15,15 +15,26 @@ test: $(VENV)/installed lint
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow --timeout=1800
 
+# Without the lock: the newest, and the lowest, of everything that pyproject.toml allows.
+test-unlocked: resolution := highest
+test-lowest: resolution := lowest-direct
+test-lowest: names := python3.11
+test-unlocked test-lowest: $(UV)
+	$(UV) venv --quiet --clear --seed --python $(python) .venv-$@
+	$(UV) pip install --quiet --python .venv-$@ --upgrade --resolution $(resolution) \
+		-e ".[nmf,perturbseq,dev]"
+	.venv-$@/bin/python -m pytest -m "not slow" -n 2 --dist loadfile
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The newest supported Python, or the one named by PYTHON=. Every file of the name on PATH is tried:
+# The newest supported Python, or the one named by PYTHON=; 3.14 after the others, since pyBigWig has
+# no wheel for it and is compiled there. Every file of the name on PATH is tried:
 # a version manager's placeholder that does not run may stand before a Python that does.
-names := python3.14 python3.13 python3.12 python3.11 python3
+names := python3.13 python3.12 python3.11 python3.14 python3
 path := $(subst :, ,$(PATH))
 pythons = $(or $(PYTHON),$(foreach name,$(names),$(wildcard $(addsuffix /$(name),$(path)))))
 usable := import sys; from importlib.util import find_spec; v = sys.version_info[:2]; \
