@@ -12,7 +12,7 @@ from tuner_plugins.nmf import frozen, quick_script, settings
 from tuner_plugins.nmf.config import NmfConfig
 from tuner_plugins.nmf.plugin import NmfPlugin
 
-from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks
+from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks, write_bigwig
 from tests.pythons import old_python
 from tuner.plugin import Provenance, Rule, rule_for
 
@@ -135,6 +135,28 @@ def test_the_whole_chromosome_is_the_default(
     assert np.load(tmp_path / "out.npy").shape == (LENGTH, 3)
 
 
+@pytest.mark.parametrize("region", [(START, START + 1), (LENGTH - 1, LENGTH)])
+def test_one_base_is_a_region(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path, region: tuple[int, int]
+) -> None:
+    script = make_script(plugin, tmp_path / "assign2.py")
+    arguments = {**usual(folder, tmp_path / "out.npy"), "-s": str(region[0]), "-e": str(region[1])}
+    done = run_script(script, *flat(arguments))
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "out.npy").shape == (1, 3)
+
+
+def test_tracks_of_nothing_but_zeros_give_zeros(plugin: NmfPlugin, tmp_path: Path) -> None:
+    (tmp_path / "tracks").mkdir()
+    for name in ("a", "b"):
+        path, ends = tmp_path / "tracks" / f"{name}.bw", np.array([LENGTH])
+        write_bigwig(path, ends, np.zeros(1, np.float32))
+    script = make_script(plugin, tmp_path / "assign2.py")
+    done = run_script(script, *flat(usual(tmp_path, tmp_path / "out.npy")))
+    assert done.returncode == 0, done.stderr
+    assert not np.load(tmp_path / "out.npy").any()
+
+
 def test_the_script_needs_no_tuner_and_says_where_it_comes_from(
     plugin: NmfPlugin, folder: Path, tmp_path: Path
 ) -> None:
@@ -186,6 +208,15 @@ def empty(folder: Path, tmp_path: Path) -> str:
     return str(tracks)
 
 
+def own_track(folder: Path, tmp_path: Path) -> str:
+    return str(folder / "tracks" / "track0.bw")
+
+
+def pipe(folder: Path, tmp_path: Path) -> str:
+    os.mkfifo(tmp_path / "pipe")
+    return str(tmp_path / "pipe")
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "said"),
     [
@@ -196,13 +227,21 @@ def empty(folder: Path, tmp_path: Path) -> str:
         ("-b", "absent", "no such file or folder"),
         ("-b", empty, "no bigWig files"),
         ("-b", truncated, "cut.bw"),
-        ("-b", unreadable, "left out, 1 no bigWig: junk.bw"),
+        ("-b", unreadable, "left out: 1 no bigWig (junk.bw)"),
         ("-e", str(START - 1), "holds no position"),
         ("-k", "0", "expected 1 to 1000"),
         ("-k", "two", "invalid int"),
         ("-k", "1000000000000", "expected 1 to 1000"),
         ("-o", "absent/out.npy", "no such folder"),
         ("-o", ".", "is a folder"),
+        ("-o", "", "expected the name of a file"),
+        ("-o", os.devnull, "a device or a pipe"),
+        ("-o", pipe, "a device or a pipe"),
+        ("-o", own_track, "a bigWig file, which would be lost"),
+        ("-b", pipe, "neither a file nor a folder"),
+        ("-c", "7", "did you mean 'chr7'?"),
+        ("-e", "1e4", "invalid int"),
+        ("-k", "1001", "expected 1 to 1000"),
         ("-x", "1", "unrecognized arguments"),
     ],
 )
@@ -218,7 +257,8 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     arguments = usual(folder, tmp_path / "out.npy")
     arguments[argument] = value if isinstance(value, str) else value(folder, tmp_path)
-    monkeypatch.setattr(quick_script, "SETTINGS", [({}, {**settings.DEFAULTS, "nan": "zero"})])
+    setting, sizes = {**settings.DEFAULTS, "nan": "zero"}, {"positions": 1e5, "k": 3}
+    monkeypatch.setattr(quick_script, "SETTINGS", [(sizes, setting)])
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     assert not quick_script.run_quick(flat(arguments))  # leaves it to the careful path

@@ -78,9 +78,8 @@ def test_a_mixed_folder_gives_what_a_clean_one_gives(clean: dict[str, Any], tmp_
     assert {path.name for path in one.inputs()} == {*taken(one)[0], "genes.bw"}
     said = other.notes()
     assert said[2] == (
-        "5 tracks of 11 files; left out, 3 without chr7: 0.chrX.bw, 1.chrX.bw, 2.chrX.bw; "
-        "left out, 2 annotation: Annotation_hg18.Gene.bw, another_name.bw; "
-        "left out, 1 no bigWig: notes.txt"
+        "5 tracks of 11 files; left out: 3 without chr7 (0.chrX.bw, 1.chrX.bw, 2.chrX.bw), "
+        "2 annotation (Annotation_hg18.Gene.bw, another_name.bw), 1 no bigWig (notes.txt)"
     )
     assert len(said) == 3
 
@@ -117,7 +116,7 @@ def test_an_annotation_as_text_is_known_among_the_tracks(
     shutil.copy(clean["annotation"], tmp_path / "tracks" / "body.bw")
     plugin = make_plugin(clean, annotation=bed)
     assert taken(plugin) == [[f"track{i}.bw" for i in range(5)]] * 2
-    assert "left out, 1 annotation: body.bw" in "\n".join(plugin.notes())
+    assert "left out: 1 annotation (body.bw)" in "\n".join(plugin.notes())
 
 
 def test_only_where_it_varies_does_a_track_equal_the_annotation(tmp_path: Path) -> None:
@@ -135,7 +134,7 @@ def test_a_track_that_is_called_an_annotation_is_asked_about(
 
 
 def test_nothing_but_the_annotation_is_an_error(clean: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="left out, 1 annotation: genes.bw"):
+    with pytest.raises(InputError, match="left out: 1 annotation .genes.bw."):
         make_plugin(clean, bigwigs=[clean["annotation"]]).inputs()
     write_genes(tmp_path / "copy.bw", lambda values: values)
     with pytest.raises(InputError, match="every track equals the annotation"):

@@ -46,7 +46,7 @@ def test_a_folder_is_searched_by_content(tmp_path: Path) -> None:
     assert answers == []
     assert others == ["cut.bw", "gone.bw", "notes.txt", "page.bw", "peaks.bigBed", "pipe.bw"]
     said = describe_taken(found, [], "chr10")
-    assert said == "5 tracks of 11 files; left out, 6 no bigWig: cut.bw, gone.bw, notes.txt, ..."
+    assert said == "5 tracks of 11 files; left out: 6 no bigWig (cut.bw, gone.bw, notes.txt, ...)"
 
 
 def test_a_clean_folder_is_listed_by_name(tmp_path: Path) -> None:
@@ -66,9 +66,11 @@ def test_the_answer_is_left_out_by_name_and_by_content(tmp_path: Path) -> None:
     found = list_folder(str(folder), known)
     assert found[1] == ["a.bw", "copy.bw", "link"]
     assert names(found[0]) == ["b.bigWig", "c.bigwig", "d", "e.BW"]
-    assert "; left out, 3 annotation: a.bw, copy.bw, link;" in describe_taken(found, [], "x")
+    assert "; left out: 3 annotation (a.bw, copy.bw, link), 6 no bigWig (" in describe_taken(
+        found, [], "x"
+    )
     assert list_tracks([genes, folder / "d"], known)[1] == ["genes.bw"]
-    with pytest.raises(BigWigError, match=r"no bigWig files .* left out, 1 annotation: genes.bw$"):
+    with pytest.raises(BigWigError, match=r"no bigWig files .* left out: 1 annotation .genes.bw.$"):
         list_tracks(genes, known)
 
 
@@ -78,7 +80,7 @@ def test_tracks_without_the_chromosome_are_told_apart(tmp_path: Path) -> None:
     assert with_chromosome([lack[0], *have, *lack[1:]], "chr10") == (have, lack)
     found = list_tracks(tmp_path)
     assert describe_taken(found, lack, "chr10", ", here") == (
-        "2 tracks of 5 files, here; left out, 3 without chr10: 0.chrX.bw, 1.chrX.bw, 2.chrX.bw"
+        "2 tracks of 5 files, here; left out: 3 without chr10 (0.chrX.bw, 1.chrX.bw, 2.chrX.bw)"
     )
     with pytest.raises(BigWigError, match="none of 5 bigWig files has a chromosome called '10'"):
         with_chromosome(have + lack, "10")
@@ -108,7 +110,7 @@ def test_nothing_to_take_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BigWigError, match=f"{tmp_path}: no bigWig files to take as tracks$"):
         list_tracks(tmp_path)
     (tmp_path / "a.txt").touch()
-    with pytest.raises(BigWigError, match=r"left out, 1 no bigWig: a.txt"):
+    with pytest.raises(BigWigError, match=r"left out: 1 no bigWig .a.txt."):
         list_tracks(tmp_path)
     with pytest.raises(BigWigError, match="no tracks given"):
         list_tracks([])

@@ -68,14 +68,10 @@ def describe_taken(found: Found, absent: Sequence[str], chrom: str, rest: str = 
     `absent`: those of the tracks that lack the chromosome. `rest`: what else is taken.
     """
     tracks, answers, others = found
-    taken, files = len(tracks) - len(absent), sum(map(len, found))
-    text = f"{taken} tracks{f' of {files} files' * (taken < files)}{rest}"
-    for what, names in (
-        (f"without {chrom}", absent),
-        ("annotation", answers),
-        ("no bigWig", others),
-    ):
+    taken, files, left = len(tracks) - len(absent), sum(map(len, found)), ""
+    text = f"{taken} track{'s' * (taken != 1)}{f' of {files} files' * (taken < files)}{rest}"
+    for what, names in (f"without {chrom}", absent), ("annotation", answers), ("no bigWig", others):
         if names:
             some = ", ".join(map(os.path.basename, names[:3])) + ", ..." * (len(names) > 3)
-            text += f"; left out, {len(names)} {what}: {some}"
-    return text
+            left += f"{', ' if left else '; left out: '}{len(names)} {what} ({some})"
+    return text + left
