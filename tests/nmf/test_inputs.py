@@ -81,15 +81,100 @@ def test_a_mixed_folder_gives_what_a_clean_one_gives(clean: dict[str, Any], tmp_
         "5 tracks of 11 files; left out: 3 without chr7 (0.chrX.bw, 1.chrX.bw, 2.chrX.bw), "
         "2 annotation (Annotation_hg18.Gene.bw, another_name.bw), 1 no bigWig (notes.txt)"
     )
-    assert len(said) == 3
+    assert len(said) == 5
 
 
 def test_what_is_taken_is_told(clean: dict[str, Any]) -> None:
-    first, second = make_plugin(clean).notes()
+    first, second, *cases = make_plugin(clean).notes()
     assert first == "5 tracks, 1 region, 2 genes, .46 of it genes"
     assert second == "held out: 1 region, 2 genes, .53 of it genes"
+    assert cases == [
+        f"case 'chr7_{start}-{end}_k{k}': {CHROM}:{start}-{end} (0-based, end not included), "
+        f"{end - start:,} bases"
+        for start, end, k in ((1000, 25_000, 3), (25_000, LENGTH, 2))
+    ]
     twice = [{"region": f"{CHROM}:1000-25000", "k": k} for k in (2, 3)]
     assert make_plugin(clean, cases=twice).notes()[0] == first
+
+
+def test_a_bin_as_wide_as_a_region_is_refused(clean: dict[str, Any]) -> None:
+    short = {"region": f"{CHROM}:6000-8000", "k": 1}
+    plugin = make_plugin(clean, held_out=[short])
+    for name, width in (("resolution", 1999), ("loadings_resolution", 1999)):
+        plugin.check({**plugin.defaults(), name: width})
+        with pytest.raises(InputError, match=f"^{name}: bins of 2000 bases .* 2,000 bases of case"):
+            plugin.check({**plugin.defaults(), name: 2000})
+    one = make_plugin(clean, held_out=[{"region": f"{CHROM}:6999-7001", "k": 1}])
+    one.check({**one.defaults(), "resolution": 1})
+
+
+NOTED = {
+    "overlap": (
+        {"held_out": [{"region": f"{CHROM}:24000-{LENGTH}", "k": 2, "name": "late"}]},
+        "held-out case 'late' shares 1,000 bases with case 'chr7_1000-25000_k3'",
+    ),
+    "inside": (
+        {"held_out": [{"region": f"{CHROM}:6000-8000", "k": 2, "name": "in"}]},
+        "held-out case 'in' shares 2,000 bases with case 'chr7_1000-25000_k3'",
+    ),
+    "doubled": (
+        {"cases": [{"region": f"{CHROM}:1000-9000", "k": 3, "name": name} for name in "ab"]},
+        "cases 'a' and 'b' are the same",
+    ),
+    "rank": (
+        {"cases": [{"region": f"{CHROM}:1000-9000", "k": 6}]},
+        "case 'chr7_1000-9000_k6': k 6 is more than its 5 tracks",
+    ),
+}
+
+
+@pytest.mark.parametrize("which", NOTED)
+def test_doubtful_cases_are_noted(clean: dict[str, Any], which: str) -> None:
+    change, said = NOTED[which]
+    notes = make_plugin(clean, **change).notes()
+    assert len([line for line in notes if said in line]) == 1
+    assert all("\n" not in line for line in notes)
+    assert not any(said in line for line in make_plugin(clean).notes())
+
+
+def test_cases_that_touch_or_differ_are_not_noted(clean: dict[str, Any]) -> None:
+    regions = [("1000-9000", 3), ("1000-9000", 2), ("9000-15000", 3)]
+    cases = [{"region": f"{CHROM}:{at}", "k": k} for at, k in regions]
+    plugin = make_plugin(clean, cases=cases, held_out=[{"region": f"{CHROM}:15000-30000", "k": 5}])
+    assert not [line for line in plugin.notes() if line.startswith(("held-out", "cases"))]
+
+
+def test_tracks_without_data_in_a_region_are_noted_or_refused(
+    clean: dict[str, Any], tmp_path: Path
+) -> None:
+    for name, values in (("zero", 0.0), ("late", 1.0), ("none", np.nan)):
+        ends = np.array([30_000, LENGTH])
+        write_runs(tmp_path / "tracks" / f"{name}.bw", ends, np.float32([0, values]))
+    notes = make_plugin(clean).notes()
+    first, second = (line for line in notes if "have no data there" in line)
+    assert first.startswith("case 'chr7_1000-25000_k3': 3 of 8 tracks have no data there")
+    assert all(name in first for name in ("zero.bw", "late.bw", "none.bw"))
+    assert second.startswith("case 'chr7_25000-40000_k2': 2 of 8 tracks")
+    empty = [tmp_path / "tracks" / f"{name}.bw" for name in ("zero", "late", "none")]
+    plugin = make_plugin(clean, bigwigs=empty)
+    with pytest.raises(InputError, match="no track has data in chr7:1000-25000") as caught:
+        plugin.notes()
+    assert "\n" not in str(caught.value)
+
+
+def test_infinite_values_and_damage_in_a_region_are_told_before_the_trials(
+    clean: dict[str, Any], tmp_path: Path
+) -> None:
+    bad = tmp_path / "tracks" / "bad.bw"
+    write_runs(bad, np.array([20_000, 20_100, LENGTH]), np.float32([1, np.inf, 2]))
+    with pytest.raises(InputError, match=r"bad\.bw: chr7:1000-25000 holds infinite values"):
+        make_plugin(clean).notes()
+    content = bytearray((tmp_path / "tracks" / "track1.bw").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    bad.write_bytes(content)
+    with pytest.raises(InputError, match=r"bad\.bw: .*truncated or damaged"):
+        make_plugin(clean).notes()
 
 
 @pytest.mark.parametrize("held_out", [False, True])

@@ -145,10 +145,28 @@ def test_the_primary_metric_follows_the_configuration(section: dict[str, Any]) -
     assert WithOneMore(absolute.config).primary == "r_abs"
 
 
+def test_one_based_regions_are_kept_as_zero_based_ones(section: dict[str, Any]) -> None:
+    given = [{"region": "chr7:1,001-25,000", "k": 3}, {"region": "chr7:12-99", "k": 1}]
+    given[1]["coordinates"] = "0-based"
+    config = NmfConfig.model_validate(
+        {"data": {**section, "coordinates": "1-based", "cases": given, "held_out": []}}
+    )
+    assert [case.region for case in config.data.cases] == ["chr7:1000-25000", "chr7:12-99"]
+    assert config.data.cases[0].label == "chr7_1000-25000_k3"
+    kept = config.model_dump(mode="json")
+    assert "coordinates" not in str(kept)
+    assert NmfConfig.model_validate(kept).model_dump(mode="json") == kept
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"cases": []}, "at least 1"),
+        ({"cases": [{"region": "chr7:1,000-2,000", "k": 1}]}, "coordinates: 1-based"),
+        ({"coordinates": "2-based"}, "'0-based' or '1-based'"),
+        ({"coordinates": "1-based", "cases": [{"region": "chr7:0-9", "k": 1}]}, "first base is 1"),
+        ({"coordinates": "1-based", "cases": ["chr7:0-9"]}, "cases.0"),
+        ({"coordinates": "1-based", "cases": 3}, "cases"),
         ({"cases": [{"region": "chr7:5-1", "k": 2}]}, "holds no position"),
         ({"cases": [{"region": "chr7", "k": 0}]}, "greater than or equal to 1"),
         ({"cases": [{"region": "chr7", "k": 2}] * 2}, "two cases are called 'chr7_k2'"),

@@ -15,10 +15,29 @@ from tuner_plugins.nmf.regions import Region, RegionError, parse_region
 def test_a_region_reads_back_as_written(chrom, start, length):
     region = Region(chrom, start, start + length)
     assert parse_region(str(region)) == region
-    assert parse_region(f"{chrom}:{start:,}-{start + length:,}") == region
+    for form in ("{}", "{:,}"):
+        first, last = form.format(start + 1), form.format(start + length)
+        assert parse_region(f"{chrom}:{first}-{last}", "1-based") == region
     assert parse_region(chrom) == Region(chrom, 0, None)
     for open_ended in Region(chrom), Region(chrom, start):
         assert parse_region(str(open_ended)) == open_ended
+
+
+def test_one_based_coordinates_are_those_of_samtools():
+    assert parse_region("chr1:1,001-2,000", "1-based") == Region("chr1", 1000, 2000)
+    assert parse_region("chr1:7-7", "1-based") == Region("chr1", 6, 7)
+    assert parse_region("chr1:1-", "1-based") == Region("chr1", 0, None)
+    assert parse_region("chr1", "1-based") == Region("chr1", 0, None)
+    for text, said in [("chr1:0-5", "the first base is 1"), ("chr1:8-7", "at its start or beyond")]:
+        with pytest.raises(RegionError, match=said):
+            parse_region(text, "1-based")
+
+
+@pytest.mark.parametrize("text", ["chr1:1,001-2,000", "chr1:5-1,000", "chr1:1,000-"])
+def test_commas_are_only_taken_where_coordinates_are_one_based(text):
+    with pytest.raises(RegionError, match="set 'coordinates: 1-based' in 'data'"):
+        parse_region(text)
+    assert parse_region(text, "1-based").chrom == "chr1"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import combinations, product
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tuner_plugins.nmf.annotation import AnnotationError
+from tuner_plugins.nmf.binning import read_bins
+from tuner_plugins.nmf.compress import SignalError
+from tuner_plugins.nmf.folder import some_names
+from tuner_plugins.nmf.parallel import run_threads
+from tuner_plugins.nmf.quick import available_threads
 from tuner_plugins.nmf.runs import Runs
+
+if TYPE_CHECKING:
+    from tuner_plugins.nmf.inputs import CaseInput
+
+_BIN = 1000
 
 
 def check_annotation(label: str, where: str, annotation: Runs) -> None:
@@ -21,12 +35,92 @@ def check_annotation(label: str, where: str, annotation: Runs) -> None:
     Raises
     ------
     AnnotationError
+        Where it has one value, or infinite ones.
     """
     values = np.unique(annotation.values)
-    if len(values) == 1:
-        what = {0.0: "no gene lies there", 1.0: "all of it is gene"}.get(float(values[0]), "")
+    if not np.isfinite(values).all():
         raise AnnotationError(
-            f"case '{label}': the annotation is constant over {where} ({values[0]:g}"
-            f"{what and ': '}{what}), so that no correlation can be made; "
-            "choose a region that holds both genes and none"
+            f"case '{label}': the annotation has infinite values over {where}; mend the file"
         )
+    if len(values) == 1:
+        what = {0.0: ": no gene lies there", 1.0: ": all of it is gene"}.get(float(values[0]), "")
+        raise AnnotationError(
+            f"case '{label}': the annotation is constant over {where} ({values[0]:g}{what}), so "
+            "that no correlation can be made; choose a region with genes and with space between"
+        )
+
+
+def case_notes(cases: Sequence[CaseInput], held_out: Sequence[CaseInput]) -> Iterator[str]:
+    """Yield what a user should know of the regions, one line each; read their tracks.
+
+    Raises
+    ------
+    BigWigError, SignalError
+        Where a track is damaged or holds infinite values, or no track of a case has data.
+    """
+    everything = [*cases, *held_out]
+    for case in everything:
+        yield f"case '{case.section.label}': {_describe(case)}"
+    for case, (number, names) in zip(everything, _empty_tracks(everything), strict=True):
+        if number:
+            what = "track has" if number == 1 else "tracks have"
+            yield (
+                f"case '{case.section.label}': {number} of {len(case.tracks)} {what} no data there "
+                f"(zero or missing all over): {names}"
+            )
+        if case.section.k > len(case.tracks):
+            yield (
+                f"case '{case.section.label}': k {case.section.k} is more than its "
+                f"{len(case.tracks)} tracks: that many loadings can differ, the rest repeat them"
+            )
+    for one, other in combinations(cases, 2):
+        if _problem(one) == _problem(other):
+            labels = f"'{one.section.label}' and '{other.section.label}'"
+            yield f"cases {labels} are the same: what is best there counts twice; leave one out"
+    for one, other in product(held_out, cases):
+        shared = min(one.end, other.end) - max(one.start, other.start)
+        same_tracks = not set(one.tracks).isdisjoint(other.tracks)
+        if one.chrom == other.chrom and shared > 0 and same_tracks:
+            yield (
+                f"held-out case '{one.section.label}' shares {shared:,} bases with case "
+                f"'{other.section.label}', which is tuned on: it does not show how new data would "
+                "do; choose regions that do not overlap"
+            )
+
+
+def _describe(case: CaseInput) -> str:
+    """Return a region with what its numbers mean and how many bases it has."""
+    return (
+        f"{case.chrom}:{case.start}-{case.end} (0-based, end not included), "
+        f"{case.end - case.start:,} bases"
+    )
+
+
+def _problem(case: CaseInput) -> tuple[object, ...]:
+    return case.region, case.section.k, tuple(case.tracks), case.annotation_path
+
+
+def _empty_tracks(cases: Sequence[CaseInput]) -> list[tuple[int, str]]:
+    """Return how many tracks of each case have no data there, and the names of some."""
+    asked = list(dict.fromkeys((path, *case.region) for case in cases for path in case.tracks))
+    empty: dict[tuple[object, ...], bool] = {}
+
+    def read(number: int) -> None:
+        path, chrom, start, end = asked[number]
+        try:
+            (means,) = read_bins(path, chrom, start, end, [min(_BIN, end - start)])
+        except SignalError as error:
+            raise SignalError(f"{path}: {chrom}:{start}-{end} {error}") from None
+        empty[asked[number]] = not means.any()
+
+    run_threads(read, len(asked), available_threads())
+    found = []
+    for case in cases:
+        names = [path for path in case.tracks if empty[(path, *case.region)]]
+        if len(names) == len(case.tracks):
+            raise SignalError(
+                f"case '{case.section.label}': no track has data in {case.chrom}:{case.start}-"
+                f"{case.end} (zero or missing all over); choose another region or other tracks"
+            )
+        found.append((len(names), some_names(names)))
+    return found

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from tuner.paths import InputPath, InputPaths
 from tuner_plugins.nmf.quick import MOST_LOADINGS
-from tuner_plugins.nmf.regions import parse_region
-
-
-def _checked_region(text: str) -> str:
-    parse_region(text)
-    return text
+from tuner_plugins.nmf.regions import Coordinates, parse_region
 
 
 class _Section(BaseModel):
@@ -26,20 +29,29 @@ class CaseSection(_Section):
     Attributes
     ----------
     region : str
-        ``chrom:start-end``, 0-based and half-open, or ``chrom`` for all of it.
+        ``chrom:start-end``, or ``chrom`` for all of it; kept as 0-based and half-open.
     k : int
         Number of loadings.
     bigwigs, annotation
         In place of those of ``data``.
     name : str, optional
         In place of a name made from region and k.
+    coordinates : {"0-based", "1-based"}
+        How `region` is written; that of ``data`` by default.
     """
 
-    region: Annotated[str, AfterValidator(_checked_region)]
+    # Not kept: what is kept of the region is 0-based, and workers read it again.
+    coordinates: Coordinates = Field(default="0-based", exclude=True)
+    region: str
     k: int = Field(ge=1, le=MOST_LOADINGS)
     bigwigs: InputPaths | None = None
     annotation: InputPath | None = None
     name: str | None = Field(default=None, pattern=r"^[\w.-]+$")
+
+    @field_validator("region")
+    @classmethod
+    def _zero_based(cls, text: str, info: ValidationInfo) -> str:
+        return str(parse_region(text, info.data.get("coordinates", "0-based")))
 
     @property
     def label(self) -> str:
@@ -60,6 +72,9 @@ class DataSection(_Section):
         A folder, a glob or a list of bigWig files: one track each.
     annotation : Path
         bigWig (0/1 per base), BED, GTF or GFF of genes.
+    coordinates : {"0-based", "1-based"}
+        How regions are written: 0-based with the end not included, or 1-based with the end included
+        and perhaps commas, as in samtools and IGV.
     cases, held_out : list of CaseSection
         Regions that are tuned on, and regions that only the frozen setting is scored on.
     nan : {"zero", "mean"}
@@ -75,12 +90,27 @@ class DataSection(_Section):
 
     bigwigs: InputPaths | None = None
     annotation: InputPath | None = None
+    coordinates: Coordinates = Field(default="0-based", exclude=True)
     cases: list[CaseSection] = Field(min_length=1)
     held_out: list[CaseSection] = []
     nan: Literal["zero", "mean"] = "zero"
     feature: Literal["gene_body", "tss"] = "gene_body"
     tss_window: int = Field(default=1000, ge=1)
     correlation: Literal["signed", "abs"] = "signed"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hand_down(cls, data: Any) -> Any:
+        """Give each case the coordinates of all."""
+        if not isinstance(data, Mapping) or "coordinates" not in data:
+            return data
+        shared = {"coordinates": data["coordinates"]}
+        handed = {
+            key: [{**shared, **case} if isinstance(case, Mapping) else case for case in data[key]]
+            for key in ("cases", "held_out")
+            if isinstance(data.get(key), list)
+        }
+        return {**data, **handed}
 
     @model_validator(mode="after")
     def _complete(self) -> DataSection:

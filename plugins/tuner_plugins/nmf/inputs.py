@@ -14,7 +14,7 @@ from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.annotation import read_annotation
 from tuner_plugins.nmf.answers import FOLLOWS, annotation_correlation, equals_annotation
 from tuner_plugins.nmf.bigwig import BigWigError, chromosomes, read_runs
-from tuner_plugins.nmf.checks import check_annotation
+from tuner_plugins.nmf.checks import case_notes, check_annotation
 from tuner_plugins.nmf.config import CaseSection, DataSection
 from tuner_plugins.nmf.folder import describe_taken, file_digest, is_bigwig
 from tuner_plugins.nmf.regions import parse_region
@@ -116,6 +116,19 @@ class Inputs:
                     found[f"./{name}" if name in tracks else name] = file_digest(path)
         return found
 
+    def bin_problem(self, params: Mapping[str, object]) -> str | None:
+        """Say in one line which bins are wider than a region; None where none are."""
+        shortest = min(self._all, key=lambda case: case.end - case.start)
+        size = shortest.end - shortest.start
+        for name in ("resolution", "loadings_resolution"):
+            width = params.get(name) or 0
+            if isinstance(width, int) and width > 1 and width >= size:
+                return (
+                    f"{name}: bins of {width} bases leave one value of the {size:,} bases of case "
+                    f"'{shortest.section.label}'; search or fix '{name}' below {size}"
+                )
+        return None
+
     def notes(self) -> list[str]:
         """Return what is taken, what is left out and what looks wrong, one line each."""
         what = "gene starts" if self._data.feature == "tss" else "genes"
@@ -128,6 +141,7 @@ class Inputs:
         for case in self._all:
             if len(case.tracks) < sum(map(len, case.found)):
                 lines.append(describe_taken(case.found, case.absent, case.chrom, ""))
+        lines += case_notes(self.tuned, self.held_out)
         return list(dict.fromkeys([*lines, *self._warnings()]))
 
     def _warnings(self) -> list[str]:

@@ -118,6 +118,9 @@ class NmfPlugin(Plugin[NmfConfig]):
     def check(self, params: Params) -> None:
         """Raise `InputError` where `params` cannot be run."""
         problem = settings.setting_problem(params)
+        if not problem:
+            with _input_errors():
+                problem = self._inputs.bin_problem(params)
         if problem:
             raise InputError(problem)
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
+
+Coordinates = Literal["0-based", "1-based"]
+"""How positions are written: 0-based and half-open, or as samtools and IGV write them."""
 
 _PATTERN = re.compile(r"(?P<chrom>[^\s:]+)(?::(?P<start>[\d,]+)-(?P<end>[\d,]*))?", re.ASCII)
 
@@ -37,13 +41,16 @@ class Region:
         return f"{self.chrom}:{self.start}-{self.end}"
 
 
-def parse_region(text: str) -> Region:
+def parse_region(text: str, coordinates: Coordinates = "0-based") -> Region:
     """Read ``chrom:start-end``, ``chrom:start-`` (to the end) or ``chrom`` (all of it).
 
     Parameters
     ----------
     text : str
-        Positions are 0-based and half-open; commas between digits are allowed.
+    coordinates : {"0-based", "1-based"}
+        ``0-based``: the first base is 0 and the end is not included. ``1-based``: the first base
+        is 1, the end is included, and commas may group the digits: ``chr1:1,001-2,000`` has 1,000
+        bases, as in samtools and IGV.
 
     Raises
     ------
@@ -58,10 +65,21 @@ def parse_region(text: str) -> Region:
         )
     if match["start"] is None:
         return Region(match["chrom"])
-    start = _position(match["start"], text)
+    if "," in match["start"] + match["end"] and coordinates == "0-based":
+        raise RegionError(
+            f"region {text!r}: positions with commas are mostly 1-based with the end included, as "
+            "samtools and IGV write them: set 'coordinates: 1-based' in 'data' if these are, or "
+            "leave the commas out if they are 0-based with the end not included"
+        )
+    start = _position(match["start"], text) - (coordinates == "1-based")
     end = _position(match["end"], text) if match["end"] else None
+    if start < 0:
+        raise RegionError(f"region {text!r}: the first base is 1 where coordinates are 1-based")
     if end is not None and start >= end:
-        raise RegionError(f"region {text!r} holds no position: its end must lie beyond its start")
+        rule = "beyond its start" if coordinates == "0-based" else "at its start or beyond"
+        raise RegionError(
+            f"region {text!r} holds no position: its end must lie {rule} ({coordinates})"
+        )
     return Region(match["chrom"], start, end)
 
 
