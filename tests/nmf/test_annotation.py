@@ -135,6 +135,7 @@ def test_real_genes_agree_between_bed_and_bigwig(shared_data):
             "nothing on chromosome 'chr1'; did you mean '1'? it has 1, 2",
         ),
         ("a.bed", "# none\n", "no entries at all"),
+        ("a.bed", "chr1\t5\t5\nchr1\t7\t7\n", "BED is 0-based with the end not included"),
         ("a.bed", "chr1\t5\n", "line 1: a BED line has 3 columns or more, this one has 2"),
         ("a.bed", "chr1\t5\t9\nchr1\t9\t5\n", "line 2: 9 to 5 is no interval"),
         ("a.bed", "chr1\t-1\t5\n", "-1 to 5 is no interval"),

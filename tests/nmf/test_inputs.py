@@ -123,7 +123,7 @@ NOTED = {
     ),
     "rank": (
         {"cases": [{"region": f"{CHROM}:1000-9000", "k": 6}]},
-        "case 'chr7_1000-9000_k6': k 6 is more than its 5 tracks",
+        "case 'chr7_1000-9000_k6': k 6 is more than its number of tracks: at most 5",
     ),
 }
 
@@ -155,11 +155,21 @@ def test_tracks_without_data_in_a_region_are_noted_or_refused(
     assert first.startswith("case 'chr7_1000-25000_k3': 3 of 8 tracks have no data there")
     assert all(name in first for name in ("zero.bw", "late.bw", "none.bw"))
     assert second.startswith("case 'chr7_25000-40000_k2': 2 of 8 tracks")
+    even = np.array([7, LENGTH])
+    write_runs(tmp_path / "tracks" / "late.bw", even, np.float32([0, 4]))
     empty = [tmp_path / "tracks" / f"{name}.bw" for name in ("zero", "late", "none")]
     plugin = make_plugin(clean, bigwigs=empty)
-    with pytest.raises(InputError, match="no track has data in chr7:1000-25000") as caught:
+    with pytest.raises(InputError, match="no track varies over chr7:1000-25000") as caught:
         plugin.notes()
     assert "\n" not in str(caught.value)
+
+
+def test_tracks_with_negative_values_are_noted(clean: dict[str, Any], tmp_path: Path) -> None:
+    ends = np.array([26_000, 27_000, LENGTH])
+    write_runs(tmp_path / "tracks" / "ratio.bw", ends, np.float32([3, -1, 2]))
+    (line,) = (line for line in make_plugin(clean).notes() if "negative values" in line)
+    assert line.startswith("case 'chr7_25000-40000_k2': 1 of 6 tracks have negative values")
+    assert line.endswith("ratio.bw")
 
 
 def test_infinite_values_and_damage_in_a_region_are_told_before_the_trials(

@@ -192,6 +192,11 @@ def _read_bed(name: str, rows: Iterator[_Row]) -> list[_Interval]:
         start, end = _positions(name, row, row.columns[1:3])
         strand = row.columns[5] if len(row.columns) > 5 else "."
         intervals.append(_Interval(start, end, strand, row.line))
+    if intervals and all(item.start == item.end for item in intervals):
+        raise AnnotationError(
+            f"{name}: no interval on {row.chrom!r} has any length; BED is 0-based with the end not "
+            "included: subtract 1 from the starts of a 1-based file"
+        )
     return intervals
 
 

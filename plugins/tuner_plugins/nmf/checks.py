@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner_plugins.nmf.annotation import AnnotationError
+from tuner_plugins.nmf.bigwig import read_runs
 from tuner_plugins.nmf.binning import read_bins
-from tuner_plugins.nmf.compress import SignalError
+from tuner_plugins.nmf.compress import SignalError, fill_gaps
 from tuner_plugins.nmf.folder import some_names
 from tuner_plugins.nmf.parallel import run_threads
 from tuner_plugins.nmf.quick import available_threads
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from tuner_plugins.nmf.inputs import CaseInput
 
 _BIN = 1000
+_LOOKS = {
+    "constant": "have no data there (zero, missing or one value all over)",
+    "negative": "have negative values there, which factors of 0 and more cannot follow (give fold "
+    "changes or counts, not their logarithms)",
+}
 
 
 def check_annotation(label: str, where: str, annotation: Runs) -> None:
@@ -61,18 +67,34 @@ def case_notes(cases: Sequence[CaseInput], held_out: Sequence[CaseInput]) -> Ite
     everything = [*cases, *held_out]
     for case in everything:
         yield f"case '{case.section.label}': {_describe(case)}"
-    for case, (number, names) in zip(everything, _empty_tracks(everything), strict=True):
-        if number:
-            what = "track has" if number == 1 else "tracks have"
-            yield (
-                f"case '{case.section.label}': {number} of {len(case.tracks)} {what} no data there "
-                f"(zero or missing all over): {names}"
-            )
+    yield from _track_notes(everything)
+    yield from _pair_notes(cases, held_out)
+
+
+def _track_notes(cases: Sequence[CaseInput]) -> Iterator[str]:
+    """Yield what is odd about the tracks of each case."""
+    looks = _look_at_tracks(cases)
+    for case in cases:
+        start = f"case '{case.section.label}':"
+        for look, meaning in _LOOKS.items():
+            names = [path for path in case.tracks if look in looks[(path, *case.region)]]
+            if look == "constant" and len(names) == len(case.tracks):
+                raise SignalError(
+                    f"{start} no track varies over {case.chrom}:{case.start}-{case.end} "
+                    f"(zero, missing or one value all over); choose another region or other tracks"
+                )
+            if names:
+                count = f"{len(names)} of {len(case.tracks)} tracks"
+                yield f"{start} {count} {meaning}: {some_names(names)}"
         if case.section.k > len(case.tracks):
             yield (
-                f"case '{case.section.label}': k {case.section.k} is more than its "
-                f"{len(case.tracks)} tracks: that many loadings can differ, the rest repeat them"
+                f"{start} k {case.section.k} is more than its number of tracks: at most "
+                f"{len(case.tracks)} loadings can differ"
             )
+
+
+def _pair_notes(cases: Sequence[CaseInput], held_out: Sequence[CaseInput]) -> Iterator[str]:
+    """Yield which cases are the same, and which held-out ones overlap those that are tuned on."""
     for one, other in combinations(cases, 2):
         if _problem(one) == _problem(other):
             labels = f"'{one.section.label}' and '{other.section.label}'"
@@ -100,27 +122,25 @@ def _problem(case: CaseInput) -> tuple[object, ...]:
     return case.region, case.section.k, tuple(case.tracks), case.annotation_path
 
 
-def _empty_tracks(cases: Sequence[CaseInput]) -> list[tuple[int, str]]:
-    """Return how many tracks of each case have no data there, and the names of some."""
+def _look_at_tracks(cases: Sequence[CaseInput]) -> dict[tuple[object, ...], set[str]]:
+    """Return by track and region which of `_LOOKS` it has."""
     asked = list(dict.fromkeys((path, *case.region) for case in cases for path in case.tracks))
-    empty: dict[tuple[object, ...], bool] = {}
+    looks: dict[tuple[object, ...], set[str]] = {}
 
     def read(number: int) -> None:
         path, chrom, start, end = asked[number]
         try:
             (means,) = read_bins(path, chrom, start, end, [min(_BIN, end - start)])
+            constant = np.ptp(means) == 0 and _is_constant(path, chrom, start, end)
         except SignalError as error:
             raise SignalError(f"{path}: {chrom}:{start}-{end} {error}") from None
-        empty[asked[number]] = not means.any()
+        found = {"constant": constant, "negative": means.min() < 0}
+        looks[asked[number]] = {look for look, has in found.items() if has}
 
     run_threads(read, len(asked), available_threads())
-    found = []
-    for case in cases:
-        names = [path for path in case.tracks if empty[(path, *case.region)]]
-        if len(names) == len(case.tracks):
-            raise SignalError(
-                f"case '{case.section.label}': no track has data in {case.chrom}:{case.start}-"
-                f"{case.end} (zero or missing all over); choose another region or other tracks"
-            )
-        found.append((len(names), some_names(names)))
-    return found
+    return looks
+
+
+def _is_constant(path: str, chrom: str, start: int, end: int) -> bool:
+    values = fill_gaps(read_runs(path, chrom, start, end), start).values
+    return bool(np.ptp(values) == 0)
