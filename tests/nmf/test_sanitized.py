@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tuner_plugins.nmf.blocks import LARGEST_BLOCK
-from tuner_plugins.nmf.native import QUICK_PARTS, find_compiler, kernel_files
+from tuner_plugins.nmf.native import find_compiler, kernel_sources
 
 from tests.nmf.bigwig_files import Section, write_bigwig
 
@@ -24,9 +24,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("no C compiler here")
     folder = tmp_path_factory.mktemp("sanitized")
-    files = kernel_files()
-    texts = [*(files[name] for name in QUICK_PARTS[0]), Path(__file__).with_name("sanitize.c")]
-    source = "\n".join(text if isinstance(text, str) else text.read_text() for text in texts)
+    reader, _ = kernel_sources(quick=True)
+    source = f"{reader}\n{Path(__file__).with_name('sanitize.c').read_text()}"
     (folder / "all.c").write_text("#define _GNU_SOURCE\n" + source)
     path = folder / "sanitize"
     built = subprocess.run([*compiler, *FLAGS, str(folder / "all.c"), "-o", str(path), "-lm"])

@@ -12,7 +12,6 @@ from tuner_plugins.nmf.annotation import AnnotationError
 from tuner_plugins.nmf.bigwig import read_runs
 from tuner_plugins.nmf.binning import read_bins
 from tuner_plugins.nmf.compress import SignalError, fill_gaps
-from tuner_plugins.nmf.folder import some_names
 from tuner_plugins.nmf.parallel import run_threads
 from tuner_plugins.nmf.quick import available_threads
 from tuner_plugins.nmf.runs import Runs
@@ -85,7 +84,7 @@ def _track_notes(cases: Sequence[CaseInput]) -> Iterator[str]:
                 )
             if names:
                 count = f"{len(names)} of {len(case.tracks)} tracks"
-                yield f"{start} {count} {meaning}: {some_names(names)}"
+                yield f"{start} {count} {meaning}: {_some(names)}"
         if case.section.k > len(case.tracks):
             yield (
                 f"{start} k {case.section.k} is more than its number of tracks: at most "
@@ -108,6 +107,11 @@ def _pair_notes(cases: Sequence[CaseInput], held_out: Sequence[CaseInput]) -> It
                 f"'{other.section.label}', which is tuned on: it does not show how new data would "
                 "do; choose regions that do not overlap"
             )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _describe(case: CaseInput) -> str:
