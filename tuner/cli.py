@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from tuner.addresses import masked
 from tuner.console import (
     LiveProgress,
     final_note,
@@ -81,7 +82,7 @@ def run(
         if result.tracking.links:
             _plain(f"to open the links: tuner ui {config}")
     for problem in result.tracking.problems:
-        err.print(f"tracking: {problem}", highlight=False, markup=False, soft_wrap=True)
+        err.print(f"tracking: {masked(problem)}", highlight=False, markup=False, soft_wrap=True)
     if result.ending == "interrupted":
         err.print(f"stopped; to resume: tuner run {config}", highlight=False, soft_wrap=True)
         raise typer.Exit(130)
@@ -90,10 +91,13 @@ def run(
 @app.command()
 def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check a configuration and show the search space."""
+    from tuner.check import check
+
     loaded = _load(config, list(overrides or []))
+    notes = check(loaded, load=True)
     if as_json:
         shown = {"config": loaded.plain(), "search_space": loaded.space.describe()}
-        print(json.dumps({**shown, "notes": list(loaded.notes)}))
+        print(json.dumps({**shown, "notes": notes}))
         return
     table = Table(title=f"{loaded.name}: plug-in {loaded.engine.plugin}", title_justify="left")
     for column in ("parameter", "searched over", "fixed at"):
@@ -105,7 +109,7 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
     for name, value in loaded.space.fixed.items():
         table.add_row(name, "", str(value))
     out.print(table)
-    for note in loaded.notes:
+    for note in notes:
         _plain(note)
     _plain(f"{config} is valid; objective: {', '.join(loaded.objectives)}")
 
@@ -171,7 +175,7 @@ def analyse(
     record, folder, problems = session.analyse(_load(config, list(overrides or [])), output)
     _plain(f"analysis of trial {record.number}: {folder}")
     for problem in problems:
-        err.print(f"tracking: {problem}", highlight=False, markup=False, soft_wrap=True)
+        err.print(f"tracking: {masked(problem)}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -274,7 +278,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    err.print(f"tuner: {message}", highlight=False, markup=False, soft_wrap=True)
+    err.print(f"tuner: {masked(message)}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(code)
 
 

@@ -198,14 +198,26 @@ def export_best(
     sizes: PerCase | None = None,
 ) -> Path:
     """Freeze into the configured path, or into the study's folder; a copy lies there always."""
-    kept = folder / "script"
-    kept.mkdir(exist_ok=True)
-    path = config.engine.export.path or kept / f"{name}.py"
-    freeze_record(config, name, record, path, choice, sizes)
+    kept = script_path(folder, name)
+    kept.parent.mkdir(exist_ok=True)
+    path = config.engine.export.path
+    if path is not None:
+        kept = kept.with_name(path.name)
+    freeze_record(config, name, record, kept, choice, sizes)
     (folder / "config.yaml").write_text(config.text, encoding="utf-8")
-    if config.engine.export.path:
-        shutil.copy2(path, kept / path.name)
-    return path
+    if path is not None:
+        text = kept.read_bytes()
+        write_script(path, lambda part: _copy(text, part))
+    return path or kept
+
+
+def _copy(text: bytes, path: Path) -> None:
+    path.write_bytes(text)
+
+
+def script_path(folder: Path, name: str) -> Path:
+    """Return where the script of study `name` lies within the study's folder."""
+    return folder / "script" / f"{name}.py"
 
 
 def freeze_record(

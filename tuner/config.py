@@ -11,16 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from tuner.addresses import as_written, masked, masked_data
+from tuner.config_errors import at_key, error_at, validated
 from tuner.objective import Objective
 from tuner.plugin import InputError, Plugin
 from tuner.provenance import fingerprint
 from tuner.registry import plugin_class
 from tuner.sections import EngineSections, wrong_name
 from tuner.space import Space, SpaceError, build_space
-from tuner.yamlfile import Document, Key, read_yaml
+from tuner.yamlfile import Document, read_yaml
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,10 @@ class Config:
     def notes(self) -> Sequence[str]:
         """What there is to know of the search space and of the input, one line each."""
         found = [
-            str(_error(self.document, ("search_space", name), remark))
+            str(error_at(self.document, ("search_space", name), remark))
             for name, remark in self.space.remarks.items()
         ]
-        return [*found, *_at(self.document, ("data",), self.plugin.notes)]
+        return [*found, *at_key(self.document, ("data",), self.plugin.notes)]
 
     def deciding(self) -> dict[str, Any]:
         """Return what decides a trial's outcome, as plain data that may be stored."""
@@ -138,30 +137,30 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         name: value for name, value in document.data.items() if name in EngineSections.model_fields
     }
     rest = {name: value for name, value in document.data.items() if name not in own}
-    engine = _validated(EngineSections, own, document)
+    engine = validated(EngineSections, own, document)
     if engine.study.name is None and (wrong := wrong_name(path.stem)):
         raise InputError(f"{path}: the file's name is no name of a study: {wrong}; set study.name")
-    cls = _at(document, ("plugin",), plugin_class, engine.plugin)
+    cls = at_key(document, ("plugin",), plugin_class, engine.plugin)
     folder = path.resolve().parent
-    model = _validated(cls.Config, rest, document, folder, also=EngineSections)
+    model = validated(cls.Config, rest, document, folder, also=EngineSections)
     plugin = cls(model)
-    _at(document, ("data",), plugin.inputs)
+    at_key(document, ("data",), plugin.inputs)
     try:
         space = build_space(plugin, engine.search_space)
     except SpaceError as error:
-        raise _error(document, ("search_space", *error.key), str(error)) from None
+        raise error_at(document, ("search_space", *error.key), str(error)) from None
     except InputError as error:
-        raise _error(document, ("search_space",), str(error)) from None
+        raise error_at(document, ("search_space",), str(error)) from None
     objectives = _objectives(document, plugin, engine.objective)
     if engine.timing.mode == "process" and cls.command is Plugin.command:
         message = f"plug-in '{cls.name}' gives no command to time; expected 'run'"
-        raise _error(document, ("timing", "mode"), message)
+        raise error_at(document, ("timing", "mode"), message)
     if engine.timing.per_case and cls.freeze_rules is Plugin.freeze_rules:
         message = f"plug-in '{cls.name}' freezes one setting for all cases; expected false"
-        raise _error(document, ("timing", "per_case"), message)
+        raise error_at(document, ("timing", "per_case"), message)
     if engine.timing.per_case and "score" not in objectives:
         message = "settings by size are compared by the score; add it to objective, or leave it out"
-        raise _error(document, ("timing", "per_case"), message)
+        raise error_at(document, ("timing", "per_case"), message)
     sections = model.model_dump(mode="json")
     return Config(document, engine, plugin, sections, space, objectives)
 
@@ -173,7 +172,7 @@ def read_engine_sections(
     document = read_yaml(path, overrides)
     ours = EngineSections.model_fields
     own = {name: value for name, value in document.data.items() if name in ours}
-    return document, _validated(EngineSections, own, document)
+    return document, validated(EngineSections, own, document)
 
 
 def _objectives(document: Document, plugin: Plugin[Any], chosen: str | list[str]) -> dict[str, str]:
@@ -184,101 +183,14 @@ def _objectives(document: Document, plugin: Plugin[Any], chosen: str | list[str]
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             message = f"expected one of {', '.join(known)}, got '{name}'{hint}"
-            raise _error(document, ("objective",), message)
+            raise error_at(document, ("objective",), message)
     if not names or len(set(names)) != len(names):
-        raise _error(document, ("objective",), f"expected different objectives, got {names}")
+        raise error_at(document, ("objective",), f"expected different objectives, got {names}")
     if "score" in names and plugin.baseline() is None:
-        raise _error(
+        raise error_at(
             document,
             ("objective",),
             f"'score' needs a baseline and plug-in '{plugin.name}' has none; "
             f"expected one of {', '.join(plugin.metrics)}",
         )
     return {name: known[name] for name in names}
-
-
-def _validated(
-    model: type[Any],
-    data: Mapping[str, Any],
-    document: Document,
-    folder: Path | None = None,
-    also: type[BaseModel] | None = None,
-) -> Any:
-    try:
-        return model.model_validate(data, context={"folder": folder})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key: Key = tuple(first["loc"])
-        raise _error(document, *_described(model, key, first, document, also)) from None
-
-
-def _described(
-    model: type[BaseModel],
-    key: Key,
-    detail: Mapping[str, Any],
-    document: Document,
-    also: type[BaseModel] | None,
-) -> tuple[Key, str]:
-    """Turn a pydantic error into the key of the file it is about and a sentence."""
-    while len(key) > 1 and not _stands(document.data, key) and _stands(document.data, key[:-1]):
-        if detail["type"] == "missing":
-            break
-        key = key[:-1]
-    kind, got = detail["type"], detail.get("input")
-    if kind == "extra_forbidden":
-        names = _siblings(model, key, also)
-        close = difflib.get_close_matches(str(key[-1]), names, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        return key, f"unknown key '{key[-1]}'; expected one of: {', '.join(names)}{hint}"
-    if kind == "missing":
-        return key, f"'{'.'.join(map(str, key))}' is missing; it is required"
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if kind == "value_error":
-        return key, message
-    message = message.replace("Input should be", "expected").replace("valid ", "")
-    return key, f"{message}, got {got!r:.80}"
-
-
-def _stands(data: Any, key: Key) -> bool:
-    for part in key:
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True
-
-
-def _siblings(model: type[BaseModel], key: Key, also: type[BaseModel] | None) -> list[str]:
-    """Give the names that the parent of `key` knows."""
-    at: Any = model
-    for part in key[:-1]:
-        if isinstance(part, int):
-            continue
-        at = _inner_model(at.model_fields[part].annotation) if part in at.model_fields else None
-        if at is None:
-            return ["(see the documentation)"]
-    names = list(at.model_fields)
-    if len(key) == 1 and also is not None:
-        names = [*also.model_fields, *names]
-    return names
-
-
-def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (found := _inner_model(argument)) is not None:
-            return found
-    return None
-
-
-def _at(document: Document, key: Key, call: Any, *args: Any) -> Any:
-    try:
-        return call(*args)
-    except InputError as error:
-        raise _error(document, key, str(error)) from error.__cause__
-
-
-def _error(document: Document, key: Key, message: str) -> InputError:
-    dotted = ".".join(map(str, key))
-    return InputError(f"{document.where(key)}: {dotted}: {message}")

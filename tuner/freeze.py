@@ -12,14 +12,13 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-import os
 import pprint
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
 
+from tuner.outputs import write_output
 from tuner.plugin import InputError, Provenance
 
 OWN_PACKAGES = ("tuner", "tuner_plugins")
@@ -137,7 +136,7 @@ def provenance_head(summary: str, params: Mapping[str, object], provenance: Prov
 
 
 def write_script(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make the script under a temporary name, then move it to `path`, executable.
+    """Let `write` make the script under a temporary name, then put it at `path`, executable.
 
     Raises
     ------
@@ -146,18 +145,7 @@ def write_script(path: Path, write: Callable[[Path], None]) -> None:
     """
     if not path.parent.is_dir():
         raise InputError(f"cannot export to {path}: no folder {path.parent}; make it first")
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise InputError(f"cannot export to {path}: {error.strerror}") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o755)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_output(path, write, mode=0o755)
 
 
 def stamp() -> str:

@@ -82,7 +82,32 @@ class Choice(BaseModel):
                 f"{kind} '{name}' has no option '{unknown[0]}'; "
                 f"it has: {', '.join(sorted(known)) or 'none'}"
             )
+        _check_values(f"{kind} '{name}'", cls, self.options)
         return self.model_copy(update={"name": name})
+
+
+def _check_values(what: str, cls: type[Any], options: Mapping[str, Any]) -> None:
+    """Raise ValueError where an option is missing, of another type, or a count below zero.
+
+    Optuna takes the values as they are, and fails or is silent in the midst of a study.
+    """
+    parameters = inspect.signature(cls).parameters
+    for name, parameter in parameters.items():
+        if name not in options and parameter.default is parameter.empty and name not in _OURS:
+            raise ValueError(f"{what} needs the option '{name}'")
+    for name, value in options.items():
+        kind = parameters[name].annotation if name in parameters else None
+        kinds = (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).split(" | ")
+        if value is None or not _TYPES.keys() >= {*kinds} - {"None"}:
+            continue
+        given = type(value).__name__
+        fits = given in kinds or (given == "int" and "float" in kinds)
+        if not fits or (given == "int" and value < 0):
+            names = " or ".join(_TYPES[kind] for kind in kinds if kind != "None")
+            raise ValueError(f"{what}: '{name}': expected {names}, got {value!r}")
+
+
+_TYPES = {"int": "a whole number from 0", "float": "a number", "str": "a text", "bool": "a switch"}
 
 
 def make_sampler(
@@ -103,6 +128,15 @@ def make_sampler(
         )
     if name == "cmaes" and several_objectives:
         raise InputError("study.sampler: 'cmaes' serves one objective; use 'tpe' or 'nsgaii'")
+    if name == "cmaes":
+        if importlib.util.find_spec("cmaes") is None:
+            raise InputError("study.sampler: 'cmaes' needs the package 'cmaes'; install it")
+        ranges = [d for d in space.searched.values() if not isinstance(d, CategoricalDistribution)]
+        if len(ranges) < 2:
+            raise InputError(
+                f"study.sampler: 'cmaes' searches at least two ranges of numbers, got {len(ranges)}"
+                "; the rest is drawn at random; use 'tpe'"
+            )
     if name == "grid":
         points = options.pop("points", GRID_POINTS)
         options["search_space"] = grid(space, points)
@@ -142,7 +176,7 @@ def grid(space: Space, points: int) -> dict[str, list[Any]]:
     on its own scale.
     """
     if isinstance(points, bool) or not isinstance(points, int) or points < 2:
-        raise InputError(f"study.sampler.points: expected a whole number above 1, got {points!r}")
+        raise InputError(f"study.sampler: points: expected a whole number above 1, got {points!r}")
     values: dict[str, list[Any]] = {}
     for name, dist in space.searched.items():
         if isinstance(dist, CategoricalDistribution):

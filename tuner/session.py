@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,12 +12,23 @@ import optuna
 
 from tuner.addresses import masked
 from tuner.artifacts import log_folder
-from tuner.closing import choose, decide, export_best, freeze_record, present, try_sizes
+from tuner.check import check, owner_of
+from tuner.check import tracking_uri as _tracking_uri
+from tuner.closing import (
+    choose,
+    decide,
+    export_best,
+    freeze_record,
+    present,
+    script_path,
+    try_sizes,
+)
 from tuner.config import Config
 from tuner.executors.base import Executor, Setup
 from tuner.executors.local import LocalExecutor
 from tuner.objective import Objective
 from tuner.outbox import StoreTrouble
+from tuner.ownership import check_script, claim, claim_script, script_of, stale_note
 from tuner.percase import kept_per_case
 from tuner.plugin import InputError
 from tuner.provenance import git_commit, versions
@@ -26,15 +36,13 @@ from tuner.recording import records_of
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.remeasure import kept_final
 from tuner.results import RunResult
-from tuner.store import SIGNATURE, Lease, open_study, read_study
-from tuner.stores import check_uri
+from tuner.store import SIGNATURE, Lease, open_study, plan_of, read_study
 from tuner.study import Coordinator
 from tuner.tracking import MlflowTracker, NullTracker, Tracker, study_links
 from tuner.ui import serve
 from tuner.verdict import best_record
 from tuner.workfolder import sweep
 
-DEFAULT_URI = "sqlite:///mlflow.db"
 ANALYSIS = "analysis"
 """Folder of an analysis, below the study's and in the store."""
 
@@ -110,9 +118,7 @@ def run(
     """
     section = config.engine.study
     objective = config.objective
-    if (path := config.engine.export.path) is not None and not path.parent.is_dir():
-        raise InputError(f"export.path: no folder {path.parent}; make it first")
-    notes = config.notes
+    notes = check(config, new=new)
     tracker = _make_tracker(config)
     study, storage = open_study(config, new)
     lease = Lease(study)
@@ -120,8 +126,9 @@ def run(
     storage.reload()
     sweep(Path.cwd())
     records = records_of(study)
-    folder = Path("out") / study.study_name
-    folder.mkdir(parents=True, exist_ok=True)
+    owner = owner_of(config, plan_of(study))
+    claim(owner)
+    folder = owner.folder
     info = _describe(config, study)
     tracker.start(info, records)
     progress.begin(study.study_name, section.trials, records)
@@ -139,7 +146,7 @@ def run(
             summary = decide(
                 config, study, executor, coordinator, summary, objective, progress, watch.beat
             )
-            summary = replace(summary, notes=[*notes, *summary.notes])
+            summary = replace(summary, notes=[*config.notes, *summary.notes])
             assert summary.best is not None
             chosen, reason = choose(config, records_of(study), summary.best, summary.final)
             if reason:
@@ -151,6 +158,7 @@ def run(
             name, sizes = study.study_name, summary.per_case
             progress.phase("writing the script")
             export = export_best(config, name, chosen, folder, reason, sizes)
+            claim_script(owner, export, chosen.number)
     except BaseException:
         summary = _summarise(records, objective, finished=False)
         raise
@@ -158,6 +166,9 @@ def run(
         try:
             executor.close()
             lease.release()
+            script = config.engine.export.path or script_path(folder, owner.study)
+            if export is None and (stale := stale_note(script, config.document.path)):
+                progress.note(stale)
             if config.engine.tracking.enabled:
                 progress.phase("writing to the tracking store")
             report = tracker.finish(summary)
@@ -189,10 +200,16 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
 def export(config: Config, path: Path) -> TrialRecord:
     """Freeze the best setting of the study into a script at `path`; give its trial."""
     name, record, records, reason = _chosen(config)
+    study = read_study(config)
+    owner = owner_of(config, plan_of(study))
+    if script_of(path)[0] is not None:
+        check_script(path, owner)
     sizes = None
     if config.engine.timing.per_case:
-        sizes = kept_per_case(read_study(config), record, records)
+        sizes = kept_per_case(study, record, records)
     freeze_record(config, name, record, path, reason, sizes)
+    if owner.id:
+        claim_script(owner, path, record.number)
     return record
 
 
@@ -227,15 +244,6 @@ def show(config: Config, port: int | None, open_browser: bool) -> None:
         raise InputError(f"tracking: {error}") from error
     landing = next(iter(links.values()))
     serve(uri, landing=landing, port=port, open_browser=open_browser, links=links)
-
-
-def _tracking_uri(config: Config) -> str:
-    """Give the store: the configured one, else the environment's, else a file right here."""
-    own, variable = config.engine.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI")
-    uri = own or variable or DEFAULT_URI
-    source = "tracking.uri" if own or not variable else "MLFLOW_TRACKING_URI"
-    check_uri(uri, config.engine.study.storage, source)
-    return uri
 
 
 def _experiment(config: Config) -> str:

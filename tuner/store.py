@@ -7,9 +7,7 @@ coordinator that writes.
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
 import time
 import uuid
 from collections.abc import Mapping
@@ -18,29 +16,64 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.addresses import masked
 from tuner.config import Config
+from tuner.lease import LEASE, Lease, refuse_if_held
 from tuner.mirror import Mirror
 from tuner.plugin import InputError
 from tuner.quiet import quiet
+from tuner.reach import why_unreachable, why_unwritable
 from tuner.samplers import make_pruner, make_sampler
 from tuner.series import SERIES, find_study, next_in_series, next_name
 
-__all__ = ["find_study", "next_name"]  # also by these names from here
+__all__ = ["LEASE", "Lease", "find_study", "next_name"]  # also by these names from here
 
 SIGNATURE = "tuner:signature"
 DECIDING = "tuner:deciding"
-LEASE = "tuner:lease"
 IDENTITY = "tuner:id"
 """Attribute of a study by which its folder and its script are known, wherever the storage lies."""
 
-LEASE_SECONDS = 60.0
+_FILE = re.compile(r"(sqlite|journal):///([^?]+)(\?.*)?")
+
+
+def peek_storage(url: str) -> BaseStorage | None:
+    """Open the storage at `url` where it holds studies; None where it does not yet.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be reached, or cannot be made. Nothing is made here.
+    """
+    is_file = _FILE.fullmatch(url)
+    if is_file and not (path := Path(is_file[2])).exists():
+        if not path.parent.is_dir():
+            raise InputError(f"study.storage: no such folder: {path.parent}; make it first")
+        if trouble := why_unwritable(path.parent):
+            raise InputError(f"study.storage: {trouble}")
+        return None
+    if is_file and is_file[1] == "journal":
+        return open_storage(url)
+    if trouble := why_unreachable(url):
+        raise InputError(f"study.storage: cannot open {masked(url)}: {trouble}")
+    try:
+        tables = inspect(create_engine(url, poolclass=NullPool)).get_table_names()
+    except SQLAlchemyError as error:
+        detail = masked(str(error).strip().splitlines()[0])
+        raise InputError(f"study.storage: cannot open {masked(url)}: {detail}") from error
+    if "studies" in tables:
+        return open_storage(url)
+    if is_file and tables:
+        raise InputError(
+            f"study.storage: {is_file[2]} holds tables of another program "
+            f"({', '.join(tables[:3])}, ...); name another file"
+        )
+    return None
 
 
 def open_storage(url: str, create: bool = True) -> BaseStorage:
@@ -51,14 +84,22 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
     InputError
         Where it cannot be opened, or `create` is False and the SQLite file is not there.
     """
-    if match := re.fullmatch(r"(sqlite|journal):///([^?]+)(\?.*)?", url):
+    if match := _FILE.fullmatch(url):
         path = Path(match[2])
         if not create and not path.exists():
             raise InputError(f"no study yet: {path} does not exist; first: tuner run")
         if not path.parent.is_dir():
             raise InputError(f"study.storage: no such folder: {path.parent}; make it first")
         if match[1] == "journal":
-            return JournalStorage(JournalFileBackend(str(path)))
+            try:
+                if path.is_file():
+                    with path.open("rb") as stream:
+                        if stream.read(1) not in (b"", b"{"):
+                            raise ValueError  # Optuna would append to it
+                return JournalStorage(JournalFileBackend(str(path)))
+            except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+                reason = getattr(error, "strerror", None) or "it is no journal of Optuna"
+                raise InputError(f"study.storage: cannot open {path}: {reason}") from error
     options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     try:
         return _created(url, options)
@@ -110,7 +151,7 @@ class Plan:
     completed: int = 0
 
 
-def plan_study(storage: BaseStorage, config: Config, new: bool = False) -> Plan:
+def plan_study(storage: BaseStorage | None, config: Config, new: bool = False) -> Plan:
     """Return what `open_study` will do; nothing is written.
 
     A study without a completed trial does not pin its configuration: it begins anew.
@@ -121,6 +162,8 @@ def plan_study(storage: BaseStorage, config: Config, new: bool = False) -> Plan:
         Where the study there was made by another configuration (the differences are named), by
         another program, or is being run by another process.
     """
+    if storage is None:
+        return Plan(config.name)
     latest = find_study(storage, config.name)
     if new or latest is None:
         return Plan(*next_in_series(storage, config.name))
@@ -146,6 +189,14 @@ def plan_study(storage: BaseStorage, config: Config, new: bool = False) -> Plan:
         f"study '{latest}' was made with another configuration: {changes}. "
         "Undo the change, give another study.name, or start a new study with --new"
     )
+
+
+def plan_of(study: optuna.Study) -> Plan:
+    """Return the plan that an open study is the outcome of."""
+    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    attributes = study.user_attrs
+    number = attributes.get(SERIES, {}).get("number", 1)
+    return Plan(study.study_name, number, True, attributes=attributes, completed=len(completed))
 
 
 def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, Mirror]:
@@ -210,59 +261,3 @@ def difference(before: Any, after: Any, key: str = "") -> list[str]:
             changes += difference(before.get(name), after.get(name), dotted)
         return changes
     return [] if before == after else [f"{key}: was {before!r}, now {after!r}"]
-
-
-class Lease:
-    """Says in the storage which process writes to a study, so that a second one refuses."""
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
-        self._token = uuid.uuid4().hex
-        self._renewed = 0.0
-
-    def take(self) -> None:
-        """Take the lease; `InputError` where a living coordinator holds it."""
-        refuse_if_held(self._study.study_name, self._study.user_attrs.get(LEASE))
-        self.renew(force=True)
-        time.sleep(0.05)
-        if self._study.user_attrs.get(LEASE, {}).get("token") != self._token:
-            raise InputError(
-                f"study '{self._study.study_name}' was started by another process just now"
-            )
-
-    def renew(self, force: bool = False) -> None:
-        """Renew the lease where a third of its time has gone."""
-        if not force and time.time() < self._renewed + LEASE_SECONDS / 3:
-            return
-        self._renewed = time.time()
-        lease = {
-            "token": self._token,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "born": psutil.Process().create_time(),
-            "renewed": self._renewed,
-        }
-        self._study.set_user_attr(LEASE, lease)
-
-    def release(self) -> None:
-        """Give the lease back."""
-        self._study.set_user_attr(LEASE, None)
-
-
-def refuse_if_held(name: str, lease: Mapping[str, Any] | None) -> None:
-    """Raise `InputError` where a living coordinator holds the lease of study `name`."""
-    if lease and _alive(lease):
-        raise InputError(
-            f"study '{name}' is being run by process {lease['pid']} on {lease['host']}; "
-            "wait for it, stop it, or start another study with --new"
-        )
-
-
-def _alive(lease: Mapping[str, Any]) -> bool:
-    if lease["host"] != socket.gethostname():
-        return bool(time.time() < lease["renewed"] + LEASE_SECONDS)
-    try:
-        born = psutil.Process(lease["pid"]).create_time()
-    except psutil.NoSuchProcess:
-        return False
-    return bool(abs(born - lease["born"]) < 1.0) and lease["pid"] != os.getpid()

@@ -38,7 +38,7 @@ def check_uri(uri: str, storage_url: str | None = None, source: str = "tracking.
     source : str
         Where the address comes from: a key, or an environment variable.
     """
-    named = f"{source} '{masked(uri)}'"
+    named = f"{source}: '{masked(uri)}'"
     scheme = uri.partition(":")[0].partition("+")[0].lower() if "://" in uri else ""
     if scheme not in _DATABASES + _SERVERS:
         folder = uri.removeprefix("file://") or "."

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tuner.addresses import UnsetVariable, expanded
+from tuner.addresses import UnsetVariable, expanded, masked
 from tuner.plugin import InputError
 
 Key = tuple[str | int, ...]
@@ -86,7 +86,7 @@ class Document:
         for override in self.overrides:
             name = override.split("=", 1)[0]
             if dotted == name or dotted.startswith(name + "."):
-                return f"--set {override}"
+                return f"--set {masked(override)}"
         for length in range(len(key), 0, -1):
             if key[:length] in self.lines:
                 return f"{self.path}, line {self.lines[key[:length]]}"
