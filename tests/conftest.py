@@ -21,6 +21,12 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_locks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let no study outside of the suite hold up the timings in it."""
+    os.environ["TUNER_LOCKS"] = str(tmp_path_factory.mktemp("locks"))
+
+
 TOY = Path(__file__).parent / "toy"
 
 

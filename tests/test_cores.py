@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.test_study import Harness
 from tuner.config import load_config
-from tuner.cores import Cores
+from tuner.cores import Cores, lock_folder
 from tuner.fixedcost import FIXED_COSTS
 from tuner.plugin import InputError
 
@@ -25,6 +29,17 @@ from tuner.cores import Cores
 with Cores(Path(sys.argv[1]), 999).reserve():
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
+"""
+
+FORK = """
+import os, sys, time
+from pathlib import Path
+from tuner.cores import Cores
+with Cores(Path(sys.argv[1]), 999).reserve():
+    if (child := os.fork()) == 0:
+        time.sleep(60)
+        os._exit(0)
+print(child, flush=True)
 """
 
 
@@ -58,6 +73,120 @@ def test_the_wait_lasts_until_the_holder_ends(tmp_path: Path) -> None:
         assert time.monotonic() - began < 30
 
 
+def test_a_forked_child_does_not_keep_the_core(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORK, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            assert process.wait(20) == 0
+            with Impatient(5), Cores(tmp_path, 999).reserve():
+                assert psutil.pid_exists(child)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_who_needs_all_cores_is_not_passed_by(tmp_path: Path) -> None:
+    holder = hold(tmp_path, 60)
+    code = HOLD.replace("999", "1")
+    try:
+        waiting = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path), "0"])
+        deadline = time.monotonic() + 20
+        while not _is_locked(tmp_path / "turn.lock") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        single = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), "0"])
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert waiting.wait(20) == 0
+    assert single.wait(20) == 0
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_the_folder_of_locks_is_private_and_no_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_LOCKS", str(tmp_path))
+    folder = lock_folder()
+    assert folder is not None
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert lock_folder() == folder
+    folder.chmod(0o755)
+    assert lock_folder() is None
+    folder.rmdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    folder.symlink_to("elsewhere")
+    assert lock_folder() is None
+    folder.unlink()
+    folder.write_text("")
+    assert lock_folder() is None
+
+
+def test_without_a_variable_every_process_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TUNER_LOCKS")
+    monkeypatch.setenv("TMPDIR", "/elsewhere")
+    found = lock_folder()
+    assert found is not None
+    assert found.parent in (Path("/dev/shm"), Path(tempfile.gettempdir()))
+
+
+@pytest.mark.usefixtures("toy")
+def test_two_studies_at_once_time_on_different_cores(
+    write_config: Callable[..., Path], workplace: Path
+) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core: the studies take turns")
+    studies = []
+    for name in ("one", "two"):
+        write_config(
+            f"{name}.yaml",
+            plugin="toy",
+            study={"trials": 40, "timeout": "60s", "sampler": "random"},
+            search_space={"x": {"low": -5, "high": 5}},
+            data={"seconds": 0.3},
+            timing={"finalists": 0, "nulls": 0, "fixed_cost_repeats": 0},
+            tracking={"enabled": False},
+        )
+        command = [sys.executable, "-m", "tuner.cli", "run", f"{name}.yaml"]
+        command += ["--set", f"study.storage=journal:///{name}.log"]
+        studies.append(psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    seen = 0
+    try:
+        deadline = time.monotonic() + 60
+        while seen < 3 and time.monotonic() < deadline:
+            began = time.monotonic()
+            one, two, again = (_core_of(studies[index]) for index in (0, 1, 0))
+            if None not in (one, two) and one == again and time.monotonic() < began + 0.1:
+                assert one != two
+                seen += 1
+            time.sleep(0.05)
+    finally:
+        for study in studies:
+            for process in [*study.children(recursive=True), study]:
+                process.kill()
+            study.wait()
+    assert seen == 3, "the studies never timed at once"
+
+
+def _core_of(study: psutil.Popen) -> int | None:
+    """Return the core that a worker of the study is pinned to; None where none is now."""
+    for worker in study.children(recursive=True):
+        try:
+            if len(cores := worker.cpu_affinity()) == 1:
+                return cores[0]
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
 class Impatient:
     """Raises `TimeoutError` in this thread after some seconds."""
 
@@ -65,8 +194,6 @@ class Impatient:
         self.seconds = seconds
 
     def __enter__(self) -> None:
-        import signal
-
         def ring(number: int, frame: object) -> None:
             raise TimeoutError
 
@@ -74,8 +201,6 @@ class Impatient:
         signal.setitimer(signal.ITIMER_REAL, self.seconds)
 
     def __exit__(self, *error: object) -> None:
-        import signal
-
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self.before)
 

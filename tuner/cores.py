@@ -4,19 +4,48 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
+
+LOCKS = "TUNER_LOCKS"
+"""Environment variable: a folder in place of the machine's, for containers that share one."""
 
 _PAUSE = 0.005
+_MEMORY = Path("/dev/shm")
+
+
+def lock_folder() -> Path | None:
+    """Return the folder in which every study of this user on this machine locks cores.
+
+    In memory where there is such a folder, which no job scheduler renames as it does ``TMPDIR``;
+    else below the temporary directory. It is ours alone, and no link: others could name files to
+    be opened otherwise. None where there is no such folder.
+    """
+    own = os.environ.get(LOCKS)
+    for parent in [Path(own)] if own else [_MEMORY, Path(tempfile.gettempdir())]:
+        folder = parent / f"tuner-{os.getuid()}"
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+        except OSError:
+            continue
+        private = found.st_uid == os.getuid() and not found.st_mode & 0o077
+        if private and stat.S_ISDIR(found.st_mode):
+            return folder
+    return None
 
 
 class Cores:
     """The cores that this process may use, and who times on which.
 
-    A core is taken by locking a file in a folder that all workers of a study share; the lock goes
-    with the process that holds it, however that ends.
+    A core is taken by locking a file in a folder that all workers share, those of other studies
+    too; the lock goes with the process that holds it, however that ends. Who waits holds a lock
+    that the others wait for, so that one who needs many cores gets them.
 
     Parameters
     ----------
@@ -40,11 +69,10 @@ class Cores:
             yield
             return
         with ExitStack() as stack:
-            while True:
-                taken = self._try(self._folder, stack)
-                if taken is not None:
-                    break
-                time.sleep(_PAUSE)
+            with ExitStack() as turn:
+                _lock(self._folder / "turn.lock", turn, wait=True)
+                while (taken := self._try(self._folder, stack)) is None:
+                    time.sleep(_PAUSE)
             if self._can_pin:
                 os.sched_setaffinity(0, taken)
                 stack.callback(os.sched_setaffinity, 0, self._cores)
@@ -55,13 +83,22 @@ class Cores:
         with ExitStack() as attempt:
             taken = []
             for core in self._cores:
-                file = attempt.enter_context((folder / f"core-{core}.lock").open("a"))
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
+                if not _lock(folder / f"core-{core}.lock", attempt):
                     continue
                 taken.append(core)
                 if len(taken) == self._count:
                     stack.push(attempt.pop_all())
                     return taken
         return None
+
+
+def _lock(path: Path, stack: ExitStack, wait: bool = False) -> bool:
+    """Lock a file for as long as `stack` lasts; return whether it was free."""
+    file: IO[str] = stack.enter_context(path.open("a"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    # Closing is not enough: a child that was forked meanwhile has the file open as well.
+    stack.callback(fcntl.flock, file, fcntl.LOCK_UN)
+    return os.fstat(file.fileno()).st_nlink > 0  # one that was removed holds off nobody

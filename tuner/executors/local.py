@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from tuner.cores import lock_folder
 from tuner.executors.base import CaseDone, Event, Job, JobDone, PhaseBegun, Setup, now
 from tuner.processes import how_it_ended, kill_group, spawn
 from tuner.records import CaseRecord, State
@@ -144,7 +145,7 @@ class LocalExecutor:
         worker = _Worker(process, ours, log)
         self._workers.append(worker)
         try:
-            ours.send(replace(self._setup, locks=self._folder.name))
+            ours.send(replace(self._setup, locks=str(lock_folder() or self._folder.name)))
         except (BrokenPipeError, ConnectionResetError):
             pass  # its death shows on the next receive
         return worker
