@@ -100,6 +100,8 @@ def check_script(path: Path, owner: Owner) -> str | None:
 
 def script_of(path: Path) -> tuple[Owner | None, int]:
     """Return the study whose script lies at `path` and its trial; None where none is known."""
+    if not path.is_file():
+        return None, -1
     text = _hash(path)
     for mark in _marks():
         trial, known = mark.exports.get(_key(path), (-1, ""))
