@@ -17,7 +17,8 @@ HIDDEN = "***"
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://\S")
 # Greedy up to the last '@': a password may hold one that is not encoded, and a slash.
-_PASSWORD = re.compile(r"(://[^\s:/@]*):(\S*)@")
+# What stands for an environment variable gives nothing away, and says where to look.
+_PASSWORD = re.compile(r"(://[^\s:/@]*):(?!\$\{\w+\}@)(\S*)@")
 _TOKEN = re.compile(r"(https?://)[^\s/@]+@")
 _QUERY = re.compile(r"([?&][^\s=&]*(?:pass|pwd|secret|token|key)[^\s=&]*=)[^\s&'\"]+", re.I)
 
@@ -35,14 +36,14 @@ def masked(text: str) -> str:
     'sqlite:///tuner.db'
     """
     if _ADDRESS.match(text) and "\n" not in text:  # an address by itself may hold blanks
-        text = re.sub(r"^([^:]+://[^\s:/@]*):(.*)@", rf"\1:{HIDDEN}@", text)
+        text = re.sub(r"^([^:]+://[^\s:/@]*):(?!\$\{\w+\}@)(.*)@", rf"\1:{HIDDEN}@", text)
     text = _PASSWORD.sub(rf"\1:{HIDDEN}@", text)
     text = _TOKEN.sub(lambda found: _hidden_user(found[0], found[1]), text)
     return _QUERY.sub(rf"\1{HIDDEN}", text)
 
 
 def _hidden_user(found: str, scheme: str) -> str:
-    return found if f":{HIDDEN}@" in found else f"{scheme}{HIDDEN}@"
+    return found if re.search(r":(\*\*\*|\$\{\w+\})@$", found) else f"{scheme}{HIDDEN}@"
 
 
 def without_user(url: str) -> str:
