@@ -157,9 +157,10 @@ def test_tracks_without_data_in_a_region_are_noted_or_refused(
     assert second.startswith("case 'chr7_25000-40000_k2': 2 of 8 tracks")
     even = np.array([7, LENGTH])
     write_runs(tmp_path / "tracks" / "late.bw", even, np.float32([0, 4]))
+    write_runs(tmp_path / "tracks" / "none.bw", even, np.float32([-1, -2]))
     empty = [tmp_path / "tracks" / f"{name}.bw" for name in ("zero", "late", "none")]
     plugin = make_plugin(clean, bigwigs=empty)
-    with pytest.raises(InputError, match="no track varies over chr7:1000-25000") as caught:
+    with pytest.raises(InputError, match="no track has data in chr7:1000-25000") as caught:
         plugin.notes()
     assert "\n" not in str(caught.value)
 

@@ -94,6 +94,53 @@ def test_the_track_with_infinite_values_is_named(tracks: list[str], tmp_path: Pa
             compute_loadings([*tracks, str(bad)], CHROM, START, END, 2, setting)
 
 
+@pytest.mark.parametrize("resolution", [1, 40])
+def test_what_overflows_float32_is_refused_in_one_line(
+    tracks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resolution: int
+) -> None:
+    write_bigwig(tmp_path / "big.bw", np.array([20_000, 40_000]), np.float32([1e30, 1]))
+    setting = {**DEFAULTS, "nan": "zero", "resolution": resolution, "transform": "none"}
+    files = [tracks[0], str(tmp_path / "big.bw")]
+    fine = compute_loadings(files, CHROM, START, END, 2, setting)
+    assert np.isfinite(fine.values).all()
+    monkeypatch.setattr(pipeline, "quick_loadings", lambda *_: None)
+    with pytest.raises(SignalError, match="use dtype float64 or a scaling"):
+        compute_loadings(files, CHROM, START, END, 2, {**setting, "dtype": "float32"})
+    scaled = {**setting, "dtype": "float32", "scaling": "max"}
+    assert np.isfinite(compute_loadings(files, CHROM, START, END, 2, scaled).values).all()
+
+
+EDGES = {
+    "no penalty": {"fl_lambda": 0.0},
+    "no ridge": {"l2penalty": 0.0},
+    "neither": {"fl_lambda": 0.0, "l2penalty": 0.0},
+    "one value": {"fl_lambda": 1e12},
+    "beyond": {"fl_lambda": 1e300, "l2penalty": 1e300},
+}
+
+
+@pytest.mark.parametrize("which", EDGES)
+@pytest.mark.parametrize("kind", ["zero", "one value", "one track", "the same twice"])
+@pytest.mark.parametrize("start", ["eigh", "randomized_svd", "random"])
+def test_the_edges_of_the_numbers_are_defined(
+    tracks: list[str], tmp_path: Path, which: str, kind: str, start: str
+) -> None:
+    path = str(tmp_path / "flat.bw")
+    write_bigwig(tmp_path / "flat.bw", np.array([40_000]), np.float32([3.0 * (kind != "zero")]))
+    files = {"one track": [tracks[0]], "the same twice": [tracks[0]] * 2}.get(kind, [path, path])
+    for resolution, end in ((500, END), (1, END), (1, START + 1)):
+        setting = {**DEFAULTS, **EDGES[which], "nan": "zero", "resolution": resolution}
+        found = compute_loadings(files, CHROM, START, end, 3, {**setting, "start": start})
+        assert np.isfinite(found.values).all()
+        assert (found.values >= 0).all()
+        assert np.isfinite(found.weights).all()
+        if kind in ("zero", "one value") or which in ("one value", "beyond"):
+            wide = found.values.max(axis=1)
+            assert (np.ptp(found.values, axis=1) <= 1e-9 * np.maximum(wide, 1e-300)).all()
+        if kind == "zero":
+            assert not found.values.any()
+
+
 def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     cores = len(os.sched_getaffinity(0))
     for asked, expected in (("1", 1), ("0", cores), ("", cores), ("4096", cores), ("x", cores)):

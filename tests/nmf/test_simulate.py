@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -135,6 +136,21 @@ def test_genes_have_the_lengths_and_gaps_of_a_genome():
     active = np.mean([gene.level > 0 for gene in genes])
     assert active == pytest.approx(0.5, abs=0.1)
     assert gaps.min() > 0
+
+
+def test_where_one_gene_is_most_bases_of_genes_the_simulation_ends():
+    genome = make_genome(np.random.default_rng([23, 0]), "chr1", 0, 400_000)
+    lengths = np.array([gene.end - gene.start for gene in genome.genes])
+    active = np.array([gene.level > 0 for gene in genome.genes])
+    assert lengths.max() / lengths.sum() > 0.7
+    shares = [
+        lengths[np.array(choice)].sum() / lengths.sum()
+        for choice in itertools.product([False, True], repeat=len(lengths))
+        if any(choice)
+    ]
+    assert not any(0.4 <= share <= 0.7 for share in shares)
+    nearest = min(shares, key=lambda share: abs(share - 0.55))
+    assert lengths[active].sum() / lengths.sum() == nearest
 
 
 def test_the_folder_agrees_with_the_truth(simulated):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _BIN = 1000
 _LOOKS = {
-    "constant": "have no data there (zero, missing or one value all over)",
+    "empty": "have no data there (zero, missing, negative or one value all over)",
     "negative": "have negative values there, which factors of 0 and more cannot follow (give fold "
     "changes or counts, not their logarithms)",
 }
@@ -77,10 +77,10 @@ def _track_notes(cases: Sequence[CaseInput]) -> Iterator[str]:
         start = f"case '{case.section.label}':"
         for look, meaning in _LOOKS.items():
             names = [path for path in case.tracks if look in looks[(path, *case.region)]]
-            if look == "constant" and len(names) == len(case.tracks):
+            if look == "empty" and len(names) == len(case.tracks):
                 raise SignalError(
-                    f"{start} no track varies over {case.chrom}:{case.start}-{case.end} "
-                    f"(zero, missing or one value all over); choose another region or other tracks"
+                    f"{start} no track has data in {case.chrom}:{case.start}-{case.end} (zero, "
+                    "missing, negative or one value all over); choose another region or tracks"
                 )
             if names:
                 count = f"{len(names)} of {len(case.tracks)} tracks"
@@ -135,16 +135,17 @@ def _look_at_tracks(cases: Sequence[CaseInput]) -> dict[tuple[object, ...], set[
         path, chrom, start, end = asked[number]
         try:
             (means,) = read_bins(path, chrom, start, end, [min(_BIN, end - start)])
-            constant = np.ptp(means) == 0 and _is_constant(path, chrom, start, end)
+            flat = np.ptp(means) == 0 or means.max() <= 0
+            empty = flat and _is_empty(path, chrom, start, end)
         except SignalError as error:
             raise SignalError(f"{path}: {chrom}:{start}-{end} {error}") from None
-        found = {"constant": constant, "negative": means.min() < 0}
+        found = {"empty": empty, "negative": means.min() < 0}
         looks[asked[number]] = {look for look, has in found.items() if has}
 
     run_threads(read, len(asked), available_threads())
     return looks
 
 
-def _is_constant(path: str, chrom: str, start: int, end: int) -> bool:
+def _is_empty(path: str, chrom: str, start: int, end: int) -> bool:
     values = fill_gaps(read_runs(path, chrom, start, end), start).values
-    return bool(np.ptp(values) == 0)
+    return bool(np.ptp(values) == 0 or values.max() <= 0)

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from tuner.plugin import InputError
+
 CELL = 50
+_MOST_DRAWS = 5000
 FACTORS = ("transcribed", "started", "repressed", "distal", "exon")
 
 
@@ -88,7 +91,7 @@ def _lay_mappable(rng: np.random.Generator, cells: int) -> np.ndarray:
 
 def _lay_genes(rng: np.random.Generator, chrom: str, start: int, end: int) -> list[Gene]:
     """Alternate gaps and genes of log-normal lengths; try again until genes are a fair share."""
-    while True:
+    for _ in range(_MOST_DRAWS):
         count = 20 + (end - start) // 20_000
         gaps = rng.lognormal(np.log(38_000), 1.5, count).astype(np.int64) + 500
         lengths = rng.lognormal(np.log(28_000), 1.19, count).astype(np.int64) + 500
@@ -99,6 +102,11 @@ def _lay_genes(rng: np.random.Generator, chrom: str, start: int, end: int) -> li
         share = (ends - starts)[keep].sum() / (end - start)
         if 0.25 <= share <= 0.4:
             break
+    else:
+        raise InputError(
+            f"{chrom}: no layout of genes was found for {end - start} bases with this seed; "
+            "take another seed or a longer region"
+        )
     starts, ends = starts[keep], ends[keep]
     strands, levels = rng.choice(["+", "-"], len(starts)), _draw_levels(rng, ends - starts)
     columns = (column.tolist() for column in (starts, ends, strands, levels))
@@ -106,12 +114,20 @@ def _lay_genes(rng: np.random.Generator, chrom: str, start: int, end: int) -> li
 
 
 def _draw_levels(rng: np.random.Generator, lengths: np.ndarray) -> np.ndarray:
-    """Make some genes active; try again until they are a fair share of all bases of genes."""
-    while True:
+    """Make some genes active; try again until they are a fair share of all bases of genes.
+
+    Where one gene is most of them no draw is fair: the nearest of `_MOST_DRAWS` is taken.
+    """
+    nearest, off = np.ones(len(lengths), bool), np.inf
+    for _ in range(_MOST_DRAWS):
         active = rng.random(len(lengths)) < 0.5
         share = lengths[active].sum() / lengths.sum()
         if 0.4 <= share <= 0.7 or (len(lengths) < 4 and active.any()):
-            return np.where(active, rng.lognormal(-0.4, 0.8, len(lengths)), 0.0)
+            nearest = active
+            break
+        if active.any() and abs(share - 0.55) < off:
+            nearest, off = active, abs(share - 0.55)
+    return np.where(nearest, rng.lognormal(-0.4, 0.8, len(lengths)), 0.0)
 
 
 def _lay_unknown(rng: np.random.Generator, genes: list[Gene], start: int, end: int) -> list[Gene]:

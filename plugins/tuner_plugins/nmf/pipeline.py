@@ -27,6 +27,8 @@ from tuner_plugins.nmf.quick import (
 )
 from tuner_plugins.nmf.runs import Runs, bin_runs
 
+_LARGEST_SINGLE = 1e14
+
 
 def compute_loadings(
     paths: Sequence[str],
@@ -71,6 +73,7 @@ def compute_loadings(
     if setting["scaling"] != "none":
         factors = scale_factors(signals[0], setting["scaling"])[:, None]
         signals = [signal.divide(factors) for signal in signals]
+    _check_range(signals, setting["dtype"])
     penalties = float(setting["l2penalty"]), float(setting["fl_lambda"])
     loadings = factorize(
         signals[0],
@@ -86,6 +89,14 @@ def compute_loadings(
         return loadings
     fine = solve_loadings(signals[1], loadings.weights, *penalties, threads=threads)
     return Loadings(fine, signals[1].ends, loadings.weights)
+
+
+def _check_range(signals: Sequence[Signal], dtype: str) -> None:
+    """Refuse values whose squares, added up along the genome, overflow float32."""
+    if dtype == "float32" and any(np.abs(item.values).max() > _LARGEST_SINGLE for item in signals):
+        raise SignalError(
+            f"values beyond {_LARGEST_SINGLE:g} overflow in float32; use dtype float64 or a scaling"
+        )
 
 
 def _from_quick(quick: QuickLoadings) -> Loadings:
