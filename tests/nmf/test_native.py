@@ -62,6 +62,8 @@ def numba_cache(tmp_path_factory):
 def fresh(monkeypatch, tmp_path):
     """Point the loader, in this process, to an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir(mode=0o700)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.delenv("TUNER_NATIVE", raising=False)
     native._OPENED.clear()
@@ -110,11 +112,13 @@ def test_without_a_working_compiler_numba_steps_in(tmp_path, numba_cache, enviro
 
 
 @needs_compiler
-def test_no_home_no_cache_still_works(tmp_path):
+def test_without_a_home_kernels_are_kept_in_a_private_temporary_folder(tmp_path):
     answer, described = probe(XDG_CACHE_HOME="/proc/nowhere", TMPDIR=tmp_path)
     assert answer == "[0.5, 0.5, 5.5, 5.5] False"
-    assert "for this process" in described
-    assert list(tmp_path.iterdir()) == []
+    (library,) = tmp_path.glob("tuner-kernels-*/*")
+    assert described.endswith(f"into {library}")
+    answer, described = probe(XDG_CACHE_HOME="/proc/nowhere", TMPDIR=tmp_path)
+    assert described == f"C kernels from {library}"
 
 
 @needs_compiler
@@ -122,7 +126,7 @@ def test_a_read_only_cache_still_works(fresh, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(30, "Read-only file system")
 
-    folder = native.cache_folder()
+    (folder,) = native.kernel_folders()
     make = tempfile.mkdtemp
     monkeypatch.setattr(
         tempfile,
@@ -148,8 +152,8 @@ def test_a_folder_that_others_may_write_is_not_trusted(fresh):
     folder = fresh / "tuner-kernels"
     folder.mkdir()
     folder.chmod(0o777)
-    assert native.cache_folder() is None
-    assert "for this process" in native.describe_kernels()
+    (private,) = native.kernel_folders()
+    assert f"into {private}" in native.describe_kernels()
     assert list(folder.iterdir()) == []
 
 
@@ -165,9 +169,9 @@ def test_a_library_that_others_may_write_is_replaced(fresh):
 
 @needs_compiler
 def test_another_users_library_is_not_opened(fresh, monkeypatch):
-    folder = native.cache_folder()
+    (folder,) = native.kernel_folders()
     monkeypatch.setattr(native.os, "geteuid", lambda: os.getuid() + 1)
-    assert native.cache_folder() is None
+    assert native.kernel_folders() == []
     assert native._open_trusted(os.path.join(folder, "x.so")) is None
 
 

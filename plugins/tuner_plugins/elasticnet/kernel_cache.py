@@ -12,13 +12,15 @@ import hashlib
 import os
 from pathlib import Path
 
+from tuner_plugins.numba_cache import is_writable
+
 
 def drop_stale(folder: Path) -> bool:
     """Delete what Numba has cached beside the modules in `folder`, if they are not those of then.
 
-    Tell whether that was so. Nothing is done where the folder can't be written: Numba then caches
-    elsewhere, and the sources change by being installed anew, all at a time. A cache that
-    NUMBA_CACHE_DIR has moved elsewhere is its owner's to keep.
+    Tell whether that was so. Nothing is done where the folder can't be written: the cache is
+    then in a folder that is named by the sources (`numba_cache`). A cache that NUMBA_CACHE_DIR has
+    moved elsewhere is its owner's to keep.
     """
     cache = folder / "__pycache__"
     stamp = cache / "kernels.sha256"
@@ -28,9 +30,8 @@ def drop_stale(folder: Path) -> bool:
     now = digest.hexdigest()
     if stamp.is_file() and stamp.read_text() == now:
         return False
-    if not os.access(folder, os.W_OK):
+    if not is_writable(cache):
         return False
-    cache.mkdir(exist_ok=True)
     for compiled in cache.glob("*.nb[ic]"):
         compiled.unlink(missing_ok=True)
     fresh = stamp.with_suffix(f".{os.getpid()}")

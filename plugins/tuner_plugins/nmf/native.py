@@ -1,18 +1,19 @@
 """C kernels, compiled at first use and kept: what numba would do at a tenth of the start-up.
 
 The source is compiled once by the machine's own compiler into a shared library in the user's cache
-folder, named by a hash over everything that shapes it: source, flags, compiler, processor. Later
-processes only open it. Where there is no compiler, or it fails, there are no C kernels and the
-caller uses its Numba kernel. Standard library only, so that a stand-alone script can carry it.
+folder, or a private one where that can't be written, named by a hash over everything that shapes
+it: source, flags, compiler, processor. Later processes only open it. Where there is no compiler, or
+it fails, there are no C kernels and the caller uses its Numba kernel. Standard library only, so
+that a stand-alone script can carry it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import stat
 import sys
 
+from tuner_plugins.kernel_folder import is_ours, kernel_folders
 from tuner_plugins.nmf.sources import BUILD, KERNEL_FILES
 
 # No functools, no typing: each costs a stand-alone script as much as opening the kernels.
@@ -76,12 +77,12 @@ def _find_kernels(quick: bool) -> tuple[ctypes.CDLL | None, str]:
     name = f"kernels-{_digest(sources, compiler)}.so"
     compiler = [*compiler, *FLAGS, *([QUICK_FLAG] if quick else [])]
     targets = [[NATIVE_FLAG], []] if _processor() else [[]]
-    folder = cache_folder()
-    if folder is not None:
-        path = os.path.join(folder, name)
+    paths = [os.path.join(folder, name) for folder in kernel_folders()]
+    for path in paths:
         library = _open_trusted(path)
         if library is not None:
             return library, f"C kernels from {path}"
+    for path in paths[-1:]:
         library = _builder("compile_library")(sources, compiler, targets, path)
         if library is not None:
             return library, f"C kernels compiled by {compiler[0]} into {path}"
@@ -117,32 +118,9 @@ def _find_program(name: str) -> str | None:
     return None
 
 
-def cache_folder() -> str | None:
-    """Give the user's folder for compiled kernels, made if need be; None where there is none.
-
-    A library is code: the folder must belong to the user, and nobody else may write in it.
-    """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):
-        base = os.path.join(os.path.expanduser("~"), ".cache")
-    if not os.path.isabs(base):
-        return None
-    folder = os.path.join(base, "tuner-kernels")
-    try:
-        os.makedirs(base, exist_ok=True)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        return folder if _is_ours(os.stat(folder)) else None
-    except OSError:
-        return None
-
-
-def _is_ours(status: os.stat_result) -> bool:
-    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
 def _open_trusted(path: str) -> ctypes.CDLL | None:
     try:
-        return ctypes.CDLL(path) if _is_ours(os.stat(path)) else None
+        return ctypes.CDLL(path) if is_ours(os.stat(path)) else None
     except OSError:  # absent, not executable here, or not a library
         return None
 

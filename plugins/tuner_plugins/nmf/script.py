@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tuner.freeze import bundle, provenance_head
 from tuner.plugin import Params, Provenance, Value
+from tuner_plugins import kernel_folder
 from tuner_plugins.nmf import (
     bigwig,
     bigwig_index,
@@ -39,7 +40,7 @@ SCRIPT_MODULES = (
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
-QUICK_MODULES = (native, folder, placing, quick, quick_script)
+QUICK_MODULES = (kernel_folder, native, folder, placing, quick, quick_script)
 """The quick path: as little as the usual case needs."""
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
