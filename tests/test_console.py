@@ -117,6 +117,8 @@ def test_a_run_names_its_phases_in_order(write_config: Callable[..., Path]) -> N
         "running the baseline on held-out cases (1 of 1)",
         "drawing figures and making tables",
         "drawing the null, what luck alone gives (10 draws a case)",
+        "timing the script on held-out cases",
+        "timing the baseline on held-out cases",
         "writing the script",
     ]
     assert [line for line in lines() if "trials" not in line] == phases
@@ -130,13 +132,14 @@ def test_the_baseline_tells_of_its_cases(write_config: Callable[..., Path]) -> N
             plugin="toy",
             study={"trials": 2, "sampler": "random"},
             data={"targets": [2.0, 3.0, 4.0]},
+            timing={"fixed_cost_repeats": 0},
             search_space={"x": {}},
             tracking={"enabled": False},
         )
     )
     harness.run()
     told = [detail for name, detail in harness.listener.phases if name.startswith("measuring")]
-    assert told[0] == "its first case"
+    assert told[0] == "loading the data, then its first case"
     assert [re.match(r"case \d of \d; case 'target\d' took", text)[0] for text in told[1:]] == [
         "case 2 of 3; case 'target2' took",
         "case 3 of 3; case 'target3' took",

@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from tests.test_remeasure import make_record
 from tuner.closing import _by_neighbours
 from tuner.neighbours import LEAST, MOST, expected_values
+from tuner.objective import Objective
 from tuner.records import Finalist
 
 SPACE = {
@@ -116,8 +117,7 @@ def test_what_the_race_has_shown_counts_as_well(scores, expected):
     worth[spike] = worth.max() + 0.3
     records = [make_record(i, score, 0.0, drawn[i]) for i, score in enumerate(worth)]
     config: Any = SimpleNamespace(
-        plugin=SimpleNamespace(metrics={"r": "maximize"}),
-        objectives={"score": "maximize"},
+        objective=Objective({"r": "maximize"}, {"score": "maximize"}),
         space=SimpleNamespace(searched=SPACE),
     )
     numbers = {"spike": spike, "smooth": smooth}

@@ -24,7 +24,8 @@ def test_of_two_objectives_the_front_is_drawn_and_the_frozen_setting_marked() ->
     frozen = next(r for r in complete if r is not luckiest and not r.is_baseline)
     axes = trade_off(complete, objective, frozen).axes[0]
     marks = {mark.get_label(): mark.get_offsets() for mark in axes.collections}
-    assert np.allclose(marks["best score"], [[frozen.metrics["time"], frozen.metrics["r"]]])
+    place = [[frozen.metrics["time"], frozen.metrics["r"]]]
+    assert np.allclose(marks[f"trial {frozen.number}"], place)
     (front,) = axes.lines
     for time, value in zip(*front.get_data(), strict=True):
         beaten = [r for r in complete if r.metrics["time"] < time and r.metrics["r"] > value]

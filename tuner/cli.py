@@ -13,15 +13,7 @@ import typer
 from rich.table import Table
 
 from tuner.addresses import masked
-from tuner.console import (
-    LiveProgress,
-    final_note,
-    final_table,
-    make_console,
-    null_table,
-    params_table,
-    result_table,
-)
+from tuner.console import LiveProgress, make_console
 from tuner.plugin import InputError
 
 app = typer.Typer(
@@ -57,30 +49,14 @@ def run(
     settings += [f"study.trials={trials}"] if trials is not None else []
     settings += [f"workers={workers}"] if workers is not None else []
     loaded = _load(config, settings)
-    objective = loaded.objective
     stop = _StopOnInterrupt()
-    result = session.run(loaded, LiveProgress(err, objective), stop, new=new)
-    summary = result.summary
+    result = session.run(loaded, LiveProgress(err, loaded.objective), stop, new=new)
     if as_json:
         print(json.dumps(result.plain()))
     else:
-        if summary.best is not None:
-            out.print(result_table(summary, objective))
-            out.print(params_table(summary.best))
-        if summary.final is not None:
-            out.print(final_table(summary.final))
-            _plain(final_note(summary.final))
-        if summary.nulls:
-            out.print(null_table(summary.nulls, objective.primary))
-        for note in summary.notes:
-            _plain(note)
-        if result.export:
-            _plain(f"script: {result.export}")
-        _plain(f"figures and tables: {result.folder}")
-        for name, link in result.tracking.links.items():
-            _plain(f"{name}: {link}")
-        if result.tracking.links:
-            _plain(f"to open the links: tuner ui {config}")
+        from tuner.printout import print_result
+
+        print_result(out, result, loaded)
     for problem in result.tracking.problems:
         err.print(f"tracking: {masked(problem)}", highlight=False, markup=False, soft_wrap=True)
     if result.ending == "interrupted":
@@ -138,6 +114,7 @@ def plugins(as_json: AsJson = False) -> None:
 def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show the best setting of a study."""
     from tuner import session
+    from tuner.printout import print_params
     from tuner.results import plain_record
 
     loaded = _load(config, list(overrides or []))
@@ -145,9 +122,12 @@ def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
     if as_json:
         print(json.dumps({"study": name, "best": plain_record(record)}))
         return
-    out.print(params_table(record))
+    print_params(out, record, loaded)
     metrics = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
     _plain(f"study '{name}', best of {len(records)} trials: {metrics}")
+    if record.estimate:
+        estimates = ", ".join(f"{key} {value:.4g}" for key, value in record.estimate.items())
+        _plain(f"times are those of the final timing; the search estimated {estimates}")
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -12,13 +12,14 @@ from typing import Protocol
 import optuna
 
 from tuner.config import Config
-from tuner.executors.base import Executor, PresentJob, run_alone
+from tuner.executors.base import Executor, PresentJob, TimeJob, run_alone
 from tuner.fixedcost import FixedCosts
 from tuner.freeze import stamp, write_script
+from tuner.measured import measured_baseline, measured_trial
 from tuner.neighbours import smoothed
 from tuner.objective import Objective, Reference
 from tuner.percase import compare_settings
-from tuner.plugin import Provenance, Tried
+from tuner.plugin import Params, Provenance, Tried
 from tuner.provenance import versions
 from tuner.recording import records_of
 from tuner.records import CaseRecord, Final, PerCase, Summary, TrialRecord
@@ -26,8 +27,12 @@ from tuner.remeasure import Referee, decider, final_word, kept_final
 from tuner.report import final_rows, null_rows, study_figures
 from tuner.results import plain_case
 from tuner.study import Coordinator
+from tuner.uncertainty import combine
 
 HELD_OUT = "tuner:held_out"
+HELD_OUT_LOOKS = 7
+QUICK = 5.0
+"""How often a script is timed on the held-out cases, and after how many seconds no more."""
 
 
 class Progress(Protocol):
@@ -48,7 +53,6 @@ def decide(
     summary: Summary,
     objective: Objective,
     progress: Progress,
-    beat: Callable[[], None],
 ) -> Summary:
     """Time the best settings again, and choose among them by that."""
     records = records_of(study)
@@ -59,7 +63,7 @@ def decide(
             executor,
             coordinator.costs,
             coordinator.drift,
-            beat,
+            progress.beat,
             coordinator.should_stop,
             lambda detail: progress.phase("timing the finalists, beside the baseline", detail),
         )
@@ -77,14 +81,15 @@ def try_sizes(
     summary: Summary,
     objective: Objective,
     progress: Progress,
-    beat: Callable[[], None],
 ) -> Summary:
     """Compare one setting with one for each size of problem, where that is asked for."""
     if not config.engine.timing.per_case or summary.best is None:
         return summary
     progress.phase("one setting against one for each size, as whole scripts on held-out cases")
     records = records_of(study)
-    found, note = compare_settings(config, study, executor, summary.best, records, objective, beat)
+    found, note = compare_settings(
+        config, study, executor, summary.best, records, objective, progress.beat
+    )
     return replace(summary, per_case=found, notes=[*summary.notes, note])
 
 
@@ -128,10 +133,21 @@ def _by_neighbours(
     number = max(worth, key=worth.__getitem__)
     if number == best.number:
         return best, ""
-    reason = f"its neighbours speak for it: {name} {sign * worth[number]:.3g} by settings like it"
+    reason = f"best by its neighbours too, smoothed {name} {sign * worth[number]:.3g}"
     if best.number in worth:
-        reason += f", {sign * worth[best.number]:.3g} by those like trial {best.number}"
+        reason += f" against {sign * worth[best.number]:.3g} of trial {best.number}"
     return next(record for record in complete if record.number == number), reason
+
+
+def state_final(summary: Summary, objective: Objective) -> Summary:
+    """State the chosen trial and the baseline by the final measurement, where there was one."""
+    if summary.best is None or summary.final is None:
+        return summary
+    best = measured_trial(summary.best, summary.baseline, summary.final, objective)
+    if best is summary.best:  # chosen by something else than time: it was not timed again
+        return summary
+    baseline = measured_baseline(summary.baseline, summary.final, objective)
+    return replace(summary, best=best, baseline=baseline)
 
 
 def present(
@@ -146,18 +162,20 @@ def present(
 ) -> Summary:
     """Draw the study and the best setting; score it on the held-out cases, once."""
     assert summary.best is not None
+    scripts = summary.final is not None and summary.final.what == "process"
+    what = "process" if scripts and summary.best.estimate else "run"  # as the tuned cases are
     kept = json.loads(study.user_attrs.get(HELD_OUT, "{}"))
-    known = kept.get("trial") == summary.best.number
+    known = (kept.get("trial"), kept.get("what", "run")) == (summary.best.number, what)
     plots = folder / "plots"
     shutil.rmtree(plots, ignore_errors=True)
     progress.phase("drawing the study")
     study_figures(study, records_of(study), objective, plots, summary.best)
     if summary.final is not None:
         final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
-    own = config.plugin.baseline()
+    own, params = config.plugin.baseline(), summary.best.params
     job = PresentJob(
         ticket=-1,
-        params=summary.best.params,
+        params=params,
         seed=config.engine.study.seed,
         folder=plots,
         baseline=None if known else own,
@@ -169,16 +187,23 @@ def present(
     if done.state != "complete":
         note = f"the best setting could not be presented: {done.reason}"
         return replace(summary, artifacts=folder, notes=[*summary.notes, note])
-    for params in filter(None, (own, summary.best.params)):
-        costs.ensure(params, executor, progress.beat)
+    for each in filter(None, (own, params)):
+        costs.ensure(each, executor, progress.beat)
+    charged = [costs.charge(case, params) for case in done.held_out]
+    beside = [costs.charge(case, own or {}) for case in done.held_out_baseline]
+    if what == "process" and charged:
+        progress.phase("timing the script on held-out cases")
+        charged = _timed_as_scripts(config, executor, charged, params, False, progress)
+        if beside:
+            progress.phase("timing the baseline on held-out cases")
+            beside = _timed_as_scripts(config, executor, beside, own or {}, True, progress)
     if known:
         beside = [CaseRecord(**case) for case in kept["baseline"]]
     else:
-        beside = [costs.charge(case, own or {}) for case in done.held_out_baseline]
-        plain = {"trial": summary.best.number, "baseline": [plain_case(case) for case in beside]}
+        cases = [plain_case(case) for case in beside]
+        plain = {"trial": summary.best.number, "what": what, "baseline": cases}
         study.set_user_attr(HELD_OUT, json.dumps(plain))
     reference = Reference.of(beside, objective.primary) if beside else None
-    charged = [costs.charge(case, summary.best.params) for case in done.held_out]
     held_out = [objective.annotate(case, reference) for case in charged]
     return replace(
         summary,
@@ -187,6 +212,28 @@ def present(
         held_out_baseline=beside,
         nulls=done.nulls,
     )
+
+
+def _timed_as_scripts(
+    config: Config,
+    executor: Executor,
+    cases: list[CaseRecord],
+    params: Params,
+    baseline: bool,
+    progress: Progress,
+) -> list[CaseRecord]:
+    """Return held-out cases with the time of the whole script; as they are where it fails."""
+    job = TimeJob(-5, params, config.engine.study.seed, baseline, held_out=True)
+    looks: list[Sequence[CaseRecord]] = []
+    while len(looks) < HELD_OUT_LOOKS:
+        done = run_alone(executor, job, progress.beat)
+        if done.state != "complete":
+            return cases
+        looks.append(done.cases)
+        if len(looks) * sum(case.seconds for case in done.cases) > QUICK:
+            break
+    times = [combine(one) for one in zip(*looks, strict=True)]
+    return [replace(t, metrics=c.metrics) for c, t in zip(cases, times, strict=True)]
 
 
 def export_best(

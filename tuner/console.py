@@ -1,4 +1,4 @@
-"""What the terminal shows: progress while a study runs, tables when it ends."""
+"""What the terminal shows while a study runs; `tuner.printout` has what it ends with."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Column, Table
+from rich.table import Column
 
-from tuner.nulls import Null
 from tuner.objective import Objective
-from tuner.records import CaseRecord, Final, Summary, TrialRecord
+from tuner.records import TrialRecord
 
 NO_TERMINAL_WIDTH = 120
 WIDE = 90
@@ -147,102 +146,6 @@ class LiveProgress:
             estimates += [] if estimates else [f"time {show_duration(metrics['time'])}"]
             shown += f" (estimated: {', '.join(estimates)})"
         return shown + (" (the baseline)" if record.is_baseline else "")
-
-
-def result_table(summary: Summary, objective: Objective) -> Table:
-    """Tabulate the best setting against the baseline, case by case."""
-    metric = objective.primary
-    table = Table(title="best setting against the baseline", title_justify="left")
-    columns = ["case", f"{metric} baseline", metric, "time baseline", "time", "speed-up", "score"]
-    for column in columns:
-        table.add_column(column, justify="left" if column == "case" else "right")
-    best, baseline = summary.best, summary.baseline
-    if best is None:
-        return table
-    beside = {case.name: case for case in baseline.cases} if baseline else {}
-    for case in best.cases:
-        table.add_row(*_row(case.name, case, beside.get(case.name), metric))
-    if len(best.cases) > 1:
-        mean = CaseRecord("mean", best.metrics, best.metrics["time"])
-        reference = None
-        if baseline is not None:
-            reference = CaseRecord("mean", baseline.metrics, baseline.metrics["time"])
-        table.add_row(*_row("mean", mean, reference, metric))
-    held = {case.name: case for case in summary.held_out_baseline}
-    for case in summary.held_out:
-        table.add_row(*_row(f"{case.name} (held out)", case, held.get(case.name), metric))
-    return table
-
-
-def final_table(final: Final) -> Table:
-    """Tabulate the best settings as they were timed again, the one that is frozen first."""
-    what = "whole scripts" if final.what == "process" else "run"
-    title = f"the best settings timed again ({what}), interleaved with the baseline"
-    table = Table(title=title, title_justify="left")
-    for column in ("trial", "times", "time", "speed-up", "score", "95 % interval", "best with p"):
-        table.add_column(column, justify="right")
-    for row in final.finalists:
-        count = len(row.seconds)
-        speedup = sum(row.speedup.values()) / count if row.speedup else None
-        table.add_row(
-            str(row.number),
-            str(row.repeats),
-            show_duration(sum(row.seconds.values()) / count),
-            f"{speedup:.1f}x" if speedup else "-",
-            f"{row.score:.4g}",
-            f"{row.low:.4g} to {row.high:.4g}",
-            f"{row.probability_best:.2f}",
-        )
-    return table
-
-
-def null_table(nulls: Sequence[Null], metric: str) -> Table:
-    """Tabulate the best setting's metric beside what luck alone gives."""
-    table = Table(title=f"is {metric} real? beside its null", title_justify="left")
-    for column in ("case", metric, "null mean", "null 95 %", "p"):
-        table.add_column(column, justify="left" if column == "case" else "right")
-    for null in nulls:
-        name = f"{null.case} (held out)" if null.held_out else null.case
-        figures = f"{null.metric:.4f}", f"{null.mean:.4f}", f"{null.point:.4f}"
-        table.add_row(name, *figures, f"{null.p_value:.3g}")
-    return table
-
-
-def final_note(final: Final) -> str:
-    """Say in a line how sure the choice is."""
-    return (
-        f"trial {final.finalists[0].number} is within {final.indifference:.0%} of the best with "
-        f"probability {final.probability_best:.2f}; the whole ranking is right with "
-        f"{final.probability_order:.2f}"
-    )
-
-
-def params_table(record: TrialRecord) -> Table:
-    """Tabulate a trial's parameters, the searched ones marked."""
-    table = Table(title=f"trial {record.number}", title_justify="left")
-    table.add_column("parameter")
-    table.add_column("value", justify="right")
-    table.add_column("")
-    for name, value in record.params.items():
-        table.add_row(name, _shown(value), "searched" if name in record.searched else "fixed")
-    return table
-
-
-def _row(name: str, case: CaseRecord, baseline: CaseRecord | None, metric: str) -> list[str]:
-    metrics = case.metrics
-    return [
-        name,
-        f"{baseline.metrics[metric]:.4f}" if baseline else "-",
-        f"{metrics[metric]:.4f}",
-        show_duration(baseline.seconds) if baseline else "-",
-        show_duration(case.seconds),
-        f"{metrics['speedup']:.1f}x" if "speedup" in metrics else "-",
-        f"{metrics['score']:.3f}" if "score" in metrics else "-",
-    ]
-
-
-def _shown(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def show_duration(seconds: float) -> str:

@@ -223,6 +223,13 @@ class Plugin(ABC, Generic[ConfigT]):
         """
         return None
 
+    def usage(self, path: Path) -> tuple[Sequence[str], str]:
+        """Return how a user runs a script on the study's data, and the software that it needs.
+
+        The command line after the interpreter, `path` first; empty where there is none.
+        """
+        return (), ""
+
     def cost_params(self, params: Params) -> Params:
         """Give, of a setting, what its script's time beside `run` depends on.
 

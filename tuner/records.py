@@ -78,6 +78,9 @@ class TrialRecord:
         Why the trial is not complete: one line, then the last lines of the worker's stderr.
     started, finished : datetime
         Timezone-aware, UTC; of the trial itself, not of its logging.
+    estimate : mapping
+        Where `metrics` are those of the final measurement: the search's own ``time``, ``speedup``
+        and ``score``, which the sampler saw. Empty otherwise.
     """
 
     number: int
@@ -91,6 +94,7 @@ class TrialRecord:
     finished: datetime
     reason: str | None = None
     is_baseline: bool = False
+    estimate: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,10 @@ class Finalist:
         interval.
     probability_best : float
         Probability that no other finalist is better.
+    errors : mapping
+        By case: standard error of the logarithm of its time.
+    estimate : float or None
+        What decides, as the search measured it.
     """
 
     number: int
@@ -163,6 +171,8 @@ class Finalist:
     low: float
     high: float
     probability_best: float
+    errors: Mapping[str, float] = field(default_factory=dict)
+    estimate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -175,8 +185,11 @@ class Final:
         Best first; the first is frozen.
     what : str
         ``process`` (whole frozen scripts) or ``run``.
-    baseline : mapping
-        The baseline's seconds by case, timed among the finalists.
+    baseline, baseline_errors : mapping
+        The baseline's seconds by case, timed among the finalists, and the standard errors of their
+        logarithms.
+    stopped : bool
+        Whether the user ended the timing before it was sure or its time was up.
     probability_best : float
         Probability that the first is within `indifference` of the best.
     probability_order : float
@@ -192,6 +205,8 @@ class Final:
     probability_order: float
     indifference: float
     trials: int
+    baseline_errors: Mapping[str, float] = field(default_factory=dict)
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -234,6 +249,8 @@ class Summary:
         Whether the study reached its number of trials or its timeout; False after an interrupt.
     artifacts : Path or None
         A folder of figures, tables, the frozen script and the configuration.
+    verdict : sequence of str
+        What came out, in words, a line each; see `tuner.findings`.
     final : Final or None
         The best settings timed again, which `best` was chosen by; None where time is not tuned.
     nulls : sequence of Null
@@ -253,3 +270,4 @@ class Summary:
     final: Final | None = None
     nulls: Sequence[Null] = ()
     per_case: PerCase | None = None
+    verdict: Sequence[str] = ()

@@ -155,6 +155,7 @@ def final_word(
     if not verdict.standings:
         return None
     by_number = {record.number: record for record in chosen}
+    name, sign = decider(records, objective)
     finalists = []
     for standing in verdict.standings:
         seconds = dict(zip(names, standing.seconds, strict=True))
@@ -169,6 +170,8 @@ def final_word(
                 standing.low,
                 standing.high,
                 standing.probability_best,
+                dict(zip(names, standing.error, strict=True)),
+                sign * by_number[standing.number].metrics[name],
             )
         )
     final = Final(
@@ -179,6 +182,8 @@ def final_word(
         verdict.probability_order,
         timing.indifference,
         sum(record.state == "complete" for record in records),
+        {name: errors[name] for name in baseline},
+        referee.should_stop(),
     )
     study.set_user_attr(FINAL, json.dumps(asdict(final)))
     return final

@@ -84,6 +84,7 @@ def history(complete: Sequence[TrialRecord], objective: Objective) -> Figure:
     """Draw the first objective of each trial and the best so far."""
     name = next(iter(objective.objectives))
     upward = objective.objectives[name] == "maximize"
+    measured = ", as the search measured it" if name in ("score", "time", "speedup") else ""
     numbers = [record.number for record in complete]
     values = [record.metrics[name] for record in complete]
     best = (np.maximum if upward else np.minimum).accumulate(values)
@@ -94,7 +95,7 @@ def history(complete: Sequence[TrialRecord], objective: Objective) -> Figure:
         ends = [[record.metrics[f"{name}_{end}"] for record in complete] for end in ("low", "high")]
         axes.vlines(numbers, *ends, color=BLUE, alpha=0.4, lw=1, label="95 % interval")
     axes.step(numbers, best, where="post", color=ORANGE, label="best so far")
-    axes.set(xlabel="trial", ylabel=name, title=f"{name} over the study")
+    axes.set(xlabel="trial", ylabel=name, title=f"{name} over the study{measured}")
     axes.legend(frameon=False)
     return figure
 
@@ -116,11 +117,13 @@ def trade_off(
         if record.is_baseline:
             point = record.metrics["time"], record.metrics[metric]
             axes.scatter(*point, marker="s", s=50, color=RED, label="baseline", zorder=4)
-    if best is not None:
-        point = best.metrics["time"], best.metrics[metric]
-        label = "best score" if "score" in best.metrics else "best"
+    for record in complete:
+        if best is None or record.number != best.number:
+            continue  # `best` may be stated by its final times; the dots are the search's
+        point, label = (record.metrics["time"], record.metrics[metric]), f"trial {best.number}"
         axes.scatter(*point, marker="*", s=160, color=ORANGE, label=label, zorder=5)
-    axes.set(xscale="log", xlabel="time (s)", ylabel=metric, title=f"{metric} against time")
+    axes.set(xscale="log", xlabel="time (s), as the search measured it", ylabel=metric)
+    axes.set(title=f"{metric} against time")
     axes.legend(frameon=False)
     return figure
 

@@ -52,6 +52,7 @@ class RunResult:
             "final": asdict(summary.final) if summary.final else None,
             "per_case": asdict(summary.per_case) if summary.per_case else None,
             "notes": list(summary.notes),
+            "verdict": list(summary.verdict),
             "nulls": [asdict(null) for null in summary.nulls],
             "export": str(self.export) if self.export else None,
             "tracking": {
@@ -64,13 +65,14 @@ class RunResult:
 
 
 def plain_record(record: TrialRecord | None) -> Mapping[str, Any] | None:
-    """Give a trial as plain data."""
+    """Return a trial as plain data; ``estimate`` is the search's where `metrics` are final."""
     if record is None:
         return None
     return {
         "number": record.number,
         "params": dict(record.params),
         "metrics": dict(record.metrics),
+        "estimate": dict(record.estimate),
         "cases": [plain_case(case) for case in record.cases],
     }
 

@@ -21,11 +21,14 @@ from tuner.closing import (
     freeze_record,
     present,
     script_path,
+    state_final,
     try_sizes,
 )
 from tuner.config import Config
 from tuner.executors.base import Executor, Setup
 from tuner.executors.local import LocalExecutor
+from tuner.findings import verdict
+from tuner.measured import measured_trial
 from tuner.objective import Objective
 from tuner.outbox import StoreTrouble
 from tuner.ownership import check_script, claim, claim_script, script_of, stale_note
@@ -37,7 +40,7 @@ from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.remeasure import kept_final
 from tuner.results import RunResult
 from tuner.store import SIGNATURE, Lease, open_study, plan_of, read_study
-from tuner.study import Coordinator
+from tuner.study import Coordinator, StudyStopped
 from tuner.tracking import MlflowTracker, NullTracker, Tracker, study_links
 from tuner.ui import serve
 from tuner.verdict import best_record
@@ -143,24 +146,25 @@ def run(
         ending = coordinator.run()
         summary = _summarise(records, objective, finished=ending != "interrupted")
         if summary.finished and summary.best is not None:
-            summary = decide(
-                config, study, executor, coordinator, summary, objective, progress, watch.beat
-            )
+            summary = decide(config, study, executor, coordinator, summary, objective, watch)
             summary = replace(summary, notes=[*config.notes, *summary.notes])
             assert summary.best is not None
             chosen, reason = choose(config, records_of(study), summary.best, summary.final)
             if reason:
                 note = f"trial {chosen.number} is frozen, not {summary.best.number}: {reason}"
                 summary = replace(summary, best=chosen, notes=[*summary.notes, note])
-            summary = try_sizes(config, study, executor, summary, objective, progress, watch.beat)
-            costs = coordinator.costs
-            summary = present(config, study, executor, summary, objective, costs, folder, progress)
+            summary = try_sizes(config, study, executor, summary, objective, watch)
+            summary, costs = state_final(summary, objective), coordinator.costs
+            summary = present(config, study, executor, summary, objective, costs, folder, watch)
             name, sizes = study.study_name, summary.per_case
             progress.phase("writing the script")
-            export = export_best(config, name, chosen, folder, reason, sizes)
+            assert summary.best is not None
+            export = export_best(config, name, summary.best, folder, reason, sizes)
             claim_script(owner, export, chosen.number)
-    except BaseException:
-        summary = _summarise(records, objective, finished=False)
+        summary = replace(summary, verdict=verdict(config, summary, records, ending))
+    except BaseException as error:
+        why = [str(error).partition("\n")[0]] if isinstance(error, StudyStopped) else []
+        summary = replace(_summarise(records, objective, finished=False), notes=why)
         raise
     finally:
         try:
@@ -194,7 +198,10 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
     if record is None:
         raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
     record, reason = choose(config, records, record, final)
-    return study.study_name, record, records, reason
+    baselines = [r for r in records if r.is_baseline and r.state == "complete"]
+    baseline = baselines[-1] if baselines else None
+    stated = measured_trial(record, baseline, final, config.objective)
+    return study.study_name, stated, records, reason
 
 
 def export(config: Config, path: Path) -> TrialRecord:

@@ -188,15 +188,18 @@ class Coordinator:
                 interrupted.remove(pending)
             else:
                 pending = self._asking.ask_baseline(params)
+            loaded = not self.costs.knows(params)  # by the job that times what a script takes
             self._dispatch(pending)
-            self._observer.phase(BASELINE, "its first case")
+            first = "its first case" if loaded else "loading the data, then its first case"
+            self._observer.phase(BASELINE, first)
             while self._pending:
                 self._step()
             done = [r for r in records_of(self._study) if r.is_baseline]
             if done[-1].state != "complete":
                 if self.should_stop():
                     return
-                raise StudyStopped(f"the baseline did not complete: {done[-1].reason}")
+                why = "the baseline did not complete, and every trial is compared with it"
+                raise StudyStopped(f"{why}: {done[-1].reason}")
         noise = self._contenders.noise
         self._reference = Reference.of(done[-1].cases, self._objective.primary, noise)
         self.drift = Drift.since(done[-1].cases)
@@ -268,8 +271,9 @@ class Coordinator:
             self._idle_failures += 1
             if self._idle_failures >= self._config.engine.study.max_failures:
                 raise StudyStopped(
-                    f"{self._idle_failures} trials in a row did not complete "
-                    f"(study.max_failures); the last one: {record.reason}"
+                    f"{self._idle_failures} trials in a row did not complete (study.max_failures), "
+                    f"{self.completed} did in all; mend the cause, or narrow search_space, and run "
+                    f"the same command again; the last one: {record.reason}"
                 )
 
     def _judged(self, pending: Pending, done: JobDone) -> TrialRecord:

@@ -283,7 +283,10 @@ def study_note(
         " · ".join(f"[{name}]({target})" for name, target in fragments.items() if name != "study"),
     ]
     if summary is not None:
-        lines += [*_result_table(study, summary), *(f"- {note}" for note in summary.notes)]
+        lines += [
+            *_result_table(study, summary),
+            *(f"- {line}" for line in (*summary.verdict, *summary.notes)),
+        ]
     lines += [
         f"![{image.stem}](get-artifact?path={quote(str(image))}&run_uuid={run_id})"
         for image in images[:_MAX_IMAGES]

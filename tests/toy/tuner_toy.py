@@ -164,6 +164,9 @@ class Toy(Plugin[Config]):
         figures = [str(data.start_up), str(data.seconds), str(case.data)]
         return [sys.executable, "-S", str(script), *figures]
 
+    def usage(self, path: Path) -> tuple[list[str], str]:
+        return [str(path)], "Python alone"
+
     def analyse(self, params: Mapping[str, Any], folder: Path) -> None:
         (folder / "analysis.json").write_text(json.dumps(dict(params)))
 

@@ -60,15 +60,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SCRIPT_MODULES = (
-    matrix,
-    cells,
-    cell_cycle,
-    covariates,
-    response,
-    screen,
-    transform,
-    descent,
-    frozen,
+    *(matrix, cells, cell_cycle, covariates, response),
+    *(screen, transform, descent, frozen),
 )
 """What the frozen script is made of: each after what it needs."""
 
@@ -222,6 +215,11 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             SCRIPT_DEPENDENCIES,
         )
         path.write_text(text, encoding="utf-8")
+
+    def usage(self, path: Path) -> tuple[Sequence[str], str]:
+        """Return the script's command line for the screen, and what it needs."""
+        packages = ", ".join(one.partition(">")[0] for one in SCRIPT_DEPENDENCIES)
+        return [str(path), "-i", str(self.config.data.counts), "-o", "coef.h5ad"], packages
 
     def analyse(self, params: Params, folder: Path) -> None:
         """Write programs, modules, tests, enrichment, figures and a report into `folder`."""

@@ -219,6 +219,10 @@ class NmfPlugin(Plugin[NmfConfig]):
         region = ["-c", data.chrom, "-s", str(data.start), "-e", str(data.end), "-k", str(data.k)]
         return [sys.executable, str(script), "-b", str(folder), *region, "-o", str(output)]
 
+    def usage(self, path: Path) -> tuple[Sequence[str], str]:
+        """Return the script's command line for the first case, and what it needs."""
+        return script.usage(self.config.data, path)
+
     def freeze_baseline(self, path: Path) -> None:
         """Write a script that runs the scaffold, filled in plainly.
 

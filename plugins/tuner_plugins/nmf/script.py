@@ -33,6 +33,8 @@ from tuner_plugins.nmf import (
     tracks,
     write,
 )
+from tuner_plugins.nmf.config import DataSection
+from tuner_plugins.nmf.regions import parse_region
 
 SCRIPT_MODULES = (
     *(parallel, products, prox_numba, prox, runs, blocks, names, bigwig_index, bigwig, tracks),
@@ -122,3 +124,19 @@ def cost_params(params: Params) -> Params:
     if min(widths) < NARROW:
         usual["resolution"] = NARROW // 2
     return usual | size | {"start": params["start"]}
+
+
+def usage(data: DataSection, path: Path) -> tuple[Sequence[str], str]:
+    """Return the command line of the script at `path` for the first case, and what it needs.
+
+    The folder of tracks has a name to be filled in where the tracks lie in several.
+    """
+    case = data.cases[0]
+    region, tracks = parse_region(case.region), case.bigwigs or data.bigwigs or ()
+    folders = {str(track if track.is_dir() else track.parent) for track in tracks}
+    folder = folders.pop() if len(folders) == 1 else "FOLDER_OF_TRACKS"
+    ends = ["-s", str(region.start)] if region.end is not None or region.start else []
+    ends += ["-e", str(region.end)] if region.end is not None else []
+    where = ["-b", folder, "-c", region.chrom, *ends, "-k", str(case.k)]
+    needs = "Python 3.10 or newer with NumPy, and a C compiler (or Numba in its place); not tuner"
+    return [str(path), *where, "-o", "loadings.npy"], needs
