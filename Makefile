@@ -52,6 +52,7 @@ python = $(if $(filter none%,$(found)),$(error expected Python 3.11 to 3.14 with
 # left to resolve; before 23.3 pip's resolver fails on pinned requirements with extras.
 $(VENV)/locked: requirements.lock
 	$(python) -m venv --clear $(VENV)
+	$(if $(PIP_VERSION),$(PIP) install pip==$(PIP_VERSION))
 	$(PIP) install --no-deps --require-hashes -r requirements.lock
 	touch $@
 

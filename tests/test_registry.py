@@ -93,3 +93,16 @@ def test_the_list_marks_what_cannot_be_used(plugged: Path) -> None:
     missing = {entry["name"]: entry["missing"] for entry in json.loads(done.stdout)}
     assert missing["whole"] == []
     assert missing["lacking"] == ["absent-one", "Absent.Two"]
+
+
+def test_a_simulator_that_lacks_a_package_is_one_line_and_exit_code_2(plugged: Path) -> None:
+    config = plugged / "study.yaml"
+    config.write_text("plugin: lacking\nsimulate: {folder: data, seed: 1}\n")
+    command = [sys.executable, "-m", "tuner.cli", "validate", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "tuner: simulator 'lacking' (Plugged-In, plugged:simulate) needs the package absent-one, "
+        'not installed: pip install "Plugged-In[small]"\n'
+    )

@@ -221,6 +221,7 @@ class _StopOnInterrupt:
 
 def _load(path: Path, overrides: list[str]) -> Any:
     from tuner.config import load_config, read_engine_sections
+    from tuner.registry import simulator
     from tuner.simulate import simulate as make
 
     _, engine = read_engine_sections(path, overrides)
@@ -228,6 +229,7 @@ def _load(path: Path, overrides: list[str]) -> Any:
         folder = path.resolve().parent / section.folder
         if not folder.exists():
             name = section.simulator or engine.plugin
+            simulator(name)  # what it lacks is all that is said then
             err.print(f"simulating data: {name}, seed {section.seed}", highlight=False)
             make(name, folder, section.seed, section.model_extra or {})
     return load_config(path, overrides)
