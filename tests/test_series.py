@@ -151,6 +151,24 @@ def test_a_study_that_another_process_has_begun_is_not_begun_anew(
         plan_study(study._storage, configured("screen", "study.seed=1"))
 
 
+def test_who_was_taken_over_ends_and_leaves_the_lease(
+    configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, _ = open_study(configured("screen"))
+    first, second = Lease(study), Lease(study)
+    first.take()
+    second.take()  # of one process: the first counts as gone
+    first.renew()  # not yet due
+    monkeypatch.setattr("tuner.lease.LEASE_SECONDS", 0.0)
+    with pytest.raises(InputError, match=r"'screen' was taken over by process \d+ on .*; this run"):
+        first.renew()
+    first.release()
+    second.renew()
+    assert study.user_attrs[LEASE] is not None
+    second.release()
+    assert study.user_attrs[LEASE] is None
+
+
 def test_a_study_of_another_program_is_left_alone(configured: Callable[..., Config]) -> None:
     config = configured("screen")
     study = finish(config)

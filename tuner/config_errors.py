@@ -53,6 +53,7 @@ def _described(
     if kind == "value_error":
         return key, message
     message = message.replace("Input should be", "expected").replace("valid ", "")
+    message = message.replace("dictionary", "mapping").partition(" or instance of ")[0]
     return key, f"{message}, got {got!r:.80}"
 
 

@@ -40,6 +40,12 @@ class Lease:
         """Renew the lease where a third of its time has gone."""
         if not force and time.time() < self._renewed + LEASE_SECONDS / 3:
             return
+        held = self._study.user_attrs.get(LEASE)
+        if not force and held and held["token"] != self._token:  # ours had run out, or a race
+            raise InputError(
+                f"study '{self._study.study_name}' was taken over by process {held['pid']} on "
+                f"{held['host']}; this run ends, and the same command resumes once that one has"
+            )
         self._renewed = time.time()
         lease = {
             "token": self._token,
@@ -52,7 +58,9 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease back."""
-        self._study.set_user_attr(LEASE, None)
+        held = self._study.user_attrs.get(LEASE)
+        if held and held["token"] == self._token:
+            self._study.set_user_attr(LEASE, None)
 
 
 def refuse_if_held(name: str, lease: Mapping[str, Any] | None) -> None:

@@ -97,20 +97,12 @@ class Provenance:
 
     Attributes
     ----------
-    study : str
-        Name of the study.
-    trial : int or None
-        Number of the trial in it that is frozen.
-    choice : str
-        Why this trial, where it is not the best.
-    metrics : mapping
-        Its metrics as the study measured them.
-    versions : mapping
-        Package name to version, as used in the study.
-    fingerprint : str
-        SHA-256 over the input files.
-    created : str
-        ISO 8601 time of the export, in UTC.
+    study, trial, choice : str, int or None, str
+        Name of the study, number of the trial that is frozen, and why where it is not the best.
+    metrics, versions : mapping
+        Its metrics as the study measured them; package name to version, as used in the study.
+    fingerprint, created : str
+        SHA-256 over the input files; ISO 8601 time of the export, in UTC.
     """
 
     study: str

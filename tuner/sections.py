@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from tuner.addresses import masked
 from tuner.samplers import PRUNERS, SAMPLERS, Choice
 
 LONGEST_NAME = 100
@@ -74,7 +75,7 @@ class StudySection(Section):
     seed: int = Field(default=0, ge=0, lt=2**32)
     sampler: Choice = Choice(name="tpe")
     pruner: Choice = Choice(name="nop")
-    storage: str = Field(default="sqlite:///tuner.db", pattern=r"^[\w+]+://")
+    storage: str = "sqlite:///tuner.db"
     max_failures: int = Field(default=10, ge=1)
 
     @field_validator("name")
@@ -83,6 +84,15 @@ class StudySection(Section):
         if name is not None and (wrong := wrong_name(name)):
             raise ValueError(wrong)
         return name
+
+    @field_validator("storage")
+    @classmethod
+    def _storage(cls, url: str) -> str:
+        if not re.match(r"[\w+]+://", url):
+            raise ValueError(f"expected an address such as sqlite:///tuner.db, got '{masked(url)}'")
+        if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
+            raise ValueError("a study in memory is gone when the program ends; name a file")
+        return url
 
     @field_validator("sampler")
     @classmethod
