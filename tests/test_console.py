@@ -71,7 +71,7 @@ def test_what_a_trial_took_is_called_an_estimate() -> None:
     progress.begin("s", 9, [])
     progress.trial(best, best)
     metrics = best.metrics
-    estimates = f"(estimated: speed-up {metrics['speedup']:.3g}x, score {metrics['score']:.3g})"
+    estimates = f"(estimated: speed-up {metrics['speedup']:.3g}x, score {metrics['score']:.4g})"
     assert lines()[-1].endswith(f"trial 1 leads: r {metrics['r']:.4f} {estimates}")
 
 

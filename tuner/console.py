@@ -142,7 +142,7 @@ class LiveProgress:
         shown = f"{primary} {metrics[primary]:.4f}"
         if not record.is_baseline and {"score", "time"} & set(self._objective.objectives):
             estimates = [f"speed-up {metrics['speedup']:.3g}x"] if "speedup" in metrics else []
-            estimates += [f"score {metrics['score']:.3g}"] if "score" in metrics else []
+            estimates += [f"score {metrics['score']:.4g}"] if "score" in metrics else []
             estimates += [] if estimates else [f"time {show_duration(metrics['time'])}"]
             shown += f" (estimated: {', '.join(estimates)})"
         return shown + (" (the baseline)" if record.is_baseline else "")
