@@ -218,3 +218,13 @@ def test_ctrl_c_shows_what_there_is_and_how_to_go_on(
     assert not (workplace / "frozen.py").exists()
     subprocess.run(f"{command} -o some.py", shell=True, check=True, cwd=workplace)
     assert (workplace / "some.py").exists()
+
+
+def test_a_server_is_named_without_its_password(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:secret@mlflow.example/")
+    text = shown(finished(), OfR(config))
+    assert "the study in MLflow: https://" in text
+    assert "mlflow.example" in text
+    assert "secret" not in text

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tuner.addresses import masked
 from tuner.config import Config
 from tuner.results import RunResult
 from tuner.stores import base_url
@@ -35,7 +36,7 @@ def next_steps(result: RunResult, config: Config) -> Iterator[str]:
     if server := base_url(
         config.engine.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or ""
     ):
-        yield f"the study in MLflow: {result.tracking.links.get('trials', server)}"
+        yield f"the study in MLflow: {masked(result.tracking.links.get('trials', server))}"
     elif result.tracking.links:
         yield f"to see the study in MLflow: {tuner} ui {path}"
 
