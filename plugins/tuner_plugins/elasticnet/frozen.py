@@ -97,8 +97,9 @@ def fit_screen(
     -------
     AnnData
         One row a gene, one column a perturbation: coefficients, on the scale of the response.
-        ``obs``: ``intercept``, ``nonzeros``; ``obsm["covariates"]``: their coefficients, on the
-        scale of the covariates; ``var``: ``cells``; ``uns["elasticnet"]``: setting and residual.
+        ``obs``: ``intercept``, ``nonzeros``, ``symbol`` where asked for; ``obsm["covariates"]``:
+        their coefficients, on the scale of the covariates; ``var``: ``cells``;
+        ``uns["elasticnet"]``: setting and residual.
 
     Raises
     ------
@@ -139,6 +140,9 @@ def fit_screen(
         {"intercept": intercept, "nonzeros": (coef[factor > 0] != 0).sum(axis=0)},
         index=transform.responses.astype(str),
     )
+    if recipe.symbols is not None:
+        symbols = dict(zip(screen.counts.genes, screen.counts.symbols, strict=True))
+        obs["symbol"] = [symbols.get(name, name) for name in transform.responses]
     cells = np.asarray(screen.design.matrix.sum(axis=0)).reshape(-1).astype(np.int64)
     found = anndata.AnnData(
         np.ascontiguousarray(coef[1 : k + 1].T),

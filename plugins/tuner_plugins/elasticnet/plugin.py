@@ -26,12 +26,11 @@ from tuner.plugin import (
 from tuner_plugins.elasticnet import descent, frozen
 from tuner_plugins.elasticnet.choice import fold_metrics, one_standard_error
 from tuner_plugins.elasticnet.errors import DataError
-from tuner_plugins.elasticnet.settings import ElasticNetConfig, available_threads, make_folds
+from tuner_plugins.elasticnet.reading import probe_file, read, require_gene_sets
+from tuner_plugins.elasticnet.settings import ElasticNetConfig, available_threads
 from tuner_plugins.elasticnet.summary import (
-    Loaded,
     Summary,
     grid_alphas,
-    shuffle_notes,
     summary_of,
     tables_of,
 )
@@ -44,15 +43,11 @@ from tuner_plugins.perturbseq import (
     matrix,
     response,
     screen,
+    stored,
     transform,
 )
-from tuner_plugins.perturbseq.dataset import build
-from tuner_plugins.perturbseq.folds import small_groups
 from tuner_plugins.perturbseq.matrix import CellsError
-from tuner_plugins.perturbseq.regression import problem_of
-from tuner_plugins.perturbseq.screen import open_screen
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
-from tuner_plugins.perturbseq.units import units_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +55,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SCRIPT_MODULES = (
-    *(matrix, cells, cell_cycle, covariates, response),
+    *(stored, matrix, cells, cell_cycle, covariates, response),
     *(screen, transform, descent, frozen),
 )
 """What the frozen script is made of: each after what it needs."""
@@ -140,28 +135,26 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
 
     def load(self) -> Cases:
         """Read the screen once, in blocks of cells, into statistics by fold."""
-        data = self.config.data
         with _as_input_error():
-            opened = open_screen(data.counts, data.recipe())
-            units = units_of(opened, data.unit, data.guide, data.well)
-            folds = make_folds(opened, self.config.cv, data.guide, units)
-            dataset = build(opened, folds, threads=available_threads())
-            problem = problem_of(
-                dataset,
-                penalise_covariates=data.penalise_covariates,
-                scale_genes=data.scale_genes,
-            )
+            loaded = read(self.config)
             # compiles the kernels and remembers what all trials share, off the clock
-            cross_validate(problem, *([value] for value in _setting(REFERENCE)))
-        notes = (
-            *dataset.screen.design.notes,
-            *dataset.screen.covariates.notes,
-            *small_groups(dataset.screen.design.groups, folds),
-            *shuffle_notes(dataset, units, self.config.surface.permutations),
-        )
-        for note in notes:
+            cross_validate(loaded.problem, *([value] for value in _setting(REFERENCE)))
+        for note in loaded.notes:
             _log.warning("%s", note)
-        return Cases([Case(data.counts.stem, Loaded(dataset, problem, notes, units))])
+        return Cases([Case(self.config.data.counts.stem, loaded)])
+
+    def notes(self) -> Sequence[str]:
+        """Return what there is to know of the screen: reads it as `load` does."""
+        from tuner_plugins.perturbseq.errors import AnalysisError
+
+        try:
+            with _as_input_error():
+                probe_file(self.config.data)
+                loaded = read(self.config)
+                require_gene_sets(self.config, loaded)
+        except AnalysisError as error:
+            raise InputError(f"analysis.gene_sets: {error}") from error
+        return loaded.notes
 
     def run(self, case: Case, params: Params, seed: int) -> Surface:
         """Cross-validate one setting."""

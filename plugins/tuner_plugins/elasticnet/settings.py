@@ -90,6 +90,10 @@ class DataSection(_Section):
         Penalise them as perturbations are, once divided by their standard deviation.
     response : str
         ``log1p_cp10k``, ``counts``, or a layer.
+    symbols : str, optional
+        Column of var with gene symbols, where genes are named by identifiers: mitochondrial and
+        cell-cycle genes, a perturbation's own gene and gene sets are found by them, and the
+        analysis names genes by them.
     size_factor : str
         Column of obs that counts are divided by; ``total_counts`` is summed if absent.
     genes : GenesSection
@@ -117,6 +121,7 @@ class DataSection(_Section):
     covariates: list[str] = []
     penalise_covariates: bool = False
     response: str = "log1p_cp10k"
+    symbols: str | None = None
     size_factor: str = "total_counts"
     genes: GenesSection = GenesSection()
     scale_genes: bool = False
@@ -156,6 +161,7 @@ class DataSection(_Section):
                 None if isinstance(chosen, int) else chosen,
             ),
             tuple(self.y_obs),
+            self.symbols,
         )
 
 

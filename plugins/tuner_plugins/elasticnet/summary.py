@@ -241,6 +241,10 @@ def _gene_table(loaded: Loaded, summary: Summary) -> pd.DataFrame:
             "nonzeros": summary.nonzeros.reindex(responses).to_numpy(),
         }
     )
+    if loaded.dataset.screen.recipe.symbols is not None:
+        cells = loaded.dataset.screen.counts
+        symbols = pd.Series(cells.symbols, index=cells.genes)
+        table.insert(1, "symbol", symbols.reindex(responses).to_numpy())
     return table[counts].sort_values("delta_r2", ascending=False, ignore_index=True)
 
 

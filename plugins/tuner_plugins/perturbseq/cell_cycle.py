@@ -26,6 +26,14 @@ FEWEST_GENES = 10
 CONTROLS_PER_GENE = 50
 
 
+def symbols_hint(genes: pd.Index) -> str:
+    """Return what to do where genes are named by Ensembl's identifiers, for a message."""
+    like_ids = pd.Index(genes.astype(str)).str.match(r"ENS[A-Z]*G\d{6,}")
+    if not len(genes) or like_ids.mean() < 0.5:
+        return ""
+    return f" (genes are named like {genes[0]}: name the column of var with symbols, data.symbols)"
+
+
 def phase_positions(genes: pd.Index, score: str) -> np.ndarray:
     """Find the genes of a score among those measured, human or mouse, under old or new symbols.
 
@@ -52,7 +60,8 @@ def phase_positions(genes: pd.Index, score: str) -> np.ndarray:
     if len(positions) < FEWEST_GENES:
         raise CellsError(
             f"{score} cannot be computed: {len(positions)} of its {len(PHASES[score])} genes are "
-            f"measured, {FEWEST_GENES} are needed; leave it out or give an obs column '{score}'"
+            f"measured, {FEWEST_GENES} are needed{symbols_hint(genes)}; "
+            f"leave it out or give an obs column '{score}'"
         )
     return positions
 

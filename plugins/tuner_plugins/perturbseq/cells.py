@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tuner_plugins.perturbseq.matrix import CellsError
+from tuner_plugins.perturbseq.stored import CellsError, did_you_mean
 
 UNASSIGNED = ("", "nan", "NaN", "None", "unassigned")
 
@@ -84,10 +84,7 @@ def column_of(obs: pd.DataFrame, name: str, purpose: str) -> pd.Series:
     """
     if name in obs.columns:
         return obs[name]
-    close = difflib.get_close_matches(name, map(str, obs.columns), 3, 0.5)
-    listed = ", ".join(close or map(str, obs.columns))
-    hint = "did you mean" if close else "there are"
-    raise CellsError(f"no obs column '{name}' for {purpose}; {hint}: {listed}")
+    raise CellsError(did_you_mean(f"no obs column '{name}' for {purpose}", name, obs.columns))
 
 
 def read_design(obs: pd.DataFrame, labels: Labels) -> Design:
@@ -127,6 +124,11 @@ def read_design(obs: pd.DataFrame, labels: Labels) -> Design:
         raise CellsError(
             f"obs column '{labels.perturbation}' leaves no perturbed cell; "
             "check control, separator and the policies"
+        )
+    if len(np.unique(codes[rows])) < 2:
+        raise CellsError(
+            f"all {len(rows)} cells of obs column '{labels.perturbation}' have the label "
+            f"'{names[0]}': there is nothing to compare them with; name the control cells"
         )
     widths = np.array([len(entry) for entry in columns], dtype=np.int64)
     indptr = np.concatenate([[0], np.cumsum(widths[codes[rows]])])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tuner_plugins.perturbseq.cell_cycle import PHASES, phase_positions
+from tuner_plugins.perturbseq.cell_cycle import PHASES, phase_positions, symbols_hint
 from tuner_plugins.perturbseq.cells import column_of
 from tuner_plugins.perturbseq.matrix import CellsError
 
@@ -58,7 +58,7 @@ def read_covariates(
     obs : DataFrame
         Annotation of the cells that stay.
     genes : Index
-        Measured genes.
+        Symbols of the measured genes.
     names : sequence of str
         Columns of obs: numbers stay, everything else becomes one column a level, without the
         first. ``total_counts``, ``pct_counts_mt``, ``S_score`` and ``G2M_score`` are computed where
@@ -100,20 +100,29 @@ def read_covariates(
 
 
 def mitochondrial_genes(genes: pd.Index) -> np.ndarray:
-    """Find genes whose symbol starts with ``MT-`` (human) or ``mt-`` (mouse).
+    """Find genes of mitochondria by their symbol.
 
     Raises
     ------
     CellsError
         There are none.
     """
-    positions = np.flatnonzero(pd.Index(genes.astype(str)).str.upper().str.startswith("MT-"))
+    positions = np.flatnonzero(is_mitochondrial(genes))
     if not len(positions):
         raise CellsError(
-            f"{MITO} cannot be computed: no gene starts with MT- or mt-; leave it out or give an "
-            f"obs column '{MITO}'"
+            f"{MITO} cannot be computed: no gene starts with MT- or mt-{symbols_hint(genes)}; "
+            f"leave it out or give an obs column '{MITO}'"
         )
     return positions
+
+
+def is_mitochondrial(symbols: pd.Index) -> np.ndarray:
+    """Return which genes are mitochondrial, shape (genes,).
+
+    Their symbols start with ``MT-`` in human, ``mt-`` in mouse, ``mt:`` in fly; R's ``make.names``
+    makes ``MT.`` of it.
+    """
+    return np.asarray(pd.Index(symbols.astype(str)).str.match(r"(?i:mt)[-.:]"))
 
 
 def count_covariate(name: str, counts: sparse.csr_matrix, mitochondrial: np.ndarray) -> np.ndarray:

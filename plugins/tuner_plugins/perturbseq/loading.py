@@ -9,6 +9,7 @@ from scipy import sparse
 
 from tuner_plugins.perturbseq import composition as comp
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.matrix import Cells
 from tuner_plugins.perturbseq.refits import Model
 from tuner_plugins.perturbseq.screen import Screen, count_blocks
 from tuner_plugins.perturbseq.significance import stratum_codes
@@ -47,7 +48,8 @@ def load(
     Returns
     -------
     adata : AnnData
-        The cells that stay, with raw counts of all genes in X.
+        The cells that stay, with raw counts of all genes in X. Genes are named by their symbols
+        where a column of var was named; ``var["gene_id"]`` has their names in the file.
     model : Model
         Of the genes that were chosen; further responses from obs are left out.
     """
@@ -71,17 +73,18 @@ def load(
         spread = covariates.std(axis=0)
         covariates = covariates / np.where(spread > 0, spread, 1.0)
     counts = sparse.vstack([block for _, block in count_blocks(screen, checked=True)], format="csr")
+    names = gene_names(screen.counts)
     adata = ad.AnnData(
         sparse.csr_matrix(counts, dtype=np.float32),
         obs=screen.obs.copy(),
-        var=pd.DataFrame(index=screen.counts.genes.astype(str)),
+        var=pd.DataFrame(index=names),
     )
     model = Model(
         design=sparse.csr_matrix(screen.design.matrix, dtype=np.float64),
         covariates=covariates,
         responses=responses,
         targets=list(screen.design.names),
-        genes=[str(gene) for gene in transform.responses[chosen]],
+        genes=list(names[transform.kept[chosen]]),
         strata=stratum_codes(screen.batches, len(screen.obs)),
         alpha=alpha,
         l1_ratio=l1_ratio,
@@ -89,9 +92,18 @@ def load(
         composition=None if found is None else found.table,
         threads=threads,
     )
+    if screen.recipe.symbols is not None:
+        adata.var["gene_id"] = screen.counts.genes.astype(str)
     if not model.genes:
         raise AnalysisError("no gene is left to analyse; loosen the choice of genes")
     return adata, model
+
+
+def gene_names(cells: Cells) -> pd.Index:
+    """Return unique names to show: symbols, with the identifier behind those that come again."""
+    symbols = cells.symbols.astype(str)
+    again = symbols.duplicated()
+    return symbols.where(~again, symbols + " (" + cells.genes.astype(str) + ")")
 
 
 def _spread(responses: sparse.csr_matrix) -> np.ndarray:

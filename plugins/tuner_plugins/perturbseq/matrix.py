@@ -11,16 +11,23 @@ import anndata
 import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
+
+from tuner_plugins.perturbseq.stored import (
+    CellsError,
+    is_legacy,
+    open_matrix,
+    read_frame,
+    read_legacy,
+    require_h5ad,
+    require_indices,
+    symbols_of,
+    unreadable,
+)
 
 BLOCK_CELLS = 8192
 LARGEST_COUNT = float(2**53)
 IN_MEMORY = "the AnnData object"
-
-
-class CellsError(ValueError):
-    """The cells, their labels or their counts cannot be used: one line that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +74,18 @@ class CellMatrix:
             Float64 values; sparse stays sparse, dense stays dense.
         """
         if self.path is None:
-            yield from _row_blocks(self.values, rows, size)
+            yield from _row_blocks(self.values, rows, size, self)
             return
         try:
             with h5py.File(self.path, "r") as file:
-                stored = file[self.where]
-                if isinstance(stored, h5py.Group):
-                    stored = sparse_dataset(stored)
-                    if stored.format == "csc":  # its rows are scattered over the whole file
-                        stored = stored.to_memory().tocsr()
-                yield from _row_blocks(stored, rows, size)
+                stored = open_matrix(file[self.where], self.where, self.path)
+                if getattr(stored, "format", "") == "csc":  # its rows are all over the file
+                    stored = stored.to_memory()
+                    require_indices(stored, self.where, self.origin)
+                    stored = stored.tocsr()
+                yield from _row_blocks(stored, rows, size, self)
         except (OSError, RuntimeError) as error:
-            raise _unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from error
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,9 @@ class Cells:
         Annotation of all cells; unique names.
     genes : Index
         Unique names of the matrix's columns.
+    symbols : Index
+        Gene symbols of the same columns, which may repeat; the names where no column of var was
+        named.
     layers : tuple of str
         Names that ``layer`` could be asked for.
     """
@@ -100,10 +110,13 @@ class Cells:
     matrix: CellMatrix
     obs: pd.DataFrame
     genes: pd.Index
+    symbols: pd.Index
     layers: tuple[str, ...]
 
 
-def open_cells(source: Path | anndata.AnnData, layer: str | None = None) -> Cells:
+def open_cells(
+    source: Path | anndata.AnnData, layer: str | None = None, symbols: str | None = None
+) -> Cells:
     """Open a screen without reading its matrix.
 
     Parameters
@@ -113,6 +126,8 @@ def open_cells(source: Path | anndata.AnnData, layer: str | None = None) -> Cell
     layer : str, optional
         None or ``X``: X; ``raw``: the matrix of ``.raw`` (unless a layer has that name); else the
         layer of that name.
+    symbols : str, optional
+        Column of var (of ``raw/var`` for ``raw``) with gene symbols.
 
     Raises
     ------
@@ -120,9 +135,9 @@ def open_cells(source: Path | anndata.AnnData, layer: str | None = None) -> Cell
         No such layer, an unreadable file, or names that are not unique.
     """
     if isinstance(source, anndata.AnnData):
-        cells = _from_memory(source, layer)
+        cells = _from_memory(source, layer, symbols)
     else:
-        cells = _from_file(Path(source), layer)
+        cells = _from_file(Path(source), layer, symbols)
     _require_unique(cells.obs.index, cells.matrix.origin, "cells", "adata.obs_names_make_unique()")
     _require_unique(cells.genes, cells.matrix.origin, "genes", "adata.var_names_make_unique()")
     if cells.matrix.shape != (len(cells.obs), len(cells.genes)):
@@ -194,7 +209,7 @@ def value_name(
 
 
 def _row_blocks(
-    stored: Any, rows: np.ndarray, size: int
+    stored: Any, rows: np.ndarray, size: int, what: CellMatrix
 ) -> Iterator[tuple[slice, sparse.csr_matrix | np.ndarray]]:
     done = 0
     for start in range(0, stored.shape[0], size):
@@ -203,6 +218,8 @@ def _row_blocks(
         if not len(inside):
             continue
         block = stored[start:stop]
+        if sparse.issparse(block):
+            require_indices(block, what.where, what.origin)
         if len(inside) < stop - start:
             block = block[inside]
         if sparse.issparse(block):
@@ -214,43 +231,43 @@ def _row_blocks(
         done += len(inside)
 
 
-def _from_memory(adata: anndata.AnnData, layer: str | None) -> Cells:
+def _from_memory(
+    adata: anndata.AnnData, layer: str | None, symbols: str | None, origin: str = IN_MEMORY
+) -> Cells:
     named = layers_of(adata)
     layers = _layer_names(named, adata.raw is not None)
-    where = _locate(layer, named, adata.raw is not None, IN_MEMORY)
+    where = _locate(layer, named, adata.raw is not None, origin)
     if where == "raw/X":
-        values, genes = adata.raw.X, adata.raw.var_names
+        values, var = adata.raw.X, adata.raw.var
     else:
         values = adata.X if where == "X" else adata.layers[where.split("/", 1)[1]]
-        genes = adata.var_names
+        var = adata.var
     if values is None:
-        raise CellsError(f"{IN_MEMORY} has no X; name a layer: {', '.join(layers)}")
+        raise CellsError(f"{origin} has no X; name a layer: {', '.join(layers)}")
     if sparse.issparse(values) and values.format != "csr":
         values = values.tocsr()
-    matrix = CellMatrix(IN_MEMORY, where, tuple(values.shape), values=values)
-    return Cells(matrix, adata.obs.copy(), genes.copy(), layers)
+    matrix = CellMatrix(origin, where, tuple(values.shape), values=values)
+    return Cells(matrix, adata.obs.copy(), var.index.copy(), symbols_of(var, symbols), layers)
 
 
-def _from_file(path: Path, layer: str | None) -> Cells:
+def _from_file(path: Path, layer: str | None, symbols: str | None) -> Cells:
     try:
         with h5py.File(path, "r") as file:
-            missing = [name for name in ("obs", "var") if name not in file]
-            if missing:
-                raise CellsError(f"{path} is HDF5 but no .h5ad file: it has no '{missing[0]}'")
+            require_h5ad(file, path)
+            if is_legacy(file):
+                return _from_memory(read_legacy(path), layer, symbols, str(path))
             named = tuple(file["layers"]) if "layers" in file else ()
             where = _locate(layer, named, "raw" in file, str(path))
             layers = _layer_names(named, "raw" in file)
             if where not in file:
                 raise CellsError(f"{path} has no {where}; name a layer: {', '.join(layers)}")
-            stored = file[where]
-            if isinstance(stored, h5py.Group):
-                stored = sparse_dataset(stored)
-            obs = read_elem(file["obs"])
-            genes = read_elem(file["raw/var" if where == "raw/X" else "var"]).index
+            stored = open_matrix(file[where], where, path)
+            obs = read_frame(file, "obs", path)
+            var = read_frame(file, "raw/var" if where == "raw/X" else "var", path)
             matrix = CellMatrix(str(path), where, tuple(stored.shape), path=path)
     except (OSError, KeyError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
-    return Cells(matrix, obs, genes, layers)
+        raise unreadable(path, error) from error
+    return Cells(matrix, obs, var.index, symbols_of(var, symbols), layers)
 
 
 def layers_of(adata: anndata.AnnData) -> tuple[str, ...]:
@@ -277,8 +294,3 @@ def _require_unique(names: pd.Index, origin: str, kind: str, remedy: str) -> Non
     if not names.is_unique:
         twice = names[names.duplicated()][0]
         raise CellsError(f"{origin}: two {kind} are called '{twice}'; make names unique: {remedy}")
-
-
-def _unreadable(path: Path, error: Exception) -> CellsError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return CellsError(f"{path} cannot be read as .h5ad, is it whole? ({reason}); copy it again")

@@ -12,13 +12,13 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
-import pandas as pd
 import scanpy as sc
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.neighbors import KNeighborsTransformer
 from threadpoolctl import threadpool_limits
 
+from tuner_plugins.perturbseq.covariates import is_mitochondrial
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.matrix import layers_of
 
@@ -77,11 +77,6 @@ def _odd(values: NDArray[Any]) -> float:
     return float(flat[np.argmax((flat < 0) | (flat != np.round(flat)))])
 
 
-def mitochondrial(names: pd.Index) -> NDArray[np.bool_]:
-    """Say which genes are mitochondrial: ``MT-`` in human, ``mt-`` in mouse, (genes,)."""
-    return np.asarray(names.astype(str).str.upper().str.startswith("MT-"))
-
-
 def prepare(
     adata: ad.AnnData, layer: str | None = None, options: PrepareOptions | None = None
 ) -> ad.AnnData:
@@ -114,7 +109,7 @@ def prepare(
             f"the view needs 4 cells and 2 genes at least; got {adata.n_obs} x {adata.n_vars}"
         )
     counts = _counts(adata, layer)
-    _quality(adata, counts)
+    _quality(adata, counts, options)
     adata.layers["lognorm"] = _log_normalised(adata, counts, options)
     view = ad.AnnData(adata.layers["lognorm"].copy(), obs=adata.obs[[]], var=adata.var[[]])
     _phases(adata, view, options)
@@ -127,17 +122,18 @@ def prepare(
     return adata
 
 
-def _quality(adata: ad.AnnData, counts: Any) -> None:
+def _quality(adata: ad.AnnData, counts: Any, options: PrepareOptions) -> None:
     total = np.asarray(counts.sum(axis=1)).ravel()
-    if (total <= 0).any():
+    # of a panel of genes a cell may show none; its depth is known from elsewhere
+    if options.size_factor is None and (total <= 0).any():
         name = adata.obs_names[int(np.argmin(total))]
         raise AnalysisError(
             f"{int((total <= 0).sum())} cells have no counts, '{name}' for one: drop them first"
         )
-    mitochondria = mitochondrial(adata.var_names)
+    mitochondria = np.asarray(counts[:, is_mitochondrial(adata.var_names)].sum(axis=1)).ravel()
     adata.obs["n_counts"] = total
     adata.obs["n_genes"] = np.asarray((counts > 0).sum(axis=1)).ravel()
-    adata.obs["pct_mt"] = 100 * np.asarray(counts[:, mitochondria].sum(axis=1)).ravel() / total
+    adata.obs["pct_mt"] = 100 * mitochondria / np.maximum(total, 1)
 
 
 def _log_normalised(adata: ad.AnnData, counts: Any, options: PrepareOptions) -> sparse.csr_matrix:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tuner_plugins.perturbseq.matrix import CellsError
+from tuner_plugins.perturbseq.stored import CellsError, did_you_mean
 
 PER_10K = 1.0e4
 
@@ -121,7 +121,9 @@ def require_sizes(sizes: np.ndarray, cells: pd.Index, what: str) -> None:
         )
 
 
-def choose_genes(moments: Moments, genes: pd.Index, choice: GeneChoice) -> np.ndarray:
+def choose_genes(
+    moments: Moments, genes: pd.Index, choice: GeneChoice, symbols: pd.Index | None = None
+) -> np.ndarray:
     """Choose genes by what training cells say.
 
     Parameters
@@ -132,6 +134,8 @@ def choose_genes(moments: Moments, genes: pd.Index, choice: GeneChoice) -> np.nd
         Names.
     choice : GeneChoice
         The rule.
+    symbols : Index, optional
+        Other names of the same genes that the choice may use.
 
     Returns
     -------
@@ -145,12 +149,12 @@ def choose_genes(moments: Moments, genes: pd.Index, choice: GeneChoice) -> np.nd
     """
     chosen = np.ones(len(genes), dtype=bool)
     if choice.names is not None:
-        unknown = [name for name in choice.names if name not in genes]
+        named = genes if symbols is None else genes.append(symbols)
+        unknown = [name for name in choice.names if name not in named]
         if unknown:
-            raise CellsError(
-                f"gene '{unknown[0]}' is not measured ({len(unknown)} such); leave it out"
-            )
-        chosen = np.asarray(genes.isin(list(choice.names)))
+            problem = f"gene '{unknown[0]}' is not measured ({len(unknown)} such), leave it out"
+            raise CellsError(did_you_mean(problem, unknown[0], named[:20_000]))
+        chosen = named.isin(list(choice.names)).reshape(-1, len(genes)).any(axis=0)
     chosen &= moments.seen >= choice.min_cells
     if choice.highly_variable is not None or choice.limits is not None:
         chosen &= _variable(moments, choice)

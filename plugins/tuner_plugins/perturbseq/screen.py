@@ -43,6 +43,8 @@ class Recipe:
         Columns of obs, or what can be computed.
     response : str
         ``log1p_cp10k``, ``counts``, or the name of a layer.
+    symbols : str, optional
+        Column of var with gene symbols: what mitochondrial and cell-cycle genes are found by.
     size_factor : str
         Column of obs with the counts of a cell; ``total_counts`` is summed where obs has none.
     genes : GeneChoice
@@ -59,6 +61,7 @@ class Recipe:
     size_factor: str = "total_counts"
     genes: GeneChoice = GeneChoice()
     y_obs: Sequence[str] = ()
+    symbols: str | None = None
 
 
 def recipe_of(plain: Mapping[str, Any]) -> Recipe:
@@ -122,7 +125,7 @@ def open_screen(source: Path | anndata.AnnData, recipe: Recipe) -> Screen:
     CellsError
         Anything in the annotation that does not fit the recipe.
     """
-    counts = open_cells(source, recipe.layer)
+    counts = open_cells(source, recipe.layer, recipe.symbols)
     layered = recipe.response not in (LOG, COUNTS)
     response = open_cells(source, recipe.response) if layered else None
     if response is not None and not response.genes.equals(counts.genes):
@@ -135,7 +138,7 @@ def open_screen(source: Path | anndata.AnnData, recipe: Recipe) -> Screen:
     batches = np.full(len(obs), "")
     if recipe.batch is not None:
         batches = column_of(obs, recipe.batch, "batch").astype(str).to_numpy(dtype=str)
-    covariates = read_covariates(obs, counts.genes, recipe.covariates, recipe.batch)
+    covariates = read_covariates(obs, counts.symbols, recipe.covariates, recipe.batch)
     clash = [name for name in covariates.names if name in set(design.names)]
     if clash:
         raise CellsError(f"'{clash[0]}' is both a perturbation and a covariate; rename one")

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from tuner_plugins.perturbseq.cell_cycle import score_weights
 from tuner_plugins.perturbseq.cells import column_of
-from tuner_plugins.perturbseq.covariates import TOTAL, count_covariate, row_sums
+from tuner_plugins.perturbseq.covariates import TOTAL, count_covariate, numbers_of, row_sums
 from tuner_plugins.perturbseq.response import (
     Moments,
     choose_genes,
@@ -82,7 +82,9 @@ def learn(screen: Screen, folds: np.ndarray) -> tuple[Screen, Transform]:
     moments, screen, sizes = _first_pass(screen, folds, int(folds.max()) + 1)
     training = _training(moments)
     genes = screen.counts.genes
-    masks = [choose_genes(part, genes, screen.recipe.genes) for part in training]
+    masks = [
+        choose_genes(part, genes, screen.recipe.genes, screen.counts.symbols) for part in training
+    ]
     kept = np.flatnonzero(np.any(masks, axis=0))
     further = list(screen.recipe.y_obs)
     return screen, Transform(
@@ -149,7 +151,7 @@ def _first_pass(
     name = screen.recipe.size_factor
     given = name in screen.obs.columns
     if given or name != TOTAL:
-        sizes = column_of(screen.obs, name, "size_factor").to_numpy(dtype=np.float64)
+        sizes = numbers_of(column_of(screen.obs, name, "size_factor"), name).copy()
     covariates = screen.covariates
     values = covariates.values.copy()
     for where, counts in count_blocks(screen, checked=True):

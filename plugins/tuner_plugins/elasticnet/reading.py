@@ -1,0 +1,67 @@
+"""From a configuration to a screen that is ready to be fitted, and what is to be known of it."""
+
+from __future__ import annotations
+
+from tuner_plugins.elasticnet.settings import (
+    DataSection,
+    ElasticNetConfig,
+    available_threads,
+    make_folds,
+)
+from tuner_plugins.elasticnet.summary import Loaded, shuffle_notes
+from tuner_plugins.perturbseq.dataset import build
+from tuner_plugins.perturbseq.folds import small_groups
+from tuner_plugins.perturbseq.regression import problem_of
+from tuner_plugins.perturbseq.screen import COUNTS, LOG, open_screen
+from tuner_plugins.perturbseq.sense import notes_on_labels, notes_on_values, require_groups
+from tuner_plugins.perturbseq.stored import probe
+from tuner_plugins.perturbseq.units import units_of
+
+
+def read(config: ElasticNetConfig) -> Loaded:
+    """Read a screen once, in blocks of cells, into statistics by fold.
+
+    Raises
+    ------
+    CellsError, DataError
+        Anything in the screen that does not fit the configuration, or that makes its fit mean
+        nothing.
+    """
+    data = config.data
+    opened = open_screen(data.counts, data.recipe())
+    require_groups(opened)
+    units = units_of(opened, data.unit, data.guide, data.well)
+    folds = make_folds(opened, config.cv, data.guide, units)
+    on_labels = notes_on_labels(opened, data.guide)
+    dataset = build(opened, folds, threads=available_threads())
+    problem = problem_of(
+        dataset, penalise_covariates=data.penalise_covariates, scale_genes=data.scale_genes
+    )
+    notes = (
+        *dataset.screen.design.notes,
+        *dataset.screen.covariates.notes,
+        *on_labels,
+        *notes_on_values(dataset),
+        *small_groups(dataset.screen.design.groups, folds),
+        *shuffle_notes(dataset, units, config.surface.permutations),
+    )
+    return Loaded(dataset, problem, notes, units)
+
+
+def require_gene_sets(config: ElasticNetConfig, loaded: Loaded) -> None:
+    """Raise `AnalysisError` where gene sets cannot be read, or share no genes with the screen."""
+    if config.analysis.gene_sets is None or config.analysis.gprofiler is not None:
+        return
+    from tuner_plugins.perturbseq.enrichment import enrich, read_gmt
+    from tuner_plugins.perturbseq.options import AnalysisOptions
+
+    low, high = AnalysisOptions().term_sizes
+    symbols = loaded.dataset.screen.counts.symbols[loaded.dataset.transform.kept]
+    enrich({}, list(symbols), read_gmt(config.analysis.gene_sets), min_size=low, max_size=high)
+
+
+def probe_file(data: DataSection) -> None:
+    """Read the screen's file in another process; `CellsError` where that does not survive it."""
+    layers = [data.layer, None if data.response in (LOG, COUNTS) else data.response]
+    parts = [name for layer in layers for name in ("raw", f"layers/{layer}") if layer is not None]
+    probe(data.counts, ["X", "obs", "var", *parts])

@@ -1,0 +1,162 @@
+"""What stands in an .h5ad file: its layout is checked before a value is read.
+
+A damaged file may point anywhere; HDF5 and SciPy follow it and take the process with them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem, sparse_dataset
+
+PROBE = """
+import sys, h5py
+def read(name, item):
+    if isinstance(item, h5py.Group):
+        item.visititems(read)
+    elif item.shape:
+        step = max(1, (1 << 20) * item.shape[0] // max(1, item.size))
+        for start in range(0, item.shape[0], step):
+            item[start:start + step]
+with h5py.File(sys.argv[1], "r") as file:
+    for name in sys.argv[2:]:
+        if name in file:
+            read(name, file[name])
+"""
+"""Reads what it is asked for in a process of its own: only that dies of a file that kills HDF5."""
+
+
+class CellsError(ValueError):
+    """The cells, their labels or their counts cannot be used: one line that says what to do."""
+
+
+def did_you_mean(problem: str, name: str, known: Iterable[object]) -> str:
+    """Return the message with the closest names that there are, or all."""
+    close = difflib.get_close_matches(name, [str(k) for k in known], 3, 0.5)
+    listed = ", ".join(close or map(str, known))
+    return f"{problem}; {'did you mean' if close else 'there are'}: {listed or 'none'}"
+
+
+def unreadable(path: Path | str, error: object) -> CellsError:
+    """Return the error for a file that cannot be read, in one line."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return CellsError(f"{path} cannot be read as .h5ad, is it whole? ({reason}); copy it again")
+
+
+def require_h5ad(file: h5py.File, path: Path) -> None:
+    """Raise `CellsError` for HDF5 of another kind, naming how to convert it."""
+    missing = [name for name in ("obs", "var") if name not in file]
+    if not missing:
+        return
+    remedy = ""
+    if "matrix" in file:
+        other = ("10x", "read_10x_h5") if "row_attrs" not in file else ("loom", "read_loom")
+        remedy = f"; it looks like {other[0]}: scanpy.{other[1]}(...).write_h5ad(...) converts it"
+    raise CellsError(f"{path} is HDF5 but no .h5ad file: it has no '{missing[0]}'{remedy}")
+
+
+def is_legacy(file: h5py.File) -> bool:
+    """Return whether obs or var is a compound table: anndata before 0.7 wrote it."""
+    return any(isinstance(file[name], h5py.Dataset) for name in ("obs", "var"))
+
+
+def read_legacy(path: Path) -> anndata.AnnData:
+    """Read a file of anndata before 0.7 as a whole."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return anndata.read_h5ad(path)
+        except Exception as error:  # noqa: BLE001  whatever it is, the remedy is the same
+            raise CellsError(
+                f"{path} was written by anndata before 0.7, and anndata {anndata.__version__} "
+                f"cannot read it ({unreadable(path, error).args[0][:60]}...); read it with the "
+                "anndata that wrote it and write it again"
+            ) from error
+
+
+def read_frame(file: h5py.File, name: str, path: Path) -> pd.DataFrame:
+    """Return a table of the file; `CellsError` where its columns do not fit together."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", anndata.OldFormatWarning)
+            return read_elem(file[name])
+    except (KeyError, TypeError, ValueError) as error:
+        raise unreadable(path, f"{name}: {error}") from error
+
+
+def symbols_of(var: pd.DataFrame, column: str | None) -> pd.Index:
+    """Return the symbols of genes; genes without one keep their name."""
+    if column is None:
+        return var.index
+    if column not in var.columns:
+        raise CellsError(did_you_mean(f"no var column '{column}' for symbols", column, var.columns))
+    symbols = var[column].astype(object)
+    empty = symbols.isna() | (symbols == "")
+    return pd.Index(symbols.mask(empty, var.index.to_series()).astype(str).to_numpy())
+
+
+def open_matrix(stored: Any, where: str, path: Path | str) -> Any:
+    """Return a matrix that can be sliced by rows: a dataset, or anndata's sparse one.
+
+    Raises
+    ------
+    CellsError
+        Parts of a sparse matrix that are missing or do not fit together; values that are no
+        numbers.
+    """
+    if isinstance(stored, h5py.Group):
+        _require_whole(stored, where, path)
+        stored = sparse_dataset(stored)
+    if stored.dtype.kind not in "fiub":
+        raise CellsError(f"{path}: {where} holds {stored.dtype}; expected counts, as numbers")
+    return stored
+
+
+def require_indices(block: Any, where: str, origin: str) -> None:
+    """Raise `CellsError` where stored values of a sparse matrix lie outside of it."""
+    indices, columns = block.indices, block.shape[int(block.format == "csr")]
+    if len(indices) and not (0 <= indices.min() and indices.max() < columns):
+        raise CellsError(
+            f"{origin}: {where} is damaged, a value stands in column "
+            f"{indices.min() if indices.min() < 0 else indices.max()} of {columns}; copy it again"
+        )
+
+
+def _require_whole(group: h5py.Group, where: str, path: Path | str) -> None:
+    def damaged(what: str) -> CellsError:
+        return CellsError(f"{path}: {where} is damaged, {what}; copy the file again")
+
+    missing = [name for name in ("data", "indices", "indptr") if name not in group]
+    kind = group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", ""))
+    shape = group.attrs.get("shape", group.attrs.get("h5sparse_shape"))
+    if missing or shape is None:
+        raise damaged(f"it has no {missing[0] if missing else 'shape'}")
+    values, pointers = group["data"].shape[0], group["indptr"][:]
+    rows = int(shape[int("csc" in str(kind))])
+    if group["indices"].shape[0] != values:
+        raise damaged(f"it has {values} values and {group['indices'].shape[0]} indices")
+    if len(pointers) != rows + 1 or pointers[0] != 0 or pointers[-1] != values:
+        raise damaged(f"its pointers do not lead from 0 to its {values} values")
+    if (np.diff(pointers) < 0).any():
+        raise damaged("its pointers do not ascend")
+
+
+def probe(path: Path, names: list[str]) -> None:
+    """Read parts of a file in another process; `CellsError` where that does not survive it."""
+    found = subprocess.run(
+        [sys.executable, "-c", PROBE, str(path), *names], capture_output=True, text=True
+    )
+    if found.returncode:
+        lines = found.stderr.strip().splitlines()
+        died = f"reading it ended a process by signal {-found.returncode}"
+        raise unreadable(path, lines[-1] if found.returncode > 0 and lines else died)

@@ -1,0 +1,323 @@
+"""Input that means nothing, or little: `tuner validate` answers in one line, before any trial."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import sparse
+
+from tests.perturbseq.screens import small_screen
+from tuner.cli import main
+
+
+def _label(adata, where, column, value):
+    values = adata.obs[column].astype(object)
+    values.iloc[np.flatnonzero(where) if np.asarray(where).dtype == bool else where] = value
+    adata.obs[column] = values.astype(str)
+
+
+def _is(adata, label):
+    return (adata.obs["perturbation"] == label).to_numpy()
+
+
+def batch_of_one(adata):
+    _label(adata, _is(adata, "A"), "batch", "own")
+
+
+def batch_of_all(adata):
+    _label(adata, ~_is(adata, "ctrl"), "batch", "treated")
+    _label(adata, _is(adata, "ctrl"), "batch", "untreated")
+
+
+def one_label(adata):
+    adata.obs["perturbation"] = "A"
+
+
+def control_like(adata):
+    _label(adata, _is(adata, "C"), "perturbation", "non-targeting_2")
+
+
+def rare(adata):
+    _label(adata, np.flatnonzero(_is(adata, "A"))[2:], "perturbation", "B")
+
+
+def column(name, value):
+    def change(adata):
+        adata.obs[name] = value(adata) if callable(value) else value
+
+    return change
+
+
+def value(number):
+    def change(adata):
+        adata.X.data[3] = number
+
+    return change
+
+
+def log_normalised(adata):
+    adata.X = adata.X.log1p()
+
+
+def empty_cell(adata):
+    counts = adata.X.toarray()
+    counts[4] = 0
+    adata.X = sparse.csr_matrix(counts)
+    del adata.obs["total_counts"]
+
+
+def unseen_gene(adata):
+    counts = adata.X.toarray()
+    counts[:, 5] = 0
+    adata.X = sparse.csr_matrix(counts)
+
+
+def shared_guide(adata):
+    _label(adata, adata.obs["guide"].isin(["A_0", "B_0"]), "guide", "sg17")
+
+
+def one_guide(adata):
+    adata.obs["guide"] = adata.obs["perturbation"]
+
+
+def twin_names(adata):
+    adata.var_names = ["g0", "g0", *adata.var_names[2:]]
+
+
+def twin_cells(adata):
+    adata.obs_names = ["c", "c", *adata.obs_names[2:]]
+
+
+def ensembl(adata):
+    adata.var["feature_name"] = adata.var_names
+    adata.var_names = [f"ENSG{i:011d}" for i in range(adata.n_vars)]
+    del adata.obs["pct_counts_mt"]
+
+
+REFUSED = {
+    "batch confounded with all": (batch_of_all, {}, "no batch .*'A', 'B', 'C'; give.*data.batch"),
+    "one label": (one_label, {"control": []}, "all 60 cells .* have the label 'A'"),
+    "no control label": (None, {"control": ["control"]}, "'control' is not in .*it has: ctrl"),
+    "no such label column": (None, {"perturbation": "pertubation"}, "did you mean: perturbation"),
+    "numbers as labels": (
+        column("score", lambda a: np.random.default_rng(0).random(a.n_obs)),
+        {"perturbation": "score", "control": []},
+        "'score' has 60 labels for 60 cells; expected groups.*data.perturbation",
+    ),
+    "numbers as batch": (
+        column("depth", lambda a: np.arange(a.n_obs) / 7), {"batch": "depth"}, "data.batch",
+    ),
+    "names as covariate": (
+        column("barcode", lambda a: a.obs_names), {"covariates": ["barcode"]}, "too many for 60",
+    ),
+    "no such layer": (None, {"layer": "counts"}, "no layer 'counts'; it has: X"),
+    "log-normalised": (log_normalised, {}, "X does not hold counts.*expected whole numbers"),
+    "fraction": (value(0.5), {}, "is 0.5; expected whole numbers >= 0"),
+    "negative": (value(-1.0), {}, "is -1; expected whole numbers >= 0"),
+    "nan count": (value(np.nan), {}, "is nan; expected whole numbers >= 0"),
+    "empty cell": (empty_cell, {}, r"of cell 'cell4' is 0 \(1 such cells\); .*drop empty cells"),
+    "zero size factor": (column("total_counts", 0.0), {}, "size factor total_counts .* is 0"),
+    "negative size factor": (column("total_counts", -5.0), {}, "is -5 .*expected > 0"),
+    "nan size factor": (column("total_counts", np.nan), {}, "'total_counts' is nan in 60 cells"),
+    "text as size factor": (column("total_counts", "many"), {}, "'total_counts' holds .*numbers"),
+    "no gene left": (None, {"genes": {"min_cells": 61}}, "leaves none; relax min_cells"),
+    "no such gene": (None, {"genes": {"names": ["G3"]}}, "'G3' is not measured .*did you mean"),
+    "no cell-cycle gene": (None, {"covariates": ["S_score"]}, "S_score cannot be computed: 0 of"),
+    "ensembl ids": (ensembl, {"covariates": ["pct_counts_mt"]}, "ENSG00000000000.*data.symbols"),
+    "no symbols column": (ensembl, {"symbols": "feature"}, "did you mean: feature_name"),
+    "empty covariate": (column("x", np.nan), {"covariates": ["x"]}, "'x' is nan in 60 cells"),
+    "covariate twice": (None, {"covariates": ["total_counts"] * 2}, "named twice"),
+    "twin gene names": (twin_names, {}, "two genes are called 'g0'.*var_names_make_unique"),
+    "twin cell names": (twin_cells, {}, "two cells are called 'c'.*obs_names_make_unique"),
+}  # fmt: skip
+
+NOTED = {
+    "batch confounded with one": (batch_of_one, {}, "shares no batch .*: 'A'; leave it out"),
+    "control-like label": (control_like, {}, "looks like a control .*: 'non-targeting_2'"),
+    "rare perturbation": (rare, {}, r"'A' has no held-out cell in 3 of 5 folds \(2 cells\)"),
+    "unseen gene": (unseen_gene, {}, "never varies and counts for nothing: 'g5'"),
+    "constant covariate": (
+        column("x", 4.0), {"covariates": ["x"]}, "'x' is constant, its coefficient is 0",
+    ),
+    "collinear covariate": (
+        column("x", lambda a: 3.0 * a.obs["total_counts"] - 7),
+        {"covariates": ["total_counts", "x"]},
+        "covariate 'x' follows exactly from those before it",
+    ),
+    "covariate is a perturbation": (
+        column("x", lambda a: 1.0 * _is(a, "B")), {"covariates": ["x"]}, "by covariates: 'B'",
+    ),
+    "guide of two": (shared_guide, {"guide": "guide"}, "has cells of several .*'sg17' .of A, B"),
+    "one guide each": (one_guide, {"guide": "guide"}, "no perturbation has two guides"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def validate(tmp_path, monkeypatch, capfd):
+    """Return what `tuner validate` ends with: exit code, standard output and error."""
+
+    def call(path: Path, data: dict[str, object], **sections: object) -> tuple[object, str, str]:
+        whole = {"counts": str(path), "control": ["ctrl"], "batch": "batch", **data}
+        text = yaml.safe_dump({"plugin": "elasticnet", "data": whole, **sections})
+        (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["tuner", "validate", "study.yaml"])
+        try:
+            code = main()
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capfd.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def unprobed(monkeypatch):
+    """Spare the process that tries a file out: these files are whole."""
+    monkeypatch.setattr("tuner_plugins.elasticnet.plugin.probe_file", lambda data: None)
+
+
+def _written(folder: Path, change) -> Path:
+    adata = small_screen()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(Variable|Observation) names are not unique")
+        if change is not None:
+            change(adata)
+        adata.write_h5ad(folder / "screen.h5ad")
+    return folder / "screen.h5ad"
+
+
+@pytest.mark.usefixtures("unprobed")
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_means_nothing_is_refused_in_one_line(validate, tmp_path, kind):
+    change, data, message = REFUSED[kind]
+    code, _, error = validate(_written(tmp_path, change), data)
+    assert code == 2
+    (line,) = error.splitlines()
+    assert line.startswith("tuner: ")
+    assert pd.Series([line]).str.contains(message).all(), line
+
+
+@pytest.mark.usefixtures("unprobed")
+@pytest.mark.parametrize("kind", NOTED)
+def test_what_means_little_is_noted(validate, tmp_path, kind):
+    change, data, message = NOTED[kind]
+    code, output, error = validate(_written(tmp_path, change), data)
+    assert not code, error
+    assert pd.Series(output.splitlines()).str.contains(message).any(), output
+
+
+SETTINGS = {
+    "more folds than cells": ({"cv": {"folds": 61}}, "folds is 61; expected 2 to .*60"),
+    "alpha from zero": ({"search_space": {"alpha": {"low": 0.0, "log": True}}}, "low"),
+    "negative alpha": ({"search_space": {"alpha": [-1.0, 0.1]}}, "alpha is -1; expected"),
+    "ratio above 1": ({"search_space": {"l1_ratio": {"high": 1.5}}}, "l1_ratio is 1.5; expected"),
+    "ratio fixed below 0": (
+        {"search_space": {"alpha": {}, "l1_ratio": -0.1}},
+        "l1_ratio is -0.1",
+    ),
+    "grid ratio above 1": ({"surface": {"l1_ratios": [0.5, 2.0]}}, "less than or equal to 1"),
+    "gene sets of other genes": ({"analysis": {"gene_sets": "sets.gmt"}}, "none of 1 terms has"),
+    "no gene sets": ({"analysis": {"gene_sets": "empty.gmt"}}, "holds no gene sets"),
+}
+
+
+@pytest.mark.usefixtures("unprobed")
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_settings_that_mean_nothing_are_refused_in_one_line(validate, tmp_path, kind):
+    sections, message = SETTINGS[kind]
+    (tmp_path / "sets.gmt").write_text("TERM\t\t" + "\t".join(f"H{i}" for i in range(9)) + "\n")
+    (tmp_path / "empty.gmt").write_text("\n")
+    code, _, error = validate(_written(tmp_path, None), {}, **sections)
+    assert code == 2
+    (line,) = error.splitlines()
+    assert pd.Series([line]).str.contains(message).all(), line
+
+
+def ten_x(path):
+    with h5py.File(path, "w") as file:
+        file["matrix/data"] = np.ones(3)
+
+
+def loom(path):
+    with h5py.File(path, "w") as file:
+        file["matrix"] = np.ones((3, 3))
+        file.create_group("row_attrs")
+
+
+def pointers(number):
+    def change(path):
+        with h5py.File(path, "r+") as file:
+            file["X/indptr"][20] = number
+
+    return change
+
+
+def index(path):
+    with h5py.File(path, "r+") as file:
+        file["X/indices"][5] = 10**6
+
+
+def no_shape(path):
+    with h5py.File(path, "r+") as file:
+        del file["X"].attrs["shape"]
+
+
+def short_obs(path):
+    with h5py.File(path, "r+") as file:
+        del file["obs/total_counts"]
+        file["obs/total_counts"] = np.zeros(3)
+
+
+FILES = {
+    "empty": (lambda path: path.write_bytes(b""), "is it whole"),
+    "text": (lambda path: path.write_text("gene,cell\n"), "is it whole"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:20_000]), "is it whole"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "file"),
+    "10x": (ten_x, "it looks like 10x: scanpy.read_10x_h5"),
+    "loom": (loom, "it looks like loom: scanpy.read_loom"),
+    "pointers past the end": (pointers(10**7), "X is damaged, its pointers do not ascend"),
+    "pointers below zero": (pointers(-7), "X is damaged, its pointers do not ascend"),
+    "index past the end": (index, "X is damaged, a value stands in column 1000000 of 12"),
+    "no shape": (no_shape, "X is damaged, it has no shape"),
+    "short column of obs": (short_obs, "is it whole"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_files_that_hold_no_screen_are_refused_in_one_line(validate, tmp_path, kind):
+    change, message = FILES[kind]
+    path = _written(tmp_path, None)
+    change(path)
+    code, _, error = validate(path, {})
+    assert code == 2
+    (line,) = error.splitlines()
+    assert message in line
+
+
+def test_a_file_that_kills_hdf5_is_refused_in_one_line(validate, tmp_path, monkeypatch):
+    """A library that dies takes its process along: another one tries the file out."""
+    path = _written(tmp_path, None)
+    monkeypatch.setattr(
+        "tuner_plugins.perturbseq.stored.PROBE", "import os\nos.kill(os.getpid(), 11)"
+    )
+    code, _, error = validate(path, {})
+    assert code == 2
+    assert "reading it ended a process by signal 11" in error
+
+
+@pytest.mark.usefixtures("unprobed")
+@pytest.mark.parametrize(
+    "change",
+    [sparse.csc_matrix, lambda X: X.toarray().astype(np.int32), lambda X: X.astype(np.float64)],
+    ids=["csc", "dense integers", "float64"],
+)
+def test_other_layouts_of_the_same_counts_are_read(validate, tmp_path, change):
+    path = _written(tmp_path, lambda adata: setattr(adata, "X", change(adata.X)))
+    assert not validate(path, {})[0]
