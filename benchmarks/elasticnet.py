@@ -1,5 +1,9 @@
 """Time the elastic-net sweep beside its peers: ``python -m benchmarks.elasticnet [S M L]``.
 
+What is timed is `validation.cross_validate`, which the plug-in's trials run: over a grid beside the
+peers, all columns penalised as they have it; and for one setting as a trial has it, covariates
+free, where folds share their columns and where each has its own (cell-cycle scores).
+
 Everything runs in one process on one thread and is given in seconds of CPU time, so that a ratio
 holds on a busy machine too. Peers fit each gene on its own, so that their time is measured on some
 genes and multiplied; the number of genes that were timed is printed. Drawing data is never timed.
@@ -25,12 +29,11 @@ from sklearn.linear_model import ElasticNet, enet_path
 from threadpoolctl import threadpool_limits
 from tuner_plugins.elasticnet import (
     Statistics,
-    Sweep,
     summarise,
     summarise_onto,
-    sweep,
-    sweep_statistics,
 )
+from tuner_plugins.elasticnet.surface import Surface
+from tuner_plugins.elasticnet.validation import Problem, cross_validate
 
 RATIOS = np.array([0.1, 0.3, 0.5, 0.9, 1.0])
 FOLDS = 5
@@ -227,10 +230,38 @@ class Timed:
         return self.passing + self.fitting
 
 
+def problem_of(statistics: Statistics, tested: int, *, own_columns: bool = False) -> Problem:
+    """Return what the plug-in makes of a screen: `tested` columns penalised, those after free.
+
+    With `own_columns` the last two columns change places from fold to fold, which changes no fit
+    and makes each fold one of its own.
+    """
+    whole = np.arange(statistics.n_columns)
+    turned = np.concatenate([whole[:-2], whole[:-3:-1]])
+    chosen = np.ones(statistics.n_genes, dtype=bool)
+    return Problem(
+        statistics,
+        [turned if own_columns and fold % 2 else whole for fold in range(FOLDS + 1)],
+        [chosen] * (FOLDS + 1),
+        tested,
+        (whole < tested).astype(np.float64),
+    )
+
+
+def timed_trials(statistics: Statistics, tested: int) -> dict[str, float]:
+    """Return the CPU seconds of a trial, the best of three; what trials share is not in it."""
+    found, setting = {}, [[value] for value in REFERENCE.values()]
+    for name, own in (("a trial", False), ("a trial, own columns", True)):
+        problem = problem_of(statistics, tested, own_columns=own)
+        times = [clock(lambda problem=problem: cross_validate(problem, *setting)) for _ in range(4)]
+        found[name] = min(seconds for seconds, _ in times[1:])
+    return found
+
+
 def timed_sweep(
     size: Size, X: np.ndarray, folds: np.ndarray, alphas: np.ndarray, threads: int
-) -> tuple[Timed, Sweep, np.ndarray]:
-    """Give the times of a sweep, itself, and the responses that peers are timed on.
+) -> tuple[Timed, Surface, np.ndarray, Statistics]:
+    """Give the times of a sweep, itself, the responses that peers are timed on, and the sums.
 
     The best of three, but for a pass in several blocks, which is timed once.
     """
@@ -251,12 +282,14 @@ def timed_sweep(
         for _ in range(1 if size.block == size.cells else 3):
             start = time.perf_counter()
             fitting, result = clock(
-                lambda total=total: sweep_statistics(total, alphas, RATIOS, threads=threads)
+                lambda total=total: cross_validate(
+                    problem_of(total, total.n_columns), alphas, RATIOS, threads=threads
+                )
             )
             runs.append(Timed(passing, fitting, wall + time.perf_counter() - start))
-    assert isinstance(result, Sweep)
+    assert isinstance(result, Surface)
     best = min(runs, key=lambda run: run.wall if threads > 1 else run.seconds)
-    return best, result, np.concatenate(few)
+    return best, result, np.concatenate(few), total
 
 
 def added(
@@ -275,10 +308,13 @@ def compare(name: str, threads: int, every_batch: bool) -> dict[str, Any]:
     X, folds = simulate(size, every_batch)
     alphas = np.geomspace(0.1, 1e-4, 10)
     small = replace(size, block=200, genes=9)
-    compiling, _ = clock(
-        lambda: sweep(X[:200], responses(small, X, 0), alphas[:2], RATIOS, folds[:200])
-    )
-    timed, result, few = timed_sweep(size, X, folds, alphas, 1)
+
+    def first() -> None:
+        sums = summarise(X[:200], responses(small, X, 0), folds[:200], FOLDS)
+        cross_validate(problem_of(sums, sums.n_columns), alphas[:2], RATIOS)
+
+    compiling, _ = clock(first)
+    timed, result, few, sums = timed_sweep(size, X, folds, alphas, 1)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     fits = alphas.size * RATIOS.size * FOLDS * size.genes
     print(
@@ -297,6 +333,9 @@ def compare(name: str, threads: int, every_batch: bool) -> dict[str, Any]:
         "peak_gb": memory,
         "peers": {},
     }
+    for trial, seconds in timed_trials(sums, size.perturbations).items():
+        figures[trial.replace(", ", "_").replace(" ", "_")] = seconds
+        print(f"   {trial:28s} {seconds:10.3f} s    (one alpha and l1_ratio, covariates free)")
     if threads > 1:
         figures["wall_threads"] = timed_sweep(size, X, folds, alphas, threads)[0].wall
         print(
