@@ -3,7 +3,7 @@
 python -m benchmarks.baseline -b DIR -c chr10 -s START -e END -k K -o OUT.npy
 """
 
-from tuner_plugins.nmf.scaffold import main
+from tuner_plugins.nmf.script.scaffold import main
 
 if __name__ == "__main__":
     main()

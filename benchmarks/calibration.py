@@ -18,17 +18,17 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
+from tuner_plugins.elasticnet.config import ElasticNetConfig
 from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
-from tuner_plugins.elasticnet.settings import ElasticNetConfig
 from tuner_plugins.elasticnet.summary import grid_alphas
-from tuner_plugins.elasticnet.validation import cross_validate
-from tuner_plugins.perturbseq.command import options_of
-from tuner_plugins.perturbseq.loading import load
-from tuner_plugins.perturbseq.options import Analysis
-from tuner_plugins.perturbseq.screen import open_screen
-from tuner_plugins.perturbseq.significance import uniformity
+from tuner_plugins.enet.cross_validation import cross_validate
+from tuner_plugins.perturbseq.data.screen import open_screen
+from tuner_plugins.perturbseq.inference.program_tests import uniformity
+from tuner_plugins.perturbseq.model.load import load
+from tuner_plugins.perturbseq.report.command import options_of
+from tuner_plugins.perturbseq.report.options import Analysis
+from tuner_plugins.perturbseq.report.steps import fit_coefficients, group, wide
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
-from tuner_plugins.perturbseq.steps import fit_coefficients, group, wide
 
 NULL = {"cells": 1500, "genes": 300, "perturbations": 12, "effect": 0.0}
 COVARIATES = ["total_counts", "pct_counts_mt", "S_score", "G2M_score"]

@@ -32,8 +32,8 @@ from tuner_plugins.elasticnet import (
     summarise,
     summarise_onto,
 )
-from tuner_plugins.elasticnet.surface import Surface
-from tuner_plugins.elasticnet.validation import Problem, cross_validate
+from tuner_plugins.enet.cross_validation import Problem, cross_validate
+from tuner_plugins.enet.cv_results import Surface
 
 RATIOS = np.array([0.1, 0.3, 0.5, 0.9, 1.0])
 FOLDS = 5

@@ -20,14 +20,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tuner import session
-from tuner.config import Config, load_config
-from tuner.drift import Drift
+from tuner.config.load import Config, load_config
+from tuner.measure.machine import Drift
+from tuner.measure.stopwatch import anchor, timed
 from tuner.objective import score
 from tuner.records import CaseRecord, TrialRecord
-from tuner.results import RunResult
-from tuner.simulate import simulate
-from tuner.timing import anchor, timed
+from tuner.registry import simulate
+from tuner.run import session
+from tuner.selection.results import RunResult
 
 LENGTH = 400_000
 Load = Callable[[], contextlib.AbstractContextManager[None]]

@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tuner_plugins.nmf import settings
-from tuner_plugins.nmf.bigwig import read_values
+from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf.config import NmfConfig
+from tuner_plugins.nmf.io.bigwig import read_values
 from tuner_plugins.nmf.plugin import NmfPlugin
-from tuner_plugins.nmf.simulate import simulate_tracks
+from tuner_plugins.nmf.simulate.tracks import simulate_tracks
 
 from benchmarks.nmf_real import real, run_tuner
 from benchmarks.processes import TUNED_MALLOC, median_cost, run_process, write_floor
@@ -117,7 +117,7 @@ def exact(work: Path, scale: float) -> list[Row]:
     for kind, tracks in (("pileup", 13), ("smooth", 30)):
         size = Size(f"{tracks} {kind} tracks", "chr10", 1_000_000, 1_000_000 + length, 10)
         folder = simulate(work / f"exact-{kind}", 0, [size], tracks, kind)
-        script = freeze(folder, size, settings.BASELINE, work / "exact.py")
+        script = freeze(folder, size, nmf_params.BASELINE, work / "exact.py")
         ours, theirs = work / "ours.npy", work / "theirs.npy"
         fast = script_command(script, folder, size, ours)
         slow = script_command(BASELINE, folder, size, theirs)
@@ -217,7 +217,7 @@ def memory(work: Path, scale: float) -> list[Row]:
     rows = []
     for size, tracks in [*((size, 13) for size in graded_sizes(scale)), (whole, 10)]:
         folder = simulate(work / f"memory-{size.chrom}-{size.end}", 0, [size], tracks, "pileup")
-        for name, params in (("default", settings.DEFAULTS), ("exact", settings.BASELINE)):
+        for name, params in (("default", nmf_params.DEFAULTS), ("exact", nmf_params.BASELINE)):
             if name == "exact" and size is whole:
                 params = {**params, "num_iter": 2}
             script = freeze(folder, size, params, work / "memory.py")

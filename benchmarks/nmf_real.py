@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tuner_plugins.nmf.config import NmfConfig
-from tuner_plugins.nmf.correlation import annotation_correlations
+from tuner_plugins.nmf.model.correlation import annotation_correlations
 from tuner_plugins.nmf.plugin import NmfPlugin
 
 from benchmarks.processes import median_cost, run_process

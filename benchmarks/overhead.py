@@ -89,9 +89,9 @@ def by_hand(trials: int, mlflow_too: bool) -> list[float]:
 def by_engine(trials: int) -> list[float]:
     """Give the moments at which trials ended; a worker process runs them, MLflow is written to."""
     from benchmarks.overhead_plugin import install
-    from tuner import session
-    from tuner.config import load_config
+    from tuner.config.load import load_config
     from tuner.records import TrialRecord
+    from tuner.run import session
 
     moments: list[float] = []
 

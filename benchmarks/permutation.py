@@ -18,9 +18,14 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet
-from tuner_plugins.perturbseq.coefficients import permutation_p
-from tuner_plugins.perturbseq.refits import Model, entries, permuted_entries, residual_scale
-from tuner_plugins.perturbseq.significance import permute_within
+from tuner_plugins.perturbseq.inference.coefficients import permutation_p
+from tuner_plugins.perturbseq.inference.program_tests import permute_within
+from tuner_plugins.perturbseq.model.resampling import (
+    Model,
+    entries,
+    permuted_entries,
+    residual_scale,
+)
 
 SIZES = {"S": (5_000, 40, 1_000), "M": (50_000, 100, 2_000)}
 COVARIATES = 12

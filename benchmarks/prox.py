@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
-from tuner_plugins.nmf.native import describe_kernels
-from tuner_plugins.nmf.prox import prox_tv1d, prox_tv1d_columns
+from tuner_plugins.nmf.kernels.build import describe_kernels
+from tuner_plugins.nmf.model.prox_tv import prox_tv1d, prox_tv1d_columns
 
 Array = np.ndarray[Any, Any]
 Solver = Callable[[Array, float], Array]

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import pyBigWig
-from tuner_plugins.nmf.bigwig import read_tracks
-from tuner_plugins.nmf.native import load_kernels
-from tuner_plugins.nmf.quick import quick_bins
-from tuner_plugins.nmf.runs import bin_runs, expand_runs
-from tuner_plugins.nmf.simulate import simulate_tracks
-from tuner_plugins.nmf.tracks import list_tracks
+from tuner_plugins.nmf.io.bigwig import read_tracks
+from tuner_plugins.nmf.io.step_functions import bin_runs, expand_runs
+from tuner_plugins.nmf.io.tracks import list_tracks
+from tuner_plugins.nmf.kernels.build import load_kernels
+from tuner_plugins.nmf.kernels.fast_path import quick_bins
+from tuner_plugins.nmf.simulate.tracks import simulate_tracks
 
 try:
     import pybigtools

@@ -9,7 +9,7 @@ on the core, which the kernel's accounting shows, and it slows the code by a con
 nothing shows but a repeat. Only the clock is simulated: the rules are the engine's own. The budget
 of all is what three passes over all settings cost:
 
-ours         one look at every setting, then the race among the best (`tuner.racing`).
+ours         one look at every setting, then the race among the best (`tuner.selection.racing`).
 single       wall times, every trial as it comes, three passes; the best one wins: what peers do.
 mean_of_3    wall times, the mean of three, one after the other.
 
@@ -37,12 +37,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import compare
-from tuner.drift import Drift
-from tuner.levels import Measurement, measurement
+from tuner.measure.drift import Measurement, measurement
+from tuner.measure.machine import Drift
+from tuner.measure.stopwatch import Timed, timed
 from tuner.objective import score
-from tuner.racing import Race, score_value
 from tuner.records import CaseRecord
-from tuner.timing import Timed, timed
+from tuner.selection.racing import Race, score_value
 
 SETTINGS = 30
 FINALISTS = 8

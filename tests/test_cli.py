@@ -11,8 +11,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.test_percase import sections as two_sizes
-from tuner.fixedcost import FIXED_COSTS
+from tests.selection.test_per_case import sections as two_sizes
+from tuner.search.startup_cost import FIXED_COSTS
 
 pytestmark = pytest.mark.usefixtures("toy")
 

@@ -15,7 +15,7 @@ CALL = """
 import os, sys
 if sys.argv[1] == "numba first":
     import numba
-from tuner_plugins.elasticnet.lanes import padded
+from tuner_plugins.enet.simd.lanes import padded
 from tuner_plugins.perturbseq import permutation
 import tuner_plugins
 print(padded(3), os.environ.get("NUMBA_CACHE_DIR", ""))

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from tuner.addresses import masked
-from tuner.console import LiveProgress, make_console
+from tuner.config.addresses import masked
 from tuner.plugin import InputError
+from tuner.report.console import LiveProgress, make_console
 
 app = typer.Typer(
     add_completion=False,
@@ -43,7 +43,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or resume it, and freeze its best setting."""
-    from tuner import session
+    from tuner.run import session
 
     settings = list(overrides or [])
     settings += [f"study.trials={trials}"] if trials is not None else []
@@ -54,7 +54,7 @@ def run(
     if as_json:
         print(json.dumps(result.plain()))
     else:
-        from tuner.printout import print_result
+        from tuner.run.printout import print_result
 
         print_result(out, result, loaded)
     for problem in result.tracking.problems:
@@ -67,7 +67,7 @@ def run(
 @app.command()
 def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check a configuration and show the search space."""
-    from tuner.check import check
+    from tuner.run.check import check
 
     loaded = _load(config, list(overrides or []))
     notes = check(loaded, load=True)
@@ -113,9 +113,9 @@ def plugins(as_json: AsJson = False) -> None:
 @app.command()
 def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show the best setting of a study."""
-    from tuner import session
-    from tuner.printout import print_params
-    from tuner.results import plain_record
+    from tuner.run import session
+    from tuner.run.printout import print_params
+    from tuner.selection.results import plain_record
 
     loaded = _load(config, list(overrides or []))
     name, record, records = session.best(loaded)
@@ -137,7 +137,7 @@ def export(
     overrides: Overrides = None,
 ) -> None:
     """Freeze the best setting of a study into a stand-alone script."""
-    from tuner import session
+    from tuner.run import session
 
     record = session.export(_load(config, list(overrides or [])), output)
     _plain(f"{output}: trial {record.number} frozen")
@@ -150,7 +150,7 @@ def analyse(
     overrides: Overrides = None,
 ) -> None:
     """Do what comes after the best setting, as the plug-in has it."""
-    from tuner import session
+    from tuner.run import session
 
     record, folder, problems = session.analyse(_load(config, list(overrides or [])), output)
     _plain(f"analysis of trial {record.number}: {folder}")
@@ -166,7 +166,7 @@ def ui(
     overrides: Overrides = None,
 ) -> None:
     """Open MLflow's UI on the study, on 127.0.0.1, until Ctrl-C."""
-    from tuner import session
+    from tuner.run import session
 
     session.show(_load(config, list(overrides or [])), port=port, open_browser=browser)
 
@@ -179,7 +179,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Make data with a known truth; further options are the simulator's (--region-length N)."""
-    from tuner.simulate import simulate as make
+    from tuner.registry import simulate as make
 
     make(name, output, seed, _extra_options(context.args))
     _plain(f"{output} made by simulator '{name}', seed {seed}")
@@ -220,9 +220,9 @@ class _StopOnInterrupt:
 
 
 def _load(path: Path, overrides: list[str]) -> Any:
-    from tuner.config import load_config, read_engine_sections
+    from tuner.config.load import load_config, read_engine_sections
+    from tuner.registry import simulate as make
     from tuner.registry import simulator
-    from tuner.simulate import simulate as make
 
     _, engine = read_engine_sections(path, overrides)
     if (section := engine.simulate) is not None:

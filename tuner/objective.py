@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from tuner.measure.noise import WIDTH, Noise
 from tuner.plugin import Direction
 from tuner.records import CaseRecord
-from tuner.uncertainty import WIDTH, Noise
 
 if TYPE_CHECKING:
     import numpy as np

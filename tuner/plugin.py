@@ -156,7 +156,7 @@ class Plugin(ABC, Generic[ConfigT]):
     Config : type of pydantic model
         The plug-in's own top-level sections of the YAML file (``data``, ...). Forbid extra keys in
         it: an unknown key is then reported with its line. Declare paths as
-        `tuner.paths.InputPath`, so that they are relative to the YAML file.
+        `tuner.config.schema.InputPath`, so that they are relative to the YAML file.
     metrics : mapping
         Names of the metrics that `score` gives, and their directions.
     primary : str

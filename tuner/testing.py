@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from tuner.bench import Bench
-from tuner.executors.base import Setup, TrialJob
-from tuner.freeze import write_script
+from tuner.config.space import build_space
+from tuner.execution.jobs import Setup, TrialJob
+from tuner.execution.runner import Bench
+from tuner.export.bundle import write_script
 from tuner.plugin import Plugin, Provenance
-from tuner.space import build_space
 
 
 class PluginContract:

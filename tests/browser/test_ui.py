@@ -22,9 +22,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from tests.studies import make_study, make_summary, make_trials
-from tuner import runs, ui
 from tuner.plugin import InputError
-from tuner.tracking import MlflowTracker, TrackingReport, study_links
+from tuner.tracking import mlflow_runs, mlflow_ui
+from tuner.tracking.tracker import MlflowTracker, TrackingReport, study_links
 
 pytestmark = [
     pytest.mark.slow,  # MLflow's server alone takes seconds to come up
@@ -41,7 +41,7 @@ EXPECTED_404 = "/ajax-api/2.0/mlflow/users/current"
 
 @dataclass
 class Served:
-    """A store with two studies, and `tuner.ui.serve` in a process of its own."""
+    """A store with two studies, and `tuner.tracking.mlflow_ui.serve` in a process of its own."""
 
     home: Path
     base: str
@@ -53,7 +53,7 @@ class Served:
 
 SERVE = """
     import sys
-    from tuner.ui import serve
+    from tuner.tracking.mlflow_ui import serve
     serve("sqlite:///mlflow.db", landing=sys.argv[1], open_browser=False, links={"charts": "#/c"})
 """
 
@@ -173,7 +173,7 @@ def test_trials_best_first_with_metrics_as_columns(served: Served, browser: Brow
     assert browser.column("metrics.`r`")[0] == f"{BEST.metrics['r']:.6g}"
     assert browser.column("params.`fl_lambda`")[0] == str(BEST.params["fl_lambda"])
     shade, name = browser.column("attributes.`Run Name`")[0].split("\n")
-    assert (shade, name) == (runs.colour(STUDY), runs.trial_label(STUDY, BEST))
+    assert (shade, name) == (mlflow_runs.colour(STUDY), mlflow_runs.trial_label(STUDY, BEST))
     assert page.get_by_text("40 matching runs").is_visible()
     assert page.get_by_text("nmf-chr21: trials, best first").is_visible()
 
@@ -293,14 +293,14 @@ def test_a_kill_leaves_no_server_behind(served: Served) -> None:
 
 def test_faults_are_one_line(tmp_path: Path, served: Served) -> None:
     with pytest.raises(InputError, match="run a study first"):
-        ui.serve(f"sqlite:///{tmp_path}/absent.db", open_browser=False)
+        mlflow_ui.serve(f"sqlite:///{tmp_path}/absent.db", open_browser=False)
     port = int(served.base.rstrip("/").rpartition(":")[2])
     with pytest.raises(InputError, match=f"port {port} is taken"):
-        ui.serve(f"sqlite:///{served.home}/mlflow.db", port=port, open_browser=False)
+        mlflow_ui.serve(f"sqlite:///{served.home}/mlflow.db", port=port, open_browser=False)
     (tmp_path / "broken.db").write_bytes(b"no database " * 99)
     started = time.monotonic()
     with pytest.raises(InputError, match="not a database"):
-        ui.serve(f"sqlite:///{tmp_path}/broken.db", open_browser=False)
+        mlflow_ui.serve(f"sqlite:///{tmp_path}/broken.db", open_browser=False)
     assert time.monotonic() - started < 5
 
 
@@ -308,7 +308,7 @@ def test_a_remote_store_is_opened_not_served(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(ui.webbrowser, "open", opened.append)
-    ui.serve("http://host:5000", landing="#/experiments/1")
+    monkeypatch.setattr(mlflow_ui.webbrowser, "open", opened.append)
+    mlflow_ui.serve("http://host:5000", landing="#/experiments/1")
     assert opened == ["http://host:5000/#/experiments/1"]
     assert capsys.readouterr().out == "MLflow: http://host:5000/#/experiments/1\n"

@@ -305,7 +305,7 @@ def test_a_file_that_kills_hdf5_is_refused_in_one_line(validate, tmp_path, monke
     """A library that dies takes its process along: another one tries the file out."""
     path = _written(tmp_path, None)
     monkeypatch.setattr(
-        "tuner_plugins.perturbseq.stored.PROBE", "import os\nos.kill(os.getpid(), 11)"
+        "tuner_plugins.perturbseq.data.stored.PROBE", "import os\nos.kill(os.getpid(), 11)"
     )
     code, _, error = validate(path, {})
     assert code == 2

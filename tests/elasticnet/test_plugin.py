@@ -12,12 +12,12 @@ import yaml
 from pydantic import ValidationError
 from scipy import sparse
 from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
-from tuner_plugins.elasticnet.validation import refit
-from tuner_plugins.perturbseq.matrix import CellsError
+from tuner_plugins.enet.cross_validation import refit
+from tuner_plugins.perturbseq.data.matrix import CellsError
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 from tuner.cli import main
-from tuner.config import load_config
+from tuner.config.load import load_config
 from tuner.plugin import InputError, Result
 from tuner.testing import PluginContract
 
@@ -156,7 +156,7 @@ def test_scrambled_held_out_cells_change_no_fit(screen, tmp_path):
         for loaded in (before, after):
             part, names = loaded.problem.training[fold], loaded.dataset.transform.responses
             chosen = np.flatnonzero(loaded.problem.chosen[fold])
-            from tuner_plugins.elasticnet.sweep import fit
+            from tuner_plugins.enet.sweep import fit
 
             found = fit(part.genes(chosen), 0.01, 0.5, loaded.problem.penalty_factor)
             coefs.append(pd.DataFrame(found.coef, index=names[chosen]))
@@ -166,7 +166,7 @@ def test_scrambled_held_out_cells_change_no_fit(screen, tmp_path):
 
 def test_refit_agrees_with_the_estimator(screen):
     from tuner_plugins.elasticnet import PerturbationElasticNet
-    from tuner_plugins.perturbseq.transform import blocks
+    from tuner_plugins.perturbseq.data.transform import blocks
 
     loaded = _plugin(screen, penalise_covariates=True, covariates=[], batch=None).load()
     data = loaded.tuned[0].data

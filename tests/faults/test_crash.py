@@ -16,7 +16,7 @@ import optuna
 import psutil
 import pytest
 
-from tuner.tracking import prepare
+from tuner.tracking.tracker import prepare
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -141,7 +141,7 @@ def test_a_worker_killed_from_outside_fails_its_trial_alone(workplace: Path, con
     workers = [
         child
         for child in psutil.Process(process.pid).children()
-        if "tuner.worker" in " ".join(child.cmdline())
+        if "tuner.execution.worker" in " ".join(child.cmdline())
     ]
     os.kill(workers[0].pid, signal.SIGKILL)
     result = json.loads(finish(process)[0])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks import nmf, nmf_real
-from tuner.config import read_engine_sections
-from tuner.sections import ExportSection
+from tuner.config.load import read_engine_sections
+from tuner.config.schema import ExportSection
 
 
 class Captured(Exception):

@@ -13,11 +13,11 @@ import pyBigWig
 import pytest
 from optuna.samplers import RandomSampler
 from optuna.study import create_study
-from tuner_plugins.nmf import reference
 from tuner_plugins.nmf.config import NmfConfig
+from tuner_plugins.nmf.model import reference
 from tuner_plugins.nmf.pipeline import compute_loadings
 from tuner_plugins.nmf.plugin import NmfPlugin
-from tuner_plugins.nmf.simulate import simulate_tracks
+from tuner_plugins.nmf.simulate.tracks import simulate_tracks
 
 from tests.pythons import old_python
 from tuner.plugin import Provenance

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tuner_plugins.nmf.annotation import read_annotation
-from tuner_plugins.nmf.answers import annotation_correlation, equals_annotation
-from tuner_plugins.nmf.bigwig import read_values
 from tuner_plugins.nmf.config import NmfConfig
+from tuner_plugins.nmf.io.annotation import read_annotation
+from tuner_plugins.nmf.io.bigwig import read_values
+from tuner_plugins.nmf.leaks import annotation_correlation, equals_annotation
 from tuner_plugins.nmf.plugin import NmfPlugin
 
 from tests.nmf.bigwig_files import Section, write_bigwig

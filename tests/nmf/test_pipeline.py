@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tuner_plugins.nmf import pipeline, quick, reference
-from tuner_plugins.nmf.bigwig import BigWigError
-from tuner_plugins.nmf.compress import SignalError, transform_values
+from tuner_plugins.nmf import pipeline
+from tuner_plugins.nmf.io.bigwig import BigWigError
+from tuner_plugins.nmf.kernels import fast_path
+from tuner_plugins.nmf.model import reference
+from tuner_plugins.nmf.model.signal import SignalError, transform_values
+from tuner_plugins.nmf.params import DEFAULTS
 from tuner_plugins.nmf.pipeline import available_threads, compute_loadings, whole_region
-from tuner_plugins.nmf.settings import DEFAULTS
 
 from tests.nmf.tracks import CHROM, make_tracks, write_bigwig
 
@@ -152,7 +154,7 @@ def test_progress_is_shown_to_a_person(
     tracks: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     setting = {**DEFAULTS, "nan": "zero"}
-    for module in (pipeline, quick):
+    for module in (pipeline, fast_path):
         monkeypatch.setattr(module, "PROGRESS_BASES", 1)
     compute_loadings(tracks, CHROM, START, END, 1, setting)
     assert capsys.readouterr().err == ""

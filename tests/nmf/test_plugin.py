@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from tuner_plugins.nmf import settings
+from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf.config import NmfConfig
-from tuner_plugins.nmf.factorize import factorize
+from tuner_plugins.nmf.kernels.fast_path import quick_levels
+from tuner_plugins.nmf.model.factorize import factorize
 from tuner_plugins.nmf.plugin import NmfPlugin
-from tuner_plugins.nmf.quick import quick_levels
 
 from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks
 from tuner.plugin import Direction, InputError, Result
@@ -68,7 +68,7 @@ def test_every_parameter_is_known_and_its_range_allowed(section: dict[str, Any])
     assert set(plugin.baseline() or {}) == set(plugin.defaults())
     plugin.check(plugin.defaults())
     plugin.check(plugin.baseline() or {})
-    known = set(settings.BOUNDS) | set(settings.CHOICES)
+    known = set(nmf_params.BOUNDS) | set(nmf_params.CHOICES)
     assert set(plugin.defaults()) <= known
     assert set(inspect.signature(factorize).parameters) & set(space) <= known
 
@@ -83,20 +83,20 @@ def test_every_parameter_is_known_and_its_range_allowed(section: dict[str, Any])
         ({"start": "randomized_svd"}, {"start": "randomized_svd"}),
         ({"loadings_resolution": 25}, {"resolution": 50}),
         ({"dtype": "float32"}, {"dtype": "float32"}),
-        (settings.BASELINE, {}),
+        (nmf_params.BASELINE, {}),
     ],
 )
 def test_scripts_that_need_more_or_write_less_are_of_another_kind(
     section: dict[str, Any], change: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     usual = {"start": "eigh", "resolution": 1000, "dtype": "float64"}
-    setting = {**settings.DEFAULTS, **change}
+    setting = {**nmf_params.DEFAULTS, **change}
     plugin = make_plugin(section)
     found = plugin.cost_params(setting)
     assert found == {**usual, **expected}
-    plugin.check({**settings.DEFAULTS, **found})
+    plugin.check({**nmf_params.DEFAULTS, **found})
     if setting["implementation"] == "fast":
-        stand_in = {**settings.DEFAULTS, **found}
+        stand_in = {**nmf_params.DEFAULTS, **found}
         assert (quick_levels(stand_in) is None) == (quick_levels(setting) is None)
 
 
@@ -122,7 +122,7 @@ def test_values_that_cannot_be_run_are_named(
     section: dict[str, Any], name: str, value: Any
 ) -> None:
     with pytest.raises(InputError, match=f"^{name}: expected") as caught:
-        make_plugin(section).check({**settings.DEFAULTS, name: value})
+        make_plugin(section).check({**nmf_params.DEFAULTS, name: value})
     assert "\n" not in str(caught.value)
 
 
@@ -131,7 +131,7 @@ def test_the_reference_refuses_what_it_does_not_do(
     section: dict[str, Any], change: dict[str, Any]
 ) -> None:
     with pytest.raises(InputError, match="reference"):
-        make_plugin(section).check({**settings.BASELINE, **change})
+        make_plugin(section).check({**nmf_params.BASELINE, **change})
 
 
 def test_the_primary_metric_follows_the_configuration(section: dict[str, Any]) -> None:

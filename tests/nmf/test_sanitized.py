@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tuner_plugins.nmf.blocks import LARGEST_BLOCK
-from tuner_plugins.nmf.native import find_compiler, kernel_sources
+from tuner_plugins.nmf.io.bigwig_blocks import LARGEST_BLOCK
+from tuner_plugins.nmf.kernels.build import find_compiler, kernel_sources
 
 from tests.nmf.bigwig_files import Section, write_bigwig
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tuner_plugins.perturbseq.analysis import analyse
-from tuner_plugins.perturbseq.options import AnalysisOptions
-from tuner_plugins.perturbseq.prepare import PrepareOptions
-from tuner_plugins.perturbseq.report import write
+from tuner_plugins.perturbseq.report.analysis import analyse
+from tuner_plugins.perturbseq.report.embedding import PrepareOptions
+from tuner_plugins.perturbseq.report.html import write
+from tuner_plugins.perturbseq.report.options import AnalysisOptions
 
+from tests.perturbseq.inference.test_coefficients import model_of
 from tests.perturbseq.planted import planted_screen
-from tests.perturbseq.test_coefficients import model_of
 
 OPTIONS = AnalysisOptions(
     n_permutations=20,

@@ -4,8 +4,8 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from tuner_plugins.perturbseq.matrix import CellsError
-from tuner_plugins.perturbseq.response import log1p_10k, per_10k
+from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.response import log1p_10k, per_10k
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, ConfigDict, Field
 
-from tuner.paths import InputPath
+from tuner.config.schema import InputPath
 from tuner.plugin import Case, Cases, InputError, Plugin, Rule, Tried
 
 SCRIPT = """#!/usr/bin/env python3

@@ -1,26 +1,29 @@
-"""Elastic net over shared sufficient statistics: the mathematics, X and Y, no biology.
+"""The plug-in `elasticnet`: an elastic net for each gene of a Perturb-seq screen.
 
-One pass over the cells sums, per fold, everything that any fit or held-out score needs
-(`summarise`); from there the cross-validated grid of alpha and l1_ratio is exact and nearly free
-(`sweep`, `fit_grid`, `fit`).
+The mathematics is `tuner_plugins.enet`, whose public names are found here as well.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tuner_plugins.elasticnet.errors import DataError
-from tuner_plugins.elasticnet.estimator import PerturbationElasticNet
-from tuner_plugins.elasticnet.kernel_cache import drop_stale
-from tuner_plugins.elasticnet.permutation import (
+from tuner_plugins.enet import (
+    DataError,
+    Fits,
     PermutationTest,
+    PerturbationElasticNet,
+    Refit,
     Shuffles,
+    Statistics,
+    Sweep,
+    alpha_max,
+    fit,
+    fit_grid,
     permutation_test,
     permutations_within,
+    summarise,
+    summarise_onto,
+    sweep,
+    sweep_statistics,
 )
-from tuner_plugins.elasticnet.solver import Fits, alpha_max, fit_grid
-from tuner_plugins.elasticnet.statistics import Statistics, summarise, summarise_onto
-from tuner_plugins.elasticnet.sweep import Refit, Sweep, fit, sweep, sweep_statistics
 
 __all__ = [
     "DataError",
@@ -41,6 +44,3 @@ __all__ = [
     "sweep",
     "sweep_statistics",
 ]
-
-# Before any kernel is called: Numba looks into its cache at the first call.
-drop_stale(Path(__file__).parent)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner_plugins.elasticnet.summary import Summary
-from tuner_plugins.elasticnet.surface import Surface
+from tuner_plugins.enet.cv_results import Surface
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

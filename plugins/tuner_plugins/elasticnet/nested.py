@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner_plugins.elasticnet.accumulate import Floats
-from tuner_plugins.elasticnet.solver import fit_grid
-from tuner_plugins.elasticnet.surface import Surface
-from tuner_plugins.elasticnet.sweep import held_out_r2
-from tuner_plugins.elasticnet.validation import Problem, rescaled
+from tuner_plugins.enet.accumulate import Floats
+from tuner_plugins.enet.cross_validation import Problem, rescaled
+from tuner_plugins.enet.cv_results import Surface
+from tuner_plugins.enet.path import fit_grid
+from tuner_plugins.enet.sweep import held_out_r2
 
 
 @dataclass(frozen=True)

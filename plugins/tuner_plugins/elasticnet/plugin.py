@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tuner.freeze import bundle, provenance_head
+from tuner.export.bundle import bundle, provenance_head
 from tuner.plugin import (
     Case,
     Cases,
@@ -23,30 +23,31 @@ from tuner.plugin import (
     Result,
     Tried,
 )
-from tuner_plugins.elasticnet import descent, frozen
-from tuner_plugins.elasticnet.choice import fold_metrics, one_standard_error
-from tuner_plugins.elasticnet.errors import DataError
+from tuner_plugins.elasticnet import script as elasticnet_script
+from tuner_plugins.elasticnet.config import ElasticNetConfig, available_threads
 from tuner_plugins.elasticnet.reading import probe_file, read, require_gene_sets
-from tuner_plugins.elasticnet.settings import ElasticNetConfig, available_threads
+from tuner_plugins.elasticnet.selection import fold_metrics, one_standard_error
 from tuner_plugins.elasticnet.summary import (
     Summary,
     grid_alphas,
     summary_of,
     tables_of,
 )
-from tuner_plugins.elasticnet.surface import Surface
-from tuner_plugins.elasticnet.validation import cross_validate
-from tuner_plugins.perturbseq import (
+from tuner_plugins.enet import numpy_solver
+from tuner_plugins.enet.cross_validation import cross_validate
+from tuner_plugins.enet.cv_results import Surface
+from tuner_plugins.enet.errors import DataError
+from tuner_plugins.perturbseq.data import (
     cell_cycle,
-    cells,
     covariates,
+    labels,
     matrix,
     response,
     screen,
     stored,
     transform,
 )
-from tuner_plugins.perturbseq.matrix import CellsError
+from tuner_plugins.perturbseq.data.matrix import CellsError
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SCRIPT_MODULES = (
-    *(stored, matrix, cells, cell_cycle, covariates, response),
-    *(screen, transform, descent, frozen),
+    *(stored, matrix, labels, cell_cycle, covariates, response),
+    *(screen, transform, numpy_solver, elasticnet_script),
 )
 """What the frozen script is made of: each after what it needs."""
 
@@ -216,9 +217,9 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
 
     def analyse(self, params: Params, folder: Path) -> None:
         """Write programs, modules, tests, enrichment, figures and a report into `folder`."""
-        from tuner_plugins.perturbseq import options
-        from tuner_plugins.perturbseq.command import analyse_file
         from tuner_plugins.perturbseq.errors import AnalysisError
+        from tuner_plugins.perturbseq.report import options
+        from tuner_plugins.perturbseq.report.command import analyse_file
 
         self.check(params)
         recipe, setting, chosen = self._plain(params)

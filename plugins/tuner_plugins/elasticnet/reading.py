@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from tuner_plugins.elasticnet.settings import (
+from tuner_plugins.elasticnet.config import (
     DataSection,
     ElasticNetConfig,
     available_threads,
     make_folds,
 )
 from tuner_plugins.elasticnet.summary import Loaded, shuffle_notes
-from tuner_plugins.perturbseq.dataset import build
-from tuner_plugins.perturbseq.folds import small_groups
-from tuner_plugins.perturbseq.regression import problem_of
-from tuner_plugins.perturbseq.screen import COUNTS, LOG, open_screen
-from tuner_plugins.perturbseq.sense import notes_on_labels, notes_on_values, require_groups
-from tuner_plugins.perturbseq.stored import probe
-from tuner_plugins.perturbseq.units import units_of
+from tuner_plugins.perturbseq.data.dataset import build
+from tuner_plugins.perturbseq.data.folds import small_groups
+from tuner_plugins.perturbseq.data.screen import COUNTS, LOG, open_screen
+from tuner_plugins.perturbseq.data.sense import notes_on_labels, notes_on_values, require_groups
+from tuner_plugins.perturbseq.data.stored import probe
+from tuner_plugins.perturbseq.inference.exchangeable_units import units_of
+from tuner_plugins.perturbseq.model.anndata_fit import problem_of
 
 
 def read(config: ElasticNetConfig) -> Loaded:
@@ -52,8 +52,8 @@ def require_gene_sets(config: ElasticNetConfig, loaded: Loaded) -> None:
     """Raise `AnalysisError` where gene sets cannot be read, or share no genes with the screen."""
     if config.analysis.gene_sets is None or config.analysis.gprofiler is not None:
         return
-    from tuner_plugins.perturbseq.enrichment import enrich, read_gmt
-    from tuner_plugins.perturbseq.options import AnalysisOptions
+    from tuner_plugins.perturbseq.programs.enrichment import enrich, read_gmt
+    from tuner_plugins.perturbseq.report.options import AnalysisOptions
 
     low, high = AnalysisOptions().term_sizes
     symbols = loaded.dataset.screen.counts.symbols[loaded.dataset.transform.kept]

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from tuner_plugins.elasticnet.config import SurfaceSection
 from tuner_plugins.elasticnet.nested import Nested, nested
-from tuner_plugins.elasticnet.settings import SurfaceSection
-from tuner_plugins.elasticnet.solver import alpha_max
-from tuner_plugins.elasticnet.surface import Surface, standard_error
-from tuner_plugins.elasticnet.validation import Problem, cross_validate, refit, rescaled
-from tuner_plugins.perturbseq.dataset import Dataset
-from tuner_plugins.perturbseq.effects import perturbation_table
-from tuner_plugins.perturbseq.exchange import (
+from tuner_plugins.enet.cross_validation import Problem, cross_validate, refit, rescaled
+from tuner_plugins.enet.cv_results import Surface, standard_error
+from tuner_plugins.enet.path import alpha_max
+from tuner_plugins.perturbseq.data.dataset import Dataset
+from tuner_plugins.perturbseq.inference.exchangeable_units import Units
+from tuner_plugins.perturbseq.inference.held_out_effects import perturbation_table
+from tuner_plugins.perturbseq.inference.permutation_schemes import (
     arrangements,
     exchangeable,
     smallest_p,
     whole_folds,
 )
-from tuner_plugins.perturbseq.null import Null, permutation_null
-from tuner_plugins.perturbseq.units import Units
+from tuner_plugins.perturbseq.inference.permutation_test import Null, permutation_null
 
 NULL_ALPHAS = 10
 NULL_RATIOS = 3

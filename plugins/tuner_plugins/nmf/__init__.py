@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tuner_plugins.nmf.prox import prox_tv1d, prox_tv1d_columns
+from tuner_plugins.nmf.model.prox_tv import prox_tv1d, prox_tv1d_columns
 
 __all__ = ["prox_tv1d", "prox_tv1d_columns"]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tuner_plugins.nmf.annotation import AnnotationError
-from tuner_plugins.nmf.bigwig import read_runs
-from tuner_plugins.nmf.binning import read_bins
-from tuner_plugins.nmf.compress import SignalError, fill_gaps
-from tuner_plugins.nmf.parallel import run_threads
-from tuner_plugins.nmf.quick import available_threads
-from tuner_plugins.nmf.runs import Runs
+from tuner_plugins.nmf.io.annotation import AnnotationError
+from tuner_plugins.nmf.io.bigwig import read_runs
+from tuner_plugins.nmf.io.step_functions import Runs
+from tuner_plugins.nmf.kernels.fast_path import available_threads
+from tuner_plugins.nmf.kernels.parallel import run_threads
+from tuner_plugins.nmf.model.binning import read_bins
+from tuner_plugins.nmf.model.signal import SignalError, fill_gaps
 
 if TYPE_CHECKING:
     from tuner_plugins.nmf.inputs import CaseInput

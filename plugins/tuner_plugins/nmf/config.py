@@ -14,9 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from tuner.paths import InputPath, InputPaths
-from tuner_plugins.nmf.quick import MOST_LOADINGS
-from tuner_plugins.nmf.regions import Coordinates, parse_region
+from tuner.config.schema import InputPath, InputPaths
+from tuner_plugins.nmf.io.regions import Coordinates, parse_region
+from tuner_plugins.nmf.kernels.fast_path import MOST_LOADINGS
 
 
 class _Section(BaseModel):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.plugin import Result
-from tuner_plugins.nmf.correlation import annotation_correlations
-from tuner_plugins.nmf.factorize import Loadings
+from tuner_plugins.nmf.model.correlation import annotation_correlations
+from tuner_plugins.nmf.model.factorize import Loadings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from tuner_plugins.nmf import pipeline
-from tuner_plugins.nmf.annotation import read_annotation
-from tuner_plugins.nmf.answers import FOLLOWS, annotation_correlation, equals_annotation
-from tuner_plugins.nmf.bigwig import BigWigError, chromosomes, read_runs
 from tuner_plugins.nmf.checks import case_notes, check_annotation
 from tuner_plugins.nmf.config import CaseSection, DataSection
-from tuner_plugins.nmf.folder import describe_taken, file_digest, is_bigwig
-from tuner_plugins.nmf.regions import parse_region
-from tuner_plugins.nmf.runs import Runs
-from tuner_plugins.nmf.tracks import list_tracks, with_chromosome
+from tuner_plugins.nmf.io.annotation import read_annotation
+from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes, read_runs
+from tuner_plugins.nmf.io.folder import describe_taken, file_digest, is_bigwig
+from tuner_plugins.nmf.io.regions import parse_region
+from tuner_plugins.nmf.io.step_functions import Runs
+from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
+from tuner_plugins.nmf.leaks import FOLLOWS, annotation_correlation, equals_annotation
 
 
 @dataclass(frozen=True)

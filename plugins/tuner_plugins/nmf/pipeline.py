@@ -8,24 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from tuner_plugins.nmf.bigwig import BigWigError, chromosomes, read_runs
-from tuner_plugins.nmf.binning import read_bins
-from tuner_plugins.nmf.compress import (
+from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes, read_runs
+from tuner_plugins.nmf.io.step_functions import Runs, bin_runs
+from tuner_plugins.nmf.kernels.fast_path import (
+    PROGRESS_BASES,
+    QuickLoadings,
+    available_threads,
+    quick_loadings,
+)
+from tuner_plugins.nmf.kernels.parallel import run_threads
+from tuner_plugins.nmf.model.binning import read_bins
+from tuner_plugins.nmf.model.factorize import Loadings, Signal, factorize, solve_loadings
+from tuner_plugins.nmf.model.signal import (
     SignalError,
     bin_signal,
     fill_gaps,
     join_runs,
     scale_factors,
 )
-from tuner_plugins.nmf.factorize import Loadings, Signal, factorize, solve_loadings
-from tuner_plugins.nmf.parallel import run_threads
-from tuner_plugins.nmf.quick import (
-    PROGRESS_BASES,
-    QuickLoadings,
-    available_threads,
-    quick_loadings,
-)
-from tuner_plugins.nmf.runs import Runs, bin_runs
 
 _LARGEST_SINGLE = 1e14
 

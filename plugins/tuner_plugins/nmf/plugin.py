@@ -22,29 +22,24 @@ from tuner.plugin import (
     Result,
     Rule,
 )
-from tuner_plugins.nmf import (
-    bigwig,
-    compress,
-    correlation,
-    native,
-    null,
-    pipeline,
-    reference,
-    runs,
-    script,
-    settings,
-)
-from tuner_plugins.nmf.annotation import AnnotationError
+from tuner_plugins.nmf import params as nmf_params
+from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.config import NmfConfig
-from tuner_plugins.nmf.factorize import Loadings
 from tuner_plugins.nmf.inputs import CaseInput, Inputs
+from tuner_plugins.nmf.io import bigwig, step_functions
+from tuner_plugins.nmf.io.annotation import AnnotationError
+from tuner_plugins.nmf.kernels import build
+from tuner_plugins.nmf.model import correlation, null, reference
+from tuner_plugins.nmf.model import signal as model_signal
+from tuner_plugins.nmf.model.factorize import Loadings
+from tuner_plugins.nmf.script import write
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from optuna.distributions import BaseDistribution
 
-_INPUT_ERRORS = (bigwig.BigWigError, compress.SignalError, AnnotationError)
+_INPUT_ERRORS = (bigwig.BigWigError, model_signal.SignalError, AnnotationError)
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ class RegionData:
     start: int
     end: int
     k: int
-    annotation: runs.Runs
+    annotation: step_functions.Runs
 
 
 class NmfPlugin(Plugin[NmfConfig]):
@@ -88,7 +83,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         return "r_abs" if self.config.data.correlation == "abs" else "r"
 
     def search_space(self) -> Mapping[str, BaseDistribution]:
-        """Give the parameters that are worth tuning; see `tuner_plugins.nmf.settings`."""
+        """Give the parameters that are worth tuning; see `tuner_plugins.nmf.params`."""
         from optuna.distributions import (
             CategoricalDistribution,
             FloatDistribution,
@@ -99,25 +94,25 @@ class NmfPlugin(Plugin[NmfConfig]):
             "num_iter": IntDistribution(1, 50, log=True),
             "l2penalty": FloatDistribution(1e-2, 100, log=True),
             "fl_lambda": FloatDistribution(0.1, 1000, log=True),
-            "resolution": IntDistribution(1, settings.LARGEST_BIN, log=True),
+            "resolution": IntDistribution(1, nmf_params.LARGEST_BIN, log=True),
             "loadings_resolution": CategoricalDistribution((0, 1, 25, 100)),
-            "transform": CategoricalDistribution(settings.CHOICES["transform"]),
-            "scaling": CategoricalDistribution(settings.CHOICES["scaling"]),
-            "start": CategoricalDistribution(settings.CHOICES["start"]),
+            "transform": CategoricalDistribution(nmf_params.CHOICES["transform"]),
+            "scaling": CategoricalDistribution(nmf_params.CHOICES["scaling"]),
+            "start": CategoricalDistribution(nmf_params.CHOICES["start"]),
             "tolerance": FloatDistribution(0.0, 0.1),
         }
 
     def defaults(self) -> Params:
         """Give a setting that is good on real tracks."""
-        return settings.DEFAULTS
+        return nmf_params.DEFAULTS
 
     def baseline(self) -> Params:
         """Give the scaffold's setting, run by its plain implementation."""
-        return settings.BASELINE
+        return nmf_params.BASELINE
 
     def check(self, params: Params) -> None:
         """Raise `InputError` where `params` cannot be run."""
-        problem = settings.setting_problem(params)
+        problem = nmf_params.setting_problem(params)
         if not problem:
             with _input_errors():
                 problem = self._inputs.bin_problem(params)
@@ -140,7 +135,7 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def load(self) -> Cases:
         """Read the annotations, and get the kernels compiled; tracks are read on the clock."""
-        native.load_kernels()
+        build.load_kernels()
         reference.warm_up()
         with _input_errors():
             tuned = [_make_case(case) for case in self._inputs.tuned]
@@ -192,7 +187,7 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def cost_params(self, params: Params) -> Params:
         """Give what decides whether the script needs NumPy, and how much it writes."""
-        return script.cost_params(params)
+        return write.cost_params(params)
 
     def case_features(self, case: Case) -> Mapping[str, float]:
         """Give the region's length and the number of loadings."""
@@ -207,7 +202,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         shown = {str(dict(rule.features)): dict(rule.params) for rule in rules}
         self._freeze([(dict(r.features), r.params) for r in rules], shown, path, provenance)
 
-    def command(self, case: Case, script: Path, output: Path) -> Sequence[str]:
+    def command(self, case: Case, write: Path, output: Path) -> Sequence[str]:
         """Give the script's command line; its folder of tracks is made of links."""
         data: RegionData = case.data
         folder = output.parent / "tracks"
@@ -217,23 +212,25 @@ class NmfPlugin(Plugin[NmfConfig]):
             link.unlink(missing_ok=True)
             link.symlink_to(Path(track).resolve())
         region = ["-c", data.chrom, "-s", str(data.start), "-e", str(data.end), "-k", str(data.k)]
-        return [sys.executable, str(script), "-b", str(folder), *region, "-o", str(output)]
+        return [sys.executable, str(write), "-b", str(folder), *region, "-o", str(output)]
 
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return the script's command line for the first case, and what it needs."""
-        return script.usage(self.config.data, path)
+        return write.usage(self.config.data, path)
 
     def freeze_baseline(self, path: Path) -> None:
         """Write a script that runs the scaffold, filled in plainly.
 
         It imports the scaffold, whose kernel is compiled already: no compile is on the clock.
         """
-        path.write_text("from tuner_plugins.nmf.scaffold import main\n\nmain()\n", encoding="utf-8")
+        path.write_text(
+            "from tuner_plugins.nmf.script.scaffold import main\n\nmain()\n", encoding="utf-8"
+        )
 
     @classmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:
         """Simulate three tracks over 100 kb below `folder`."""
-        from tuner_plugins.nmf.simulate import simulate_tracks
+        from tuner_plugins.nmf.simulate.tracks import simulate_tracks
 
         simulate_tracks(folder, seed=2, tracks=3, layout={"chr21": (200_000, 50_000, 150_000)})
         return {
@@ -261,14 +258,14 @@ class NmfPlugin(Plugin[NmfConfig]):
         path: Path,
         provenance: Provenance,
     ) -> None:
-        settings = [(sizes, self._setting(params)) for sizes, params in found]
+        nmf_params = [(sizes, self._setting(params)) for sizes, params in found]
         with _input_errors():
             left_out = self._inputs.left_out()
-        script.write_script(settings, shown, left_out, path, provenance)
+        write.write_script(nmf_params, shown, left_out, path, provenance)
 
 
 def _make_case(found: CaseInput) -> Case:
-    annotation = runs.Runs(found.annotation.ends - found.start, found.annotation.values)
+    annotation = step_functions.Runs(found.annotation.ends - found.start, found.annotation.values)
     data = RegionData(tuple(found.tracks), *found.region, found.section.k, annotation)
     return Case(found.section.label, data)
 

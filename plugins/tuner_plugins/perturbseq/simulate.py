@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tuner_plugins.perturbseq.cell_cycle import G2M_GENES, S_GENES
-from tuner_plugins.perturbseq.matrix import CellsError
+from tuner_plugins.perturbseq.data.cell_cycle import G2M_GENES, S_GENES
+from tuner_plugins.perturbseq.data.matrix import CellsError
 
 CONTROL = "non-targeting"
 MITOCHONDRIAL = tuple(

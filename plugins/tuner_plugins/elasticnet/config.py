@@ -1,0 +1,255 @@
+"""The plug-in's sections of the configuration, and what they mean for a screen."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from tuner.config.schema import InputPath
+from tuner_plugins.elasticnet.analysis_config import AnalysisSection
+from tuner_plugins.perturbseq.data.folds import (
+    leave_batch_out_folds,
+    leave_guide_out_folds,
+    stratified_folds,
+    unit_folds,
+)
+from tuner_plugins.perturbseq.data.labels import UNASSIGNED, Labels, column_of
+from tuner_plugins.perturbseq.data.response import GeneChoice
+from tuner_plugins.perturbseq.data.screen import Recipe, Screen
+from tuner_plugins.perturbseq.inference.exchangeable_units import AUTO, Units
+
+
+def _texts(value: object) -> object:
+    """Give a list of text: labels may be written as numbers, or as one label without a list."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for v in values]
+
+
+Texts = Annotated[list[str], BeforeValidator(_texts)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GenesSection(_Section):
+    """Which genes are fitted; what is learnt from cells is learnt from training cells.
+
+    Attributes
+    ----------
+    names : list of str, optional
+        These only.
+    min_cells : int
+        Least number of training cells in which a gene is seen.
+    highly_variable : int or [min_mean, max_mean, min_dispersion], optional
+        So many genes, or those within these limits ([0.0125, 3, 0.5] are the usual ones).
+    """
+
+    names: list[str] | None = None
+    min_cells: int = Field(default=0, ge=0)
+    highly_variable: Annotated[int, Field(ge=1)] | tuple[float, float, float] | None = None
+
+
+class DataSection(_Section):
+    """The screen.
+
+    Attributes
+    ----------
+    counts : Path
+        An .h5ad file.
+    layer : str, optional
+        Where its raw counts are: null for X, ``raw``, or a layer.
+    perturbation : str
+        Column of obs.
+    control : list of str
+        Labels of control cells; [] if there are none.
+    unassigned, unassigned_labels
+        What becomes of cells without a perturbation, and labels that mean so beside missing ones.
+    separator, multiple, combinations
+        What stands between the perturbations of one cell; what becomes of such cells; whether
+        combinations get columns of their own. Without a separator a label is taken as it is.
+    min_cells : int
+        Rarer perturbations are left out, with their cells.
+    guide, batch : str, optional
+        Columns of obs. The batch is a covariate.
+    unit : str
+        What got its perturbation as one, and exchanges labels as one in the permutation test: a
+        column of obs such as a well or a clone; ``cells``; or ``auto``, the guide (`guide`, or the
+        column ``guide`` of obs) where some perturbation has two, else cells.
+    well : str, optional
+        Column of obs with names of wells (``A01``, ``P1_A01``), each with one unit. Where units of
+        a perturbation stand side by side, the permutation test moves labels along the plate and
+        does not shuffle them. ``auto``: ``well``, if it is such a column; null: places do not
+        matter.
+    covariates : list of str
+        Columns of obs; total_counts, pct_counts_mt, S_score and G2M_score are computed if absent.
+    penalise_covariates : bool
+        Penalise them as perturbations are, once divided by their standard deviation.
+    response : str
+        ``log1p_cp10k``, ``counts``, or a layer.
+    symbols : str, optional
+        Column of var with gene symbols, where genes are named by identifiers: mitochondrial and
+        cell-cycle genes, a perturbation's own gene and gene sets are found by them, and the
+        analysis names genes by them.
+    size_factor : str
+        Column of obs that counts are divided by; ``total_counts`` is summed if absent.
+    genes : GenesSection
+        Which are fitted.
+    scale_genes : bool
+        Divide each response by its standard deviation before it is fitted.
+    y_obs : list of str
+        Columns of obs to fit beside the genes.
+    """
+
+    counts: InputPath
+    layer: str | None = None
+    perturbation: str = "perturbation"
+    control: Texts
+    unassigned: Literal["error", "drop", "control"] = "error"
+    unassigned_labels: Texts = list(UNASSIGNED)
+    separator: str | None = Field(default=None, min_length=1)
+    multiple: Literal["error", "drop", "control", "additive"] = "error"
+    combinations: bool = False
+    min_cells: int = Field(default=1, ge=1)
+    guide: str | None = None
+    unit: str = AUTO
+    well: str | None = AUTO
+    batch: str | None = None
+    covariates: list[str] = []
+    penalise_covariates: bool = False
+    response: str = "log1p_cp10k"
+    symbols: str | None = None
+    size_factor: str = "total_counts"
+    genes: GenesSection = GenesSection()
+    scale_genes: bool = False
+    y_obs: list[str] = []
+
+    @model_validator(mode="after")
+    def _policies_fit_together(self) -> DataSection:
+        if self.multiple != "error" and self.separator is None:
+            raise ValueError(f"data.multiple {self.multiple} needs data.separator, such as ','")
+        if self.combinations and self.multiple != "additive":
+            raise ValueError("data.combinations needs data.multiple: additive")
+        return self
+
+    def recipe(self) -> Recipe:
+        """Give what the reader of screens needs."""
+        chosen = self.genes.highly_variable
+        return Recipe(
+            Labels(
+                self.perturbation,
+                tuple(self.control),
+                self.unassigned,
+                tuple(self.unassigned_labels),
+                self.separator,
+                self.multiple,
+                self.combinations,
+                self.min_cells,
+            ),
+            self.layer,
+            self.batch,
+            tuple(self.covariates),
+            self.response,
+            self.size_factor,
+            GeneChoice(
+                None if self.genes.names is None else tuple(self.genes.names),
+                self.genes.min_cells,
+                chosen if isinstance(chosen, int) else None,
+                None if isinstance(chosen, int) else chosen,
+            ),
+            tuple(self.y_obs),
+            self.symbols,
+        )
+
+
+class CvSection(_Section):
+    """How cells are held out.
+
+    Attributes
+    ----------
+    folds : int
+        How many.
+    split : {"stratified", "leave_guide_out", "leave_batch_out"}
+        By perturbation x batch (by unit x batch where there are units); whole guides; whole
+        batches.
+    seed : int
+        Of the folds, and of the permutations.
+    """
+
+    folds: int = Field(default=5, ge=2)
+    split: Literal["stratified", "leave_guide_out", "leave_batch_out"] = "stratified"
+    seed: int = Field(default=0, ge=0)
+
+
+class SurfaceSection(_Section):
+    """What is computed once, beside the trials, for figures and tables.
+
+    Attributes
+    ----------
+    alphas : int
+        Log-spaced, from the alpha at which nothing is left to a thousandth of it.
+    l1_ratios : list of float
+        Ratios of the grid.
+    permutations : int
+        Of the null of the best ``partial_r2``; 0 for none.
+    """
+
+    alphas: int = Field(default=30, ge=2)
+    l1_ratios: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        default=[0.1, 0.3, 0.5, 0.7, 0.9, 1.0], min_length=1
+    )
+    permutations: int = Field(default=100, ge=0)
+
+
+class ElasticNetConfig(_Section):
+    """The plug-in's sections of the configuration.
+
+    Attributes
+    ----------
+    choice : {"best", "one_standard_error"}
+        What is frozen: the best trial, or the one with the fewest coefficients among those that are
+        no worse within one standard error.
+    """
+
+    data: DataSection
+    cv: CvSection = CvSection()
+    choice: Literal["best", "one_standard_error"] = "best"
+    surface: SurfaceSection = SurfaceSection()
+    analysis: AnalysisSection = AnalysisSection()
+
+    @model_validator(mode="after")
+    def _split_has_its_column(self) -> ElasticNetConfig:
+        needed = {"leave_guide_out": "guide", "leave_batch_out": "batch"}.get(self.cv.split)
+        if needed is not None and getattr(self.data, needed) is None:
+            raise ValueError(f"cv.split {self.cv.split} needs data.{needed}, a column of obs")
+        return self
+
+
+def make_folds(screen: Screen, cv: CvSection, guide: str | None, units: Units | None) -> np.ndarray:
+    """Give the fold of each cell, shape (cells,).
+
+    Raises
+    ------
+    CellsError
+        Too few cells, guides or batches, or no such column.
+    """
+    if cv.split == "leave_batch_out":
+        return leave_batch_out_folds(screen.batches, cv.folds)
+    groups = screen.design.groups
+    if cv.split == "leave_guide_out":
+        assert guide is not None, "validated with the configuration"
+        guides = column_of(screen.obs, guide, "guide").astype(str).to_numpy(dtype=str)
+        return leave_guide_out_folds(groups, guides, cv.folds, cv.seed)
+    if units is not None:
+        return unit_folds(units.codes, screen.batches, cv.folds, cv.seed)
+    return stratified_folds(groups, screen.batches, cv.folds, cv.seed)
+
+
+def available_threads() -> int:
+    """Give the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores or 1, int(limit) if limit.isdigit() else cores or 1))

@@ -1,0 +1,275 @@
+"""Every fit of a range of genes by semismooth Newton: designs with a one-hot block."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from tuner_plugins.enet.accumulate import Floats, Ints
+from tuner_plugins.enet.newton import Blocks, Penalty, State, new_state, newton, refresh
+from tuner_plugins.enet.simd.lanes import add_product, add_quadratic, copy
+from tuner_plugins.enet.simd.vector import LANES
+from tuner_plugins.enet.tiles import (
+    Grid,
+    Output,
+    Projection,
+    Sets,
+    Work,
+    certify,
+    chosen,
+    load,
+    new_work,
+    penalise,
+    polish_lane,
+    store,
+    tile,
+)
+
+_FAST = {"contract", "nsz"}
+_NEARLY = 100.0
+
+
+class OneHot(NamedTuple):
+    """Each training set as `onehot.Blocks`, stacked, and the same of its held-out cells.
+
+    Attributes
+    ----------
+    eliminated, rest : (k,), (q,)
+        Where the columns of D and of R stand in Z.
+    scale : (sets, q)
+        What the columns of R were multiplied by.
+    d, m, away, mm, g, pinned
+        As in `onehot.Blocks`, with the training set first.
+    held_d, held_m, held_g
+        D'D, 2 D'R and R'R of the cells held out, in the same units.
+    """
+
+    eliminated: Ints
+    rest: Ints
+    scale: Floats
+    d: Floats
+    m: Floats
+    away: Floats
+    mm: Floats
+    g: Floats
+    pinned: np.ndarray
+    held_d: Floats
+    held_m: Floats
+    held_g: Floats
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _gather(onehot: OneHot, index: int, cross: Floats, s: Floats, r: Floats) -> None:
+    """Split Z'Y of the lanes into D'Y and scaled R'Y."""
+    for row in range(onehot.eliminated.shape[0]):
+        for lane in range(LANES):
+            s[row, lane] = cross[onehot.eliminated[row], lane]
+    for column in range(onehot.rest.shape[0]):
+        factor = onehot.scale[index, column]
+        for lane in range(LANES):
+            r[column, lane] = factor * cross[onehot.rest[column], lane]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _assemble(onehot: OneHot, index: int, state: State, coef: Floats) -> None:
+    """Write beta and theta, unscaled, to the columns of Z."""
+    for row in range(onehot.eliminated.shape[0]):
+        for lane in range(LANES):
+            coef[onehot.eliminated[row], lane] = state.beta[row, lane]
+    for column in range(onehot.rest.shape[0]):
+        factor = onehot.scale[index, column]
+        for lane in range(LANES):
+            coef[onehot.rest[column], lane] = factor * state.theta[column, lane]
+
+
+@njit(cache=True, nogil=True)
+def _penalty(work: Work, onehot: OneHot, index: int) -> Penalty:
+    """Give the penalties as `newton` takes them; an empty column gets the coefficient 0."""
+    scale, eliminated, rest = onehot.scale[index], onehot.eliminated, onehot.rest
+    l1, l2 = work.l1, work.l2
+    inverse = np.zeros(eliminated.shape[0])
+    for row in range(eliminated.shape[0]):
+        total = onehot.d[index, row] + l2[eliminated[row]]
+        if total > 0.0:
+            inverse[row] = 1.0 / total
+    theta_l1, theta_l2 = np.empty(rest.shape[0]), np.empty(rest.shape[0])
+    for column in range(rest.shape[0]):
+        theta_l1[column] = l1[rest[column]] * scale[column]
+        theta_l2[column] = l2[rest[column]] * scale[column] * scale[column]
+    return Penalty(chosen(l1, eliminated), inverse, theta_l1, theta_l2)
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _predict(
+    path: Floats, earlier: Floats, index: int, ratio: int, alpha: int, theta: Floats
+) -> None:
+    """Guess theta of a fit from those before it: a start from which few steps are left.
+
+    Theta is near its mean over earlier training sets, and differs from it much as it does at the
+    neighbours on the grid.
+
+    Parameters
+    ----------
+    path : (ratios, alphas, padded q, LANES)
+        Theta of this training set, as far as it was fitted.
+    earlier
+        Sum of the same over the `index` training sets before.
+    """
+    share = 1.0 / max(index, 1)
+    for column in range(theta.shape[0]):
+        for lane in range(LANES):
+            theta[column, lane] = share * earlier[ratio, alpha, column, lane]
+    neighbours = (alpha > 0) + (ratio > 0)
+    for other in range(2):
+        at = (ratio, alpha - 1) if other else (ratio - 1, alpha)
+        if min(at) >= 0:
+            _add_difference(path[at], earlier[at], share, 1.0 / neighbours, theta)
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _add_difference(
+    path: Floats, earlier: Floats, share: float, weight: float, theta: Floats
+) -> None:
+    """Add ``weight * (path - share * earlier)`` to `theta`; all (padded q, LANES)."""
+    for column in range(theta.shape[0]):
+        for lane in range(LANES):
+            differs = path[column, lane] - share * earlier[column, lane]
+            theta[column, lane] += weight * differs
+
+
+@njit(cache=True, nogil=True)
+def _list_active(state: State, k: int) -> None:
+    """List the rows of beta that are not all zero, after it was set from outside."""
+    state.n_active[0] = 0
+    for row in range(k):
+        used = False
+        for lane in range(LANES):
+            used |= state.beta[row, lane] != 0.0
+        if used:
+            state.active[state.n_active[0]] = row
+            state.n_active[0] += 1
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _score(
+    work: Work,
+    sets: Sets,
+    onehot: OneHot,
+    index: int,
+    first: int,
+    width: int,
+    state: State,
+    held_s: Floats,
+    held_r: Floats,
+    image: Floats,
+) -> None:
+    """As in `sweep_gram`, in the time that a design with disjoint columns allows."""
+    q, count, error = onehot.rest.shape[0], state.n_active[0], work.error
+    for row in range(q):
+        for lane in range(LANES):
+            image[row, lane] = -2.0 * held_r[row, lane]
+    add_product(image, image, onehot.held_g[index], state.theta, state.order, q)
+    add_product(image, image, onehot.held_m[index], state.beta, state.active, count)
+    for lane in range(width):
+        error[lane] = sets.held_squares[index, first + lane]
+        work.nonzero[lane] = 0
+    for row in range(q):
+        for lane in range(LANES):
+            error[lane] += state.theta[row, lane] * image[row, lane]
+        if sets.weights[onehot.rest[row]] > 0.0:
+            for lane in range(width):
+                work.nonzero[lane] += state.theta[row, lane] != 0.0
+    add_quadratic(error, state.beta, onehot.held_d[index], held_s, state.active, count)
+    for at in range(count):
+        row = state.active[at]
+        if sets.weights[onehot.eliminated[row]] > 0.0:
+            for lane in range(width):
+                work.nonzero[lane] += state.beta[row, lane] != 0.0
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _polish(
+    work: Work,
+    sets: Sets,
+    onehot: OneHot,
+    projection: Projection,
+    index: int,
+    width: int,
+    blocks: Blocks,
+    state: State,
+) -> int:
+    """Finish the lanes that `newton` left, and certify all; give how many they were."""
+    scale, coef = onehot.scale[index], work.coef
+    polished = 0
+    for lane in range(width):
+        # Written so that NaN, of a step that ran off, is finished too.
+        if not work.worst[lane] <= _NEARLY * work.goal[lane]:
+            if not polished:
+                _assemble(onehot, index, state, coef)
+            polished += 1
+            polish_lane(work, projection, index, lane)
+            for row in range(onehot.eliminated.shape[0]):
+                state.beta[row, lane] = coef[onehot.eliminated[row], lane]
+            for column in range(onehot.rest.shape[0]):
+                if scale[column] > 0.0:
+                    state.theta[column, lane] = coef[onehot.rest[column], lane] / scale[column]
+    if polished:
+        refresh(blocks, state)
+        _list_active(state, onehot.eliminated.shape[0])
+        certify(work, sets.gram[index], sets.norms[index])
+    return polished
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def fit_onehot(
+    first_gene: int,
+    last_gene: int,
+    sets: Sets,
+    onehot: OneHot,
+    projection: Projection,
+    grid: Grid,
+    output: Output,
+) -> tuple[int, int]:
+    """Fit genes `first_gene` to `last_gene` on every training set.
+
+    Give the Newton steps taken by tiles, and the fits that had to be polished.
+    """
+    k, q = onehot.eliminated.shape[0], onehot.rest.shape[0]
+    work = new_work(sets.total.shape[0])
+    state = new_state(k, q, work.worst, work.goal)
+    held_s, held_r, image = tile(k), tile(q), tile(q)
+    path = np.zeros((grid.ratios.shape[0], grid.alphas.shape[0], *state.theta.shape))
+    earlier = np.zeros_like(path)
+    steps, polished = 0, 0
+    for first in range(first_gene, last_gene, LANES):
+        width = min(LANES, last_gene - first)
+        earlier[:] = 0.0
+        for index in range(sets.cells.shape[0]):
+            blocks = Blocks(
+                onehot.d[index],
+                onehot.m[index],
+                onehot.away[index],
+                onehot.mm[index],
+                onehot.g[index],
+                onehot.pinned[index],
+            )
+            load(work, sets, index, first, width, grid.tolerance)
+            _gather(onehot, index, work.cross, state.s, state.r)
+            _gather(onehot, index, work.held, held_s, held_r)
+            state.known[:] = np.nan
+            for ratio in range(grid.ratios.shape[0]):
+                for alpha in range(grid.alphas.shape[0]):
+                    _predict(path, earlier, index, ratio, alpha, state.theta)
+                    refresh(blocks, state)
+                    penalise(work, sets, index, grid.alphas[alpha], grid.ratios[ratio])
+                    steps += newton(blocks, state, _penalty(work, onehot, index))
+                    polished += _polish(work, sets, onehot, projection, index, width, blocks, state)
+                    copy(state.theta, path[ratio, alpha])
+                    _score(work, sets, onehot, index, first, width, state, held_s, held_r, image)
+                    if output.coef.shape[4]:
+                        _assemble(onehot, index, state, work.coef)
+                    store(work, output, (index, alpha, ratio), first, width)
+            earlier += path
+    return steps, polished

@@ -1,0 +1,184 @@
+"""Fit a grid of elastic nets from statistics: choose a solver, share the genes among threads.
+
+For every gene apart, with n training cells, the minimum over intercept b and coefficients w of
+
+    1 / (2 n) |y - b - X w|^2 + alpha * l1_ratio * sum_j f_j |w_j|
+                              + alpha * (1 - l1_ratio) / 2 * sum_j f_j w_j^2
+
+is found, f being the penalty factors: scikit-learn's ``ElasticNet`` where all are 1.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tuner_plugins.enet.accumulate import Floats
+from tuner_plugins.enet.coordinate_descent_path import fit_gram
+from tuner_plugins.enet.errors import DataError
+from tuner_plugins.enet.newton_path import fit_onehot
+from tuner_plugins.enet.problem import (
+    disjoint_columns,
+    onehot_blocks,
+    penalty_weights,
+    projection,
+    training_sets,
+    worth_eliminating,
+)
+from tuner_plugins.enet.simd.vector import LANES
+from tuner_plugins.enet.statistics import Statistics
+from tuner_plugins.enet.tiles import Grid, Output
+
+TOLERANCE = 1e-12
+"""Residual that a fit is solved to, in units of the norms of its column and gene."""
+
+_PIECE = 8 * LANES
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Every fit of a grid, as the kernels left them; alphas and ratios in the caller's order.
+
+    Attributes
+    ----------
+    sse, nonzero : (sets, alphas, ratios, genes)
+        Held-out sums of squared errors; non-zero penalised coefficients.
+    coef, intercept : (sets, alphas, ratios, genes, columns), (sets, alphas, ratios, genes)
+        On the scale of X and Y; None where they were not asked for.
+    kkt : (genes,)
+        Largest optimality residual: of the gradient of half the sum of squares, by column and
+        gene divided by the norms of both, which makes it a correlation.
+    newton_steps, polished : int
+        Steps of the semismooth Newton method (tiles of genes), and fits it left to `gram.polish`.
+    """
+
+    sse: Floats
+    nonzero: NDArray[np.int32]
+    coef: Floats | None
+    intercept: Floats | None
+    kkt: Floats
+    newton_steps: int = 0
+    polished: int = 0
+
+
+def fit_grid(
+    statistics: Statistics,
+    alphas: ArrayLike,
+    l1_ratios: ArrayLike,
+    penalty_factor: ArrayLike | None = None,
+    *,
+    threads: int = 1,
+    coefficients: bool = False,
+    method: str = "auto",
+    held_out: int | None = None,
+) -> Fits:
+    """Fit every alpha and ratio on every training set (all cells if there is one fold).
+
+    Parameters
+    ----------
+    statistics
+        Of the cells, by fold.
+    alphas, l1_ratios : (alphas,), (ratios,)
+        Penalties, alpha >= 0 and 0 <= ratio <= 1, in any order.
+    penalty_factor : (columns,), optional
+        What the penalty of a column is multiplied by; 0 leaves it free.
+    threads : int
+        Threads over genes; the result does not depend on it.
+    coefficients : bool
+        Keep the coefficients: sets x alphas x ratios x genes x columns numbers.
+    method : {"auto", "newton", "descent"}
+        Semismooth Newton (needs some disjoint columns) or coordinate descent.
+    held_out : int, optional
+        Only the first so many folds are held out, each in turn; all of them by default.
+
+    Raises
+    ------
+    DataError
+        Penalties out of range, penalty factors that do not match, a fold that has all cells.
+    """
+    alphas, l1_ratios = penalties(alphas, l1_ratios)
+    if method not in ("auto", "newton", "descent"):
+        raise DataError(f"method must be auto, newton or descent; got {method!r}")
+    weights = penalty_weights(penalty_factor, statistics.n_columns)
+    sets = training_sets(statistics, weights, held_out)
+    eliminated = disjoint_columns(statistics.gram)
+    use_newton = method == "newton" or (
+        method == "auto" and worth_eliminating(eliminated, weights.size)
+    )
+    order = np.argsort(-alphas, kind="stable")
+    genes, shape = statistics.n_genes, (sets.cells.size, alphas.size, l1_ratios.size)
+    grid = Grid(alphas[order], l1_ratios, TOLERANCE)
+    output = Output(
+        np.zeros((*shape, genes)),
+        np.zeros((*shape, genes), dtype=np.int32),
+        np.zeros((*shape, weights.size, genes if coefficients else 0)),
+        np.zeros(genes),
+    )
+    reduced = projection(sets)
+    if use_newton:
+        blocks = onehot_blocks(sets, eliminated)
+        pieces = _run(
+            threads,
+            genes,
+            lambda low, high: fit_onehot(low, high, sets, blocks, reduced, grid, output),
+        )
+    else:
+        pieces = _run(
+            threads,
+            genes,
+            lambda low, high: (0, fit_gram(low, high, sets, reduced, grid, output)),
+        )
+    steps, polished = np.sum(pieces, axis=0) if pieces else (0, 0)
+    back = np.argsort(order)
+    coef = intercept = None
+    if coefficients:
+        by_gene = output.coef[:, back].swapaxes(3, 4)
+        coef = np.ascontiguousarray(by_gene[..., 1:])
+        intercept = by_gene[..., 0] + statistics.y_shift - coef @ statistics.x_shift
+    return Fits(
+        output.sse[:, back],
+        output.nonzero[:, back],
+        coef,
+        intercept,
+        output.kkt,
+        int(steps),
+        int(polished),
+    )
+
+
+def alpha_max(
+    statistics: Statistics, l1_ratio: float = 1.0, penalty_factor: ArrayLike | None = None
+) -> float:
+    """Give the smallest alpha at which every penalised coefficient is zero, on all cells."""
+    if not 0.0 < l1_ratio <= 1.0:
+        raise DataError(f"l1_ratio must be in (0, 1] for an alpha_max to exist, got {l1_ratio}")
+    weights = penalty_weights(penalty_factor, statistics.n_columns)
+    whole = statistics.total()
+    sets = training_sets(whole, weights)
+    reduced = projection(sets)
+    left = sets.total[reduced.penalised] - reduced.slopes[0].T @ sets.total[reduced.free]
+    by_column = np.abs(left).max(axis=1, initial=0.0) / weights[reduced.penalised]
+    return float(by_column.max(initial=0.0) / (sets.cells[0] * l1_ratio))
+
+
+def penalties(alphas: ArrayLike, l1_ratios: ArrayLike) -> tuple[Floats, Floats]:
+    """Give both as checked one-dimensional arrays."""
+    a = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
+    r = np.atleast_1d(np.asarray(l1_ratios, dtype=np.float64))
+    if a.ndim != 1 or not a.size or not np.isfinite(a).all() or (a < 0).any():
+        raise DataError(f"alphas must be finite numbers >= 0, got {a}")
+    if r.ndim != 1 or not r.size or not ((r >= 0) & (r <= 1)).all():
+        raise DataError(f"l1_ratios must be numbers from 0 to 1, got {r}")
+    return a, r
+
+
+def _run(threads, genes, work):  # type: ignore[no-untyped-def]
+    """Run `work` on pieces of the genes, whose bounds do not depend on the threads."""
+    bounds = [(low, min(low + _PIECE, genes)) for low in range(0, genes, _PIECE)]
+    if threads <= 1:
+        return [work(low, high) for low, high in bounds]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda pair: work(*pair), bounds))

@@ -1,0 +1,173 @@
+"""From statistics and penalty factors to the arrays that the kernels of `path` work on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tuner_plugins.enet.accumulate import Floats, Ints
+from tuner_plugins.enet.errors import DataError
+from tuner_plugins.enet.newton_path import OneHot
+from tuner_plugins.enet.simd.lanes import padded
+from tuner_plugins.enet.statistics import Statistics
+from tuner_plugins.enet.tiles import Projection, Sets
+
+_DEPENDENT = 1e-11
+_MOST_REST = 64
+_MOST_CLASSES = 64
+
+
+def penalty_weights(penalty_factor: ArrayLike | None, columns: int) -> Floats:
+    """Give the penalty factor of [1, X]: 0 for the intercept, 1 by default."""
+    if penalty_factor is None:
+        factors = np.ones(columns)
+    else:
+        factors = np.asarray(penalty_factor, dtype=np.float64)
+    if factors.shape != (columns,) or not np.isfinite(factors).all() or (factors < 0).any():
+        raise DataError(
+            f"penalty_factor must be {columns} finite numbers >= 0, one a column of X; got "
+            f"shape {factors.shape}" + ("" if factors.shape != (columns,) else f": {factors}")
+        )
+    return np.concatenate(([0.0], factors))
+
+
+def training_sets(statistics: Statistics, weights: Floats, held_out: int | None = None) -> Sets:
+    """Make folds the held-out part of a training set; all cells train if there is one fold.
+
+    All folds in turn, or the first `held_out` alone.
+    """
+    total = statistics.total()
+    held = statistics.folds(slice(held_out))
+    if statistics.n_folds == 1:
+        held = Statistics(
+            np.zeros_like(statistics.gram),
+            np.zeros_like(statistics.cross),
+            np.zeros_like(statistics.squares),
+            statistics.x_shift,
+            statistics.y_shift,
+        )
+    gram = total.gram - held.gram
+    empty = np.flatnonzero(gram[:, 0, 0] < 0.5)
+    if empty.size:
+        raise DataError(f"no cell is left to train on where fold {empty[0]} is held out")
+    return Sets(
+        widened(gram),
+        widened(held.gram),
+        np.ascontiguousarray(total.cross[0]),
+        np.ascontiguousarray(held.cross),
+        np.maximum(total.squares - held.squares, 0.0),
+        np.ascontiguousarray(held.squares),
+        np.sqrt(np.maximum(gram.diagonal(axis1=1, axis2=2), 0.0)),
+        weights,
+        np.ascontiguousarray(gram[:, 0, 0]),
+    )
+
+
+def disjoint_columns(gram: Floats) -> Ints:
+    """Find a large set of columns of Z that never overlap, from Z'Z (folds, columns, columns).
+
+    Columns are put one after the other into the first class that they are orthogonal to in every
+    fold; the largest class is given, sorted.
+    """
+    overlap = (gram[:, 1:, 1:] != 0).any(axis=0)
+    classes: list[list[int]] = []
+    for column in range(overlap.shape[0]):
+        for members in classes:
+            if not overlap[column, members].any():
+                members.append(column)
+                break
+        else:
+            if len(classes) < _MOST_CLASSES:
+                classes.append([column])
+    largest = max(classes, key=len, default=[])
+    return np.asarray(largest, dtype=np.int64) + 1
+
+
+def projection(sets: Sets) -> Projection:
+    """Project the free columns out of every training set."""
+    free = np.flatnonzero(sets.weights == 0)
+    penalised = np.flatnonzero(sets.weights)
+    count = sets.cells.size
+    inverse = np.zeros((count, free.size, free.size))
+    for index in range(count):
+        block = sets.gram[index][np.ix_(free, free)]
+        keep = independent(block)
+        kept = np.ix_(keep, keep)
+        units = 1.0 / np.sqrt(block.diagonal()[keep])
+        scaled = block[kept] * np.outer(units, units)
+        inverse[index][kept] = np.linalg.inv(scaled) * np.outer(units, units)
+    mixed = sets.gram[:, free][:, :, penalised]
+    slopes = inverse @ mixed
+    own = sets.gram[:, penalised][:, :, penalised]
+    left = own - mixed.transpose(0, 2, 1) @ slopes
+    norms = np.array(sets.norms[:, penalised], order="C")
+    norms[left.diagonal(axis1=1, axis2=2) <= _DEPENDENT * norms**2] = 0.0
+    return Projection(free, penalised, inverse, np.ascontiguousarray(slopes), widened(left), norms)
+
+
+def independent(gram: Floats) -> NDArray[np.intp]:
+    """Give the columns that don't depend on the columns before them, from their Gram matrix."""
+    units = np.sqrt(np.maximum(gram.diagonal(), 0.0))
+    keep: list[int] = []
+    rows = np.zeros((0, gram.shape[0]))
+    for column in range(gram.shape[0]):
+        if units[column] == 0.0:
+            continue
+        scaled = gram[column] / units[column]
+        scaled = np.divide(scaled, units, out=np.zeros_like(scaled), where=units > 0)
+        row = scaled - rows[:, column] @ rows
+        if row[column] > _DEPENDENT:
+            keep.append(column)
+            rows = np.vstack((rows, row / np.sqrt(row[column])))
+    return np.asarray(keep, dtype=np.intp)
+
+
+def onehot_blocks(sets: Sets, eliminated: Ints) -> OneHot:
+    """Split every training set into columns to eliminate and the scaled rest."""
+    rest = np.setdiff1d(np.arange(sets.weights.size), eliminated)
+    norms = np.ascontiguousarray(sets.norms[:, rest])  # one layout, compiled once
+    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    pinned = np.ones((sets.cells.size, rest.size), dtype=np.bool_)
+    for index in range(sets.cells.size):
+        pinned[index] = norms[index] == 0
+        free = np.flatnonzero(sets.weights[rest] == 0)
+        dependent = np.ones(free.size, dtype=np.bool_)
+        dependent[independent(sets.gram[index][np.ix_(rest[free], rest[free])])] = False
+        pinned[index, free[dependent]] = True
+
+    def parts(gram: Floats) -> tuple[Floats, Floats, Floats]:
+        """Split Z'Z into the diagonal of D'D, D'R and R'R, scaled."""
+        own = gram[:, eliminated, eliminated]
+        mixed = gram[:, eliminated][:, :, rest] * scale[:, None]
+        other = gram[:, rest][:, :, rest] * scale[:, None] * scale[:, :, None]
+        return np.ascontiguousarray(own), mixed, other
+
+    d, m, g = parts(sets.gram)
+    held_d, held_m, held_g = parts(sets.held_gram)
+    row, column = np.tril_indices(rest.size)
+    return OneHot(
+        eliminated,
+        rest.astype(np.int64),
+        scale,
+        d,
+        widened(m),
+        widened(-m.transpose(0, 2, 1)),
+        widened(np.concatenate((-m[:, :, row] * m[:, :, column], g[:, None, row, column]), axis=1)),
+        widened(g),
+        pinned,
+        held_d,
+        widened(2.0 * held_m),
+        widened(held_g),
+    )
+
+
+def widened(array: Floats) -> Floats:
+    """Pad the last axis by zeros to what `lanes.add_product` takes; C-ordered."""
+    more = padded(array.shape[-1]) - array.shape[-1]
+    return np.ascontiguousarray(np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, more)]))
+
+
+def worth_eliminating(eliminated: Ints, columns: int) -> bool:
+    """Tell whether the semismooth Newton method fits a design of `columns` columns of Z."""
+    rest = columns - eliminated.size
+    return rest <= _MOST_REST and 2 * eliminated.size >= rest and eliminated.size >= 4

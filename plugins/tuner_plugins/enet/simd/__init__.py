@@ -1,0 +1,1 @@
+"""SIMD lanes as values of Numba code."""

@@ -1,0 +1,1 @@
+"""Files: bigWig tracks, annotations and regions in, .npy out."""

@@ -1,0 +1,77 @@
+"""What is in a folder of tracks, told by content. As little as the quick path needs."""
+
+from __future__ import annotations
+
+import os
+
+from tuner_plugins.nmf.kernels.build import digest_of
+
+TYPE_CHECKING = False  # as in quick.py
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Answers = Mapping[str, tuple[int, str]]
+    Found = tuple[list[str], list[str], list[str]]
+
+LEFT_OUT: Answers = {}
+"""Files that are the answer, not input: name to size and digest. Put here when the script is made:
+what the study left out of the tracks."""
+
+
+def is_bigwig(path: str) -> bool:
+    """Say whether a regular file begins as a bigWig file does, in either byte order."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(handle, 4) in (b"\x26\xfc\x8f\x88", b"\x88\x8f\xfc\x26")
+    finally:
+        os.close(handle)
+
+
+def is_answer(path: str, left_out: Answers) -> bool:
+    """Say whether a file is one of `left_out`: by its name, or else by its size and content."""
+    if os.path.basename(path) in left_out:
+        return True
+    size = os.stat(path).st_size
+    return size in [known for known, _ in left_out.values()] and (
+        file_digest(path) in left_out.values()
+    )
+
+
+def file_digest(path: str) -> tuple[int, str]:
+    """Give the size of a file and a digest of its content."""
+    with open(path, "rb") as file:
+        content = file.read()
+    return len(content), digest_of(content)
+
+
+def list_folder(folder: str, left_out: Answers, holds: Callable[[str], bool] = is_bigwig) -> Found:
+    """List a folder by name: paths of tracks, names of `left_out`, names of all other files.
+
+    Hidden files and folders do not count. `holds`: whether a regular file is a bigWig file.
+    """
+    tracks, answers, others = found = [], [], []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name[0] == "." or entry.is_dir():
+            continue
+        if not (entry.is_file() and holds(entry.path)):
+            others.append(entry.name)
+        elif left_out and is_answer(entry.path, left_out):
+            answers.append(entry.name)
+        else:
+            tracks.append(entry.path)
+    return found
+
+
+def describe_taken(found: Found, absent: Sequence[str], chrom: str, rest: str = "") -> str:
+    """Return in one line how many files are tracks, and what is left out and why.
+
+    `absent`: those of the tracks that lack the chromosome. `rest`: what else is taken.
+    """
+    tracks, answers, others = found
+    taken, files, left = len(tracks) - len(absent), sum(map(len, found)), ""
+    text = f"{taken} track{'s' * (taken != 1)}{f' of {files} files' * (taken < files)}{rest}"
+    for what, names in (f"without {chrom}", absent), ("annotation", answers), ("no bigWig", others):
+        if names:
+            some = ", ".join(map(os.path.basename, names[:3])) + ", ..." * (len(names) > 3)
+            left += f"{', ' if left else '; left out: '}{len(names)} {what} ({some})"
+    return text + left

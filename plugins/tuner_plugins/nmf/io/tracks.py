@@ -1,0 +1,91 @@
+"""Which files are tracks: the bigWig files of a folder, or those that are named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
+from tuner_plugins.nmf.io.folder import describe_taken, is_answer, is_bigwig, list_folder
+from tuner_plugins.nmf.io.names import suggest_names
+
+
+def list_tracks(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    left_out: Mapping[str, tuple[int, str]] | None = None,
+) -> tuple[list[str], list[str], list[str]]:
+    """List the bigWig files of folders by name, and files as they are given.
+
+    Returns and arguments are those of `list_folder`: paths of the tracks, names of files that are
+    the answer, names of files that are no bigWig files.
+
+    Raises
+    ------
+    BigWigError
+        A path that does not exist, a file that is named and is no bigWig file, or no track at all.
+    """
+    tracks, answers, others = found = [], [], []
+    names = []
+    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
+        name = os.fspath(path)
+        names.append(name)
+        try:
+            if os.path.isdir(name):
+                for whole, part in zip(
+                    found, list_folder(name, left_out or {}, _holds_bigwig), strict=True
+                ):
+                    whole += part
+            elif is_answer(_named_bigwig(name), left_out or {}):
+                answers.append(os.path.basename(name))
+            else:
+                tracks.append(name)
+        except OSError as error:
+            culprit = error.filename or name
+            raise BigWigError(f"{culprit}: cannot be read ({error.strerror})") from error
+    if tracks:
+        return found
+    if not names:
+        raise BigWigError("no tracks given: name a folder of bigWig files, or the files themselves")
+    nothing = f"{', '.join(names)}: no bigWig files to take as tracks"
+    raise BigWigError(
+        f"{nothing}; {describe_taken(found, [], '')}" if answers or others else nothing
+    )
+
+
+def _holds_bigwig(path: str) -> bool:
+    """Say whether a file is a bigWig file; one that cannot be read is an error if its name is."""
+    try:
+        return is_bigwig(path)
+    except OSError:
+        if path.lower().endswith((".bw", ".bigwig")):
+            raise
+        return False
+
+
+def _named_bigwig(name: str) -> str:
+    """Return the path of a file that somebody named as a track."""
+    if not os.path.exists(name):
+        raise BigWigError(f"{name}: no such file or folder")
+    if not os.path.isfile(name):
+        raise BigWigError(f"{name}: neither a file nor a folder; name a bigWig file")
+    if not is_bigwig(name):
+        chromosomes(name)  # says what it is instead
+        raise BigWigError(f"{name}: not a bigWig file")
+    return name
+
+
+def with_chromosome(paths: Sequence[str], chrom: str) -> tuple[list[str], list[str]]:
+    """Part bigWig files into those that have a chromosome and those that lack it.
+
+    Raises
+    ------
+    BigWigError
+        Where none has it, or one cannot be read.
+    """
+    known = {path: chromosomes(path) for path in paths}
+    have = [path for path in paths if chrom in known[path]]
+    if not have:
+        names = list(dict.fromkeys(name for found in known.values() for name in found))
+        who = f"none of {len(paths)} bigWig files has a" if len(paths) > 1 else f"{paths[0]}: no"
+        raise BigWigError(f"{who} chromosome called {chrom!r}; {suggest_names(chrom, names)}")
+    return have, [path for path in paths if chrom not in known[path]]

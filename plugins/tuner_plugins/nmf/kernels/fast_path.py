@@ -1,0 +1,269 @@
+"""The binned factorisation without NumPy: what a run of milliseconds can afford.
+
+Importing NumPy takes longer than factorising ten megabases in bins of a kilobase. This module does
+the usual case with the C kernels and a few built-in modules. It mends and explains nothing: what is
+unusual (a damaged file, an odd argument, a rank that hangs on rounding, no compiler) it leaves
+alone, and says so, for the careful path to begin again. Both give the same answer.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import os
+import sys
+
+from tuner_plugins.nmf.kernels.build import load_kernels
+
+TYPE_CHECKING = False  # importing typing for it would take milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+_MOST_VALUES = 1 << 22
+_MOST_BINS = 1 << 17
+_MOST_ROWS = 64
+MOST_LOADINGS = 1000
+"""Loadings that can be asked for: beyond the number of tracks they add little, and memory grows
+with their square."""
+_ABSENT = 2
+PROGRESS_BASES = 5e8
+_QUICK_TRANSFORMS = ("none", "log1p", "sqrt", "asinh")
+_QUICK_SCALINGS = ("none", "max", "l2", "std")
+_Doubles = ctypes.POINTER(ctypes.c_double)
+
+
+class _Request(ctypes.Structure):
+    """The kernels' ``quick_request``."""
+
+    _fields_ = (
+        ("chrom", ctypes.c_char_p),
+        ("start", ctypes.c_int64),
+        ("end", ctypes.c_int64),
+        ("levels", ctypes.c_int64),
+        ("widths", ctypes.POINTER(ctypes.c_int64)),
+        ("means", ctypes.POINTER(ctypes.c_void_p)),
+        ("fill_mean", ctypes.c_int),
+    )
+
+
+class _Level(ctypes.Structure):
+    """The kernels' ``quick_signal``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("tracks", "bins", "width", "size")),
+        ("signal", ctypes.c_void_p),
+        ("lengths", ctypes.c_void_p),
+    )
+
+
+class _Setting(ctypes.Structure):
+    """The kernels' ``quick_setting``."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("k", "num_iter")),
+        *((name, ctypes.c_int32) for name in ("transform", "scaling", "plain_rest")),
+        *((name, ctypes.c_double) for name in ("l2penalty", "fl_lambda", "tolerance")),
+    )
+
+
+class QuickLoadings:
+    """Loadings over bins, in memory that ctypes holds.
+
+    Attributes
+    ----------
+    values : ctypes array of double
+        k rows of bins.
+    weights : ctypes array of double
+        k rows of tracks.
+    k, tracks, bins, width, size : int
+        Loadings, tracks, bins, bases a bin, bases in all.
+    absent : list of str
+        Paths that were left out: sound files without the chromosome.
+    """
+
+    def __init__(self, k: int, level: _Level, values: Any, weights: Any) -> None:
+        self.values, self.weights, self.k = values, weights, k
+        self.absent: list[str] = []
+        self.tracks, self.bins = level.tracks, level.bins
+        self.width, self.size = level.width, level.size
+
+
+def quick_loadings(
+    paths: Sequence[str],
+    chrom: str,
+    start: int,
+    end: int,
+    k: int,
+    setting: Mapping[str, Any],
+    threads: int,
+) -> QuickLoadings | None:
+    """Read tracks and factorise those that have the chromosome; None where the careful path has to.
+
+    Arguments are those of `compute_loadings`. The loadings are those of ``setting["dtype"]``
+    float64; float32 only shapes the file.
+    """
+    widths = quick_levels(setting)
+    if widths is None or not 0 <= start < end or not 1 <= k <= _MOST_ROWS:
+        return None
+    bins = [-(-(end - start) // width) for width in widths]
+    if max(bins) > _MOST_BINS or max(bins) * (len(paths) + k) > _MOST_VALUES:
+        return None
+    if len(paths) * (end - start) > PROGRESS_BASES and sys.stderr.isatty():
+        return None  # long enough to want to see progress
+    library = load_kernels(quick=True)
+    if library is None:
+        return None
+    signals = [(ctypes.c_double * (len(paths) * count))() for count in bins]
+
+    def read(number: int) -> bool | None:
+        rows = [ctypes.addressof(s) + 8 * number * n for s, n in zip(signals, bins, strict=True)]
+        return quick_bins(paths[number], chrom, start, end, widths, setting["nan"], rows)
+
+    # The largest first: no thread is left alone with one at the end.
+    order = sorted(range(len(paths)), key=lambda number: -_file_size(paths[number]))
+    read_well = _each(read, order, threads)
+    kept = [number for number, well in enumerate(read_well) if well]
+    if False in read_well or not 0 < len(kept) <= _MOST_ROWS:
+        return None
+    for signal, count in zip(signals, bins, strict=True):
+        _close_ranks(signal, 8 * count, kept)
+    found = _factorize(library, signals, widths, bins, len(kept), end - start, k, setting)
+    if found is not None:
+        found.absent = [paths[number] for number, well in enumerate(read_well) if well is None]
+    return found
+
+
+def _close_ranks(signal: Any, row_bytes: int, kept: Sequence[int]) -> None:
+    """Move the rows that are kept to the front."""
+    base = ctypes.addressof(signal)
+    for place, number in enumerate(kept):
+        if place != number:
+            ctypes.memmove(base + row_bytes * place, base + row_bytes * number, row_bytes)
+
+
+def quick_bins(
+    path: str,
+    chrom: str,
+    start: int,
+    end: int,
+    widths: Sequence[int],
+    policy: str,
+    rows: Sequence[int],
+) -> bool | None:
+    """Average a track over bins, as `read_bins` does; None where it has no such chromosome.
+
+    Arguments are those of `read_bins`, and `rows`: for each width, the address of one double a bin,
+    0 all over. False where nothing was done: `read_bins` has to do it, or to say what is wrong.
+    """
+    library = load_kernels(quick=True)
+    if library is None:
+        return False
+    levels = len(widths)
+    asked, means = (ctypes.c_int64 * levels)(*widths), (ctypes.c_void_p * levels)(*rows)
+    want = _Request(chrom.encode(), start, end, levels, asked, means, policy == "mean")
+    covered = (ctypes.c_double * sum(-(-(end - start) // width) for width in widths))()
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        size = ctypes.c_int64(os.fstat(handle).st_size)
+        code = library.tuner_quick_read(handle, size, ctypes.byref(want), covered)
+        return None if code == _ABSENT else not code
+    finally:
+        os.close(handle)
+
+
+def _file_size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:  # whoever opens it says so
+        return 0
+
+
+def quick_levels(setting: Mapping[str, Any]) -> list[int] | None:
+    """Give the bases a bin of each level; None where no problem of a setting can be done here."""
+    if setting["start"] == "random" or setting["resolution"] == 1:
+        return None
+    widths = [int(setting["resolution"])]
+    fine = int(setting["loadings_resolution"])
+    if fine and fine != widths[0]:
+        widths.append(fine)
+    return None if 1 in widths else widths
+
+
+def _factorize(
+    library: Any,
+    signals: Sequence[Any],
+    widths: Sequence[int],
+    bins: Sequence[int],
+    tracks: int,
+    size: int,
+    k: int,
+    setting: Mapping[str, Any],
+) -> QuickLoadings | None:
+    if setting["start"] == "randomized_svd" and min(k, tracks) + 10 < tracks:
+        return None  # there it is random indeed
+    lengths = [(ctypes.c_double * count)() for count in bins]
+    levels = (_Level * len(widths))(
+        *(
+            _Level(
+                tracks, bins[i], widths[i], size, *map(ctypes.addressof, (signals[i], lengths[i]))
+            )
+            for i in range(len(widths))
+        )
+    )
+    weights = (ctypes.c_double * (k * tracks))()
+    values = [(ctypes.c_double * (k * count))() for count in bins]
+    addresses = (ctypes.c_void_p * len(widths))(*map(ctypes.addressof, values))
+    asked = _Setting(
+        *(k, int(setting["num_iter"]), _QUICK_TRANSFORMS.index(setting["transform"])),
+        *(_QUICK_SCALINGS.index(setting["scaling"]), setting["start"] == "randomized_svd"),
+        *(float(setting[name]) for name in ("l2penalty", "fl_lambda", "tolerance")),
+    )
+    code = library.tuner_quick_factorize(
+        levels, ctypes.c_int64(len(widths)), ctypes.byref(asked), weights, addresses
+    )
+    return None if code else QuickLoadings(k, levels[len(widths) - 1], values[-1], weights)
+
+
+def _each(
+    work: Callable[[int], bool | None], numbers: Sequence[int], threads: int
+) -> list[bool | None]:
+    """Return `work` of 0 to n - 1, taken up in the order of `numbers` by `threads`.
+
+    After a False, what was not taken up yet is left, and False as well. `threading` would take
+    longer to import than a track takes to read.
+    """
+    waiting = iter(numbers)
+    results: list[bool | None] = [False] * len(numbers)
+
+    def serve(done: Any = None) -> None:
+        try:
+            for number in waiting:
+                results[number] = work(number)
+                if results[number] is False:
+                    break
+        finally:
+            if done is not None:
+                done.release()
+
+    locks = [_thread.allocate_lock() for _ in range(min(threads, len(numbers)) - 1)]
+    for lock in locks:
+        lock.acquire()
+        _thread.start_new_thread(serve, (lock,))
+    serve()
+    for lock in locks:
+        lock.acquire()
+    return results
+
+
+def available_threads() -> int:
+    """Give the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(int(asked), cores) if asked.isdigit() and int(asked) else cores

@@ -1,0 +1,1 @@
+"""The factorisation: signal, fused-lasso proximal operator, correlation, null."""

@@ -1,0 +1,150 @@
+"""Tracks as one signal: joint runs or bins of all tracks, transformed and scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner_plugins.nmf.io.step_functions import Runs
+from tuner_plugins.nmf.kernels.parallel import run_threads
+from tuner_plugins.nmf.model.factorize import Signal, make_signal, run_lengths
+
+TRANSFORMS = ("none", "log1p", "sqrt", "asinh")
+SCALINGS = ("none", "max", "l2", "std")
+NAN_POLICIES = ("zero", "mean")
+_WORTH_COMPRESSING = 0.8
+
+
+class SignalError(ValueError):
+    """Tracks that cannot be factorised; the message is one line that says what to do."""
+
+
+def fill_gaps(runs: Runs, start: int, policy: str = "zero") -> Runs:
+    """Give a value to positions without data: 0, or the mean of the positions that have data.
+
+    Parameters
+    ----------
+    runs : Runs
+        Begins at `start`; NaN where there are no data.
+    policy : {"zero", "mean"}
+
+    Raises
+    ------
+    SignalError
+        Where a value is infinite.
+    """
+    values = runs.values
+    missing = np.isnan(values)
+    if np.isinf(values).any():
+        raise SignalError("holds infinite values; leave this track out or mend it")
+    if not missing.any():
+        return runs
+    fill = 0.0
+    if policy == "mean" and not missing.all():
+        lengths = np.diff(runs.ends, prepend=start)[~missing]
+        fill = np.dot(values[~missing].astype(float), lengths) / np.sum(lengths)
+    filled = values.astype(float) if fill else values.copy()
+    filled[missing] = fill
+    return Runs(runs.ends, filled)
+
+
+def transform_values(values: NDArray[Any], transform: str) -> NDArray[np.float64]:
+    """Apply a variance-stabilising transform, odd in the signal: f(-x) = -f(x)."""
+    values = np.asarray(values, dtype=float)
+    if transform == "none":
+        return values
+    functions: Mapping[str, Callable[..., NDArray[np.float64]]]
+    functions = {"log1p": np.log1p, "sqrt": np.sqrt, "asinh": np.arcsinh}
+    transformed: NDArray[np.float64] = np.copysign(functions[transform](np.abs(values)), values)
+    return transformed
+
+
+def bin_signal(
+    means: NDArray[Any], size: int, width: int, transform: str = "none", dtype: Any = np.float64
+) -> Signal:
+    """Make a signal of averages over bins; the transform applies to the averages.
+
+    Parameters
+    ----------
+    means : ndarray of shape (tracks, bins)
+        Average of each track over each bin, from `bin_runs`.
+    size : int
+        Bases in the region: the last bin may be shorter than the others.
+    width : int
+        Bases a bin.
+    transform : one of TRANSFORMS
+    dtype : {float64, float32}
+        Of the signal, and of all that is computed from it.
+    """
+    ends = np.minimum(np.arange(1, means.shape[1] + 1) * width, size)
+    return make_signal(transform_values(means, transform).astype(dtype, copy=False), ends)
+
+
+def join_runs(
+    tracks: Sequence[Runs],
+    start: int,
+    end: int,
+    transform: str = "none",
+    dtype: Any = np.float64,
+    threads: int = 1,
+) -> Signal:
+    """Cut the region wherever a track changes: what is between two cuts is constant in all.
+
+    Where that leaves nearly as many runs as there are positions, every position is a run.
+
+    Parameters
+    ----------
+    tracks : sequence of Runs
+        Each over ``[start, end)``, without NaN.
+    transform : one of TRANSFORMS
+    dtype : {float64, float32}
+        Of all that is computed from the signal.
+    threads : int
+        How many to use.
+    """
+    changes = np.zeros(end - start, dtype=bool)
+    for runs in tracks:
+        changes[runs.ends - (start + 1)] = True
+    rank = None
+    if np.count_nonzero(changes) <= _WORTH_COMPRESSING * changes.size:
+        ends = np.flatnonzero(changes) + 1
+        rank = np.cumsum(changes, dtype=np.int32)
+    else:
+        ends = np.arange(1, changes.size + 1)
+    stored = transform == "none" and all(runs.values.dtype == np.float32 for runs in tracks)
+    values = np.empty((len(tracks), ends.size), np.float32 if stored else dtype)
+
+    def fill(row: int) -> None:
+        runs = tracks[row]
+        stops = runs.ends - start
+        counts = np.diff(stops if rank is None else rank[stops - 1], prepend=0)
+        level = runs.values if stored else transform_values(runs.values, transform)
+        values[row] = np.repeat(level, counts)
+
+    run_threads(fill, len(tracks), threads)
+    return make_signal(values, ends, dtype)
+
+
+def scale_factors(signal: Signal, scaling: str) -> NDArray[np.float64]:
+    """Give what each track is divided by, of shape (tracks,).
+
+    ``max``: its largest absolute value; ``l2``: its root mean square, so that the unit does not
+    depend on the region's length; ``std``: its standard deviation. 1 for a track that is constant
+    at 0, or under ``std`` at any value.
+    """
+    values = signal.values
+    if scaling == "none":
+        return np.ones(len(values))
+    if scaling == "max":
+        factors = np.max(np.abs(values), axis=1)
+    else:
+        lengths = run_lengths(signal.ends)
+        size = signal.ends[-1]
+        centre = values @ lengths / size if scaling == "std" else np.zeros(len(values))
+        squares = [((row - mean) ** 2) @ lengths for row, mean in zip(values, centre, strict=True)]
+        factors = np.sqrt(np.array(squares) / size)
+    tiny = np.finfo(float).eps * np.max(np.abs(values), axis=1)
+    return np.where(factors > tiny, factors, 1.0)

@@ -1,0 +1,97 @@
+"""What can be set of the factorisation: names, values, the ranges worth searching."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from tuner_plugins.nmf.model.factorize import STARTS
+from tuner_plugins.nmf.model.signal import NAN_POLICIES, SCALINGS, TRANSFORMS
+
+Setting = Mapping[str, "str | int | float | bool | None"]
+
+LARGEST_BIN = 5000
+
+DEFAULTS: Setting = {
+    "num_iter": 3,
+    "l2penalty": 1.0,
+    "fl_lambda": 400.0,
+    "resolution": 1000,
+    "loadings_resolution": 0,
+    "transform": "log1p",
+    "scaling": "none",
+    "start": "eigh",
+    "tolerance": 0.0,
+    "implementation": "fast",
+    "dtype": "float64",
+    "seed": 0,
+}
+"""Good on real tracks.
+
+``fl_lambda`` and ``l2penalty`` are per base at every ``resolution`` (bases a bin; 1 for runs).
+``loadings_resolution``: solve the loadings once more at this resolution, with the weights that were
+learnt at ``resolution``; 0 for no.
+"""
+
+BASELINE: Setting = {
+    **DEFAULTS,
+    "num_iter": 50,
+    "l2penalty": 1.0,
+    "fl_lambda": 1.0,
+    "resolution": 1,
+    "transform": "none",
+    "start": "randomized_svd",
+    "implementation": "reference",
+}
+"""The scaffold, filled in plainly."""
+
+CHOICES: Mapping[str, tuple[str | int, ...]] = {
+    "transform": TRANSFORMS,
+    "scaling": SCALINGS,
+    "start": STARTS,
+    "implementation": ("fast", "reference"),
+    "dtype": ("float64", "float32"),
+    "nan": NAN_POLICIES,
+}
+
+BOUNDS: Mapping[str, tuple[type, float, float]] = {
+    "num_iter": (int, 1, math.inf),
+    "l2penalty": (float, 0, math.inf),
+    "fl_lambda": (float, 0, math.inf),
+    "resolution": (int, 1, LARGEST_BIN),
+    "loadings_resolution": (int, 0, LARGEST_BIN),
+    "tolerance": (float, 0, 1),
+    "seed": (int, 0, 2**32 - 1),
+}
+
+
+def setting_problem(setting: Setting) -> str | None:
+    """Say in one line what is wrong with a setting: what was expected, what came; None if fine."""
+    for name, value in setting.items():
+        if name in CHOICES and value not in CHOICES[name]:
+            return f"{name}: expected one of {', '.join(map(str, CHOICES[name]))}; got {value!r}"
+        if name in BOUNDS and (problem := _bound_problem(name, value)):
+            return problem
+    if setting.get("implementation") == "reference":
+        for name in ("resolution", "loadings_resolution", "transform", "scaling", "tolerance"):
+            expected = BASELINE[name]
+            if setting.get(name, expected) != expected:
+                return (
+                    f"{name}: expected {expected!r} with implementation 'reference', got "
+                    f"{setting[name]!r}; use implementation 'fast'"
+                )
+        if setting.get("start") == "eigh":
+            return "start: expected randomized_svd or random with implementation 'reference'"
+    return None
+
+
+def _bound_problem(name: str, value: str | int | float | bool | None) -> str | None:
+    kind, low, high = BOUNDS[name]
+    allowed = (int,) if kind is int else (int, float)
+    what = "a whole number" if kind is int else "a number"
+    limits = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        return f"{name}: expected {what} {limits}, got {value!r}"
+    if not low <= value <= high or value == math.inf:
+        return f"{name}: expected {what} {limits}, got {value!r}"
+    return None

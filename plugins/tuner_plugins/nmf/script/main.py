@@ -1,0 +1,104 @@
+"""The command line of the stand-alone script ``assign2.py`` where its quick path does not do."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tuner_plugins.nmf.io.bigwig import BigWigError
+from tuner_plugins.nmf.io.folder import LEFT_OUT, describe_taken
+from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
+from tuner_plugins.nmf.kernels.fast_path import MOST_LOADINGS
+from tuner_plugins.nmf.model.signal import SignalError
+from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
+from tuner_plugins.nmf.script.fast_main import DEFAULT_K, choose_setting, tell
+from tuner_plugins.nmf.script.npy import output_problem, save_loadings
+
+
+class UsageError(ValueError):
+    """A wrong argument; the message is one line that says what to do."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a wrong command line in one line."""
+
+    def error(self, message: str) -> Any:
+        raise UsageError(f"{message}; see --help")
+
+
+def read_options(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line: the scaffold's options, which may be abbreviated.
+
+    Raises
+    ------
+    UsageError
+        For a missing or unknown argument.
+    """
+    parser = _Parser(
+        description="Factorise the bigWig tracks of a folder into non-negative, piecewise "
+        "constant loadings along the genome and non-negative weights of the tracks.",
+    )
+    add = parser.add_argument
+    add("-b", "--bw_dir", required=True, metavar="DIR", help="folder of bigWig files")
+    add("-c", "--chromosome_number", required=True, metavar="CHROM", help="as the files spell it")
+    add("-s", "--start_pos", type=int, metavar="START", help="first position, 0-based [0]")
+    add("-e", "--end_pos", type=int, metavar="END", help="after the last one [chromosome's end]")
+    add("-k", type=int, default=int(DEFAULT_K), metavar="K", help="loadings [%(default)s]")
+    add("-o", "--output_file", required=True, metavar="OUT.npy", help="array of (END-START, K)")
+    # scripts of before had --bigwigs, and names that are abbreviations of today's
+    return parser.parse_args([re.sub("^--bigwigs(?==|$)", "--bw_dir", word) for word in words])
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line, and check what can be checked without the files.
+
+    Raises
+    ------
+    UsageError
+        For a missing, unknown or impossible argument.
+    """
+    given = read_options(sys.argv[1:] if arguments is None else arguments)
+    if not 1 <= given.k <= MOST_LOADINGS:
+        raise UsageError(f"-k: expected 1 to {MOST_LOADINGS} loadings, got {given.k}")
+    if problem := output_problem(given.output_file):
+        raise UsageError(f"-o: {problem}")
+    return given
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the script; give its exit code: 0, or 2 after one line about bad input."""
+    try:
+        given = parse_arguments(arguments)
+        chrom, k = given.chromosome_number, given.k
+        found = list_tracks(given.bw_dir, LEFT_OUT)
+        tracks, absent = with_chromosome(found[0], chrom)
+        start, end = whole_region(tracks, chrom, given.start_pos, given.end_pos)
+        if not 0 <= start < end:
+            region = f"{chrom}:{start}-{end} holds no position"
+            raise UsageError(f"-s, -e: {region}; give 0 <= start < end, the end not included")
+        setting = choose_setting(end - start, k)
+        loadings = compute_loadings(tracks, chrom, start, end, k, setting)
+        save_loadings(given.output_file, loadings, setting["dtype"])
+    except (UsageError, BigWigError, SignalError, OSError) as error:
+        tell(str(error))
+        return 2
+    except MemoryError as error:
+        tell(f"{error}; ask for a shorter region or a smaller -k")
+        return 2
+    tell(describe_taken(found, absent, chrom, f", {chrom}:{start}-{end}, k {k}"))
+    return 0
+
+
+def run_and_leave() -> None:
+    """Run the script and end the process there and then.
+
+    Taking NumPy apart again at the end of a process takes as long as the factorisation.
+    """
+    code = main()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
+    os._exit(code)

@@ -1,0 +1,113 @@
+"""Loadings to a ``.npy`` file, block by block: the full array is never in memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import numpy as np
+
+from tuner_plugins.nmf.io.folder import is_bigwig
+from tuner_plugins.nmf.model.factorize import Loadings, run_lengths
+from tuner_plugins.nmf.script.placing import put_in_place
+
+_BLOCK_BYTES = 1 << 20
+_PROGRESS_SECONDS = 1.0
+
+
+def output_problem(path: str) -> str | None:
+    """Say in one line why nothing can be put at `path`; None where nothing is known to be wrong."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not path:
+        return "expected the name of a file, got nothing"
+    if os.path.isdir(path):
+        return f"{path} is a folder; give the name of a file"
+    if not os.path.isdir(folder):
+        return f"no such folder: {folder}; make it first"
+    if not os.access(folder, os.W_OK):
+        return f"the folder {folder} is read-only; give another"
+    if not os.path.exists(path):
+        return None
+    if not os.path.isfile(path):
+        return f"{path} is a device or a pipe; give the name of a file"
+    if not os.access(path, os.W_OK):
+        return f"{path} is read-only; give another name"
+    if os.access(path, os.R_OK) and is_bigwig(path):
+        return f"{path} is a bigWig file, which would be lost; give another name"
+    return None
+
+
+def save_loadings(path: str, loadings: Loadings, dtype: str = "float64") -> None:
+    """Write loadings per base as an array of shape (positions, k), for `numpy.load`.
+
+    Every value is written, none left as a hole in the file. The file appears under its name when it
+    is whole; until then it has a temporary name beside it, which is removed on failure.
+
+    Parameters
+    ----------
+    path : str
+        File to write, in an existing folder.
+    loadings : Loadings
+    dtype : {"float64", "float32"}
+        Of the values in the file.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    temporary = f"{path}.{os.getpid()}.part"
+    try:
+        with open(temporary, "xb", buffering=0) as file:
+            _write(file, loadings, np.dtype(dtype))
+        put_in_place(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def _write(file, loadings: Loadings, dtype: np.dtype) -> None:  # type: ignore[no-untyped-def]
+    k, runs = loadings.values.shape
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": (loadings.size, k),
+    }
+    np.lib.format.write_array_header_1_0(file, header)
+    lengths = run_lengths(loadings.ends)
+    report_at = time.monotonic() + _PROGRESS_SECONDS if sys.stderr.isatty() else float("inf")
+    positions = max(1, _BLOCK_BYTES // (k * dtype.itemsize))
+    begin = 0
+    while begin < runs:
+        done = loadings.ends[begin] - lengths[begin]
+        stop = int(np.searchsorted(loadings.ends, done + positions, side="right"))
+        stop = max(stop, begin + 1)
+        rows = np.ascontiguousarray(loadings.values[:, begin:stop].T, dtype=dtype)
+        _write_repeated(file, rows, lengths[begin:stop], positions)
+        begin = stop
+        if time.monotonic() > report_at:
+            report_at += _PROGRESS_SECONDS
+            share = loadings.ends[stop - 1] / loadings.size
+            print(f"\rwriting: {share:.0%}", end="", file=sys.stderr, flush=True)
+    if report_at < float("inf"):
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _write_repeated(file, rows, lengths, positions: int) -> None:  # type: ignore[no-untyped-def]
+    """Write each row as often as its run is long; a single run may be longer than a block."""
+    if len(rows) > 1:
+        _write_all(file, np.repeat(rows, lengths, axis=0))
+        return
+    remaining = int(lengths[0])
+    block = np.repeat(rows, min(remaining, positions), axis=0)
+    while remaining > 0:
+        _write_all(file, block[:remaining])
+        remaining -= len(block)
+
+
+def _write_all(file, block) -> None:  # type: ignore[no-untyped-def]
+    data = memoryview(block).cast("B") if block.size else b""
+    while len(data):
+        data = data[file.write(data) :]

@@ -1,0 +1,142 @@
+"""The stand-alone script: which modules it is made of, and what of a setting it costs to start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tuner.export.bundle import bundle, provenance_head
+from tuner.plugin import Params, Provenance, Value
+from tuner_plugins import kernel_folder
+from tuner_plugins.nmf import params as nmf_params
+from tuner_plugins.nmf import pipeline
+from tuner_plugins.nmf.config import DataSection
+from tuner_plugins.nmf.io import (
+    bigwig,
+    bigwig_blocks,
+    bigwig_index,
+    folder,
+    names,
+    step_functions,
+    tracks,
+)
+from tuner_plugins.nmf.io.regions import parse_region
+from tuner_plugins.nmf.kernels import build, fast_path, parallel, sources
+from tuner_plugins.nmf.model import binning, factorize, products, prox_tv, prox_tv_numba, signal
+from tuner_plugins.nmf.script import fast_main, main, npy, placing
+
+SCRIPT_MODULES = (
+    *(
+        parallel,
+        products,
+        prox_tv_numba,
+        prox_tv,
+        step_functions,
+        bigwig_blocks,
+        names,
+        bigwig_index,
+        bigwig,
+        tracks,
+    ),
+    *(factorize, signal, binning, pipeline, npy, main),
+)
+"""What the frozen script is made of, beside its quick path: each after what it needs."""
+
+QUICK_MODULES = (kernel_folder, build, folder, placing, fast_path, fast_main)
+"""The quick path: as little as the usual case needs."""
+
+SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
+
+_BEFORE_NUMPY = """import gc
+import os
+
+gc.disable()  # imports make no garbage, and looking for it takes a tenth of their time
+for _library in ("OPENBLAS", "MKL"):  # starting their threads costs more than they give here
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+"""
+
+NARROW = 100
+"""Bases a bin below which a long region may be too much for the quick path."""
+
+
+def write_script(
+    found: Sequence[tuple[Mapping[str, float], Params]],
+    shown: Mapping[str, object],
+    left_out: Mapping[str, tuple[int, str]],
+    path: Path,
+    provenance: Provenance,
+) -> None:
+    """Write ``assign2.py`` to `path`.
+
+    Parameters
+    ----------
+    found : sequence of (sizes, setting)
+        The settings, each after the size of problem that it is for.
+    shown : mapping
+        What the script says of its settings.
+    left_out : mapping
+        Files that are never tracks: see `folder.LEFT_OUT`.
+    path, provenance
+        As `tuner.plugin.Plugin.freeze` takes them.
+    """
+    constants = []
+    for sizes, setting in found:
+        kept = {name: value for name, value in setting.items() if name != "implementation"}
+        constants.append((sizes, kept))
+    summary = (
+        "Factorise bigWig tracks into loadings along the genome and weights of the tracks.\n\n"
+        "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy"
+    )
+    if left_out:
+        names = ", ".join(name.removeprefix("./") for name in left_out)
+        summary += f"\n\nNever taken as a track (the annotation of the study): {names}"
+    text = bundle(
+        SCRIPT_MODULES,
+        {
+            "SETTINGS": constants,
+            "LEFT_OUT": dict(left_out),
+            "KERNEL_FILES": sources.KERNEL_FILES,
+            "BUILD": sources.BUILD,
+        },
+        provenance_head(summary, shown, provenance),
+        SCRIPT_DEPENDENCIES,
+        call="run_and_leave()",
+        preamble=_BEFORE_NUMPY,
+        first=QUICK_MODULES,
+        first_call="run_quick_and_leave(sys.argv[1:])",
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def cost_params(params: Params) -> Params:
+    """Give what decides whether the script needs NumPy, and how much it writes.
+
+    As `tuner.plugin.Plugin.cost_params`. The quick path decides by the size of a problem as well;
+    what stands for narrow bins is left to it in short regions and beyond it in long ones.
+    """
+    usual: dict[str, Value] = {name: nmf_params.DEFAULTS[name] for name in ("start", "resolution")}
+    size = {"dtype": params["dtype"]}
+    if params["implementation"] == "reference":
+        return usual | size
+    widths = fast_path.quick_levels(params)
+    if widths is None:
+        return usual | size | {"start": "random"}
+    if min(widths) < NARROW:
+        usual["resolution"] = NARROW // 2
+    return usual | size | {"start": params["start"]}
+
+
+def usage(data: DataSection, path: Path) -> tuple[Sequence[str], str]:
+    """Return the command line of the script at `path` for the first case, and what it needs.
+
+    The folder of tracks has a name to be filled in where the tracks lie in several.
+    """
+    case = data.cases[0]
+    region, tracks = parse_region(case.region), case.bigwigs or data.bigwigs or ()
+    folders = {str(track if track.is_dir() else track.parent) for track in tracks}
+    folder = folders.pop() if len(folders) == 1 else "FOLDER_OF_TRACKS"
+    ends = ["-s", str(region.start)] if region.end is not None or region.start else []
+    ends += ["-e", str(region.end)] if region.end is not None else []
+    where = ["-b", folder, "-c", region.chrom, *ends, "-k", str(case.k)]
+    needs = "Python 3.10 or newer with NumPy, and a C compiler (or Numba in its place); not tuner"
+    return [str(path), *where, "-o", "loadings.npy"], needs

@@ -1,0 +1,1 @@
+"""Simulated genome tracks with genes and hidden factors."""

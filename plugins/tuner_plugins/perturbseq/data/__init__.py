@@ -1,0 +1,1 @@
+"""From counts to designs: labels, covariates, responses, folds."""

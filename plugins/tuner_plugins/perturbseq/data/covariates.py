@@ -1,0 +1,185 @@
+"""Covariates of cells: batch, depth, mitochondrial share, cell cycle, any column of obs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from tuner_plugins.perturbseq.data.cell_cycle import PHASES, phase_positions, symbols_hint
+from tuner_plugins.perturbseq.data.labels import column_of
+from tuner_plugins.perturbseq.data.matrix import CellsError
+
+TOTAL = "total_counts"
+MITO = "pct_counts_mt"
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """What is known of the covariates before a count is read.
+
+    Attributes
+    ----------
+    names : list of str
+        All columns in order: batch, then as asked for; ``NAME[level]`` for categories.
+    values : array, shape (cells, columns)
+        NaN in the columns that come from counts.
+    counted : dict
+        Column number of ``total_counts`` and ``pct_counts_mt``, where obs has none.
+    scored : dict
+        Column number of ``S_score`` and ``G2M_score``, where obs has none.
+    mitochondrial : array of int
+        Positions of mitochondrial genes; empty unless needed.
+    phases : dict
+        Score name to the positions of its genes.
+    notes : list of str
+        Constant columns.
+    """
+
+    names: list[str]
+    values: np.ndarray
+    counted: dict[str, int]
+    scored: dict[str, int]
+    mitochondrial: np.ndarray
+    phases: dict[str, np.ndarray]
+    notes: list[str]
+
+
+def read_covariates(
+    obs: pd.DataFrame, genes: pd.Index, names: Sequence[str], batch: str | None
+) -> Covariates:
+    """Plan the columns of covariates.
+
+    Parameters
+    ----------
+    obs : DataFrame
+        Annotation of the cells that stay.
+    genes : Index
+        Symbols of the measured genes.
+    names : sequence of str
+        Columns of obs: numbers stay, everything else becomes one column a level, without the
+        first. ``total_counts``, ``pct_counts_mt``, ``S_score`` and ``G2M_score`` are computed where
+        obs has none.
+    batch : str, optional
+        Column of obs, one-hot whatever its type.
+
+    Raises
+    ------
+    CellsError
+        No such column, missing values, or a score whose genes are not measured.
+    """
+    if len(set(names)) < len(names) or batch in names:
+        raise CellsError(f"a covariate is named twice: {', '.join(names)}; name it once")
+    columns: dict[str, np.ndarray] = {}
+    counted: dict[str, int] = {}
+    scored: dict[str, int] = {}
+    if batch is not None:
+        columns |= _one_hot(column_of(obs, batch, "batch"), batch)
+    for name in names:
+        if name not in obs.columns and name in (TOTAL, MITO):
+            counted[name] = len(columns)
+            columns[name] = np.full(len(obs), np.nan)
+        elif name not in obs.columns and name in PHASES:
+            scored[name] = len(columns)
+            columns[name] = np.full(len(obs), np.nan)
+        else:
+            columns |= _from_obs(column_of(obs, name, "covariates"), name)
+    constant = [name for name, values in columns.items() if len(values) and np.ptp(values) == 0]
+    return Covariates(
+        list(columns),
+        np.column_stack([*columns.values()]) if columns else np.empty((len(obs), 0)),
+        counted,
+        scored,
+        mitochondrial_genes(genes) if MITO in counted else np.empty(0, dtype=np.int64),
+        {name: phase_positions(genes, name) for name in scored},
+        [f"covariate '{name}' is constant, its coefficient is 0" for name in constant],
+    )
+
+
+def mitochondrial_genes(genes: pd.Index) -> np.ndarray:
+    """Find genes of mitochondria by their symbol.
+
+    Raises
+    ------
+    CellsError
+        There are none.
+    """
+    positions = np.flatnonzero(is_mitochondrial(genes))
+    if not len(positions):
+        raise CellsError(
+            f"{MITO} cannot be computed: no gene starts with MT- or mt-{symbols_hint(genes)}; "
+            f"leave it out or give an obs column '{MITO}'"
+        )
+    return positions
+
+
+def is_mitochondrial(symbols: pd.Index) -> np.ndarray:
+    """Return which genes are mitochondrial, shape (genes,).
+
+    Their symbols start with ``MT-`` in human, ``mt-`` in mouse, ``mt:`` in fly; R's ``make.names``
+    makes ``MT.`` of it.
+    """
+    return np.asarray(pd.Index(symbols.astype(str)).str.match(r"(?i:mt)[-.:]"))
+
+
+def count_covariate(name: str, counts: sparse.csr_matrix, mitochondrial: np.ndarray) -> np.ndarray:
+    """Compute ``total_counts`` or ``pct_counts_mt`` of a block of cells.
+
+    Parameters
+    ----------
+    name : {"total_counts", "pct_counts_mt"}
+        Which one.
+    counts : csr_matrix, shape (cells, genes)
+        Raw counts.
+    mitochondrial : array of int
+        Positions of mitochondrial genes.
+    """
+    totals = row_sums(counts)
+    if name == TOTAL:
+        return totals
+    return 100.0 * row_sums(counts[:, mitochondrial]) / np.maximum(totals, 1.0)
+
+
+def row_sums(counts: sparse.csr_matrix) -> np.ndarray:
+    """Sum each row."""
+    sums: np.ndarray = np.asarray(counts.sum(axis=1), dtype=np.float64).reshape(-1)
+    return sums
+
+
+def numbers_of(column: pd.Series, name: str) -> np.ndarray:
+    """Give a column of obs as float64, shape (cells,).
+
+    Raises
+    ------
+    CellsError
+        It holds something else than finite numbers.
+    """
+    if not pd.api.types.is_numeric_dtype(column):
+        raise CellsError(f"obs column '{name}' holds {column.dtype}; expected numbers")
+    values: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise CellsError(
+            f"obs column '{name}' is {values[bad][0]:g} in {int(bad.sum())} cells (first: "
+            f"'{column.index[bad][0]}'); expected finite numbers, fill them or drop the cells"
+        )
+    return values
+
+
+def _from_obs(column: pd.Series, name: str) -> dict[str, np.ndarray]:
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return {name: numbers_of(column, name)} if numeric else _one_hot(column, name)
+
+
+def _one_hot(column: pd.Series, name: str) -> dict[str, np.ndarray]:
+    missing = column.isna()
+    if missing.any():
+        raise CellsError(
+            f"obs column '{name}' is missing in {int(missing.sum())} cells (first: "
+            f"'{column.index[missing][0]}'); fill them or drop the cells"
+        )
+    labels = column.astype(str).to_numpy()
+    return {f"{name}[{level}]": (labels == level).astype(float) for level in np.unique(labels)[1:]}

@@ -1,0 +1,146 @@
+"""Folds of cells: stratified, or leaving guides or batches out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tuner_plugins.perturbseq.data.matrix import CellsError
+
+
+def stratified_folds(
+    groups: np.ndarray, batches: np.ndarray, n_folds: int, seed: int
+) -> np.ndarray:
+    """Deal the cells of each perturbation x batch to the folds in turn.
+
+    A random split may leave a small group out of the training cells altogether; dealing keeps the
+    sizes of each perturbation, of each stratum and of the folds within one cell of each other as
+    far as they can be.
+
+    Parameters
+    ----------
+    groups, batches : array, shape (cells,)
+        Perturbation label and batch of each cell.
+    n_folds : int
+        At least two.
+    seed : int
+        Which cell of a stratum comes to which fold.
+
+    Returns
+    -------
+    array of int, shape (cells,)
+        Fold labels 0 .. n_folds - 1.
+    """
+    _require_folds(n_folds, len(groups))
+    rng = np.random.default_rng(seed)
+    order = np.lexsort((rng.permutation(len(groups)), _codes(batches), _codes(groups)))
+    folds = np.empty(len(groups), dtype=np.int64)
+    folds[order] = np.arange(len(groups)) % n_folds
+    return folds
+
+
+def unit_folds(units: np.ndarray, batches: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Deal the cells of each unit x batch to the folds in turn, the units in random order.
+
+    The labels have no part in it, so that exchanging those of whole units changes no fold: what a
+    permutation test of units needs to be exact. A unit has one perturbation, whose cells are
+    balanced as well, within a cell for each of its units.
+
+    Parameters
+    ----------
+    units : array of int, shape (cells,)
+        0 .. units - 1.
+    batches, n_folds, seed
+        As in `stratified_folds`.
+    """
+    order = np.random.default_rng(seed).permutation(int(units.max()) + 1)
+    return stratified_folds(order[units], batches, n_folds, seed)
+
+
+def leave_guide_out_folds(
+    groups: np.ndarray, guides: np.ndarray, n_folds: int, seed: int
+) -> np.ndarray:
+    """Hold out whole guides: the guides of each perturbation are dealt to the folds.
+
+    What is predicted then is a guide never seen, from the other guides of its perturbation. A
+    perturbation with one guide only is predicted by the covariates alone.
+
+    Parameters
+    ----------
+    groups, guides : array, shape (cells,)
+        Perturbation label and guide of each cell; control cells are dealt by guide as well.
+    n_folds, seed : int
+        As in `stratified_folds`.
+    """
+    _require_folds(n_folds, len(groups))
+    rng = np.random.default_rng(seed)
+    pairs = pd.MultiIndex.from_arrays([_codes(groups), _codes(guides)])
+    codes, uniques = pd.factorize(pairs, sort=True)
+    shuffled = rng.permutation(len(uniques))
+    order = np.lexsort((shuffled, uniques.get_level_values(0)))
+    fold_of = np.empty(len(uniques), dtype=np.int64)
+    fold_of[order] = np.arange(len(uniques)) % n_folds
+    return _require_used(fold_of[codes], n_folds, "guides")
+
+
+def leave_batch_out_folds(batches: np.ndarray, n_folds: int) -> np.ndarray:
+    """Hold out whole batches: the largest remaining batch goes to the smallest fold.
+
+    Parameters
+    ----------
+    batches : array, shape (cells,)
+        Batch of each cell.
+    n_folds : int
+        Made smaller if there are fewer batches.
+    """
+    codes = _codes(batches)
+    sizes = np.bincount(codes)
+    if len(sizes) < 2:
+        raise CellsError(
+            "split leave_batch_out needs two batches or more, there is one; use stratified"
+        )
+    filled = np.zeros(min(n_folds, len(sizes)), dtype=np.int64)
+    fold_of = np.empty(len(sizes), dtype=np.int64)
+    for batch in np.argsort(-sizes, kind="stable"):
+        fold_of[batch] = np.argmin(filled)
+        filled[fold_of[batch]] += sizes[batch]
+    return fold_of[codes]
+
+
+def small_groups(groups: np.ndarray, folds: np.ndarray) -> list[str]:
+    """Flag perturbations that are missing from the training or held-out cells of some fold."""
+    counts = pd.crosstab(groups, folds)
+    total = counts.sum(axis=1)
+    notes = []
+    for name, row in counts.iterrows():
+        if name == "":
+            continue
+        if (row == total[name]).any():
+            notes.append(
+                f"perturbation '{name}': all {total[name]} cells are in one fold, which is then "
+                "predicted without it"
+            )
+        elif (row == 0).any():
+            notes.append(
+                f"perturbation '{name}' has no held-out cell in {int((row == 0).sum())} of "
+                f"{len(row)} folds ({total[name]} cells)"
+            )
+    return notes
+
+
+def _codes(values: np.ndarray) -> np.ndarray:
+    codes: np.ndarray = pd.factorize(pd.Series(values).astype(str), sort=True)[0]
+    return codes
+
+
+def _require_folds(n_folds: int, cells: int) -> None:
+    if not 2 <= n_folds <= cells:
+        raise CellsError(f"folds is {n_folds}; expected 2 to the number of cells ({cells})")
+
+
+def _require_used(folds: np.ndarray, n_folds: int, what: str) -> np.ndarray:
+    if len(np.unique(folds)) < n_folds:
+        raise CellsError(
+            f"there are fewer {what} than folds ({n_folds}); use fewer folds or stratified"
+        )
+    return folds

@@ -1,0 +1,296 @@
+"""Cells x genes matrices, from memory or from an .h5ad file, a block of cells at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from tuner_plugins.perturbseq.data.stored import (
+    CellsError,
+    is_legacy,
+    open_matrix,
+    read_frame,
+    read_legacy,
+    require_h5ad,
+    require_indices,
+    symbols_of,
+    unreadable,
+)
+
+BLOCK_CELLS = 8192
+LARGEST_COUNT = float(2**53)
+IN_MEMORY = "the AnnData object"
+
+
+@dataclass(frozen=True)
+class CellMatrix:
+    """A matrix of cells x genes that is read in blocks of rows.
+
+    Attributes
+    ----------
+    origin : str
+        What it was read from, for messages.
+    where : str
+        ``X``, ``layers/NAME`` or ``raw/X``.
+    shape : tuple of int
+        Cells, genes.
+    values : array or sparse matrix, optional
+        The matrix, if it is in memory.
+    path : Path, optional
+        The .h5ad file that holds it otherwise.
+    """
+
+    origin: str
+    where: str
+    shape: tuple[int, int]
+    values: Any = None
+    path: Path | None = None
+
+    def blocks(
+        self, rows: np.ndarray, size: int = BLOCK_CELLS
+    ) -> Iterator[tuple[slice, sparse.csr_matrix | np.ndarray]]:
+        """Give the wanted rows in blocks, in file order.
+
+        Parameters
+        ----------
+        rows : array of int, shape (wanted,)
+            Ascending row numbers.
+        size : int
+            Rows of the matrix that are read at a time.
+
+        Yields
+        ------
+        slice
+            Where the block stands among `rows`.
+        csr_matrix or ndarray, shape (block, genes)
+            Float64 values; sparse stays sparse, dense stays dense.
+        """
+        if self.path is None:
+            yield from _row_blocks(self.values, rows, size, self)
+            return
+        try:
+            with h5py.File(self.path, "r") as file:
+                stored = open_matrix(file[self.where], self.where, self.path)
+                if getattr(stored, "format", "") == "csc":  # its rows are all over the file
+                    stored = stored.to_memory()
+                    require_indices(stored, self.where, self.origin)
+                    stored = stored.tocsr()
+                yield from _row_blocks(stored, rows, size, self)
+        except (OSError, RuntimeError) as error:
+            raise unreadable(self.path, error) from error
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What a file or an AnnData says of its cells and genes, and a matrix of their values.
+
+    Attributes
+    ----------
+    matrix : CellMatrix
+        Values, cells x genes.
+    obs : DataFrame
+        Annotation of all cells; unique names.
+    genes : Index
+        Unique names of the matrix's columns.
+    symbols : Index
+        Gene symbols of the same columns, which may repeat; the names where no column of var was
+        named.
+    layers : tuple of str
+        Names that ``layer`` could be asked for.
+    """
+
+    matrix: CellMatrix
+    obs: pd.DataFrame
+    genes: pd.Index
+    symbols: pd.Index
+    layers: tuple[str, ...]
+
+
+def open_cells(
+    source: Path | anndata.AnnData, layer: str | None = None, symbols: str | None = None
+) -> Cells:
+    """Open a screen without reading its matrix.
+
+    Parameters
+    ----------
+    source : Path or AnnData
+        An .h5ad file, or the object itself.
+    layer : str, optional
+        None or ``X``: X; ``raw``: the matrix of ``.raw`` (unless a layer has that name); else the
+        layer of that name.
+    symbols : str, optional
+        Column of var (of ``raw/var`` for ``raw``) with gene symbols.
+
+    Raises
+    ------
+    CellsError
+        No such layer, an unreadable file, or names that are not unique.
+    """
+    if isinstance(source, anndata.AnnData):
+        cells = _from_memory(source, layer, symbols)
+    else:
+        cells = _from_file(Path(source), layer, symbols)
+    _require_unique(cells.obs.index, cells.matrix.origin, "cells", "adata.obs_names_make_unique()")
+    _require_unique(cells.genes, cells.matrix.origin, "genes", "adata.var_names_make_unique()")
+    if cells.matrix.shape != (len(cells.obs), len(cells.genes)):
+        raise CellsError(
+            f"{cells.matrix.origin}: {cells.matrix.where} is {cells.matrix.shape}, but there are "
+            f"{len(cells.obs)} cells and {len(cells.genes)} genes; write the file again"
+        )
+    return cells
+
+
+def require_counts(
+    block: sparse.csr_matrix | np.ndarray, cells: pd.Index, genes: pd.Index, what: CellMatrix
+) -> None:
+    """Raise unless every value is a finite whole number that is not negative.
+
+    Parameters
+    ----------
+    block : csr_matrix or ndarray, shape (cells, genes)
+        Values.
+    cells, genes : Index
+        Names of the rows and columns, for the message.
+    what : CellMatrix
+        Where they come from, for the message.
+
+    Raises
+    ------
+    CellsError
+        Naming the first value that is none.
+    """
+    data = block.data if sparse.issparse(block) else block.reshape(-1)
+    with np.errstate(invalid="ignore"):
+        good = (data >= 0) & (data < LARGEST_COUNT) & (data == np.floor(data))
+    if good.all():
+        return
+    first = int(np.argmin(good))
+    name = value_name(block, first, cells, genes)
+    raise CellsError(
+        f"{what.origin}: {what.where} does not hold counts: {name} is {data[first]:g}; "
+        "expected whole numbers >= 0, name the layer that holds them (layer)"
+    )
+
+
+def require_finite(
+    block: sparse.csr_matrix | np.ndarray, cells: pd.Index, genes: pd.Index, what: CellMatrix
+) -> None:
+    """Raise `CellsError` unless every value is finite; parameters as in `require_counts`."""
+    data = block.data if sparse.issparse(block) else block.reshape(-1)
+    good = np.isfinite(data)
+    if good.all():
+        return
+    first = int(np.argmin(good))
+    name = value_name(block, first, cells, genes)
+    raise CellsError(
+        f"{what.origin}: {what.where} holds {data[first]:g} at {name}; expected finite values, "
+        "remove or impute them"
+    )
+
+
+def value_name(
+    block: sparse.csr_matrix | np.ndarray, position: int, cells: pd.Index, genes: pd.Index
+) -> str:
+    """Name the cell and gene of the value at `position` of the stored values."""
+    if sparse.issparse(block):
+        row = int(np.searchsorted(block.indptr, position, side="right")) - 1
+        column = int(block.indices[position])
+    else:
+        row, column = divmod(position, block.shape[1])
+    return f"cell '{cells[row]}', gene '{genes[column]}'"
+
+
+def _row_blocks(
+    stored: Any, rows: np.ndarray, size: int, what: CellMatrix
+) -> Iterator[tuple[slice, sparse.csr_matrix | np.ndarray]]:
+    done = 0
+    for start in range(0, stored.shape[0], size):
+        stop = min(start + size, stored.shape[0])
+        inside = rows[done : np.searchsorted(rows, stop)] - start
+        if not len(inside):
+            continue
+        block = stored[start:stop]
+        if sparse.issparse(block):
+            require_indices(block, what.where, what.origin)
+        if len(inside) < stop - start:
+            block = block[inside]
+        if sparse.issparse(block):
+            block = sparse.csr_matrix(block, dtype=np.float64)
+            block.sum_duplicates()
+        else:
+            block = np.asarray(block, dtype=np.float64)
+        yield slice(done, done + len(inside)), block
+        done += len(inside)
+
+
+def _from_memory(
+    adata: anndata.AnnData, layer: str | None, symbols: str | None, origin: str = IN_MEMORY
+) -> Cells:
+    named = layers_of(adata)
+    layers = _layer_names(named, adata.raw is not None)
+    where = _locate(layer, named, adata.raw is not None, origin)
+    if where == "raw/X":
+        values, var = adata.raw.X, adata.raw.var
+    else:
+        values = adata.X if where == "X" else adata.layers[where.split("/", 1)[1]]
+        var = adata.var
+    if values is None:
+        raise CellsError(f"{origin} has no X; name a layer: {', '.join(layers)}")
+    if sparse.issparse(values) and values.format != "csr":
+        values = values.tocsr()
+    matrix = CellMatrix(origin, where, tuple(values.shape), values=values)
+    return Cells(matrix, adata.obs.copy(), var.index.copy(), symbols_of(var, symbols), layers)
+
+
+def _from_file(path: Path, layer: str | None, symbols: str | None) -> Cells:
+    try:
+        with h5py.File(path, "r") as file:
+            require_h5ad(file, path)
+            if is_legacy(file):
+                return _from_memory(read_legacy(path), layer, symbols, str(path))
+            named = tuple(file["layers"]) if "layers" in file else ()
+            where = _locate(layer, named, "raw" in file, str(path))
+            layers = _layer_names(named, "raw" in file)
+            if where not in file:
+                raise CellsError(f"{path} has no {where}; name a layer: {', '.join(layers)}")
+            stored = open_matrix(file[where], where, path)
+            obs = read_frame(file, "obs", path)
+            var = read_frame(file, "raw/var" if where == "raw/X" else "var", path)
+            matrix = CellMatrix(str(path), where, tuple(stored.shape), path=path)
+    except (OSError, KeyError, RuntimeError) as error:
+        raise unreadable(path, error) from error
+    return Cells(matrix, obs, var.index, symbols_of(var, symbols), layers)
+
+
+def layers_of(adata: anndata.AnnData) -> tuple[str, ...]:
+    """Return the names of the layers; anndata 0.13 lists X among them, under the name None."""
+    return tuple(name for name in adata.layers if name is not None)
+
+
+def _layer_names(named: tuple[str, ...], has_raw: bool) -> tuple[str, ...]:
+    return ("X", *named, *(["raw"] if has_raw and "raw" not in named else []))
+
+
+def _locate(layer: str | None, named: tuple[str, ...], has_raw: bool, origin: str) -> str:
+    if layer is None or layer == "X":
+        return "X"
+    if layer in named:
+        return f"layers/{layer}"
+    if layer == "raw" and has_raw:
+        return "raw/X"
+    known = ", ".join(_layer_names(named, has_raw))
+    raise CellsError(f"{origin} has no layer '{layer}'; it has: {known}")
+
+
+def _require_unique(names: pd.Index, origin: str, kind: str, remedy: str) -> None:
+    if not names.is_unique:
+        twice = names[names.duplicated()][0]
+        raise CellsError(f"{origin}: two {kind} are called '{twice}'; make names unique: {remedy}")

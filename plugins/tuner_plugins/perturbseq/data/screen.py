@@ -1,0 +1,181 @@
+"""A screen that is open: labels, covariates, and blocks of checked counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from tuner_plugins.perturbseq.data.covariates import Covariates, numbers_of, read_covariates
+from tuner_plugins.perturbseq.data.labels import Design, Labels, column_of, read_design
+from tuner_plugins.perturbseq.data.matrix import (
+    Cells,
+    CellsError,
+    open_cells,
+    require_counts,
+    require_finite,
+)
+from tuner_plugins.perturbseq.data.response import GeneChoice
+
+LOG = "log1p_cp10k"
+COUNTS = "counts"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a screen becomes X and Y.
+
+    Attributes
+    ----------
+    labels : Labels
+        How perturbations are read.
+    layer : str, optional
+        Where the counts are: X, ``raw`` or a layer.
+    batch : str, optional
+        Column of obs.
+    covariates : sequence of str
+        Columns of obs, or what can be computed.
+    response : str
+        ``log1p_cp10k``, ``counts``, or the name of a layer.
+    symbols : str, optional
+        Column of var with gene symbols: what mitochondrial and cell-cycle genes are found by.
+    size_factor : str
+        Column of obs with the counts of a cell; ``total_counts`` is summed where obs has none.
+    genes : GeneChoice
+        Which genes are fitted.
+    y_obs : sequence of str
+        Columns of obs that are fitted as well.
+    """
+
+    labels: Labels
+    layer: str | None = None
+    batch: str | None = None
+    covariates: Sequence[str] = ()
+    response: str = LOG
+    size_factor: str = "total_counts"
+    genes: GeneChoice = GeneChoice()
+    y_obs: Sequence[str] = ()
+    symbols: str | None = None
+
+
+def recipe_of(plain: Mapping[str, Any]) -> Recipe:
+    """Make a recipe from plain data, as ``dataclasses.asdict`` gives it."""
+    return Recipe(
+        **{
+            **plain,
+            "labels": Labels(**plain["labels"]),
+            "genes": GeneChoice(**plain["genes"]),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A screen that is open but not read: labels, covariates and where the values are.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        What was asked for.
+    counts : Cells
+        All cells of the file, and their counts.
+    response : Cells or None
+        The layer that is fitted, where it is one.
+    obs : DataFrame
+        Annotation of the cells that stay.
+    design : Design
+        Their perturbations.
+    covariates : Covariates
+        Their covariates.
+    batches : array of str, shape (cells,)
+        ``""`` everywhere without a batch column.
+    extra : array, shape (cells, len(y_obs))
+        Further responses.
+    """
+
+    recipe: Recipe
+    counts: Cells
+    response: Cells | None
+    obs: pd.DataFrame
+    design: Design
+    covariates: Covariates
+    batches: np.ndarray
+    extra: np.ndarray
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether anything is made from counts."""
+        choice = self.recipe.genes
+        chosen = choice.min_cells or choice.highly_variable is not None or choice.limits
+        made = self.covariates.counted or self.covariates.scored
+        return self.response is None or bool(chosen) or bool(made)
+
+
+def open_screen(source: Path | anndata.AnnData, recipe: Recipe) -> Screen:
+    """Read labels and covariates; the counts stay where they are.
+
+    Raises
+    ------
+    CellsError
+        Anything in the annotation that does not fit the recipe.
+    """
+    counts = open_cells(source, recipe.layer, recipe.symbols)
+    layered = recipe.response not in (LOG, COUNTS)
+    response = open_cells(source, recipe.response) if layered else None
+    if response is not None and not response.genes.equals(counts.genes):
+        raise CellsError(
+            f"response {recipe.response} and the counts ({recipe.layer or 'X'}) have different "
+            "genes; give both in one matrix's layers"
+        )
+    design = read_design(counts.obs, recipe.labels)
+    obs = counts.obs.iloc[design.rows]
+    batches = np.full(len(obs), "")
+    if recipe.batch is not None:
+        batches = column_of(obs, recipe.batch, "batch").astype(str).to_numpy(dtype=str)
+    covariates = read_covariates(obs, counts.symbols, recipe.covariates, recipe.batch)
+    clash = [name for name in covariates.names if name in set(design.names)]
+    if clash:
+        raise CellsError(f"'{clash[0]}' is both a perturbation and a covariate; rename one")
+    extra = _further_responses(obs, counts.genes, recipe.y_obs)
+    return Screen(recipe, counts, response, obs, design, covariates, batches, extra)
+
+
+def _further_responses(obs: pd.DataFrame, genes: pd.Index, names: Sequence[str]) -> np.ndarray:
+    clash = [name for name in names if name in genes]
+    if clash:
+        raise CellsError(f"y_obs '{clash[0]}' is the name of a gene as well; rename the obs column")
+    columns = [numbers_of(column_of(obs, name, "y_obs"), name) for name in names]
+    return np.column_stack(columns) if columns else np.empty((len(obs), 0))
+
+
+def count_blocks(screen: Screen, *, checked: bool) -> Iterator[tuple[slice, sparse.csr_matrix]]:
+    """Give the counts of the cells that stay in blocks (cells, genes), checked or once more."""
+    source = screen.counts
+    for where, block in source.matrix.blocks(screen.design.rows):
+        if checked:
+            require_counts(block, screen.obs.index[where], source.genes, source.matrix)
+        yield where, sparse.csr_matrix(block)
+
+
+def paired_blocks(
+    screen: Screen,
+) -> Iterator[tuple[slice, sparse.csr_matrix | None, sparse.csr_matrix | np.ndarray | None]]:
+    """Give counts and the layer that is fitted side by side; None for what is not needed.
+
+    The counts have been checked by the first pass, which reads them wherever they are needed.
+    """
+    if screen.response is None:
+        for where, counts in count_blocks(screen, checked=False):
+            yield where, counts, None
+        return
+    source = screen.response
+    read = count_blocks(screen, checked=False) if screen.needs_counts else None
+    for where, layer in source.matrix.blocks(screen.design.rows):
+        require_finite(layer, screen.obs.index[where], source.genes, source.matrix)
+        yield where, next(read)[1] if read is not None else None, layer

@@ -1,0 +1,1 @@
+"""Permutation tests of coefficients, programs and held-out effects."""

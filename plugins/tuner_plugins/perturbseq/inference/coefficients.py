@@ -1,0 +1,282 @@
+"""Which coefficients are more than chance: full refits under permuted labels, and calibration.
+
+An elastic net sets many coefficients to exactly zero, under the null as well, which would leave
+p-values in lumps. A coefficient is therefore ranked by what it was before the penalty shrank it,
+
+    u = x'r + x'x b      (r: residuals of the full fit, b: the coefficient),
+
+of which the fitted coefficient is the soft-thresholded value: the order is the same, without ties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference.kernels import count_reached
+from tuner_plugins.perturbseq.inference.program_tests import adjust, empirical_p
+
+
+def entry_statistic(
+    gram: NDArray[np.float64],
+    cross: NDArray[np.float64],
+    coef: NDArray[np.float64],
+    columns: slice,
+) -> NDArray[np.float64]:
+    """Give every coefficient before the penalty shrank it, times the square of its column.
+
+    Parameters
+    ----------
+    gram : ndarray, (columns, columns)
+        Z'Z, with the intercept among the columns.
+    cross : ndarray, (columns, genes)
+        Z'Y.
+    coef : ndarray, (columns, genes)
+        Of Z, intercept included.
+    columns : slice
+        Which columns are perturbations.
+
+    Returns
+    -------
+    ndarray, (genes, perturbations)
+    """
+    own = gram[columns, columns]
+    others = np.ones(len(gram), dtype=bool)
+    others[columns] = False
+    found = cross[columns] - gram[columns][:, others] @ coef[others]
+    overlap = own - np.diag(own.diagonal())
+    if overlap.any():  # cells with several perturbations
+        found -= overlap @ coef[columns]
+    return np.asarray(found.T)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often permutations were at least as extreme as what was observed.
+
+    Attributes
+    ----------
+    p : ndarray, (genes, perturbations)
+        Two-sided; NaN where nothing was tested.
+    n_null : int
+        Null values each p-value rests on.
+    """
+
+    p: NDArray[np.float64]
+    n_null: int
+
+
+def permutation_p(
+    observed: NDArray[np.float64],
+    nulls: Iterable[NDArray[np.float64]],
+    *,
+    pooled_scale: NDArray[np.float64] | None = None,
+) -> Counts:
+    """Compare statistics with those of permuted labels, two-sided.
+
+    Parameters
+    ----------
+    observed : ndarray, (genes, perturbations)
+        As `entry_statistic` gives them.
+    nulls : iterable of ndarray, (genes, perturbations)
+        One array a permutation, never kept.
+    pooled_scale : ndarray, (genes,), optional
+        Standard deviation of each gene's residuals. Given, all genes of a perturbation share one
+        null of statistics in this unit: p-values down to 1 / (genes x permutations + 1), at the
+        price of taking the genes' nulls for alike in shape. Genes of scale 0 are left out.
+
+    Returns
+    -------
+    Counts
+        p = (b + 1) / (B + 1), never 0.
+    """
+    extreme = np.abs(observed)
+    varied = np.ones(len(observed), dtype=bool)
+    if pooled_scale is not None:
+        varied = pooled_scale > 0
+        extreme = extreme / np.where(varied, pooled_scale, 1.0)[:, None]
+    slack = extreme * (1 - 1e-9)  # equal in exact arithmetic, rounded otherwise
+    n_permutations = 0
+    if pooled_scale is None:
+        exceeding = np.zeros(observed.shape)
+        for null in nulls:
+            exceeding += np.abs(null) >= slack
+            n_permutations += 1
+        return Counts(empirical_p(exceeding, _some(n_permutations)), n_permutations)
+    order = np.argsort(slack, axis=0, kind="stable")
+    ladder = np.ascontiguousarray(np.take_along_axis(slack, order, axis=0).T)
+    n_genes, n_targets = observed.shape
+    steps = np.zeros((n_targets, n_genes + 1), dtype=np.int64)
+    for null in nulls:
+        n_permutations += 1
+        scaled = np.abs(null[varied]) / pooled_scale[varied, None]
+        count_reached(ladder, np.ascontiguousarray(scaled.T), steps)
+    # A null value that reaches `reached` rungs is at least as extreme as each of them.
+    above = steps[:, :0:-1].cumsum(axis=1)[:, ::-1].T
+    exceeding = np.empty(observed.shape)
+    np.put_along_axis(exceeding, order, above, axis=0)
+    n_null = int(varied.sum()) * _some(n_permutations)
+    p = empirical_p(exceeding, n_null)
+    p[~varied] = np.nan
+    return Counts(p, n_null)
+
+
+def _some(n_permutations: int) -> int:
+    if n_permutations < 1:
+        raise AnalysisError("permutation needs at least one permutation; got none")
+    return n_permutations
+
+
+def tabulate(
+    coef: pd.DataFrame, p: NDArray[np.float64], n_cells: Sequence[int] | None = None
+) -> pd.DataFrame:
+    """Make a tidy table of coefficients, one row a gene and perturbation.
+
+    Parameters
+    ----------
+    coef : pandas.DataFrame, (genes, perturbations)
+    p : ndarray, (genes, perturbations)
+    n_cells : sequence of int, (perturbations,), optional
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``gene``, ``perturbation``, ``coef``, ``p``, ``q`` (Benjamini-Hochberg over all rows) and
+        ``n_cells``, the cells of the perturbation.
+    """
+    n_genes, n_targets = coef.shape
+    cells = np.zeros(n_targets, dtype=int) if n_cells is None else np.asarray(n_cells)
+    return pd.DataFrame(
+        {
+            "gene": np.repeat(coef.index.to_numpy(dtype=str), n_targets),
+            "perturbation": np.tile(coef.columns.to_numpy(dtype=str), n_genes),
+            "coef": coef.to_numpy().ravel(),
+            "p": p.ravel(),
+            "q": adjust(p).ravel(),
+            "n_cells": np.tile(cells, n_genes),
+        }
+    )
+
+
+def pseudo_perturbations(
+    control: NDArray[np.bool_],
+    sizes: Sequence[int],
+    *,
+    guides: NDArray[np.object_] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Make a design of perturbations that did nothing, from control cells alone.
+
+    Parameters
+    ----------
+    control : ndarray of bool, (cells,)
+    sizes : sequence of int
+        Cells of the true perturbations: the mock ones have such sizes, as far as half of the
+        control cells go. Not used with guides.
+    guides : ndarray, (cells,), optional
+        Guide of each cell: every second non-targeting guide then is a perturbation, which shows
+        what guides do beyond chance.
+    seed : int
+
+    Returns
+    -------
+    pandas.DataFrame, (control cells, mock perturbations)
+        Rows are numbered as the control cells are in the data.
+
+    Raises
+    ------
+    AnalysisError
+        If control cells, or their guides, do not suffice.
+    """
+    rows = np.flatnonzero(control)
+    rng = np.random.default_rng(seed)
+    if guides is not None:
+        names = sorted(set(np.asarray(guides)[rows].astype(str)))
+        if len(names) < 2:
+            raise AnalysisError(
+                f"calibration by guide needs two non-targeting guides; got {len(names)}: "
+                "split control cells at random instead"
+            )
+        own = np.asarray(guides)[rows].astype(str)
+        return pd.DataFrame({n: (own == n).astype(float) for n in names[1::2]}, index=rows)
+    left = rng.permutation(len(rows))
+    budget, columns = len(rows) // 2, {}
+    for size in sorted(sizes):
+        if size > budget or size < 1:
+            continue
+        chosen = np.zeros(len(rows))
+        chosen[left[:size]] = 1.0
+        columns[f"mock {len(columns)}"] = chosen
+        left, budget = left[size:], budget - size
+    if not columns:
+        raise AnalysisError(
+            f"{len(rows)} control cells are too few to mock a perturbation of "
+            f"{min(sizes, default=0)} cells; calibration needs twice as many"
+        )
+    return pd.DataFrame(columns, index=rows)
+
+
+def inflation(p: NDArray[np.float64]) -> float:
+    """Give the median chi-square of p-values over its expectation: 1 when calibrated.
+
+    Devlin & Roeder (1999), doi:10.1111/j.0006-341X.1999.00997.x.
+    """
+    values = np.asarray(p, dtype=np.float64).ravel()
+    values = values[~np.isnan(values)]
+    return float(np.median(chi2.isf(values, 1)) / chi2.ppf(0.5, 1))
+
+
+def stability_selection(
+    select: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+    strata: NDArray[np.int64],
+    *,
+    n_pairs: int = 50,
+    threshold: float = 0.9,
+    seed: int = 0,
+) -> tuple[NDArray[np.float64], float]:
+    """Give how often each coefficient is selected in complementary halves of the cells.
+
+    Shah & Samworth (2013), doi:10.1111/j.1467-9868.2011.01034.x.
+
+    Parameters
+    ----------
+    select : callable
+        From a label 0 or 1 for each cell to what is non-zero in either half,
+        (2, genes, perturbations).
+    strata : ndarray of int, (cells,)
+        Halves are taken within each stratum, perturbation by batch.
+    n_pairs : int
+    threshold : float
+        Above 0.5: what is selected at least this often counts as stable.
+    seed : int
+
+    Returns
+    -------
+    probability : ndarray, (genes, perturbations)
+    expected_false : float
+        Bound of Meinshausen & Buehlmann on the expected number of false ones among the stable:
+        q^2 / ((2 threshold - 1) p), q being the mean number selected in a half and p all.
+    """
+    if not 0.5 < threshold <= 1 or n_pairs < 1:
+        raise AnalysisError(
+            f"stability selection needs 0.5 < threshold <= 1 and n_pairs >= 1; "
+            f"got threshold={threshold}, n_pairs={n_pairs}"
+        )
+    rng = np.random.default_rng(seed)
+    total: NDArray[np.float64] | None = None
+    for _ in range(n_pairs):
+        order = np.lexsort((rng.permutation(len(strata)), strata))
+        halves = np.empty(len(strata), dtype=np.int64)
+        halves[order] = (np.arange(len(strata)) + rng.integers(2)) % 2
+        chosen = select(halves).sum(axis=0, dtype=np.float64)
+        total = chosen if total is None else total + chosen
+    assert total is not None
+    probability = total / (2 * n_pairs)
+    mean_selected = float(probability.sum())
+    return probability, mean_selected**2 / ((2 * threshold - 1) * probability.size)

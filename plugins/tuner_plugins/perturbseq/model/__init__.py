@@ -1,0 +1,1 @@
+"""Elastic-net fits of a screen and of its resamples."""

@@ -1,0 +1,114 @@
+"""From an open screen to what the analysis works on: cells by genes, and a model of them."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from tuner_plugins.perturbseq.data.matrix import Cells
+from tuner_plugins.perturbseq.data.screen import Screen, count_blocks
+from tuner_plugins.perturbseq.data.transform import blocks, learn
+from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference.program_tests import stratum_codes
+from tuner_plugins.perturbseq.model import composition as comp
+from tuner_plugins.perturbseq.model.resampling import Model
+
+
+def load(
+    screen: Screen,
+    alpha: float,
+    l1_ratio: float,
+    *,
+    penalise_covariates: bool = False,
+    scale_genes: bool = False,
+    composition: bool | None = False,
+    threads: int = 1,
+) -> tuple[ad.AnnData, Model]:
+    """Read a screen into memory, its counts and its model with one setting.
+
+    Everything that is learnt (gene choice, cell-cycle weights, scales) is learnt from all cells:
+    the setting was chosen by cross-validation before.
+
+    Parameters
+    ----------
+    screen : Screen
+        From `screen.open_screen`.
+    alpha, l1_ratio : float
+        The setting.
+    penalise_covariates, scale_genes : bool
+        Penalise covariates, divided by their standard deviation, like perturbations; divide
+        responses by theirs.
+    composition : bool, optional
+        Make good for the shift of all genes where some moved, see `composition`; None does so
+        where counts are divided by their own sum.
+    threads : int
+
+    Returns
+    -------
+    adata : AnnData
+        The cells that stay, with raw counts of all genes in X. Genes are named by their symbols
+        where a column of var was named; ``var["gene_id"]`` has their names in the file.
+    model : Model
+        Of the genes that were chosen; further responses from obs are left out.
+    """
+    screen, transform = learn(screen, np.zeros(len(screen.obs), dtype=np.int64))
+    found = None
+    if composition or (composition is None and comp.applies(screen, transform)):
+        found = comp.compose(screen, transform)
+        screen, transform = comp.balance(screen, transform, found)
+    k = len(screen.design.names)
+    chosen = np.flatnonzero(transform.chosen[-1][: len(transform.kept)])
+    parts = [
+        (X[:, transform.columns[-1]][:, k:].toarray(), sparse.csr_matrix(Y[:, chosen]))
+        for _, X, Y in blocks(screen, transform)
+    ]
+    covariates = np.vstack([part[0] for part in parts])
+    responses = sparse.vstack([part[1] for part in parts], format="csr")
+    if scale_genes:
+        spread = _spread(responses)
+        responses = sparse.csr_matrix(responses @ sparse.diags_array(1 / spread))
+    if penalise_covariates:
+        spread = covariates.std(axis=0)
+        covariates = covariates / np.where(spread > 0, spread, 1.0)
+    counts = sparse.vstack([block for _, block in count_blocks(screen, checked=True)], format="csr")
+    names = gene_names(screen.counts)
+    adata = ad.AnnData(
+        sparse.csr_matrix(counts, dtype=np.float32),
+        obs=screen.obs.copy(),
+        var=pd.DataFrame(index=names),
+    )
+    model = Model(
+        design=sparse.csr_matrix(screen.design.matrix, dtype=np.float64),
+        covariates=covariates,
+        responses=responses,
+        targets=list(screen.design.names),
+        genes=list(names[transform.kept[chosen]]),
+        strata=stratum_codes(screen.batches, len(screen.obs)),
+        alpha=alpha,
+        l1_ratio=l1_ratio,
+        penalise_covariates=penalise_covariates,
+        composition=None if found is None else found.table,
+        threads=threads,
+    )
+    if screen.recipe.symbols is not None:
+        adata.var["gene_id"] = screen.counts.genes.astype(str)
+    if not model.genes:
+        raise AnalysisError("no gene is left to analyse; loosen the choice of genes")
+    return adata, model
+
+
+def gene_names(cells: Cells) -> pd.Index:
+    """Return unique names to show: symbols, with the identifier behind those that come again."""
+    symbols = cells.symbols.astype(str)
+    again = symbols.duplicated()
+    return symbols.where(~again, symbols + " (" + cells.genes.astype(str) + ")")
+
+
+def _spread(responses: sparse.csr_matrix) -> np.ndarray:
+    """Give the standard deviation of each column, 1 where it is constant."""
+    mean = np.asarray(responses.mean(axis=0)).ravel()
+    square = np.asarray(responses.multiply(responses).mean(axis=0)).ravel()
+    variance = square - mean**2
+    return np.sqrt(np.where(variance > 1e-12 * square, variance, 1.0))

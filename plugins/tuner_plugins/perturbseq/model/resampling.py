@@ -1,0 +1,323 @@
+"""Elastic-net fits of a screen and its resamples: where the biology meets the mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+from tuner_plugins.enet.path import alpha_max, fit_grid
+from tuner_plugins.enet.statistics import Statistics, summarise
+from tuner_plugins.enet.sweep import Refit
+from tuner_plugins.perturbseq.inference.coefficients import entry_statistic
+from tuner_plugins.perturbseq.inference.kernels import (
+    LANES,
+    permuted_cross_dense,
+    permuted_cross_sparse,
+)
+from tuner_plugins.perturbseq.inference.program_tests import permute_within
+
+AT_ONCE = 200_000_000
+"""Bytes of sums that are held while permutations share a pass over the responses."""
+
+STEP = 10.0
+"""Ratio of the alphas that a fit passes on its way: a cold start costs more than the whole way."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A screen and the setting it is fitted with.
+
+    Attributes
+    ----------
+    design : csr_matrix, (cells, perturbations)
+        Zeros and ones, or weights between; rows of zeros are control cells.
+    covariates : ndarray, (cells, covariates)
+    responses : ndarray or sparse array, (cells, genes)
+    targets, genes : list of str
+        Names of perturbations and genes.
+    strata : ndarray of int, (cells,)
+        Batches: labels are only ever permuted within them.
+    alpha, l1_ratio : float
+        The setting, as scikit-learn's ``ElasticNet`` has them.
+    penalise_covariates : bool
+        Or leave them free.
+    doubt : ndarray, (perturbations,), optional
+        Of a weighted design, see `efficacy.Efficacy`.
+    composition : DataFrame, optional
+        Shifts that the responses were freed of, see `composition.Composition`.
+    threads : int
+    """
+
+    design: sparse.csr_matrix
+    covariates: NDArray[np.float64]
+    responses: Any
+    targets: list[str]
+    genes: list[str]
+    strata: NDArray[np.int64]
+    alpha: float
+    l1_ratio: float
+    penalise_covariates: bool = False
+    doubt: NDArray[np.float64] | None = None
+    composition: pd.DataFrame | None = None
+    threads: int = 1
+
+    @property
+    def control(self) -> NDArray[np.bool_]:
+        """Cells without a perturbation, (cells,)."""
+        return np.diff(self.design.indptr) == 0
+
+    @property
+    def penalty_factor(self) -> NDArray[np.float64]:
+        """One for perturbations; for covariates as asked, (columns,)."""
+        covariates = np.full(self.covariates.shape[1], float(self.penalise_covariates))
+        return np.concatenate([np.ones(self.design.shape[1]), covariates])
+
+    def rows(self, rows: NDArray[Any]) -> Model:
+        """Give the model of some cells, by number or mask."""
+        return replace(
+            self,
+            design=self.design[rows],
+            covariates=self.covariates[rows],
+            responses=self.responses[rows],
+            strata=self.strata[rows],
+        )
+
+    def columns(self) -> sparse.csr_matrix:
+        """Give design and covariates side by side, (cells, columns)."""
+        return sparse.csr_matrix(sparse.hstack([self.design, self.covariates]))
+
+    def summed(self, folds: NDArray[np.int64] | None = None) -> Statistics:
+        """Sum the statistics, of all cells or by fold."""
+        found = summarise(self.columns(), self.responses, folds, threads=self.threads)
+        return found if self.doubt is None else with_diagonal(found, self.doubt)
+
+    def fit(
+        self, summed: Statistics | None = None, path: NDArray[np.float64] | None = None
+    ) -> Refit:
+        """Fit all cells, down a `warm_path`: exact Newton steps need a start that is near."""
+        whole = (self.summed() if summed is None else summed).total()
+        fits = fit_grid(
+            whole,
+            self.warm_path(whole) if path is None else path,
+            self.l1_ratio,
+            self.penalty_factor,
+            threads=self.threads,
+            coefficients=True,
+        )
+        assert fits.coef is not None
+        assert fits.intercept is not None
+        return Refit(fits.coef[0, -1, 0], fits.intercept[0, -1, 0], float(fits.kkt.max(initial=0)))
+
+    def warm_path(self, whole: Statistics) -> NDArray[np.float64]:
+        """Give alphas from near the largest that matters down to `alpha`, the last one."""
+        if self.l1_ratio == 0 or self.alpha == 0:
+            return np.array([self.alpha])
+        largest = alpha_max(whole, self.l1_ratio, self.penalty_factor)
+        steps = int(np.clip(np.ceil(np.log(largest / self.alpha) / np.log(STEP)), 0, 12))
+        return np.append(self.alpha * STEP ** np.arange(steps, 0, -1.0), self.alpha)
+
+    def coefficients(self) -> pd.DataFrame:
+        """Fit all cells; give the coefficients of the perturbations, (genes, perturbations)."""
+        return self.framed(self.fit().coef)
+
+    def framed(self, values: NDArray[Any]) -> pd.DataFrame:
+        """Name the rows and columns of (genes, perturbations, ...) values."""
+        return pd.DataFrame(values[:, : len(self.targets)], index=self.genes, columns=self.targets)
+
+
+def with_diagonal(summed: Statistics, added: NDArray[np.float64]) -> Statistics:
+    """Add to the diagonal of X'X, for the first columns of X: shared among folds by their cells."""
+    gram = summed.gram.copy()
+    at = np.arange(len(added)) + 1
+    share = summed.cells / summed.cells.sum()
+    gram[:, at, at] += share[:, None] * added
+    return replace(summed, gram=gram)
+
+
+def residual_scale(model: Model, summed: Statistics, refit: Refit) -> NDArray[np.float64]:
+    """Give the standard deviation of every gene's residuals, (genes,)."""
+    whole = summed.total()
+    coef = _of_z(whole, refit)
+    fitted = 2 * (coef * whole.cross[0]).sum(axis=0)
+    fitted -= (coef * (whole.gram[0] @ coef)).sum(axis=0)
+    left = np.maximum(whole.squares[0] - fitted, 0.0)
+    scale = np.sqrt(left / whole.cells[0])
+    scale[left <= 1e-12 * whole.squares[0]] = 0.0  # a constant gene
+    return np.asarray(scale)
+
+
+def _of_z(summed: Statistics, refit: Refit) -> NDArray[np.float64]:
+    """Give the coefficients of Z = [1, X - x_shift], (columns + 1, genes)."""
+    intercept = refit.intercept - summed.y_shift + refit.coef @ summed.x_shift
+    return np.vstack([intercept, refit.coef.T])
+
+
+def entries(model: Model, summed: Statistics, refit: Refit) -> NDArray[np.float64]:
+    """Give the entry statistics of the perturbations, (genes, perturbations)."""
+    whole = summed.total()
+    at = slice(1, 1 + len(model.targets))
+    return entry_statistic(whole.gram[0], whole.cross[0], _of_z(whole, refit), at)
+
+
+def permuted_entries(model: Model, n_permutations: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Refit with perturbation labels permuted within batches; covariates stay with their cells.
+
+    Parameters
+    ----------
+    model : Model
+    n_permutations : int
+    seed : int
+        Permutation b is the same whatever the number of permutations and threads.
+
+    Yields
+    ------
+    ndarray, (genes, perturbations)
+        Entry statistics of a full refit.
+    """
+    summed = model.summed()
+    path = model.warm_path(summed.total())
+    children = np.random.SeedSequence(seed).spawn(n_permutations)
+    width = model.covariates.shape[1] + len(model.genes)
+    size = max(1, AT_ONCE // (8 * len(model.targets) * width))
+    for start in range(0, n_permutations, size):
+        orders = [
+            permute_within(model.strata, np.random.default_rng(child))
+            for child in children[start : start + size]
+        ]
+        with threadpool_limits(1):  # of BLAS: small products, and the same bits on any machine
+            found = [
+                entries(model, permuted, model.fit(permuted, path))
+                for permuted in permuted_statistics(model, summed, orders)
+            ]
+        yield from found
+
+
+def permuted_statistics(
+    model: Model, summed: Statistics, orders: Sequence[NDArray[np.int64]]
+) -> Iterator[Statistics]:
+    """Give the statistics of all cells with rows of the design reordered.
+
+    Of all sums, only those of perturbations with covariates and with responses change.
+
+    Parameters
+    ----------
+    model : Model
+    summed : Statistics
+        Of `model`, one fold.
+    orders : sequence of ndarray of int, (cells,)
+        Row of the design that each cell gets.
+    """
+    single = np.diff(model.design.indptr).max(initial=0) <= 1
+    if not single or (model.design.data != 1).any():
+        for order in orders:
+            yield replace(model, design=model.design[order]).summed()
+        return
+    k = len(model.targets)
+    group = np.full(model.design.shape[0], k, dtype=np.int32)
+    group[np.repeat(np.arange(len(group)), np.diff(model.design.indptr))] = model.design.indices
+    labels = np.ascontiguousarray(group[np.asarray(orders)])
+    with_covariates = _summed_by_label(model.covariates, labels, k, model.threads)
+    with_genes = _summed_by_label(model.responses, labels, k, model.threads)
+    cells, x_shift = summed.cells[0], summed.x_shift
+    sizes = summed.gram[0, 0, 1 : k + 1] + cells * x_shift[:k]
+    for mixed, crossed in zip(with_covariates, with_genes, strict=True):
+        gram, cross = summed.gram.copy(), summed.cross.copy()
+        # Z holds X - x_shift and Y - y_shift: (D - s)'(C - t) from D'C and the totals.
+        block = mixed - np.outer(sizes, x_shift[k:])
+        block -= np.outer(x_shift[:k], gram[0, 0, k + 1 :])
+        gram[0, 1 : k + 1, k + 1 :] = block
+        gram[0, k + 1 :, 1 : k + 1] = block.T
+        cross[0, 1 : k + 1] = crossed - np.outer(sizes, summed.y_shift)
+        cross[0, 1 : k + 1] -= np.outer(x_shift[:k], cross[0, 0])
+        yield replace(summed, gram=gram, cross=cross)
+
+
+def _summed_by_label(
+    values: Any, labels: NDArray[np.int32], n_groups: int, threads: int
+) -> NDArray[np.float64]:
+    """Sum rows by permuted labels, (permutations, groups, columns); columns among threads."""
+    out = np.zeros((len(labels), n_groups, values.shape[1]))
+    pieces = range(0, values.shape[1], LANES)
+    if sparse.issparse(values):
+        columns = sparse.csc_matrix(values)
+        data = columns.data.astype(np.float64, copy=False)
+        small = np.uint16 if n_groups < 2**16 else np.int32
+        turned = np.ascontiguousarray(labels.T, dtype=small)
+
+        def piece(first: int) -> None:
+            last = min(first + LANES, values.shape[1])
+            permuted_cross_sparse(columns.indptr, columns.indices, data, turned, first, last, out)
+    else:
+
+        def piece(first: int) -> None:
+            tile = np.zeros((len(values), LANES))
+            part = values[:, first : first + LANES]
+            tile[:, : part.shape[1]] = part
+            permuted_cross_dense(tile, labels, first, out)
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        list(pool.map(piece, pieces))
+    return out
+
+
+def bootstrap_coefficients(model: Model, n_resamples: int, seed: int) -> Iterator[pd.DataFrame]:
+    """Refit on bootstrap samples of the cells, drawn within perturbation and batch.
+
+    Yields
+    ------
+    pandas.DataFrame, (genes, perturbations)
+    """
+    groups = cell_groups(model)
+    order = np.argsort(groups, kind="stable")
+    sizes = np.bincount(groups)
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    for child in np.random.SeedSequence(seed).spawn(n_resamples):
+        draw = np.random.default_rng(child).random(len(order))
+        picked = order[starts + (draw * np.repeat(sizes, sizes)).astype(np.int64)]
+        yield model.rows(np.sort(picked)).coefficients()
+
+
+def cell_groups(model: Model) -> NDArray[np.int64]:
+    """Give the group of every cell, (cells,): the same perturbations and batch."""
+    # Each set of perturbations has a sum of its own: weights of a design do not matter here.
+    tags = np.random.default_rng(0).random(model.design.shape[1])
+    ones = sparse.csr_matrix(model.design != 0, dtype=np.float64)
+    ones.sort_indices()
+    labels = pd.factorize(ones @ tags)[0]
+    pairs = pd.MultiIndex.from_arrays([labels, model.strata])
+    return np.asarray(pd.factorize(pairs)[0], dtype=np.int64)
+
+
+def select_halves(model: Model, halves: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say which coefficients are non-zero in each half of the cells, (2, genes, perturbations)."""
+    fits = fit_grid(
+        model.summed(halves),
+        model.alpha,
+        model.l1_ratio,
+        model.penalty_factor,
+        threads=model.threads,
+        coefficients=True,
+    )
+    assert fits.coef is not None
+    return np.asarray(fits.coef[:, 0, 0, :, : len(model.targets)] != 0)
+
+
+def efficacy_refit(model: Model) -> Any:
+    """Give the function that `efficacy.efficacy_weights` fits with."""
+
+    def refit(
+        x: sparse.csr_matrix, y: Any, added: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        summed = with_diagonal(summarise(x, y, threads=model.threads), added)
+        fitted = model.fit(summed)
+        return fitted.coef, fitted.intercept
+
+    return refit

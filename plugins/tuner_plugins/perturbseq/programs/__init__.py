@@ -1,0 +1,1 @@
+"""Gene programs and perturbation modules: clusters, scores, enrichment."""

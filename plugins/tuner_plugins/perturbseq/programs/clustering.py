@@ -1,0 +1,201 @@
+"""Gene programs and perturbation modules: clusters of the rows of a coefficient table.
+
+Genes that answer alike to the perturbations form a *program*, perturbations that act alike on the
+genes form a *module*. Both are Leiden communities of a nearest-neighbour graph of the coefficients,
+named in the order of the dendrogram of the cluster means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from tuner_plugins.perturbseq.colours import palette
+from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.programs.communities import (
+    ClusterOptions,
+    communities,
+    dendrogram_order,
+    features_of,
+)
+
+FEWEST_FOR_MODULES = 3
+"""Perturbations that modules take: two are alike or not, but do not say what is near."""
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Rows and their clusters.
+
+    Attributes
+    ----------
+    labels : pandas.Series of categorical, (rows,)
+        ``P0``, ``P1``, ... in dendrogram order; missing for rows that were not clustered.
+    order : list of str
+        Clustered rows, cluster after cluster, in each the strongest first.
+    tree : ndarray, (clusters - 1, 4)
+        SciPy linkage of the cluster means; its leaves are the clusters in label order.
+    colours : dict
+        Cluster to colour; as many colours as clusters.
+    """
+
+    labels: pd.Series
+    order: list[str]
+    tree: NDArray[np.float64]
+    colours: dict[str, str] = field(default_factory=dict)
+
+    def members(self) -> dict[str, list[str]]:
+        """Give the rows of each cluster, strongest first."""
+        groups: dict[str, list[str]] = {name: [] for name in self.labels.cat.categories}
+        for row in self.order:
+            groups[self.labels[row]].append(row)
+        return groups
+
+
+def cluster(
+    table: pd.DataFrame,
+    options: ClusterOptions | None = None,
+    *,
+    prefix: str = "P",
+    keep: NDArray[np.bool_] | None = None,
+) -> Clustering:
+    """Cluster the rows of a table of coefficients.
+
+    k nearest neighbours weighted by shared neighbourhoods (Levine et al. 2015,
+    doi:10.1016/j.cell.2015.05.047) and the Leiden algorithm (Traag et al. 2019,
+    doi:10.1038/s41598-019-41695-z).
+
+    Parameters
+    ----------
+    table : pandas.DataFrame, (rows, columns)
+        Genes by perturbations for programs, its transpose for modules. Unique row names.
+    options : ClusterOptions, optional
+        Neighbours, resolution, metric, seed.
+    prefix : str
+        Of the cluster names.
+    keep : ndarray of bool, (rows,), optional
+        Rows to cluster, such as those with a significant coefficient. Rows that are all zero are
+        never clustered: they are alike in nothing but their lack of an effect.
+
+    Returns
+    -------
+    Clustering
+        The same for the same table and seed, on any number of threads.
+
+    Raises
+    ------
+    AnalysisError
+        For row names that repeat, or a coefficient that is not finite.
+    """
+    options = options or ClusterOptions()
+    if not table.index.is_unique:
+        twice = table.index[table.index.duplicated()][0]
+        raise AnalysisError(f"row names must be unique; '{twice}' comes twice: make names unique")
+    values = table.to_numpy(dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise AnalysisError("coefficients must be finite; some are not: drop those rows first")
+    active = (values != 0).any(axis=1)
+    if keep is not None:
+        active &= np.asarray(keep, dtype=bool)
+    names = table.index.astype(str)
+    if not active.any():
+        empty = pd.Series(pd.Categorical([None] * len(names), categories=[]), index=names)
+        return Clustering(empty, [], np.empty((0, 4)))
+    features = features_of(values[active], options)
+    ranks, tree = dendrogram_order(features, communities(features, options))
+    categories = [f"{prefix}{i}" for i in range(int(ranks.max()) + 1)]
+    codes = np.full(len(names), -1)
+    codes[active] = ranks
+    strength = np.linalg.norm(values[active], axis=1)
+    order = np.lexsort((np.arange(len(ranks)), -strength, ranks))
+    return Clustering(
+        labels=pd.Series(pd.Categorical.from_codes(codes, categories), index=names),
+        order=list(names[active][order]),
+        tree=tree,
+        colours=dict(zip(categories, palette(len(categories)), strict=True)),
+    )
+
+
+def find_modules(
+    coef: pd.DataFrame,
+    options: ClusterOptions | None = None,
+    acting: NDArray[np.bool_] | None = None,
+) -> Clustering:
+    """Cluster perturbations; none is in a module where fewer than `FEWEST_FOR_MODULES` act.
+
+    Parameters
+    ----------
+    coef : pandas.DataFrame, (genes, perturbations)
+    options : ClusterOptions, optional
+    acting : ndarray of bool, (perturbations,), optional
+        Perturbations to cluster; None for those with a coefficient.
+    """
+    acting = (coef != 0).to_numpy().any(axis=0) if acting is None else np.asarray(acting)
+    enough = acting.sum() >= FEWEST_FOR_MODULES
+    return cluster(coef.T, options, prefix="M", keep=acting & enough)
+
+
+def find_programs(
+    adata: AnnData,
+    key: str = "coef",
+    *,
+    options: ClusterOptions | None = None,
+    significant: pd.DataFrame | None = None,
+) -> tuple[Clustering, Clustering]:
+    """Find gene programs and perturbation modules of an AnnData with coefficients.
+
+    Parameters
+    ----------
+    adata : AnnData
+        With ``varm[key]``, a DataFrame of genes by perturbations. Gains ``var["program"]``,
+        ``uns["program_colors"]``, ``uns["programs"]`` and ``uns["modules"]``.
+    key : str
+        Where the coefficients are.
+    options : ClusterOptions, optional
+        For both clusterings.
+    significant : pandas.DataFrame of bool, (genes, perturbations), optional
+        Cluster only genes and perturbations with a significant coefficient.
+
+    Returns
+    -------
+    tuple of Clustering
+        Programs of genes, modules of perturbations.
+
+    Raises
+    ------
+    AnalysisError
+        If ``varm[key]`` is no DataFrame.
+    """
+    coef = adata.varm.get(key)
+    if not isinstance(coef, pd.DataFrame):
+        raise AnalysisError(
+            f"varm['{key}'] must be a DataFrame of genes by perturbations; "
+            f"got {type(coef).__name__}: fit the elastic net first"
+        )
+    if significant is not None:
+        significant = significant.reindex(index=coef.index, columns=coef.columns, fill_value=False)
+    genes = None if significant is None else significant.to_numpy().any(axis=1)
+    targets = None if significant is None else significant.to_numpy().any(axis=0)
+    programs = cluster(coef, options, prefix="P", keep=genes)
+    modules = find_modules(coef, options, targets)
+    adata.var["program"] = programs.labels.reindex(adata.var_names.astype(str)).array
+    adata.uns["program_colors"] = np.array(list(programs.colours.values()), dtype=str)
+    adata.uns["programs"] = _described(programs, options)
+    adata.uns["modules"] = _described(modules, options)
+    return programs, modules
+
+
+def _described(clustering: Clustering, options: ClusterOptions | None) -> dict[str, Any]:
+    """Give what an .h5ad can hold: arrays, strings and numbers."""
+    settings = {k: v for k, v in vars(options or ClusterOptions()).items() if v is not None}
+    return {
+        "order": np.array(clustering.order, dtype=str),
+        "labels": clustering.labels[clustering.order].astype(str).to_numpy(dtype=str),
+        "tree": clustering.tree,
+        "params": settings,
+    }

@@ -1,0 +1,284 @@
+"""Over-representation of gene sets, offline from a GMT file, or at g:Profiler when asked.
+
+The test is the one-sided hypergeometric one (Fisher's exact test). Its universe is the genes that
+were tested, not the genome: a screen that measured 2,000 genes can only have found those.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.stats import hypergeom
+
+from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference.program_tests import adjust
+
+COLUMNS = (
+    *("set", "term", "overlap", "set_size", "term_size", "background", "odds_ratio"),
+    *("p", "q", "genes"),
+)
+GPROFILER = "https://biit.cs.ut.ee/gprofiler/api/gost/profile/"
+
+
+def read_gmt(path: Path) -> dict[str, list[str]]:
+    """Read gene sets: a line holds a name, a description and genes, separated by tabs.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict
+        Term to gene names, each once, in the order of the file.
+
+    Raises
+    ------
+    AnalysisError
+        For a file that is absent, is not text, or has a line without genes or a term twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnalysisError(f"cannot read gene sets from {path}: {error}") from error
+    terms: dict[str, list[str]] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, *rest = line.split("\t")
+        # A comma after a gene starts a weight in Enrichr's dialect.
+        genes = list(dict.fromkeys(g.strip().split(",")[0] for g in rest[1:] if g.strip()))
+        if not genes or name in terms:
+            problem = f"term '{name}' comes twice" if genes else "no genes"
+            raise AnalysisError(
+                f"{path}, line {number}: {problem}; expected name, description and genes "
+                "between tabs, every name once (the GMT format)"
+            )
+        terms[name] = genes
+    if not terms:
+        raise AnalysisError(f"{path} holds no gene sets; expected a file in the GMT format")
+    return terms
+
+
+def _matched(genes: Iterable[str]) -> list[str]:
+    """Give gene names in upper case, each once: mouse symbols match human ones that way."""
+    return list(dict.fromkeys(str(gene).upper() for gene in genes))
+
+
+def enrich(
+    sets: Mapping[str, Sequence[str]],
+    background: Sequence[str],
+    terms: Mapping[str, Sequence[str]],
+    *,
+    min_size: int = 5,
+    max_size: int = 500,
+) -> pd.DataFrame:
+    """Test every gene set against every term.
+
+    Parameters
+    ----------
+    sets : mapping
+        Name, such as a program or ``"STAT1 up"``, to genes. Sets may be empty.
+    background : sequence of str
+        All genes that were tested.
+    terms : mapping
+        Term to genes, such as from `read_gmt`.
+    min_size, max_size : int
+        Terms with fewer or more genes of the background are not tested.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each set and term tested, with an overlap or without, sorted by set and ``p``:
+        ``set``, ``term``, ``overlap``, ``set_size``, ``term_size``, ``background``,
+        ``odds_ratio``, ``p``, ``q``, ``genes``. ``q`` is Benjamini-Hochberg over all rows:
+        leaving out the terms without an overlap would make it too small.
+
+    Raises
+    ------
+    AnalysisError
+        If a set has a gene outside the background, or no term is left.
+    """
+    names = _matched(background)
+    place = {gene: i for i, gene in enumerate(names)}
+    members = {}
+    for name, genes in sets.items():
+        matched = _matched(genes)
+        outside = [gene for gene in matched if gene not in place]
+        if outside:
+            raise AnalysisError(
+                f"set '{name}' has gene '{outside[0]}' that is not in the background of "
+                f"{len(names)} tested genes: give all genes that were tested"
+            )
+        members[name] = [place[gene] for gene in matched]
+    tested = {
+        term: [place[gene] for gene in _matched(genes) if gene in place]
+        for term, genes in terms.items()
+    }
+    tested = {t: genes for t, genes in tested.items() if min_size <= len(genes) <= max_size}
+    if not tested:
+        raise AnalysisError(
+            f"none of {len(terms)} terms has {min_size} to {max_size} of the {len(names)} tested "
+            "genes: are gene names symbols, as in the GMT file?"
+        )
+    if not members:
+        return pd.DataFrame(columns=list(COLUMNS))
+    return _tabulate(members, tested, names)
+
+
+def _membership(groups: Mapping[str, Sequence[int]], n: int) -> sparse.csr_array:
+    rows = np.repeat(np.arange(len(groups)), [len(g) for g in groups.values()])
+    columns = np.array([i for g in groups.values() for i in g], dtype=np.int64)
+    return sparse.csr_array((np.ones(len(rows), dtype=np.int64), (rows, columns)), (len(groups), n))
+
+
+def _tabulate(
+    members: Mapping[str, Sequence[int]], tested: Mapping[str, Sequence[int]], names: list[str]
+) -> pd.DataFrame:
+    n = len(names)
+    overlap = (_membership(members, n) @ _membership(tested, n).T).toarray()
+    set_size = np.array([len(g) for g in members.values()])[:, None]
+    term_size = np.array([len(g) for g in tested.values()])[None, :]
+    p = hypergeom.sf(overlap - 1, n, term_size, set_size)
+    p = np.clip(p, np.finfo(float).tiny, 1.0)
+    neither = n - set_size - term_size + overlap
+    off_diagonal = (set_size - overlap) * (term_size - overlap)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        odds = np.where(overlap == 0, 0.0, overlap * neither / off_diagonal)
+    shape = overlap.shape
+    term_genes = [set(genes) for genes in tested.values()]
+    shared = [
+        ";".join(names[i] for i in genes if i in term_genes[t]) if overlap[s, t] else ""
+        for s, genes in enumerate(members.values())
+        for t in range(shape[1])
+    ]
+    table = pd.DataFrame(
+        {
+            "set": np.repeat(list(members), shape[1]),
+            "term": np.tile(list(tested), shape[0]),
+            "overlap": overlap.ravel(),
+            "set_size": np.broadcast_to(set_size, shape).ravel(),
+            "term_size": np.broadcast_to(term_size, shape).ravel(),
+            "background": n,
+            "odds_ratio": odds.ravel(),
+            "p": p.ravel(),
+            "q": adjust(p).ravel(),
+            "genes": shared,
+        }
+    )
+    order = np.lexsort((np.tile(np.arange(shape[1]), shape[0]), table["p"], _rank(table["set"])))
+    return table.iloc[order].reset_index(drop=True)
+
+
+def _rank(sets: pd.Series) -> np.ndarray:
+    """Give each set a number in the order given: P10 stands after P9."""
+    return np.asarray(pd.factorize(sets)[0])
+
+
+def direction_sets(coef: pd.DataFrame, significant: pd.DataFrame) -> dict[str, list[str]]:
+    """Give the genes that each perturbation moves up and, apart from them, down.
+
+    Parameters
+    ----------
+    coef : pandas.DataFrame, (genes, perturbations)
+    significant : pandas.DataFrame of bool, (genes, perturbations)
+
+    Returns
+    -------
+    dict
+        ``"STAT1 up"``, ``"STAT1 down"``, ...; only sets that hold a gene.
+    """
+    sets: dict[str, list[str]] = {}
+    for name in coef.columns:
+        chosen = significant[name].to_numpy(dtype=bool)
+        for direction, sign in (("up", 1), ("down", -1)):
+            genes = coef.index[chosen & (np.sign(coef[name].to_numpy()) == sign)]
+            if len(genes):
+                sets[f"{name} {direction}"] = list(genes.astype(str))
+    return sets
+
+
+def gprofiler(
+    sets: Mapping[str, Sequence[str]],
+    background: Sequence[str],
+    *,
+    organism: str = "hsapiens",
+    sources: Sequence[str] = ("GO:BP",),
+    url: str = GPROFILER,
+    timeout: float = 60.0,
+) -> pd.DataFrame:
+    """Ask g:Profiler (Kolberg et al. 2023, doi:10.1093/nar/gkad347), which needs the internet.
+
+    Its p-values come adjusted over the terms of a query; they are passed on as ``q`` and not
+    adjusted again, and ``p`` is missing.
+
+    Parameters
+    ----------
+    sets : mapping
+        Name to genes; empty ones are left out.
+    background : sequence of str
+        All genes that were tested.
+    organism, sources : str, sequence of str
+        In g:Profiler's names.
+    url, timeout : str, float
+        Of the service; seconds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `enrich`, for the terms that g:Profiler reports.
+
+    Raises
+    ------
+    AnalysisError
+        If the service cannot be reached or answers with something else.
+    """
+    query = {name: [str(g) for g in genes] for name, genes in sets.items() if len(genes)}
+    if not query:
+        return pd.DataFrame(columns=list(COLUMNS))
+    body = {
+        "organism": organism,
+        "query": query,
+        "sources": list(sources),
+        "background": [str(gene) for gene in background],
+        "domain_scope": "custom",
+        "significance_threshold_method": "fdr",
+        "user_threshold": 1.0,
+        "all_results": True,
+        "no_evidences": True,
+    }
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            results = json.load(answer)["result"]
+        rows = [
+            {
+                "set": row["query"],
+                "term": f"{row['name']} ({row['native']})",
+                "overlap": row["intersection_size"],
+                "set_size": row["query_size"],
+                "term_size": row["term_size"],
+                "background": row["effective_domain_size"],
+                "q": row["p_value"],
+            }
+            for row in results
+        ]
+    except (urllib.error.URLError, TimeoutError, ValueError, KeyError, TypeError) as error:
+        raise AnalysisError(
+            f"g:Profiler at {url} gave no answer that can be read ({error}): "
+            "use a GMT file, which needs no internet"
+        ) from error
+    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    order = {name: i for i, name in enumerate(query)}
+    return table.sort_values(
+        ["set", "q"], key=lambda c: c.map(order) if c.name == "set" else c, kind="stable"
+    ).reset_index(drop=True)

@@ -1,0 +1,65 @@
+"""What a grouping of genes and perturbations says: its tables, its place in the AnnData, notes."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tuner_plugins.perturbseq.model.resampling import Model
+from tuner_plugins.perturbseq.programs.clustering import FEWEST_FOR_MODULES, Clustering
+
+
+def own_gene(model: Model) -> NDArray[np.bool_]:
+    """Return where a perturbation meets the gene that it is named after, (genes, perturbations)."""
+    genes, targets = (
+        pd.Index(names).astype(str).str.upper().to_numpy() for names in (model.genes, model.targets)
+    )
+    return np.asarray(genes[:, None] == targets)
+
+
+def members(clustering: Clustering, row: str, cluster_name: str) -> pd.DataFrame:
+    """Return the table of clustered rows and their clusters."""
+    labels = clustering.labels[clustering.order].astype(str)
+    return pd.DataFrame({row: clustering.order, cluster_name: labels.to_numpy(dtype=str)})
+
+
+def describe(adata: ad.AnnData, programs: Clustering, modules: Clustering) -> None:
+    """Write both to `adata`, as an .h5ad can hold them."""
+    adata.var["program"] = programs.labels.reindex(adata.var_names.astype(str)).array
+    adata.uns["program_colors"] = np.array(list(programs.colours.values()), dtype=str)
+    for key, clustering in (("programs", programs), ("modules", modules)):
+        adata.uns[key] = {
+            "order": np.array(clustering.order, dtype=str),
+            "labels": clustering.labels[clustering.order].astype(str).to_numpy(dtype=str),
+            "tree": clustering.tree,
+        }
+
+
+def notes_on(programs: Clustering, perturbations: int, acting: int) -> list[str]:
+    """Return why there are no programs or no modules, where there are none.
+
+    Parameters
+    ----------
+    programs : Clustering
+    perturbations, acting : int
+        How many there are, and how many of them move genes significantly.
+    """
+    notes = []
+    if perturbations == 1:
+        notes.append(
+            "There is one perturbation: genes differ along one axis, so that programs are what it "
+            "moves up and what it moves down, and there are no modules."
+        )
+    elif acting < FEWEST_FOR_MODULES:
+        notes.append(
+            f"{acting} of {perturbations} perturbations move genes significantly; modules take "
+            f"{FEWEST_FOR_MODULES} at least: there are none."
+        )
+    if not programs.order:
+        notes.append(
+            "No gene has a significant coefficient in the cells that programs are found in: "
+            "there are no programs, and nothing is tested or enriched for them."
+        )
+    return notes

@@ -1,0 +1,1 @@
+"""The analysis as a whole: its steps, figures, tables and HTML page."""

@@ -1,0 +1,137 @@
+"""From a file and a setting to a report: one door for the tuner and for the frozen script.
+
+Everything comes as plain data, which a script without the tuner can hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+
+from tuner_plugins.enet.errors import DataError
+from tuner_plugins.perturbseq.data.cell_cycle import G2M_GENES, S_GENES
+from tuner_plugins.perturbseq.data.labels import column_of
+from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.screen import open_screen, recipe_of
+from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.model.load import load
+from tuner_plugins.perturbseq.programs.communities import ClusterOptions
+from tuner_plugins.perturbseq.report.analysis import analyse
+from tuner_plugins.perturbseq.report.embedding import PrepareOptions
+from tuner_plugins.perturbseq.report.html import write
+from tuner_plugins.perturbseq.report.options import AnalysisOptions, Surface
+
+BAD_INPUT = (AnalysisError, CellsError, DataError)
+"""What `analyse_file` raises for a screen or options that do not fit, in one line each."""
+
+
+def options_of(plain: Mapping[str, Any], size_factor: str | None) -> AnalysisOptions:
+    """Give the options of an analysis from plain data.
+
+    Parameters
+    ----------
+    plain : mapping
+        The keys of the section `analysis` of a configuration, all of them.
+    size_factor : str, optional
+        Column of obs with the counts of a cell; None sums them.
+    """
+    gene_sets = plain["gene_sets"]
+    return AnalysisOptions(
+        seed=plain["seed"],
+        q_threshold=plain["false_discovery_rate"],
+        n_permutations=plain["permutations"],
+        pooled_null=plain["pooled_null"],
+        discovery=plain["discovery"],
+        n_bootstraps=plain["bootstraps"],
+        n_selection_pairs=plain["selection_pairs"],
+        calibration=plain["calibration"],
+        efficacy=plain["efficacy"],
+        clustering=ClusterOptions(
+            n_neighbors=plain["n_neighbors"],
+            resolution=plain["resolution"],
+            n_pcs=plain["n_pcs"],
+            scale=plain["scale"],
+            seed=plain["seed"],
+        ),
+        gmt=None if gene_sets is None else Path(gene_sets),
+        enrich_online=plain["gprofiler"],
+        view=PrepareOptions(
+            size_factor=size_factor,
+            seed=plain["seed"],
+            cell_cycle={"S": S_GENES, "G2M": G2M_GENES},
+        ),
+    )
+
+
+def analyse_file(
+    source: Path | ad.AnnData,
+    recipe: Mapping[str, Any],
+    setting: Mapping[str, Any],
+    options: Mapping[str, Any],
+    folder: Path,
+    *,
+    surface: Surface | None = None,
+    threads: int = 1,
+) -> list[Path]:
+    """Analyse a screen with a chosen setting, into a folder.
+
+    Parameters
+    ----------
+    source : Path or AnnData
+        The screen.
+    recipe : mapping
+        A `screen.Recipe` as plain data.
+    setting : mapping
+        ``alpha``, ``l1_ratio``, ``penalise_covariates``, ``scale_genes``.
+    options : mapping
+        See `options_of`; and ``guide``, a column of obs or None.
+    folder : Path
+        Gets ``analysis.h5ad``, ``tables/``, ``figures/`` and ``report.html``.
+    surface : Surface, optional
+        Of the sweep, to be drawn.
+    threads : int
+        The results do not depend on it.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    CellsError, DataError, AnalysisError
+        Anything in the screen that does not fit; each in one line.
+    """
+    made = recipe_of(recipe)
+    screen = open_screen(source, made)
+    adata, model = load(
+        screen,
+        setting["alpha"],
+        setting["l1_ratio"],
+        penalise_covariates=setting["penalise_covariates"],
+        scale_genes=setting["scale_genes"],
+        composition=options["composition"],
+        threads=threads,
+    )
+    panels = {"perturbation": made.labels.perturbation}
+    if made.batch is not None:
+        panels = {"batch": made.batch} | panels
+    guides: np.ndarray | None = None
+    if options["guide"] is not None:
+        column = column_of(screen.obs, options["guide"], "guide")
+        guides = column.astype(str).to_numpy(dtype=object)
+    found = analyse(
+        adata,
+        model,
+        options_of(options, made.size_factor if made.size_factor in adata.obs else None),
+        obs_columns=panels,
+        guides=guides,
+        surface=surface,
+    )
+    found.notes[:0] = [*screen.design.notes, *screen.covariates.notes]
+    name = source.stem if isinstance(source, Path) else "screen"
+    return write(found, folder, title=f"{name}: perturbations to programs")

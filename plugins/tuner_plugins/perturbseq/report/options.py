@@ -1,0 +1,118 @@
+"""What an analysis is asked for, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.programs.communities import ClusterOptions
+from tuner_plugins.perturbseq.report.embedding import PrepareOptions
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """What the analysis does; the defaults take minutes on 50,000 cells.
+
+    Attributes
+    ----------
+    seed : int
+        Of everything that is drawn.
+    q_threshold : float
+        False discovery rate of significant coefficients and program effects.
+    n_permutations : int
+        Full refits under permuted labels.
+    pooled_null : bool
+        Genes of a perturbation share their null; without it no p-value is below
+        1 / (n_permutations + 1), which few coefficients survive once adjusted.
+    n_score_permutations : int
+        Of the tests of program scores.
+    discovery : float
+        Share of the cells that programs are found in; the others test them. Finding a gene takes
+        more cells than testing a score that averages many. 1 uses all cells for both, and the
+        choice of the genes then flatters the tests.
+    n_bootstraps : int
+        Refits that measure the stability of programs; 0 for none.
+    n_selection_pairs : int
+        Complementary halves of stability selection; 0 for none.
+    calibration : {"random", "guides", "none"}
+        Mock perturbations of control cells, drawn at random or by non-targeting guide.
+    efficacy : bool
+        Learn how far each perturbed cell was perturbed.
+    clustering : ClusterOptions
+    n_control_genes : int
+        Matched to each gene of a program.
+    gmt : Path or None
+        Gene sets; without them enrichment is left out.
+    enrich_online : str or None
+        Organism in g:Profiler's names: ask that service instead.
+    term_sizes : (int, int)
+        Smallest and largest term that is tested.
+    view : PrepareOptions
+    max_volcanoes : int
+        Perturbations with the most significant coefficients have a volcano plot.
+    """
+
+    seed: int = 0
+    q_threshold: float = 0.05
+    n_permutations: int = 100
+    pooled_null: bool = True
+    n_score_permutations: int = 1000
+    discovery: float = 2 / 3
+    n_bootstraps: int = 10
+    n_selection_pairs: int = 0
+    calibration: Literal["random", "guides", "none"] = "random"
+    efficacy: bool = False
+    clustering: ClusterOptions = field(default_factory=ClusterOptions)
+    n_control_genes: int = 50
+    gmt: Path | None = None
+    enrich_online: str | None = None
+    term_sizes: tuple[int, int] = (5, 500)
+    view: PrepareOptions = field(default_factory=PrepareOptions)
+    max_volcanoes: int = 12
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        if not 0 < self.discovery <= 1:
+            raise AnalysisError(f"discovery is a share of the cells, 0 to 1; got {self.discovery}")
+        if not 0 < self.q_threshold < 1:
+            raise AnalysisError(f"q_threshold must be between 0 and 1; got {self.q_threshold}")
+        if self.n_permutations < 1 or self.n_score_permutations < 1:
+            raise AnalysisError("n_permutations and n_score_permutations must be at least 1")
+
+
+@dataclass
+class Analysis:
+    """What the analysis found.
+
+    Attributes
+    ----------
+    adata : AnnData
+        Cells by genes with everything under documented keys, see `analyse`.
+    tables, figures : dict
+        By file stem, in the order of the report.
+    notes : list of str
+        What was left out and why, in sentences.
+    """
+
+    adata: ad.AnnData
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Held-out R2 of the sweep: ``r2`` (alphas, l1_ratios) and its axes."""
+
+    r2: NDArray[np.float64]
+    alphas: Sequence[float]
+    l1_ratios: Sequence[float]

@@ -1,0 +1,277 @@
+"""The steps of an analysis, each from the findings so far to more of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference import coefficients as co
+from tuner_plugins.perturbseq.inference.efficacy import Efficacy, efficacy_weights
+from tuner_plugins.perturbseq.inference.program_tests import (
+    any_effect,
+    compare_programs,
+    uniformity,
+)
+from tuner_plugins.perturbseq.model.resampling import (
+    Model,
+    bootstrap_coefficients,
+    cell_groups,
+    efficacy_refit,
+    entries,
+    permuted_entries,
+    residual_scale,
+    select_halves,
+)
+from tuner_plugins.perturbseq.programs import enrichment
+from tuner_plugins.perturbseq.programs.clustering import (
+    Clustering,
+    cluster,
+    find_modules,
+)
+from tuner_plugins.perturbseq.programs.grouping import describe, members, notes_on, own_gene
+from tuner_plugins.perturbseq.programs.scores import score_programs
+from tuner_plugins.perturbseq.programs.stability import stability
+from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
+
+
+def wide(table: pd.DataFrame, column: str, like: pd.DataFrame) -> pd.DataFrame:
+    """Give a column of the coefficient table as genes by perturbations, in the order of `like`."""
+    values = table[column].to_numpy().reshape(like.shape)
+    return pd.DataFrame(values, index=like.index, columns=like.columns)
+
+
+def weighted(model: Model, seed: int) -> tuple[Model, Efficacy]:
+    """Give the model with the design weighted by how far each cell was perturbed."""
+    learnt = efficacy_weights(
+        pd.DataFrame.sparse.from_spmatrix(model.design, columns=model.targets),
+        model.covariates,
+        model.responses,
+        efficacy_refit(model),
+        seed=seed,
+    )
+    design = sparse.csr_matrix(learnt.weights)
+    return replace(model, design=design, doubt=learnt.doubt), learnt
+
+
+def _p_values(model: Model, options: AnalysisOptions) -> NDArray[np.float64]:
+    """Test every coefficient by permutation, (genes, perturbations)."""
+    summed = model.summed()
+    refit = model.fit(summed)
+    return co.permutation_p(
+        entries(model, summed, refit),
+        permuted_entries(model, options.n_permutations, options.seed),
+        pooled_scale=residual_scale(model, summed, refit) if options.pooled_null else None,
+    ).p
+
+
+def fit_coefficients(
+    found: Analysis, model: Model, options: AnalysisOptions
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fit and test the coefficients: genes by perturbations, and the tidy table.
+
+    p-values are those of the design as it is: weights were learnt from the same responses, which
+    permuted labels cannot imitate.
+    """
+    used = model
+    if model.composition is not None:
+        found.tables["composition"] = model.composition
+        largest = model.composition.loc[model.composition["shift"].abs().idxmax()]
+        found.notes.append(
+            "Coefficients are relative to the genes that did not move: where some genes rise, the "
+            "shares of all others fall. Size factors of cells make good for that, by up to "
+            f"{100 * abs(np.expm1(largest['shift'])):.0f} % ({largest['perturbation']})."
+        )
+    if options.efficacy:
+        used, learnt = weighted(model, options.seed)
+        found.tables["efficacy"] = learnt.table
+        found.notes.append(
+            f"Efficacy weights {'stood still' if learnt.converged else 'still moved'} after "
+            f"{learnt.iterations} iterations; {int(learnt.table['reweighted'].sum())} of "
+            f"{len(model.targets)} perturbations were re-weighted. Coefficients are those of the "
+            "weighted design, p-values those of the design as it is."
+        )
+    coef = used.coefficients()
+    table = co.tabulate(coef, _p_values(model, options), cells_of(model))
+    if options.n_selection_pairs:
+        probability, bound = co.stability_selection(
+            lambda halves: select_halves(model, halves),
+            cell_groups(model),
+            n_pairs=options.n_selection_pairs,
+            seed=options.seed,
+        )
+        table["selection_probability"] = probability.ravel()
+        found.notes.append(
+            f"Stability selection at 0.9: {int((probability >= 0.9).sum())} coefficients, of "
+            f"which at most {bound:.1f} are expected to be false."
+        )
+    found.tables["coefficients"] = table
+    store_coefficients(found.adata, coef, table, model)
+    return coef, table
+
+
+def cells_of(model: Model) -> list[int]:
+    """Give the number of cells of every perturbation."""
+    return [int(n) for n in np.diff(model.design.tocsc().indptr)]
+
+
+def store_coefficients(
+    adata: ad.AnnData, coef: pd.DataFrame, table: pd.DataFrame, model: Model
+) -> None:
+    """Write coefficients, p and q to ``varm``; genes without a model have NaN."""
+    for key, column in (("coef", "coef"), ("coef_p", "p"), ("coef_q", "q")):
+        adata.varm[key] = wide(table, column, coef).reindex(adata.var_names)
+    adata.uns["elasticnet"] = {
+        "alpha": model.alpha,
+        "l1_ratio": model.l1_ratio,
+        "penalise_covariates": model.penalise_covariates,
+    }
+
+
+def split_cells(model: Model, share: float, seed: int) -> NDArray[np.bool_]:
+    """Say which cells programs are found in, (cells,): `share` of each perturbation and batch."""
+    groups = cell_groups(model)
+    order = np.lexsort((np.random.default_rng(seed).random(len(groups)), groups))
+    # Counting on from group to group, small groups do not all round the same way.
+    place = np.empty(len(groups))
+    place[order] = np.arange(1, len(groups) + 1)
+    return np.asarray(np.floor(place * share) > np.floor((place - 1) * share))
+
+
+def group(
+    found: Analysis, model: Model, options: AnalysisOptions, p: NDArray[np.float64]
+) -> tuple[Clustering, Clustering]:
+    """Find programs in the discovery cells and modules in all; measure their stability.
+
+    Only genes that answer to some perturbation, and perturbations that move some gene, take part
+    (`p`, (genes, perturbations), joined by `any_effect`): the others belong to no program and no
+    module, or they would make up clusters of noise. What a perturbation does to its own gene is
+    left aside: it makes no two perturbations alike, and no two genes.
+    """
+    adata = found.adata
+    own = own_gene(model)
+    p = np.where(own, np.nan, p)
+    everywhere = adata.varm["coef"].loc[model.genes].mask(own, 0.0)
+    discovery = np.ones(adata.n_obs, dtype=bool)
+    keep, used, coef = any_effect(p, 1) < options.q_threshold, model, everywhere
+    if options.discovery < 1:
+        discovery = split_cells(model, options.discovery, options.seed)
+        used = model.rows(discovery)
+        p_discovery = np.where(own, np.nan, _p_values(used, options))
+        keep = any_effect(p_discovery, 1) < options.q_threshold
+        used = weighted(used, options.seed)[0] if options.efficacy else used
+        coef = used.coefficients().mask(own, 0.0)
+    adata.obs["discovery"] = discovery
+    programs = cluster(coef, options.clustering, keep=keep)
+    acting = any_effect(p, 0) < options.q_threshold
+    modules = find_modules(everywhere, options.clustering, acting)
+    describe(adata, programs, modules)
+    if options.n_bootstraps and programs.order:
+        found.tables["program_stability"] = stability(
+            programs,
+            bootstrap_coefficients(used, options.n_bootstraps, options.seed),
+            lambda table: cluster(table.mask(own, 0.0), options.clustering, keep=keep),
+        )
+    found.tables["programs"] = members(programs, "gene", "program")
+    found.tables["modules"] = members(modules, "perturbation", "module")
+    found.notes += notes_on(programs, len(model.targets), int(acting.sum()))
+    return programs, modules
+
+
+def compare_with_control(
+    found: Analysis, model: Model, options: AnalysisOptions, programs: Clustering
+) -> None:
+    """Score programs in all cells and test them in those that did not find them."""
+    if not programs.order:
+        return
+    adata = found.adata
+    scores = score_programs(
+        adata, programs.members(), layer="lognorm", n_control=options.n_control_genes
+    )
+    tested = np.ones(adata.n_obs, bool) if options.discovery == 1 else ~adata.obs["discovery"]
+    rows = np.flatnonzero(tested)
+    table = compare_programs(
+        scores.iloc[rows],
+        pd.DataFrame.sparse.from_spmatrix(model.design[rows], columns=model.targets),
+        model.control[rows],
+        strata=model.strata[rows],
+        n_permutations=options.n_score_permutations,
+        seed=options.seed,
+    )
+    found.tables["program_tests"] = table
+    adata.uns["program_tests"] = table
+    found.notes.append(
+        "Programs were tested in the cells that they were found in; the p-values are optimistic."
+        if options.discovery == 1
+        else f"Programs were found in {int(adata.obs['discovery'].sum()):,} cells and tested in "
+        f"the other {len(rows):,}."
+    )
+
+
+def look_up(
+    found: Analysis,
+    options: AnalysisOptions,
+    programs: Clustering,
+    coef: pd.DataFrame,
+    significant: pd.DataFrame,
+) -> None:
+    """Enrich programs, and what each perturbation moves up and down, for known gene sets."""
+    sets = programs.members() | enrichment.direction_sets(coef, significant)
+    background = list(coef.index.astype(str))
+    if options.enrich_online is not None:
+        table = enrichment.gprofiler(sets, background, organism=options.enrich_online)
+    elif options.gmt is not None:
+        low, high = options.term_sizes
+        terms = enrichment.read_gmt(options.gmt)
+        table = enrichment.enrich(sets, background, terms, min_size=low, max_size=high)
+    else:
+        found.notes.append(
+            "Enrichment was left out: no gene sets were given (analysis: {gene_sets: FILE.gmt}, "
+            "such as a collection of MSigDB or a library of Enrichr)."
+        )
+        return
+    # Every term counts in the adjustment; those without a gene in common are not kept.
+    table = table[table["overlap"] > 0].reset_index(drop=True)
+    found.tables["enrichment"] = table
+    found.adata.uns["enrichment"] = table
+
+
+def calibrate(
+    found: Analysis,
+    model: Model,
+    options: AnalysisOptions,
+    guides: NDArray[np.object_] | None,
+) -> NDArray[np.float64] | None:
+    """Test mock perturbations of control cells: p, or None where that cannot be done."""
+    if options.calibration == "none":
+        return None
+    try:
+        mock = co.pseudo_perturbations(
+            model.control,
+            cells_of(model),
+            guides=guides if options.calibration == "guides" else None,
+            seed=options.seed,
+        )
+    except AnalysisError as error:
+        found.notes.append(f"Calibration was left out: {error}.")
+        return None
+    alone = replace(
+        model.rows(mock.index.to_numpy()),
+        design=sparse.csr_matrix(mock.to_numpy()),
+        targets=list(mock.columns),
+        doubt=None,
+    )
+    p = _p_values(alone, options)
+    found.tables["calibration"] = co.tabulate(alone.coefficients(), p, cells_of(alone))
+    found.notes.append(
+        f"{mock.shape[1]} mock perturbations of control cells: inflation {co.inflation(p):.2f} "
+        f"(1 is calibrated), Kolmogorov-Smirnov p {uniformity(p):.2g} (genes taken for "
+        f"independent), {int((found.tables['calibration']['q'] < options.q_threshold).sum())} "
+        f"coefficients at q < {options.q_threshold:g}."
+    )
+    return p

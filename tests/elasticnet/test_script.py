@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from tuner_plugins.elasticnet import script as elasticnet_script
+from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
+from tuner_plugins.enet.cross_validation import refit
+from tuner_plugins.perturbseq.data.screen import recipe_of
+from tuner_plugins.perturbseq.model.anndata_fit import elastic_net
+from tuner_plugins.perturbseq.simulate import CONTROL, simulate
+
+from tests.pythons import old_python
+from tuner.export.bundle import write_script
+from tuner.plugin import Provenance
+
+PARAMS = {"alpha": 0.004, "l1_ratio": 0.6}
+ALONE = """
+import runpy, sys
+for name in ("tuner", "tuner_plugins", "mlflow", "optuna", "numba", "sklearn", "scanpy"):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+LIBRARY = ALONE.replace(
+    '("tuner", "tuner_plugins", "mlflow", "optuna", "numba", "sklearn", "scanpy")',
+    '("tuner", "mlflow", "optuna", "pydantic")',
+)
+"""With `tuner_plugins.perturbseq` and what it needs, but without the tuner."""
+
+ANALYSIS = {"permutations": 20, "bootstraps": 2, "calibration": "none", "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("frozen")
+    options = {"cells": 400, "genes": 150, "perturbations": 6, "programs": 2, "modules": 2}
+    return simulate(folder / "screen", seed=4, **options)["screen"]
+
+
+def _plugin(screen: Path, analysis: object = None, **data: object) -> ElasticNetPlugin:
+    sections = {
+        "analysis": analysis or {},
+        "data": {"counts": str(screen), "control": [CONTROL], "batch": "batch", **data},
+        "cv": {"folds": 3},
+    }
+    return ElasticNetPlugin(ElasticNetPlugin.Config.model_validate(sections))
+
+
+def _script(plugin: ElasticNetPlugin, folder: Path) -> Path:
+    path = folder / "fit_elasticnet.py"
+    provenance = Provenance("study", 3, {"r2": 0.1}, {"numpy": "2"}, "0" * 64, "now")
+    write_script(path, lambda part: plugin.freeze(PARAMS, part, provenance))
+    return path
+
+
+def _run(script: Path, *arguments: object, around: str = ALONE) -> subprocess.CompletedProcess[str]:
+    """Run a script where nothing of the project, nor a heavy library, can be imported."""
+    command = [sys.executable, "-I", "-c", around, str(script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=script.parent)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"covariates": ["total_counts", "pct_counts_mt", "S_score", "G2M_score"]},
+        {
+            "covariates": ["total_counts", "S_score"],
+            "penalise_covariates": True,
+            "scale_genes": True,
+            "genes": {"highly_variable": 60, "min_cells": 5},
+            "y_obs": ["pct_counts_mt"],
+        },
+    ],
+    ids=["free", "everything"],
+)
+def test_the_script_fits_what_the_plug_in_fits(screen, tmp_path, data):
+    plugin = _plugin(screen, **data)
+    loaded = plugin.load().tuned[0].data
+    expected = refit(loaded.problem, PARAMS["alpha"], PARAMS["l1_ratio"])
+    done = _run(_script(plugin, tmp_path), "-i", screen, "-o", tmp_path / "coef.h5ad")
+    assert done.returncode == 0, done.stderr
+    found = anndata.read_h5ad(tmp_path / "coef.h5ad")
+    k = loaded.problem.tested
+    chosen = loaded.problem.chosen[-1]
+    assert list(found.obs_names) == list(loaded.dataset.transform.responses[chosen])
+    assert list(found.var_names) == loaded.dataset.screen.design.names
+    np.testing.assert_allclose(found.X, expected.coef[:, :k], atol=1e-9)
+    covariates = found.obsm["covariates"]
+    assert list(covariates.columns) == loaded.dataset.screen.covariates.names
+    np.testing.assert_allclose(covariates, expected.coef[:, k:], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.obs["intercept"], expected.intercept, rtol=1e-7, atol=1e-8)
+    assert (found.X == 0).any()
+    assert ((found.X != 0) == (expected.coef[:, :k] != 0)).all()
+    assert not list(tmp_path.glob(".coef*"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_script_runs_in_an_environment_of_its_own(screen, tmp_path):
+    """Python 3.10 with nothing but what the script's own metadata asks for."""
+    plugin = _plugin(screen, covariates=["total_counts", "pct_counts_mt", "S_score", "G2M_score"])
+    loaded = plugin.load().tuned[0].data
+    expected = refit(loaded.problem, PARAMS["alpha"], PARAMS["l1_ratio"])
+    script, venv = _script(plugin, tmp_path), tmp_path / "venv"
+    subprocess.run([old_python(), "-m", "venv", str(venv)], check=True)
+    python = str(venv / "bin" / "python")
+    wanted = re.findall(r'^#     "(.*)",$', script.read_text(encoding="utf-8"), re.MULTILINE)
+    assert any(name.startswith("anndata") for name in wanted)
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*install, *wanted], check=True)
+    for suffix, code in (("h5ad", 0), ("csv", 0), ("parquet", 2)):
+        command = [python, "-I", str(script), "-i", str(screen), "-o", f"coef.{suffix}"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1  # no .parquet without pyarrow, known before the fit
+    assert "needs the package pyarrow" in done.stderr
+    k = loaded.problem.tested
+    found = anndata.read_h5ad(tmp_path / "coef.h5ad")
+    np.testing.assert_allclose(found.X, expected.coef[:, :k], atol=1e-9)
+    table = pd.read_csv(tmp_path / "coef.csv", index_col=0)
+    np.testing.assert_allclose(table[found.var_names], found.X, rtol=1e-12)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_tables_hold_the_same(screen, tmp_path, suffix):
+    recipe = _plugin(screen, covariates=["total_counts"]).config.data.recipe()
+    setting = {**PARAMS, "penalise_covariates": False, "scale_genes": False}
+    found = elasticnet_script.fit_screen(screen, recipe_of(asdict(recipe)), setting)
+    path = tmp_path / f"coef{suffix}"
+    elasticnet_script.save(found, path)
+    table = pd.read_csv(path, index_col=0) if suffix == ".csv" else pd.read_parquet(path)
+    np.testing.assert_allclose(table[found.var_names], found.X, rtol=1e-12)
+    assert list(table.index) == list(found.obs_names)
+    assert list(table.columns[-3:]) == ["batch[batch2]", "batch[batch3]", "total_counts"]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_wrong_file_is_one_line_and_2(screen, tmp_path):
+    (tmp_path / "cut.h5ad").write_bytes(screen.read_bytes()[:5000])
+    script = _script(_plugin(screen), tmp_path)
+    done = _run(script, "-i", tmp_path / "cut.h5ad", "-o", "c.h5ad")
+    assert done.returncode == 2
+    assert "is it whole" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "c.h5ad").exists()
+
+
+def test_a_wrong_command_line_is_one_line_and_2(screen, capsys):
+    cases = {
+        ("-i", screen): "required: -o/--output; see --help",
+        ("-i", "no.h5ad", "-o", "c.h5ad"): "-i: no such file: no.h5ad",
+        ("-i", screen, "-o", "c.xlsx"): "must end in .h5ad, .parquet or .csv",
+        ("-i", screen, "-o", "no/c.h5ad"): "no such folder",
+    }
+    for arguments, message in cases.items():
+        assert elasticnet_script.main([str(argument) for argument in arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_the_script_says_where_its_setting_comes_from(screen, tmp_path):
+    text = _script(_plugin(screen), tmp_path).read_text(encoding="utf-8")
+    assert "Study:    study, trial 3" in text
+    assert '"alpha": 0.004' in text
+    assert "import tuner" not in text
+
+
+def test_anndata_function_writes_documented_keys(screen):
+    adata = anndata.read_h5ad(screen)
+    options = {"control": [CONTROL], "batch": "batch", "covariates": ["total_counts"]}
+    copied = elastic_net(adata, 0.004, 0.6, copy=True, **options)
+    assert "elasticnet" not in adata.uns
+    assert elastic_net(adata, 0.004, 0.6, **options) is None
+    loaded = _plugin(screen, covariates=["total_counts"]).load().tuned[0].data
+    expected = refit(loaded.problem, 0.004, 0.6)
+    for result in (adata, copied):
+        coef = result.varm["elasticnet_coef"]
+        np.testing.assert_allclose(coef, expected.coef[:, :6], atol=1e-12)
+        assert list(coef.columns) == loaded.dataset.screen.design.names
+        assert list(result.varm["elasticnet_covariates"].columns)[-1] == "total_counts"
+        np.testing.assert_allclose(result.var["elasticnet_intercept"], expected.intercept)
+        assert result.uns["elasticnet"]["params"]["alpha"] == 0.004
+        assert result.uns["elasticnet"]["kkt"] <= 1e-9
+
+
+def test_names_with_a_slash_can_be_written(screen, tmp_path):
+    adata = anndata.read_h5ad(screen)
+    adata.obs["batch"] = adata.obs["batch"].astype(str) + "/x"
+    labels = adata.obs["perturbation"].astype(str)
+    adata.obs["perturbation"] = labels.replace("PERT1", "PERT1/2")
+    adata.write_h5ad(tmp_path / "slash.h5ad")
+    script = _script(_plugin(tmp_path / "slash.h5ad"), tmp_path)
+    done = _run(script, "-i", tmp_path / "slash.h5ad", "-o", tmp_path / "coef.h5ad")
+    assert done.returncode == 0, done.stderr
+    found = anndata.read_h5ad(tmp_path / "coef.h5ad")
+    assert "PERT1/2" in found.var_names
+    assert list(found.obsm["covariates"]) == ["batch[batch2_x]", "batch[batch3_x]"]
+    elastic_net(adata, 0.004, 0.6, control=[CONTROL], batch="batch")
+    adata.write_h5ad(tmp_path / "fitted.h5ad")
+    again = anndata.read_h5ad(tmp_path / "fitted.h5ad")
+    assert "PERT1_2" in again.varm["elasticnet_coef"].columns
+
+
+def test_the_script_analyses_as_the_command_does(screen, tmp_path):
+    sets = {"gene_sets": str(screen.with_name("gene_sets.gmt"))}
+    options = {"covariates": ["total_counts", "pct_counts_mt"], "guide": "guide"}
+    plugin = _plugin(screen, {**ANALYSIS, **sets}, **options)
+    plugin.analyse(PARAMS, tmp_path / "command")
+    script = _script(plugin, tmp_path)
+    arguments = ("-i", screen, "-o", tmp_path / "c.h5ad", "--analyse", tmp_path / "script")
+    done = _run(script, *arguments, around=LIBRARY)
+    assert done.returncode == 0, done.stderr
+    assert f"analysis: {tmp_path / 'script' / 'report.html'}" in done.stdout
+    tables = sorted((tmp_path / "command" / "tables").glob("*.csv"))
+    assert len(tables) >= 5
+    for path in tables:
+        assert (tmp_path / "script" / "tables" / path.name).read_bytes() == path.read_bytes()
+    figures = {p.name for p in (tmp_path / "command" / "figures").iterdir()}
+    assert "r2_surface.png" in figures  # the script has no folds to draw it from
+    mine = {p.name for p in (tmp_path / "script" / "figures").iterdir()}
+    assert figures - mine == {"r2_surface.png", "r2_surface.pdf"}
+
+
+def test_analysis_without_the_library_is_one_line_and_2(screen, tmp_path):
+    script = _script(_plugin(screen), tmp_path)
+    done = _run(script, "-i", screen, "-o", tmp_path / "c.csv", "--analyse", tmp_path / "a")
+    assert done.returncode == 2
+    assert "pip install 'tuner[perturbseq]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "c.csv").exists()  # refused before the first minute of work
+
+
+def test_bad_gene_sets_of_the_script_are_one_line_and_2(screen, capsys, monkeypatch, tmp_path):
+    plugin = _plugin(screen, ANALYSIS, covariates=["total_counts"])
+    recipe, setting, options = plugin._plain(PARAMS)
+    for name, value in {"RECIPE": recipe, "SETTING": setting, "ANALYSIS": options}.items():
+        monkeypatch.setattr(elasticnet_script, name, value)
+    (tmp_path / "bad.gmt").write_text("only a name\n")
+    arguments = ["-i", screen, "-o", tmp_path / "c.csv", "--analyse", tmp_path / "a"]
+    arguments += ["--gene-sets", tmp_path / "bad.gmt"]
+    assert elasticnet_script.main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert "line 1: no genes" in error
+    assert error.count("\n") == 1

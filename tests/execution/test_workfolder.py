@@ -1,0 +1,45 @@
+"""Working folders: gone with their work, and swept up where a crash kept them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tuner.execution.subprocesses import sweep, working_folder
+
+HOLD = """
+import time
+from tuner.execution.subprocesses import working_folder
+with working_folder() as folder:
+    (folder / "script.py").write_text("")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_is_gone_after_its_work(workplace: Path) -> None:
+    with working_folder() as folder:
+        assert folder.parent == workplace
+        (folder / "a").write_text("")
+    assert list(workplace.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_swept_up_and_nothing_else(workplace: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    left = Path(process.stdout.readline().strip())
+    others = [workplace / name for name in (".tuner-elsewhere-1-x", ".tuner-notes", "data")]
+    for other in others:
+        other.mkdir()
+    sweep(workplace)
+    assert left.is_dir(), "its process is alive"
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    until = time.monotonic() + 5
+    while left.is_dir() and time.monotonic() < until:
+        sweep(workplace)
+    assert sorted(workplace.iterdir()) == sorted(others)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+from tuner_plugins.nmf.io.names import suggest_names
+
+UCSC = [f"chr{i}" for i in (*range(1, 23), "X", "Y", "M")]
+ENSEMBL = [name[3:].replace("M", "MT") for name in UCSC]
+YEAST = ["chrI", "chrII", "chrIII", "chrIV", "chrIX", "chrX", "chrXVI", "chrM"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "known", "meant"),
+    [
+        ("21", UCSC, "chr21"),
+        ("chr21", ENSEMBL, "21"),
+        ("chrM", ENSEMBL, "MT"),
+        ("MT", UCSC, "chrM"),
+        ("chrMT", UCSC, "chrM"),
+        ("CHR21", UCSC, "chr21"),
+        ("Chr_21", UCSC, "chr21"),
+        ("chrx", UCSC, "chrX"),
+        ("x", ENSEMBL, "X"),
+        ("chr01", UCSC, "chr1"),
+        ("chr1", ["chr01", "chr02", "chr10"], "chr01"),
+        ("chromosome 3", UCSC, "chr3"),
+        ("4", YEAST, "chrIV"),
+        ("chr9", YEAST, "chrIX"),
+        ("10", YEAST, "chrX"),
+        ("chr16", YEAST, "chrXVI"),
+        ("Mito", YEAST, "chrM"),
+        ("chrIV", ["1", "2", "3", "4"], "4"),
+        ("II", UCSC, "chr2"),
+    ],
+)
+def test_a_name_that_differs_by_spelling_is_suggested(asked, known, meant):
+    said = suggest_names(asked, known)
+    assert said.startswith(f"did you mean {meant!r}? it has {meant}")
+    assert said.endswith(", ...") == (len(known) > 5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "known", "said"),
+    [
+        ("chr23", ["chr1", "chr22", "chrX"], "it has chr22, chrX, chr1"),
+        ("10", ["1", "2", "X"], "it has 1, 2, X"),
+        ("chrX", ["1", "2", "10"], "it has 1, 2, 10"),
+        ("scaffold_1", ["a", "b", "c", "d", "e", "f"], "it has a, b, c, d, e, ..."),
+        ("chr", ["chr1"], "it has chr1"),
+        ("", ["chr1"], "it has chr1"),
+        ("0", ["00"], "did you mean '00'? it has 00"),
+        ("chr1", [], "it has no entries at all"),
+    ],
+)
+def test_other_names_are_listed(asked, known, said):
+    assert suggest_names(asked, known) == said

@@ -1,0 +1,261 @@
+"""The loader of the C kernels: what it keeps, what it trusts, and what it does without."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tuner_plugins.nmf.kernels import build
+
+needs_compiler = pytest.mark.skipif(
+    build.find_compiler() is None, reason="no C compiler here: there is nothing to load"
+)
+
+PROBE = """
+import sys, numpy
+from tuner_plugins.nmf.kernels.build import describe_kernels
+from tuner_plugins.nmf.model.prox_tv import prox_tv1d
+print(prox_tv1d(numpy.array([0.0, 0, 6, 6]), 1.0).tolist(), "numba" in sys.modules)
+print(describe_kernels())
+"""
+
+
+def probe(**environment):
+    """Run the operator in a fresh process: give (what it printed, what its kernels are)."""
+    done = start(**environment)
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 0, err
+    assert err == ""
+    answer, described = out.splitlines()
+    return answer, described
+
+
+def start(**environment):
+    settings = {k: v for k, v in os.environ.items() if k not in ("CC", "TUNER_NATIVE")}
+    settings |= {k: str(v) for k, v in environment.items()}
+    return subprocess.Popen(
+        [sys.executable, "-c", PROBE],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=settings,
+    )
+
+
+def libraries(cache: Path):
+    return sorted(cache.glob("tuner-kernels/*"))
+
+
+@pytest.fixture(scope="module")
+def numba_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("numba")
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """Point the loader, in this process, to an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir(mode=0o700)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.delenv("TUNER_NATIVE", raising=False)
+    build._OPENED.clear()
+    yield tmp_path
+    build._OPENED.clear()
+
+
+@needs_compiler
+def test_compiled_once_kept_and_found_again(tmp_path):
+    answer, described = probe(XDG_CACHE_HOME=tmp_path)
+    assert answer == "[0.5, 0.5, 5.5, 5.5] False"
+    assert "compiled by" in described
+    (library,) = libraries(tmp_path)
+    assert stat.S_IMODE(library.stat().st_mode) == 0o700
+    assert stat.S_IMODE(library.parent.stat().st_mode) == 0o700
+    made = library.stat().st_mtime_ns
+    answer, described = probe(XDG_CACHE_HOME=tmp_path)
+    assert described == f"C kernels from {library}"
+    assert library.stat().st_mtime_ns == made
+
+
+@needs_compiler
+def test_first_runs_at_once_do_not_clash(tmp_path):
+    runs = [start(XDG_CACHE_HOME=tmp_path) for _ in range(3)]
+    outputs = [run.communicate(timeout=120) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert {out.splitlines()[0] for out, _ in outputs} == {"[0.5, 0.5, 5.5, 5.5] False"}
+    assert [path.suffix for path in libraries(tmp_path)] == [".so"]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PATH": "/nonexistent"},
+        {"TUNER_NATIVE": "0"},
+        {"CC": "false"},
+        {"CC": "true"},  # succeeds and writes nothing
+    ],
+)
+def test_without_a_working_compiler_numba_steps_in(tmp_path, numba_cache, environment):
+    environment = {"NUMBA_CACHE_DIR": numba_cache, **environment}
+    answer, described = probe(XDG_CACHE_HOME=tmp_path, **environment)
+    assert answer == "[0.5, 0.5, 5.5, 5.5] True"
+    assert described.endswith("the Numba kernels are used")
+    assert libraries(tmp_path) == []
+
+
+@needs_compiler
+def test_without_a_home_kernels_are_kept_in_a_private_temporary_folder(tmp_path):
+    answer, described = probe(XDG_CACHE_HOME="/proc/nowhere", TMPDIR=tmp_path)
+    assert answer == "[0.5, 0.5, 5.5, 5.5] False"
+    (library,) = tmp_path.glob("tuner-kernels-*/*")
+    assert described.endswith(f"into {library}")
+    answer, described = probe(XDG_CACHE_HOME="/proc/nowhere", TMPDIR=tmp_path)
+    assert described == f"C kernels from {library}"
+
+
+@needs_compiler
+def test_a_read_only_cache_still_works(fresh, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(30, "Read-only file system")
+
+    (folder,) = build.kernel_folders()
+    make = tempfile.mkdtemp
+    monkeypatch.setattr(
+        tempfile,
+        "mkdtemp",
+        lambda suffix=None, prefix=None, dir=None: (
+            refuse() if dir == folder else make(suffix, prefix, dir)
+        ),
+    )
+    assert build.load_kernels() is not None
+    assert "for this process" in build.describe_kernels()
+    assert libraries(fresh) == []
+
+
+@needs_compiler
+def test_nowhere_to_write_at_all(fresh, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    assert build.load_kernels() is None
+
+
+@needs_compiler
+def test_a_folder_that_others_may_write_is_not_trusted(fresh):
+    folder = fresh / "tuner-kernels"
+    folder.mkdir()
+    folder.chmod(0o777)
+    (private,) = build.kernel_folders()
+    assert f"into {private}" in build.describe_kernels()
+    assert list(folder.iterdir()) == []
+
+
+@needs_compiler
+def test_a_library_that_others_may_write_is_replaced(fresh):
+    build.load_kernels()
+    (library,) = libraries(fresh)
+    library.chmod(0o777)
+    build._OPENED.clear()
+    assert "compiled by" in build.describe_kernels()
+    assert stat.S_IMODE(library.stat().st_mode) == 0o700
+
+
+@needs_compiler
+def test_another_users_library_is_not_opened(fresh, monkeypatch):
+    (folder,) = build.kernel_folders()
+    monkeypatch.setattr(build.os, "geteuid", lambda: os.getuid() + 1)
+    assert build.kernel_folders() == []
+    assert build._open_trusted(os.path.join(folder, "x.so")) is None
+
+
+@needs_compiler
+def test_a_spoilt_library_is_replaced(tmp_path):
+    probe(XDG_CACHE_HOME=tmp_path)
+    (library,) = libraries(tmp_path)
+    library.write_bytes(b"\x7fELF spoilt")
+    answer, described = probe(XDG_CACHE_HOME=tmp_path)
+    assert answer == "[0.5, 0.5, 5.5, 5.5] False"
+    assert "compiled by" in described
+    assert library.stat().st_size > 1_000
+
+
+@pytest.mark.parametrize("what", ["source", "flags", "compiler", "processor"])
+def test_the_name_depends_on_everything_that_shapes_the_code(monkeypatch, what, tmp_path):
+    compiler = tmp_path / "cc"
+    compiler.write_text("one")
+    command, source = [str(compiler)], "int x;"
+    before = build._digest(source, command)
+    assert build._digest(source, command) == before
+    if what == "source":
+        source += " "
+    elif what == "flags":
+        monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-g"))
+    elif what == "compiler":
+        compiler.write_text("another")
+    else:
+        monkeypatch.setattr(build, "_processor", lambda: "model name: another")
+    assert build._digest(source, command) != before
+
+
+def test_the_compiler_of_the_environment_comes_first(monkeypatch, tmp_path):
+    mine = tmp_path / "mycc"
+    mine.write_text("#!/bin/sh\n")
+    mine.chmod(0o700)
+    monkeypatch.setenv("CC", f"{mine} -m64")
+    assert build.find_compiler() == [str(mine), "-m64"]
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert build.find_compiler() != ["no-such-compiler"]
+
+
+def test_a_script_carries_its_own_source(monkeypatch):
+    assert "tuner_prox_tv1d_f64" in build.kernel_sources()[0]
+    files = {"one.c": "int embedded;", "quick_two.c": "int quick;"}
+    monkeypatch.setattr(build, "KERNEL_FILES", files, raising=False)
+    assert build.kernel_sources() == ["int embedded;"]
+
+
+@needs_compiler
+def test_the_source_compiles_without_a_warning_for_any_processor(tmp_path):
+    compiler = build.find_compiler()
+    sources = build.kernel_sources() + build.kernel_sources(quick=True)
+    for extra, source in product(([], ["-march=native"]), sources):
+        done = subprocess.run(
+            [*compiler, *build.FLAGS, *extra, "-Wall", "-Wextra", "-x", "c", "-c", "-"]
+            + ["-o", str(tmp_path / "x.o")],
+            input=source.encode(),
+            capture_output=True,
+            check=True,
+        )
+        assert done.stderr == b""
+
+
+@needs_compiler
+def test_code_for_any_processor_gives_the_same(fresh, monkeypatch):
+    """No -march=native, as where the system does not name its processor."""
+    from tuner_plugins.nmf.model import prox_tv
+
+    from tests.nmf.model.test_prox_tv import SHAPES, signals
+
+    def solve_all():
+        prox_tv._c_prox.cache_clear()
+        build._OPENED.clear()
+        rng = np.random.default_rng(0)
+        weights = rng.uniform(0.5, 20, 150_000)
+        for shape in SHAPES:
+            y = signals(shape, 150_000, rng)
+            for lam in (0.3, 20.0):
+                yield y, prox_tv.prox_tv1d(y, lam), prox_tv.prox_tv1d(y, lam, weights)
+
+    before = list(solve_all())
+    monkeypatch.setattr(build, "_processor", lambda: "")
+    for (y, plain, weighted), (_, *expected) in zip(solve_all(), before, strict=True):
+        for got, wanted in zip((plain, weighted), expected, strict=True):
+            assert np.abs(got - wanted).max() <= 1e-12 * np.abs(y).max()
+    prox_tv._c_prox.cache_clear()

@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tuner_plugins.nmf import params as nmf_params
+from tuner_plugins.nmf.config import NmfConfig
+from tuner_plugins.nmf.plugin import NmfPlugin
+from tuner_plugins.nmf.script import fast_main, main
+
+from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks, write_bigwig
+from tests.pythons import old_python
+from tuner.plugin import Provenance, Rule, rule_for
+
+START, END = 2_500, 38_123
+SETTINGS = {
+    "default": {},
+    "exact": {"resolution": 1, "transform": "none", "num_iter": 8, "start": "randomized_svd"},
+    "two levels": {"resolution": 500, "loadings_resolution": 1, "scaling": "l2"},
+    "single": {"dtype": "float32", "resolution": 20, "transform": "sqrt", "start": "random"},
+}
+Plug = Callable[..., NmfPlugin]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data")
+    make_tracks(path / "tracks", seed=8)
+    make_annotation(path / "genes.bw")
+    return path
+
+
+@pytest.fixture(scope="module")
+def plugin(folder: Path) -> NmfPlugin:
+    section = {
+        "bigwigs": [folder / "tracks"],
+        "annotation": folder / "genes.bw",
+        "cases": [{"region": f"{CHROM}:{START}-{END}", "k": 3}],
+        "nan": "mean",
+    }
+    return NmfPlugin(NmfConfig.model_validate({"data": section}))
+
+
+def make_script(plugin: NmfPlugin, path: Path, **changes: object) -> Path:
+    params = {**nmf_params.DEFAULTS, **changes}
+    plugin.freeze(params, path, Provenance("a study", 7, {"r": 0.5}, {"numpy": "2"}, "00ff"))
+    return path
+
+
+def run_script(script: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(script), *arguments],
+        capture_output=True,
+        text=True,
+        env={**clean, **environment},
+        check=False,
+    )
+
+
+def usual(folder: Path, out: Path) -> dict[str, str]:
+    return {
+        "-b": str(folder / "tracks"),
+        "-c": CHROM,
+        "-s": str(START),
+        "-e": str(END),
+        "-k": "3",
+        "-o": str(out),
+    }
+
+
+def flat(arguments: dict[str, str]) -> list[str]:
+    return [word for pair in arguments.items() for word in pair]
+
+
+@pytest.mark.parametrize("which", SETTINGS)
+def test_the_script_gives_the_plug_ins_loadings(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path, which: str
+) -> None:
+    script = make_script(plugin, tmp_path / "assign2.py", **SETTINGS[which])
+    done = run_script(script, *flat(usual(folder, tmp_path / "out.npy")))
+    said = f"assign2.py: 5 tracks, {CHROM}:{START}-{END}, k 3\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", said)
+    (case,) = plugin.load().tuned
+    expected = plugin.run(case, {**nmf_params.DEFAULTS, **SETTINGS[which]}, 0).expand()
+    found = np.load(tmp_path / "out.npy")
+    assert found.shape == (END - START, 3)
+    assert found.dtype == SETTINGS[which].get("dtype", "float64")
+    np.testing.assert_array_equal(found, expected)
+    assert np.ptp(found) > 0
+
+
+def test_a_script_takes_the_setting_for_the_size_that_it_is_given(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path
+) -> None:
+    (case,) = plugin.load().tuned
+    own = {**nmf_params.DEFAULTS, "num_iter": 3, "resolution": 100}
+    sizes = [(plugin.case_features(case), own), ({"positions": 9e6, "k": 3.0}, nmf_params.DEFAULTS)]
+    rules = [Rule(features, params) for features, params in sizes]
+    script = tmp_path / "assign2.py"
+    plugin.freeze_rules(rules, script, Provenance("a study"))
+    done = run_script(script, *flat(usual(folder, tmp_path / "out.npy")))
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), plugin.run(case, own, 0).expand())
+    for positions, k in ((1e3, 3), (5e5, 1), (1e6, 40), (2e7, 9)):  # the script's rule is tuner's
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fast_main, "SETTINGS", sizes)
+            chosen = fast_main.choose_setting(int(positions), k)
+        assert chosen == rule_for(rules, {"positions": positions, "k": float(k)}).params
+
+
+def test_a_frozen_baseline_gives_the_baselines_loadings(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path
+) -> None:
+    params = {**nmf_params.BASELINE, "num_iter": 10}
+    script = make_script(plugin, tmp_path / "assign2.py", **params)
+    done = run_script(script, *flat(usual(folder, tmp_path / "out.npy")))
+    assert done.returncode == 0, done.stderr
+    (case,) = plugin.load().tuned
+    expected = plugin.run(case, params, 0).expand()
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-9)
+
+
+def test_the_whole_chromosome_is_the_default(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path
+) -> None:
+    script = make_script(plugin, tmp_path / "assign2.py")
+    arguments = usual(folder, tmp_path / "out.npy")
+    del arguments["-s"], arguments["-e"]
+    assert run_script(script, *flat(arguments)).returncode == 0
+    assert np.load(tmp_path / "out.npy").shape == (LENGTH, 3)
+
+
+@pytest.mark.parametrize("region", [(START, START + 1), (LENGTH - 1, LENGTH)])
+def test_one_base_is_a_region(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path, region: tuple[int, int]
+) -> None:
+    script = make_script(plugin, tmp_path / "assign2.py")
+    arguments = {**usual(folder, tmp_path / "out.npy"), "-s": str(region[0]), "-e": str(region[1])}
+    done = run_script(script, *flat(arguments))
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "out.npy").shape == (1, 3)
+
+
+def test_tracks_of_nothing_but_zeros_give_zeros(plugin: NmfPlugin, tmp_path: Path) -> None:
+    (tmp_path / "tracks").mkdir()
+    for name in ("a", "b"):
+        path, ends = tmp_path / "tracks" / f"{name}.bw", np.array([LENGTH])
+        write_bigwig(path, ends, np.zeros(1, np.float32))
+    script = make_script(plugin, tmp_path / "assign2.py")
+    done = run_script(script, *flat(usual(tmp_path, tmp_path / "out.npy")))
+    assert done.returncode == 0, done.stderr
+    assert not np.load(tmp_path / "out.npy").any()
+
+
+def test_the_script_needs_no_tuner_and_says_where_it_comes_from(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path
+) -> None:
+    script = make_script(plugin, tmp_path / "assign2.py", num_iter=4)
+    text = script.read_text()
+    for part in ("a study", "trial 7", "00ff", "numpy 2", "# /// script", '"num_iter": 4'):
+        assert part in text
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    for name in ("tuner", "tuner_plugins", "mlflow", "optuna", "numba", "sklearn", "scipy"):
+        (blocked / f"{name}.py").write_text("raise ImportError('not to be imported')")
+    arguments = flat(usual(folder, tmp_path / "out.npy"))
+    done = run_script(script, *arguments, PYTHONPATH=str(blocked))
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+
+
+@pytest.mark.slow
+def test_without_kernels_the_script_still_works(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path
+) -> None:
+    script = make_script(plugin, tmp_path / "assign2.py")
+    found = []
+    for switch in ("1", "0"):
+        out = tmp_path / f"{switch}.npy"
+        done = run_script(script, *flat(usual(folder, out)), TUNER_NATIVE=switch)
+        assert done.returncode == 0, done.stderr
+        found.append(np.load(out))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-10)
+
+
+def truncated(folder: Path, tmp_path: Path) -> str:
+    tracks = tmp_path / "cut"
+    tracks.mkdir()
+    data = (folder / "tracks" / "track0.bw").read_bytes()
+    (tracks / "cut.bw").write_bytes(data[: len(data) // 2])
+    return str(tracks)
+
+
+def unreadable(folder: Path, tmp_path: Path) -> str:
+    tracks = tmp_path / "junk"
+    tracks.mkdir()
+    (tracks / "junk.bw").write_bytes(b"no bigWig" * 100)
+    return str(tracks)
+
+
+def empty(folder: Path, tmp_path: Path) -> str:
+    tracks = tmp_path / "empty"
+    tracks.mkdir()
+    return str(tracks)
+
+
+def own_track(folder: Path, tmp_path: Path) -> str:
+    return str(folder / "tracks" / "track0.bw")
+
+
+def pipe(folder: Path, tmp_path: Path) -> str:
+    os.mkfifo(tmp_path / "pipe")
+    return str(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "said"),
+    [
+        ("-c", "chr99", "none of 5 bigWig files has a chromosome called 'chr99'"),
+        ("-e", str(LENGTH + 1), f"{LENGTH:,} bases"),
+        ("-s", str(END), "holds no position"),
+        ("-s", "-5", "holds no position"),
+        ("-b", "absent", "no such file or folder"),
+        ("-b", empty, "no bigWig files"),
+        ("-b", truncated, "cut.bw"),
+        ("-b", unreadable, "left out: 1 no bigWig (junk.bw)"),
+        ("-e", str(START - 1), "holds no position"),
+        ("-k", "0", "expected 1 to 1000"),
+        ("-k", "two", "invalid int"),
+        ("-k", "1000000000000", "expected 1 to 1000"),
+        ("-o", "absent/out.npy", "no such folder"),
+        ("-o", ".", "is a folder"),
+        ("-o", "", "expected the name of a file"),
+        ("-o", os.devnull, "a device or a pipe"),
+        ("-o", pipe, "a device or a pipe"),
+        ("-o", own_track, "a bigWig file, which would be lost"),
+        ("-b", pipe, "neither a file nor a folder"),
+        ("-c", "7", "did you mean 'chr7'?"),
+        ("-e", "1e4", "invalid int"),
+        ("-k", "1001", "expected 1 to 1000"),
+        ("-x", "1", "unrecognized arguments"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    plugin: NmfPlugin,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    argument: str,
+    value: str | Callable[[Path, Path], str],
+    said: str,
+) -> None:
+    arguments = usual(folder, tmp_path / "out.npy")
+    arguments[argument] = value if isinstance(value, str) else value(folder, tmp_path)
+    setting, sizes = {**nmf_params.DEFAULTS, "nan": "zero"}, {"positions": 1e5, "k": 3}
+    monkeypatch.setattr(fast_main, "SETTINGS", [(sizes, setting)])
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert not fast_main.run_quick(flat(arguments))  # leaves it to the careful path
+    assert main.main(flat(arguments)) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_scaffolds_options_and_those_of_before_are_read() -> None:
+    long = ["--bw_dir=d", "--chromosome_number", "chr1", "--start_pos=1", "--end_pos=2"]
+    before = ["--bigwigs", "d", "--chrom", "chr1", "--start", "1", "--end=2"]
+    expected = {"bw_dir": "d", "chromosome_number": "chr1", "start_pos": 1, "end_pos": 2}
+    for words in (long, before):
+        for output in ("--output", "--output_file"):
+            found = vars(main.read_options([*words, output, "o"]))
+            assert found == {**expected, "k": 10, "output_file": "o"}
+
+
+@pytest.mark.parametrize("missing", ["-b", "-c", "-o"])
+def test_a_missing_argument_is_named(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], missing: str
+) -> None:
+    arguments = usual(folder, tmp_path / "out.npy")
+    del arguments[missing]
+    assert main.main(flat(arguments)) == 2
+    err = capfd.readouterr().err
+    assert missing in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_script_runs_on_an_old_stack(plugin: NmfPlugin, folder: Path, tmp_path: Path) -> None:
+    """Python 3.10, numpy<2, pyBigWig 0.3.22, without the project: the same loadings."""
+    venv = tmp_path / "venv"
+    subprocess.run([old_python(), "-m", "venv", str(venv)], check=True)
+    packages = ["numpy<2", "numba", "scikit-learn", "pyBigWig==0.3.22"]
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "--disable-pip-version-check", *packages], check=True)
+    for number, changes in enumerate(SETTINGS.values()):
+        script = make_script(plugin, tmp_path / f"assign{number}.py", **changes)
+        new, old, old_numba = (str(tmp_path / f"{name}{number}.npy") for name in "abc")
+        python = str(venv / "bin" / "python")
+        runs = ((sys.executable, new, "1"), (python, old, "1"), (python, old_numba, "0"))
+        for interpreter, out, native in runs:
+            arguments = flat(usual(folder, Path(out)))
+            done = subprocess.run(
+                [interpreter, str(script), *arguments],
+                env={**os.environ, "TUNER_NATIVE": native},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+        expected = np.load(new)
+        tolerance = 1e-5 if expected.dtype == np.float64 else 1e-4
+        for out in (old, old_numba):
+            np.testing.assert_allclose(np.load(out), expected, atol=tolerance)

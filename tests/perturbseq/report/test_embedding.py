@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from anndata import AnnData
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.report.embedding import PrepareOptions, prepare
+
+from tests.perturbseq.planted import planted_screen
+
+
+def cycling(n=300, seed=0):
+    """A third of the cells in S, a third in G2M."""
+    rng = np.random.default_rng(seed)
+    names = [f"S{i}" for i in range(10)] + [f"M{i}" for i in range(10)]
+    names += [f"G{i}" for i in range(150)] + ["MT-A", "mt-b"]
+    rate = rng.gamma(2, 1, len(names)) * np.ones((n, 1))
+    phase = np.arange(n) % 3
+    rate[phase == 1, :10] *= 5
+    rate[phase == 2, 10:20] *= 5
+    adata = AnnData(sparse.csr_matrix(rng.poisson(rate).astype(np.float32)))
+    adata.var_names = names
+    cycle = {"S": names[:10], "G2M": [m.lower() for m in names[10:20]]}
+    return adata, cycle, phase
+
+
+def test_everything_stands_under_its_key():
+    adata, cycle, phase = cycling()
+    prepare(adata, options=PrepareOptions(cell_cycle=cycle))
+    assert adata.obsm["X_umap"].shape == (300, 2)
+    assert adata.obsm["X_pca"].shape == (300, adata.uns["prepare"]["n_pcs"])
+    assert np.isfinite(adata.obsm["X_umap"]).all()
+    assert {"n_counts", "n_genes", "pct_mt", "S_score", "G2M_score"} <= set(adata.obs)
+    assert 10 <= adata.var["highly_variable"].sum() < adata.n_vars
+    expected = np.array(["G1", "S", "G2M"])[phase]
+    assert (adata.obs["phase"].astype(str).to_numpy() == expected).mean() > 0.9
+
+
+def test_counts_are_left_as_they_were_and_lognorm_is_the_definition():
+    adata, *_ = cycling(60)
+    before = adata.X.copy()
+    prepare(adata)
+    assert (adata.X != before).nnz == 0
+    dense = before.toarray()
+    expected = np.log1p(1e4 * dense / dense.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(adata.layers["lognorm"].toarray(), expected, rtol=1e-5)
+    share = 100 * dense[:, -2:].sum(axis=1) / dense.sum(axis=1)
+    np.testing.assert_allclose(adata.obs["pct_mt"], share, rtol=1e-5)
+
+
+def test_a_panel_is_normalised_by_the_named_totals():
+    adata, *_ = cycling(60)
+    adata.obs["total_counts"] = 20_000.0
+    prepare(adata, options=PrepareOptions(size_factor="total_counts"))
+    expected = np.log1p(adata.X.toarray() / 2)
+    np.testing.assert_allclose(adata.layers["lognorm"].toarray(), expected, rtol=1e-5)
+
+
+def test_a_cell_may_show_no_gene_of_a_panel():
+    adata, *_ = cycling(60)
+    adata.X = sparse.csr_matrix(adata.X.toarray() * (np.arange(60) != 7)[:, None])
+    adata.obs["total_counts"] = 20_000.0
+    prepare(adata, options=PrepareOptions(size_factor="total_counts"))
+    assert adata.obs["pct_mt"].iloc[7] == 0.0
+    assert np.isfinite(adata.obsm["X_umap"]).all()
+
+
+def test_same_coordinates_twice_and_for_any_threads():
+    coordinates = []
+    for threads in (1, 2, 2):
+        planted = planted_screen(n_cells=300)
+        with threadpool_limits(threads):
+            prepare(planted.adata, "counts")
+        coordinates.append(planted.adata.obsm["X_umap"])
+    np.testing.assert_array_equal(coordinates[0], coordinates[1])
+    np.testing.assert_array_equal(coordinates[0], coordinates[2])
+
+
+def test_dense_counts_a_constant_gene_and_few_genes_work():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(2.0, (40, 8)).astype(np.float32) + 1
+    counts[:, 3] = 5
+    counts[:, 4] = 0
+    adata = prepare(AnnData(counts))
+    assert np.isfinite(adata.obsm["X_umap"]).all()
+    assert not adata.var["highly_variable"].iloc[4]
+
+
+def test_phases_that_are_there_are_kept_and_missing_genes_give_none():
+    adata, cycle, _ = cycling(60)
+    adata.obs["phase"] = "mine"
+    prepare(adata, options=PrepareOptions(cell_cycle=cycle))
+    assert set(adata.obs["phase"]) == {"mine"}
+    other, *_ = cycling(60)
+    prepare(other, options=PrepareOptions(cell_cycle={"S": ["A"], "G2M": ["B"]}))
+    assert "phase" not in other.obs
+
+
+@pytest.mark.parametrize(
+    ("spoil", "layer", "words"),
+    [
+        (lambda a: None, "raw", "no layer 'raw'"),
+        (lambda a: a.X.data.__iadd__(0.5), None, "must hold raw counts"),
+        (lambda a: a.X.data.__imul__(-1), None, "must hold raw counts"),
+        (lambda a: a.X.data.__imul__(0), None, "60 cells have no counts"),
+    ],
+)
+def test_what_is_no_counts_is_refused_in_one_line(spoil, layer, words):
+    adata, *_ = cycling(60)
+    spoil(adata)
+    with pytest.raises(AnalysisError, match=words) as caught:
+        prepare(adata, layer)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_few_cells_and_a_bad_size_factor_are_refused():
+    adata, *_ = cycling(60)
+    with pytest.raises(AnalysisError, match="4 cells"):
+        prepare(adata[:3].copy())
+    with pytest.raises(AnalysisError, match="no obs column 'depth'"):
+        prepare(adata, options=PrepareOptions(size_factor="depth"))

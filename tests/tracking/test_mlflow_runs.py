@@ -1,0 +1,185 @@
+"""What MLflow is told: limits of the store, honest numbers, stable names."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.studies import CASES, START, make_study, make_summary, make_trials
+from tuner.records import CaseRecord, TrialRecord
+from tuner.tracking import mlflow_runs
+
+STUDY = make_study()
+TRIALS = make_trials(30)
+COMPLETE = next(trial for trial in TRIALS if trial.state == "complete" and trial.number)
+
+
+def test_study_key_tells_studies_apart_by_name_and_signature() -> None:
+    keys = {
+        mlflow_runs.study_key(STUDY),
+        mlflow_runs.study_key(make_study("other")),
+        mlflow_runs.study_key(make_study(signature="0" * 64)),
+    }
+    assert len(keys) == 3
+    assert mlflow_runs.study_key(make_study(seed=7, versions={})) == mlflow_runs.study_key(STUDY)
+    assert re.fullmatch("[0-9a-f]{16}", mlflow_runs.study_key(STUDY))
+
+
+def test_names() -> None:
+    assert mlflow_runs.study_label(STUDY) == "nmf-chr21"
+    assert mlflow_runs.study_label(make_study("NMF small")) == "NMF small"
+    assert mlflow_runs.trial_label(STUDY, TRIALS[7]) == "007 nmf-chr21"
+    assert mlflow_runs.trial_label(STUDY, TRIALS[0]) == "000 nmf-chr21 baseline"
+
+
+def test_colours_tell_roles_and_states_apart() -> None:
+    by_state = {trial.state: mlflow_runs.colour(STUDY, trial) for trial in TRIALS[1:]}
+    strong = mlflow_runs.colour(STUDY)
+    assert mlflow_runs.colour(STUDY, COMPLETE, best=True) == strong
+    everything = [*by_state.values(), strong, mlflow_runs.colour(STUDY, TRIALS[0])]
+    assert len(set(everything)) == len(by_state) + 2
+    assert all(re.fullmatch("#[0-9a-f]{6}", shade) for shade in everything)
+
+
+def test_trial_metrics_are_means_and_each_case() -> None:
+    found = mlflow_runs.trial_metrics(COMPLETE)
+    assert found["r"] == pytest.approx(COMPLETE.metrics["r"], rel=1e-5)
+    for case, record in zip(CASES, COMPLETE.cases, strict=True):
+        assert found[f"r/{case}"] == pytest.approx(record.metrics["r"], rel=1e-5)
+        assert found[f"time/{case}"] == pytest.approx(record.seconds, rel=1e-5)
+    assert found["r"] == float(f"{found['r']:.6g}")
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.floats()))
+def test_rounding_keeps_six_digits_and_nothing_that_is_not_finite(values: dict) -> None:
+    found = mlflow_runs.rounded(values)
+    assert set(found) == {name for name, value in values.items() if math.isfinite(value)}
+    for name, value in found.items():
+        assert value == pytest.approx(values[name], rel=5.1e-6, abs=1e-307)
+
+
+def test_what_is_not_finite_is_named_in_a_tag() -> None:
+    odd = replace(
+        COMPLETE,
+        metrics={"r": math.nan, "time": 1.0},
+        cases=[CaseRecord("c", {"r": -math.inf}, 1.0)],
+    )
+    assert "r" not in mlflow_runs.trial_metrics(odd)
+    assert mlflow_runs.trial_tags(STUDY, odd, "p")["not_finite"] == "r, r/c"
+    assert "not_finite" not in mlflow_runs.trial_tags(STUDY, COMPLETE, "p")
+
+
+@given(st.text(max_size=400))
+def test_any_name_becomes_one_that_mlflow_takes(text: str) -> None:
+    name = mlflow_runs.key(text)
+    assert re.fullmatch(r"[\w.\-: ]+", name)
+    assert len(name) <= mlflow_runs.MAX_KEY // 3
+    assert not name.startswith(".")
+    assert mlflow_runs.key(name) == name
+
+
+def test_params_are_exact_and_log_scaled_ones_get_their_logarithm() -> None:
+    trial = replace(
+        COMPLETE, params={"fl_lambda": 0.1 + 0.2, "num_iter": 3, "init": None, "on": True}
+    )
+    found = mlflow_runs.trial_params(trial, STUDY.search_space)
+    assert found == {
+        "fl_lambda": "0.30000000000000004",
+        "log10_fl_lambda": "-0.5229",
+        "num_iter": "3",
+        "init": "None",
+        "on": "True",
+    }
+    zero = replace(COMPLETE, params={"fl_lambda": 0.0})
+    assert mlflow_runs.trial_params(zero, STUDY.search_space) == {"fl_lambda": "0.0"}
+    long = replace(COMPLETE, params={"text": "x" * 7000})
+    assert len(mlflow_runs.trial_params(long, {})["text"]) == 6000
+
+
+def test_a_trial_that_failed_says_why() -> None:
+    failed = next(trial for trial in TRIALS if trial.state == "failed")
+    tags = mlflow_runs.trial_tags(STUDY, failed, "parent")
+    assert tags["reason"] == "worker died with signal 9"
+    assert "MemoryError: 3 GB" in tags[mlflow_runs.NOTE_TAG]
+    assert tags["state"] == "failed"
+    assert mlflow_runs.CHARTED not in tags
+    long = mlflow_runs.trial_tags(STUDY, replace(failed, reason="x" * 9000), "p")
+    assert max(map(len, long.values())) <= 8000
+
+
+def test_study_tags_hold_no_password() -> None:
+    study = make_study(storage="postgresql://me:secret@host/db")
+    assert not any("secret" in value for value in mlflow_runs.study_tags(study).values())
+    assert mlflow_runs.study_tags(study)["storage"] == "postgresql://host/db"
+
+
+def test_configuration_becomes_dotted_params() -> None:
+    found = mlflow_runs.study_params(STUDY)
+    assert found["study.trials"] == "60"
+    assert found["plugin"] == "nmf"
+    assert found["data.cases"].startswith('[{"region": "chr21:33746350')
+    assert mlflow_runs.study_params(make_study(config={"a": {}, "b": ""})).items() >= {
+        ("a", "{}"),
+        ("b", '""'),
+    }
+
+
+def brute_force_best(trials: list[TrialRecord], moment: object) -> float | None:
+    done = [t.metrics["score"] for t in trials if t.state == "complete" and t.finished <= moment]
+    return max(done, default=None)
+
+
+@given(st.permutations(range(12)), st.randoms(use_true_random=False))
+def test_curve_is_the_best_of_what_had_ended_in_whatever_order_it_came(order, random) -> None:
+    trials = [
+        replace(trial, finished=START + timedelta(seconds=random.randrange(10_000) + i / 100))
+        for i, trial in enumerate(TRIALS[:12])
+    ]
+    curve = mlflow_runs.parent_curve(STUDY, [trials[i] for i in order])
+    ended = sorted(trials, key=lambda trial: trial.finished)
+    expected = {
+        step: best
+        for step, trial in enumerate(ended, start=1)
+        if (best := brute_force_best(trials, trial.finished)) is not None
+    }
+    assert {step: values[mlflow_runs.BEST_SO_FAR] for step, _, values in curve} == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert [at for _, at, _ in curve] == [
+        mlflow_runs.milliseconds(ended[step - 1].finished) for step, _, _ in curve
+    ]
+
+
+def test_curve_goes_down_where_the_objective_is_minimised() -> None:
+    study = make_study(objectives={"time": "minimize"})
+    values = [
+        point[2][mlflow_runs.BEST_SO_FAR] for point in mlflow_runs.parent_curve(study, TRIALS)
+    ]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == pytest.approx(
+        min(t.metrics["time"] for t in TRIALS if t.state == "complete"), rel=1e-5
+    )
+
+
+def test_parent_shows_best_baseline_and_held_out() -> None:
+    summary = make_summary(TRIALS)
+    found = mlflow_runs.summary_metrics(STUDY, summary)
+    assert found["score"] == pytest.approx(summary.best.metrics["score"], rel=1e-5)
+    assert found["baseline/r"] == pytest.approx(TRIALS[0].metrics["r"], rel=1e-5)
+    assert found["held_out/r"] == 0.5
+    assert found["held_out/time"] == 0.8
+    assert found["held_out_baseline/r"] == 0.44
+    assert "held_out_baseline/score" not in found
+    empty = make_summary([], best=None, held_out=(), held_out_baseline=())
+    assert mlflow_runs.summary_metrics(STUDY, empty) == {}
+
+
+def test_means_only_over_what_every_case_has() -> None:
+    cases = [CaseRecord("a", {"r": 1.0, "x": 2.0}, 1.0), CaseRecord("b", {"r": 0.0}, 3.0)]
+    assert mlflow_runs.mean_metrics(cases, "") == {"r": 0.5, "time": 2.0}

@@ -1,0 +1,1 @@
+"""The configuration: from a YAML file to validated sections and a search space."""

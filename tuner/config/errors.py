@@ -1,0 +1,104 @@
+"""Errors of a configuration: one line with the file, the line, the key and a remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tuner.config.yaml import Document, Key
+from tuner.plugin import InputError
+
+
+def validated(
+    model: type[Any],
+    data: Mapping[str, Any],
+    document: Document,
+    folder: Path | None = None,
+    also: type[BaseModel] | None = None,
+) -> Any:
+    """Return sections as a model; `also` has further keys beside those of `model`."""
+    try:
+        return model.model_validate(data, context={"folder": folder})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key: Key = tuple(first["loc"])
+        raise error_at(document, *_described(model, key, first, document, also)) from None
+
+
+def _described(
+    model: type[BaseModel],
+    key: Key,
+    detail: Mapping[str, Any],
+    document: Document,
+    also: type[BaseModel] | None,
+) -> tuple[Key, str]:
+    """Turn a pydantic error into the key of the file it is about and a sentence."""
+    while len(key) > 1 and not _stands(document.data, key) and _stands(document.data, key[:-1]):
+        if detail["type"] == "missing":
+            break
+        key = key[:-1]
+    kind, got = detail["type"], detail.get("input")
+    if kind == "extra_forbidden":
+        names = _siblings(model, key, also)
+        close = difflib.get_close_matches(str(key[-1]), names, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        return key, f"unknown key '{key[-1]}'; expected one of: {', '.join(names)}{hint}"
+    if kind == "missing":
+        return key, f"'{'.'.join(map(str, key))}' is missing; it is required"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if kind == "value_error":
+        return key, message
+    message = message.replace("Input should be", "expected").replace("valid ", "")
+    message = message.replace("dictionary", "mapping").partition(" or instance of ")[0]
+    return key, f"{message}, got {got!r:.80}"
+
+
+def _stands(data: Any, key: Key) -> bool:
+    for part in key:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
+
+
+def _siblings(model: type[BaseModel], key: Key, also: type[BaseModel] | None) -> list[str]:
+    """Give the names that the parent of `key` knows."""
+    at: Any = model
+    for part in key[:-1]:
+        if isinstance(part, int):
+            continue
+        at = _inner_model(at.model_fields[part].annotation) if part in at.model_fields else None
+        if at is None:
+            return ["(see the documentation)"]
+    names = list(at.model_fields)
+    if len(key) == 1 and also is not None:
+        names = [*also.model_fields, *names]
+    return names
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _inner_model(argument)) is not None:
+            return found
+    return None
+
+
+def at_key(document: Document, key: Key, call: Any, *args: Any) -> Any:
+    """Call a function; what it finds wrong is an error of the value at `key`."""
+    try:
+        return call(*args)
+    except InputError as error:
+        raise error_at(document, key, str(error)) from error.__cause__
+
+
+def error_at(document: Document, key: Key, message: str) -> InputError:
+    """Return an error of the value at `key`, with the place where it stands."""
+    dotted = ".".join(map(str, key))
+    return InputError(f"{document.where(key)}: {dotted}: {message.removeprefix(f'{dotted}: ')}")

@@ -1,0 +1,196 @@
+"""The configuration: YAML to frozen models, every error with its key, its line and a remedy."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tuner.config.addresses import as_written, masked, masked_data
+from tuner.config.errors import at_key, error_at, validated
+from tuner.config.schema import EngineSections, wrong_name
+from tuner.config.space import Space, SpaceError, build_space
+from tuner.config.yaml import Document, read_yaml
+from tuner.export.provenance import fingerprint
+from tuner.objective import Objective
+from tuner.plugin import InputError, Plugin
+from tuner.registry import plugin_class
+
+
+@dataclass(frozen=True)
+class Config:
+    """A validated configuration.
+
+    Attributes
+    ----------
+    document : Document
+        The file it came from.
+    engine : EngineSections
+        The engine's own sections.
+    plugin : Plugin
+        An instance of the plug-in; nothing is loaded yet.
+    sections : mapping
+        The plug-in's sections as plain data, paths resolved: enough to make it again elsewhere.
+    space : Space
+        The search space.
+    objectives : mapping
+        Tuned quantity to direction, in order.
+    """
+
+    document: Document
+    engine: EngineSections
+    plugin: Plugin[Any]
+    sections: Mapping[str, Any]
+    space: Space
+    objectives: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the study: the configured one, or the file's stem."""
+        return self.engine.study.name or self.document.path.stem
+
+    @property
+    def objective(self) -> Objective:
+        """How metrics and times become what is tuned."""
+        return Objective(self.plugin.metrics, self.objectives, self.plugin.primary)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the plug-in's input files; read once."""
+        return fingerprint(self.plugin.inputs())
+
+    @cached_property
+    def notes(self) -> Sequence[str]:
+        """What there is to know of the search space and of the input, one line each."""
+        found = [
+            str(error_at(self.document, ("search_space", name), remark))
+            for name, remark in self.space.remarks.items()
+        ]
+        return [*found, *at_key(self.document, ("data",), self.plugin.notes)]
+
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides a trial's outcome, as plain data that may be stored."""
+        shown: dict[str, Any] = masked_data(as_written(self._deciding(), self.document.raw))
+        return shown
+
+    def _deciding(self) -> dict[str, Any]:
+        study = self.engine.study
+        return {
+            "plugin": self.engine.plugin,
+            **_without(self.sections, self.plugin.afterwards),
+            "search_space": {**self.space.describe(), "fixed": dict(self.space.fixed)},
+            "objective": list(self.objectives),
+            "seed": study.seed,
+            "sampler": study.sampler.model_dump(mode="json"),
+            "pruner": study.pruner.model_dump(mode="json"),
+            "limits": self.engine.limits.model_dump(mode="json"),
+            "timing": {
+                "mode": self.engine.timing.mode,
+                "fixed_cost": self.engine.timing.fixed_cost_repeats > 0,
+            },
+            "data_fingerprint": self.fingerprint,
+        }
+
+    def signature(self) -> str:
+        """Return the hash of what decides a trial's outcome: the study is resumed by it."""
+        text = json.dumps(self._deciding(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def plain(self) -> dict[str, Any]:
+        """Return the whole configuration as plain data that may be stored: no passwords."""
+        whole = {**self.engine.model_dump(mode="json"), **self.sections}
+        shown: dict[str, Any] = masked_data(as_written(whole, self.document.raw))
+        return shown
+
+    @property
+    def text(self) -> str:
+        """The file as the user wrote it, without passwords."""
+        return masked(self.document.text)
+
+
+def _without(sections: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Leave out sections, and keys of sections (``section.key``)."""
+    return {
+        name: {key: value for key, value in section.items() if f"{name}.{key}" not in names}
+        if isinstance(section, Mapping)
+        else section
+        for name, section in sections.items()
+        if name not in names
+    }
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read and validate the configuration at `path`.
+
+    Raises
+    ------
+    InputError
+        One line: the key, where it stands, what was expected and what came.
+    """
+    document = read_yaml(path, overrides)
+    own = {
+        name: value for name, value in document.data.items() if name in EngineSections.model_fields
+    }
+    rest = {name: value for name, value in document.data.items() if name not in own}
+    engine = validated(EngineSections, own, document)
+    if engine.study.name is None and (wrong := wrong_name(path.stem)):
+        raise InputError(f"{path}: the file's name is no name of a study: {wrong}; set study.name")
+    cls = at_key(document, ("plugin",), plugin_class, engine.plugin)
+    folder = path.resolve().parent
+    model = validated(cls.Config, rest, document, folder, also=EngineSections)
+    plugin = cls(model)
+    at_key(document, ("data",), plugin.inputs)
+    try:
+        space = build_space(plugin, engine.search_space)
+    except SpaceError as error:
+        raise error_at(document, ("search_space", *error.key), str(error)) from None
+    except InputError as error:
+        raise error_at(document, ("search_space",), str(error)) from None
+    objectives = _objectives(document, plugin, engine.objective)
+    if engine.timing.mode == "process" and cls.command is Plugin.command:
+        message = f"plug-in '{cls.name}' gives no command to time; expected 'run'"
+        raise error_at(document, ("timing", "mode"), message)
+    if engine.timing.per_case and cls.freeze_rules is Plugin.freeze_rules:
+        message = f"plug-in '{cls.name}' freezes one setting for all cases; expected false"
+        raise error_at(document, ("timing", "per_case"), message)
+    if engine.timing.per_case and "score" not in objectives:
+        message = "settings by size are compared by the score; add it to objective, or leave it out"
+        raise error_at(document, ("timing", "per_case"), message)
+    sections = model.model_dump(mode="json")
+    return Config(document, engine, plugin, sections, space, objectives)
+
+
+def read_engine_sections(
+    path: Path, overrides: Sequence[str] = ()
+) -> tuple[Document, EngineSections]:
+    """Read the file and validate the engine's own sections alone; errors as in `load_config`."""
+    document = read_yaml(path, overrides)
+    ours = EngineSections.model_fields
+    own = {name: value for name, value in document.data.items() if name in ours}
+    return document, validated(EngineSections, own, document)
+
+
+def _objectives(document: Document, plugin: Plugin[Any], chosen: str | list[str]) -> dict[str, str]:
+    names = [chosen] if isinstance(chosen, str) else chosen
+    known = {"score": "maximize", **plugin.metrics, "time": "minimize"}
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            message = f"expected one of {', '.join(known)}, got '{name}'{hint}"
+            raise error_at(document, ("objective",), message)
+    if not names or len(set(names)) != len(names):
+        raise error_at(document, ("objective",), f"expected different objectives, got {names}")
+    if "score" in names and plugin.baseline() is None:
+        raise error_at(
+            document,
+            ("objective",),
+            f"'score' needs a baseline and plug-in '{plugin.name}' has none; "
+            f"expected one of {', '.join(plugin.metrics)}",
+        )
+    return {name: known[name] for name in names}

@@ -1,0 +1,259 @@
+"""Optuna's samplers and pruners by name, with their options."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+import statistics
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from tuner.config.space import Space, cardinality
+from tuner.plugin import InputError
+
+SAMPLERS = {
+    "tpe": "TPESampler",
+    "gp": "GPSampler",
+    "cmaes": "CmaEsSampler",
+    "random": "RandomSampler",
+    "qmc": "QMCSampler",
+    "grid": "GridSampler",
+    "brute-force": "BruteForceSampler",
+    "nsgaii": "NSGAIISampler",
+    "nsgaiii": "NSGAIIISampler",
+}
+PRUNERS = {
+    "nop": "NopPruner",
+    "median": "MedianPruner",
+    "percentile": "PercentilePruner",
+    "halving": "SuccessiveHalvingPruner",
+    "hyperband": "HyperbandPruner",
+    "threshold": "ThresholdPruner",
+    "patient": "PatientPruner",
+    "wilcoxon": "WilcoxonPruner",
+    "catch-up": "CatchUpPruner",
+}
+EXHAUSTIVE = ("grid", "brute-force")
+GRID_POINTS = 7
+
+_OURS = {"seed", "search_space", "constraints_func", "independent_sampler", "source_trials"}
+
+
+class Choice(BaseModel):
+    """A sampler or pruner: a name, and whatever options its constructor takes.
+
+    In YAML either the bare name, or a mapping ``{name: tpe, n_startup_trials: 20}``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Options as given."""
+        return self.model_extra or {}
+
+    def checked(self, offered: Mapping[str, str], kind: str) -> Choice:
+        """Give the choice with its name in our spelling; ValueError where there is none such."""
+        name = self.name.lower().replace("_", "-")
+        by_class = {value.lower(): key for key, value in offered.items()}
+        name = by_class.get(name, by_class.get(name + kind, name))
+        if name not in offered:
+            raise ValueError(
+                f"no {kind} called '{self.name}'; expected one of {', '.join(offered)}"
+            )
+        cls = getattr(optuna.samplers, offered[name]) if kind == "sampler" else _pruner(name)
+        known = set(inspect.signature(cls).parameters) - _OURS
+        known |= {"points"} if name == "grid" else set()
+        if unknown := sorted(set(self.options) - known):
+            raise ValueError(
+                f"{kind} '{name}' has no option '{unknown[0]}'; "
+                f"it has: {', '.join(sorted(known)) or 'none'}"
+            )
+        _check_values(f"{kind} '{name}'", cls, self.options)
+        return self.model_copy(update={"name": name})
+
+
+def _check_values(what: str, cls: type[Any], options: Mapping[str, Any]) -> None:
+    """Raise ValueError where an option is missing, of another type, or a count below zero.
+
+    Optuna takes the values as they are, and fails or is silent in the midst of a study.
+    """
+    parameters = inspect.signature(cls).parameters
+    for name, parameter in parameters.items():
+        if name not in options and parameter.default is parameter.empty and name not in _OURS:
+            raise ValueError(f"{what} needs the option '{name}'")
+    for name, value in options.items():
+        kind = parameters[name].annotation if name in parameters else None
+        kinds = (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).split(" | ")
+        if value is None or not _TYPES.keys() >= {*kinds} - {"None"}:
+            continue
+        given = type(value).__name__
+        fits = given in kinds or (given == "int" and "float" in kinds)
+        if not fits or (given == "int" and value < 0):
+            names = " or ".join(_TYPES[kind] for kind in kinds if kind != "None")
+            raise ValueError(f"{what}: '{name}': expected {names}, got {value!r}")
+
+
+_TYPES = {"int": "a whole number from 0", "float": "a number", "str": "a text", "bool": "a switch"}
+
+
+def make_sampler(
+    choice: Choice, space: Space, seed: int, several_objectives: bool
+) -> optuna.samplers.BaseSampler:
+    """Make Optuna's sampler.
+
+    Raises
+    ------
+    InputError
+        Where it lacks a package, cannot serve the objectives, or refuses its options.
+    """
+    name, options = choice.name, dict(choice.options)
+    if name == "gp" and importlib.util.find_spec("torch") is None:
+        raise InputError(
+            "study.sampler: 'gp' needs the package 'torch', which is not installed; "
+            "install it, or use 'tpe'"
+        )
+    if name == "cmaes" and several_objectives:
+        raise InputError("study.sampler: 'cmaes' serves one objective; use 'tpe' or 'nsgaii'")
+    if name == "cmaes":
+        if importlib.util.find_spec("cmaes") is None:
+            raise InputError("study.sampler: 'cmaes' needs the package 'cmaes'; install it")
+        ranges = [d for d in space.searched.values() if not isinstance(d, CategoricalDistribution)]
+        if len(ranges) < 2:
+            raise InputError(
+                f"study.sampler: 'cmaes' searches at least two ranges of numbers, got {len(ranges)}"
+                "; the rest is drawn at random; use 'tpe'"
+            )
+    if name == "grid":
+        points = options.pop("points", GRID_POINTS)
+        options["search_space"] = grid(space, points)
+    cls = getattr(optuna.samplers, SAMPLERS[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return cls(seed=seed, **options)  # type: ignore[no-any-return]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"study.sampler: '{name}' refuses its options: {error}") from None
+
+
+def _pruner(name: str) -> type[optuna.pruners.BasePruner]:
+    if name == "catch-up":
+        return CatchUpPruner
+    return getattr(optuna.pruners, PRUNERS[name])  # type: ignore[no-any-return]
+
+
+def make_pruner(choice: Choice) -> optuna.pruners.BasePruner:
+    """Make Optuna's pruner; `InputError` where it refuses its options."""
+    options = dict(choice.options)
+    if "wrapped_pruner" in options:
+        inner = Choice.model_validate(options["wrapped_pruner"]).checked(PRUNERS, "pruner")
+        options["wrapped_pruner"] = make_pruner(inner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return _pruner(choice.name)(**options)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"study.pruner: '{choice.name}' refuses: {error}") from None
+
+
+def grid(space: Space, points: int) -> dict[str, list[Any]]:
+    """Give the values of each parameter on a grid.
+
+    Choices and steps are taken whole; a range without a step gets `points` values, evenly spaced
+    on its own scale.
+    """
+    if isinstance(points, bool) or not isinstance(points, int) or points < 2:
+        raise InputError(f"study.sampler: points: expected a whole number above 1, got {points!r}")
+    values: dict[str, list[Any]] = {}
+    for name, dist in space.searched.items():
+        if isinstance(dist, CategoricalDistribution):
+            values[name] = list(dist.choices)
+            continue
+        assert isinstance(dist, FloatDistribution | IntDistribution)
+        scale = np.geomspace if dist.log else np.linspace
+        if dist.step is not None and (isinstance(dist, FloatDistribution) or dist.step > 1):
+            count = int(np.floor((dist.high - dist.low) / dist.step + 1e-9)) + 1
+            steps = dist.low + dist.step * np.arange(count)
+        else:
+            steps = scale(dist.low, dist.high, points)
+        if isinstance(dist, IntDistribution):
+            values[name] = sorted({int(round(value)) for value in steps})
+        else:
+            values[name] = [min(max(float(value), dist.low), dist.high) for value in steps]
+    return values
+
+
+def settings_in_all(choice: Choice, space: Space) -> int | None:
+    """Give how many settings a sampler that enumerates will give out; None for the others."""
+    if choice.name not in EXHAUSTIVE:
+        return None
+    if choice.name == "grid":
+        values = grid(space, choice.options.get("points", GRID_POINTS))
+        return math.prod(map(len, values.values()))
+    size = math.prod(map(cardinality, space.searched.values()))
+    return int(size) if math.isfinite(size) else None
+
+
+SLACK = 0.1
+
+
+class CatchUpPruner(optuna.pruners.BasePruner):
+    """Prunes a trial that would not be the best even with a record in every case to come.
+
+    After some of its cases a trial has a mean. What the rest can add at most is taken to be what
+    the rest added in the luckiest trial so far, and `slack` more. Where even that leaves it short
+    of the best trial, the remaining cases are not run.
+
+    Parameters
+    ----------
+    slack : float
+        How much more than any trial so far, as a share of what the best is ahead of the median.
+    n_startup_trials : int
+        Completed trials before which nothing is pruned.
+    """
+
+    def __init__(self, slack: float = SLACK, n_startup_trials: int = 5) -> None:
+        if not slack >= 0 or n_startup_trials < 1:
+            raise ValueError(
+                f"expected slack >= 0 and n_startup_trials >= 1, got {slack} and {n_startup_trials}"
+            )
+        self._slack = slack
+        self._startup = n_startup_trials
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Say whether `trial` is to be stopped."""
+        step = trial.last_step
+        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        whole = [other for other in done if other.intermediate_values]
+        if step is None or len(whole) < self._startup:
+            return False
+        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        best = max(sign * float(other.value or 0.0) for other in done)
+        # The last case reports nothing: there is nothing left to prune after it.
+        count = 1 + max(max(other.intermediate_values) for other in whole)
+        rest = [
+            sign * (count * float(other.value or 0.0) - step * other.intermediate_values[step])
+            for other in whole
+            if step in other.intermediate_values
+        ]
+        now = sign * trial.intermediate_values[step]
+        if not rest or not math.isfinite(now):
+            return False
+        middle = statistics.median(sign * float(other.value or 0.0) for other in whole)
+        hoped = (step * now + max(rest)) / count + self._slack * (best - middle)
+        return hoped < best

@@ -1,0 +1,247 @@
+"""The engine's own sections of a configuration, as frozen models."""
+
+from __future__ import annotations
+
+import glob
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from tuner.config.addresses import masked
+from tuner.config.samplers import PRUNERS, SAMPLERS, Choice
+
+LONGEST_NAME = 100
+"""Bytes of a study's name: a file system takes 255, and endings come to it."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"mb": 10**6, "gb": 10**9, "mib": 2**20, "gib": 2**30}
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*", value.lower())
+        if not match or match[2] not in _UNITS:
+            raise ValueError(f"expected a time such as 90s, 30m or 2h, got '{value}'")
+        return float(match[1]) * _UNITS[match[2]]
+    return value
+
+
+def _bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*", value.lower())
+        if not match or match[2] not in _BYTES:
+            raise ValueError(f"expected a size such as 4GB or 500MB, got '{value}'")
+        return int(float(match[1]) * _BYTES[match[2]])
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+
+
+def wrong_name(name: str) -> str | None:
+    """Return what keeps `name` from naming a study, its folder and its script; None if nothing."""
+    if not re.fullmatch(r"[\w. ()+,=@~-]+", name):
+        return f"expected letters, digits, '_', '-' and '.', got {name[:40]!r}"
+    if name[0] in ". " or name[-1] in ". ":
+        return f"expected a name that neither begins nor ends with a dot or a blank, got {name!r}"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"expected at most {LONGEST_NAME} bytes, got {len(name.encode())}"
+    return f"'{name}' is a folder of the program's own" if name == "unsent" else None
+
+
+class Section(BaseModel):
+    """A section of the file: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number is expected: they would be taken for 1 and 0."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError(f"expected a value, got {str(value).lower()}")
+        return value
+
+
+class StudySection(Section):
+    """How the search goes. `trials` counts completed trials, the baseline among them."""
+
+    name: str | None = None
+    trials: int = Field(default=50, ge=1)
+    timeout: Seconds | None = None
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    sampler: Choice = Choice(name="tpe")
+    pruner: Choice = Choice(name="nop")
+    storage: str = "sqlite:///tuner.db"
+    max_failures: int = Field(default=10, ge=1)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str | None) -> str | None:
+        if name is not None and (wrong := wrong_name(name)):
+            raise ValueError(wrong)
+        return name
+
+    @field_validator("storage")
+    @classmethod
+    def _storage(cls, url: str) -> str:
+        if not re.match(r"[\w+]+://", url):
+            raise ValueError(f"expected an address such as sqlite:///tuner.db, got '{masked(url)}'")
+        if url in ("sqlite://", "sqlite:///") or ":memory:" in url:
+            raise ValueError("a study in memory is gone when the program ends; name a file")
+        return url
+
+    @field_validator("sampler")
+    @classmethod
+    def _sampler(cls, choice: Choice) -> Choice:
+        return choice.checked(SAMPLERS, "sampler")
+
+    @field_validator("pruner")
+    @classmethod
+    def _pruner(cls, choice: Choice) -> Choice:
+        return choice.checked(PRUNERS, "pruner")
+
+
+class LimitsSection(Section):
+    """What one case may take; over it a trial is infeasible. The baseline may take its time."""
+
+    case_time: Seconds = 600.0
+    memory: Bytes | None = None
+    threads: int = Field(default=1, ge=1)
+
+
+class TimingSection(Section):
+    """What is timed, and how often.
+
+    Attributes
+    ----------
+    mode : {"run", "process"}
+        ``run``: the plug-in's ``run`` in a warm worker, plus the fixed cost of a whole process.
+        ``process``: the frozen script of every setting as a whole process.
+    fixed_cost_repeats : int
+        Pairs of process and ``run`` that a case's fixed cost is the median of; 0 leaves it out.
+    repeats : int
+        How often a trial that may be the best is timed during the search, at most.
+    finalists : int
+        At most so many of the best settings are timed again, interleaved, before one is frozen; 0
+        freezes what the search found best.
+    final_time : float
+        Seconds that this may take, beside the baseline.
+    confidence, indifference : float
+        It ends early once the leader is within ``indifference`` of the best score with probability
+        ``confidence``.
+    baseline_repeats : int
+        How often the baseline is timed among the finalists; 0 takes its time from trial 0.
+    per_case : bool
+        Try a setting for each size of problem, against the one for all, on the held-out cases.
+    nulls : int
+        Draws of the null that the best metric is compared with, where the plug-in has one.
+    """
+
+    mode: Literal["run", "process"] = "run"
+    fixed_cost_repeats: int = Field(default=5, ge=0)
+    repeats: int = Field(default=3, ge=1)
+    finalists: int = Field(default=8, ge=0)
+    final_time: Seconds = 60.0
+    confidence: float = Field(default=0.98, gt=0.5, lt=1)
+    indifference: float = Field(default=0.01, ge=0, lt=1)
+    baseline_repeats: int = Field(default=1, ge=0)
+    per_case: bool = False
+    nulls: int = Field(default=1000, ge=0)
+
+
+class TrackingSection(Section):
+    """Where MLflow's store is. ``uri: null`` leaves it to MLFLOW_TRACKING_URI or the default."""
+
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str | None = None
+
+
+class ExportSection(Section):
+    """What is frozen, and where the script goes, relative to the current folder.
+
+    Attributes
+    ----------
+    path : Path, optional
+        The script; below the study's folder if not given.
+    choice : {"best", "neighbours"}
+        The best as measured, for the very cases that were tuned on; or the one that settings like
+        it speak for, for other cases (see `tuner.selection.smoothing`).
+    """
+
+    path: Path | None = None
+    choice: Literal["best", "neighbours"] = "best"
+
+
+class SimulateSection(BaseModel):
+    """Data that the project makes itself where `folder` does not exist yet; see `tuner simulate`.
+
+    Every further key is an option of the simulator.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    simulator: str | None = None
+    folder: Path
+    seed: int = Field(default=0, ge=0)
+
+
+class EngineSections(Section):
+    """The engine's own sections; all others belong to the plug-in."""
+
+    plugin: str
+    study: StudySection = StudySection()
+    simulate: SimulateSection | None = None
+    search_space: dict[str, Any] | None = None
+    objective: str | list[str] = "score"
+    workers: int = Field(default=1, ge=1)
+    limits: LimitsSection = LimitsSection()
+    timing: TimingSection = TimingSection()
+    tracking: TrackingSection = TrackingSection()
+    export: ExportSection = ExportSection()
+
+
+def _anchor(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder")
+    return path if folder is None or path.is_absolute() else Path(folder) / path
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    anchored = _anchor(path.expanduser(), info)
+    if not anchored.exists():
+        raise ValueError(f"no such file or folder: {anchored}")
+    return anchored
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _expand(patterns: list[Path], info: ValidationInfo) -> list[Path]:
+    found: list[Path] = []
+    for pattern in patterns:
+        anchored = _anchor(pattern.expanduser(), info)
+        matches = [anchored] if anchored.exists() else sorted(map(Path, glob.glob(str(anchored))))
+        if not matches:
+            raise ValueError(f"no such file or folder, and no file matches: {anchored}")
+        found.extend(matches)
+    return found
+
+
+InputPath = Annotated[Path, AfterValidator(_resolve)]
+"""An existing file or folder, relative to the configuration file (context key ``folder``)."""
+
+InputPaths = Annotated[list[Path], BeforeValidator(_listed), AfterValidator(_expand)]
+"""A folder, a file, a glob, or a list of these; at least one match for each."""

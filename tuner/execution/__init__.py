@@ -1,0 +1,1 @@
+"""Where trials run: jobs in, events out; processes of this machine by default."""

@@ -1,0 +1,267 @@
+"""What an executor takes and gives: jobs in, events out, nothing of Optuna or MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+from tuner.plugin import Params, Rule
+from tuner.records import CaseRecord, Null, State
+
+TICK = 0.5
+"""Seconds that the coordinator waits for an event before it looks elsewhere."""
+
+
+def now() -> datetime:
+    """Give the time that jobs are stamped with: UTC, for machines may differ."""
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a worker needs to make its plug-in: plain data, sent once.
+
+    Attributes
+    ----------
+    plugin : str
+        Entry-point name.
+    sections : mapping
+        The plug-in's validated sections, paths absolute.
+    threads : int
+        Threads that BLAS, OpenMP and Numba may use in one worker.
+    locks : str or None
+        Folder in which workers of one machine lock the cores that they time on.
+    """
+
+    plugin: str
+    sections: Mapping[str, Any]
+    threads: int = 1
+    locks: str | None = None
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """Run the tuned cases with one setting.
+
+    Attributes
+    ----------
+    ticket : int
+        Identifies the job; the coordinator uses trial numbers.
+    stepwise : bool
+        Send a `CaseDone` after each case but the last and wait for `Executor.proceed`.
+    limited : bool
+        Whether the time limit applies (not to a baseline).
+    process : bool
+        Time the frozen script as a whole process in place of ``run``.
+    baseline : bool
+        Whether the setting is the baseline, which has a script of its own.
+    scored : bool
+        Whether to score what `run` gives; a repeat is timed alone.
+    """
+
+    ticket: int
+    params: Params
+    seed: int
+    stepwise: bool = False
+    limited: bool = True
+    process: bool = False
+    baseline: bool = False
+    scored: bool = True
+
+
+@dataclass(frozen=True)
+class PresentJob:
+    """Run the chosen setting on every case, held-out ones too, and draw its figures and tables.
+
+    Attributes
+    ----------
+    folder : Path
+        Where figures (PNG) and tables (CSV) go.
+    baseline : mapping or None
+        Reference setting to run on the held-out cases beside the chosen one.
+    nulls : int
+        Draws of the null of the primary metric.
+    """
+
+    ticket: int
+    params: Params
+    seed: int
+    folder: Path
+    baseline: Params | None = None
+    limited: bool = False
+    nulls: int = 0
+
+
+@dataclass(frozen=True)
+class TimeJob:
+    """Time a setting's frozen script on the tuned cases, scoring nothing.
+
+    Attributes
+    ----------
+    baseline : bool
+        Time the baseline's own script.
+    held_out : bool
+        Time it on the held-out cases instead.
+    """
+
+    ticket: int
+    params: Params
+    seed: int
+    baseline: bool = False
+    held_out: bool = False
+    limited: bool = False
+
+
+@dataclass(frozen=True)
+class FixedCostJob:
+    """Time what a whole process takes beside ``run``, on every case, held-out ones too.
+
+    Attributes
+    ----------
+    params : mapping
+        The setting to freeze, standing for all of its kind.
+    folder : Path
+        Where the script and its outputs go, for as long as the job lasts.
+    repeats : int
+        Pairs of process and ``run`` for each case.
+    """
+
+    ticket: int
+    params: Params
+    seed: int
+    folder: Path
+    repeats: int
+    limited: bool = False
+
+
+@dataclass(frozen=True)
+class CompareJob:
+    """Time whole scripts against each other on the held-out cases: one setting, or one a size.
+
+    Attributes
+    ----------
+    single : mapping
+        One setting for all cases.
+    settings : mapping
+        Name of a tuned case to its own setting.
+    baseline : mapping
+        The reference setting: metrics and times that the scores are made with.
+    rounds : int
+        Times that each script is timed on each case, in turns.
+    """
+
+    ticket: int
+    single: Params
+    settings: Mapping[str, Params]
+    baseline: Params
+    seed: int
+    rounds: int = 5
+    limited: bool = False
+
+
+@dataclass(frozen=True)
+class CaseDone:
+    """A case of a stepwise job is done; the worker waits to hear whether to proceed.
+
+    Attributes
+    ----------
+    total : int
+        Number of cases that the job has.
+    """
+
+    ticket: int
+    cases: Sequence[CaseRecord]
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class PhaseBegun:
+    """A long job tells what it does now, in words for the user."""
+
+    ticket: int
+    phase: str
+
+
+@dataclass(frozen=True)
+class JobDone:
+    """A job has ended.
+
+    Attributes
+    ----------
+    state : str
+        ``complete``, ``pruned`` (told not to proceed), ``infeasible`` or ``failed``.
+    cases : sequence of CaseRecord
+        Tuned cases that were finished, without baseline ratios.
+    reason : str or None
+        One line and, for a failure, the last lines of the worker's stderr.
+    bad_input : bool
+        The plug-in raised `InputError`: the user's input is at fault, not a trial.
+    held_out, held_out_baseline : sequence of CaseRecord
+        Only of a `PresentJob`.
+    nulls : sequence of Null
+        Only of a `PresentJob`.
+    fixed_costs : mapping
+        Only of a `FixedCostJob`: seconds by case; empty where the plug-in gives no command.
+    rules, compared
+        Only of a `CompareJob`: a setting for each size, and the held-out cases as the scripts
+        ``single``, ``per_case`` and ``baseline`` do them.
+    """
+
+    ticket: int
+    state: State
+    started: datetime
+    finished: datetime
+    cases: Sequence[CaseRecord] = ()
+    reason: str | None = None
+    bad_input: bool = False
+    held_out: Sequence[CaseRecord] = ()
+    held_out_baseline: Sequence[CaseRecord] = field(default_factory=tuple)
+    fixed_costs: Mapping[str, float] = field(default_factory=dict)
+    nulls: Sequence[Null] = ()
+    rules: Sequence[Rule] = ()
+    compared: Mapping[str, Sequence[CaseRecord]] = field(default_factory=dict)
+
+
+Job = TrialJob | PresentJob | FixedCostJob | TimeJob | CompareJob
+Event = CaseDone | PhaseBegun | JobDone
+
+
+class Executor(Protocol):
+    """Runs jobs somewhere. Not thread-safe: the coordinator alone calls it."""
+
+    slots: int
+
+    def submit(self, job: Job) -> None:
+        """Start `job`; at most `slots` are under way at a time."""
+
+    def wait(self, timeout: float) -> Event | None:
+        """Give the next event, or None after `timeout` seconds."""
+
+    def proceed(self, ticket: int, onward: bool) -> None:
+        """Answer a `CaseDone`: go on with the next case, or stop the job as pruned."""
+
+    def close(self) -> None:
+        """End all workers at once."""
+
+
+def run_alone(
+    executor: Executor,
+    job: Job,
+    beat: Callable[[], None],
+    phase: Callable[[str], None] = lambda text: None,
+) -> JobDone:
+    """Run a job on an idle executor to its end.
+
+    `beat` is called at least twice a second, `phase` with what the job says that it does.
+    """
+    executor.submit(job)
+    while True:
+        event = executor.wait(TICK)
+        beat()
+        if isinstance(event, PhaseBegun):
+            phase(event.phase)
+        if isinstance(event, JobDone):
+            return event

@@ -1,1 +1,0 @@
-"""Where trials run: one small interface, an implementation a file."""

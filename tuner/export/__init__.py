@@ -1,0 +1,1 @@
+"""Freezing params into a stand-alone script."""

@@ -1,0 +1,232 @@
+"""From modules to a stand-alone script: one source for the plug-in and for what is exported.
+
+`bundle` joins the sources of a few modules into one file. Imports of the project's own packages
+fall away, since their names are then defined in the same file; all other imports are gathered at
+the top. Nothing is rewritten otherwise, comments included, so the script is as readable as the
+modules are. Where every millisecond counts, a few modules are tried first, and the rest is only
+compiled where they do not do.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import pprint
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from types import ModuleType
+
+from tuner.export.outputs import write_output
+from tuner.plugin import InputError, Provenance
+
+OWN_PACKAGES = ("tuner", "tuner_plugins")
+
+
+def bundle(
+    modules: Sequence[ModuleType],
+    constants: Mapping[str, object],
+    head: str,
+    dependencies: Sequence[str],
+    *,
+    requires_python: str = ">=3.10",
+    own_packages: Sequence[str] = OWN_PACKAGES,
+    call: str = "main()",
+    preamble: str = "",
+    first: Sequence[ModuleType] = (),
+    first_call: str = "",
+) -> str:
+    """Join modules into the text of one script.
+
+    Parameters
+    ----------
+    modules : sequence of module
+        In an order in which every name is defined before it is used at import time.
+    constants : mapping
+        Name to value, written as literals below the imports. A module's own top-level assignment
+        to such a name is left out: a placeholder there becomes the constant here.
+    head : str
+        The script's docstring.
+    dependencies : sequence of str
+        PEP 508 requirements, written as PEP 723 metadata.
+    requires_python : str
+        Version specifier of the metadata.
+    own_packages : sequence of str
+        Packages whose imports fall away.
+    call : str
+        The expression that runs the script; its value becomes the exit code.
+    preamble : str
+        Statements before the imports of `modules`.
+    first : sequence of module
+        What does the usual case by itself. `modules` are then kept as text and compiled where they
+        are needed: Python compiles a script anew each time that it runs.
+    first_call : str
+        The expression that tries `first`; where it is true, the script is done.
+
+    Returns
+    -------
+    str
+        The script.
+
+    Raises
+    ------
+    ValueError
+        Where two modules define the same name, or one renames what it imports from another.
+    """
+    owners: dict[str, str] = {}
+
+    def join(part: Sequence[ModuleType]) -> tuple[list[str], str]:
+        imports: set[str] = set()
+        bodies = []
+        for module in part:
+            source = inspect.getsource(module)
+            body = _body(source, module.__name__, set(constants), own_packages, imports, owners)
+            title = module.__name__.rsplit(".", 1)[-1]
+            bodies.append(f"# {'-' * 20} {title} {'-' * 20}\n\n{body}")
+        order = sorted(imports, key=lambda line: (line.startswith("from"), line))
+        return order, "\n\n".join(bodies)
+
+    first_imports, first_bodies = join(first)
+    imports, bodies = join(modules)
+    literals = [f"{name} = {_literal(value)}" for name, value in constants.items()]
+    docstring = head.replace("\\", "\\\\").replace('"""', r"\"\"\"").strip()
+    parts = [
+        "#!/usr/bin/env python3",
+        _metadata(dependencies, requires_python),
+        f'"""{docstring}\n"""\n',
+        "from __future__ import annotations\n",
+    ]
+    if first:
+        rest = "\n".join([preamble, *imports, "", bodies])
+        compile(rest, "<frozen script>", "exec", dont_inherit=True)
+        parts += [*first_imports, "", *literals, "", first_bodies, ""]
+        parts.append("# What follows is compiled only where the above does not do.")
+        literal = _literal(rest)
+        # lines before its first one: with as many before it, a traceback shows the right ones
+        above = "\n".join(parts).count("\n") + 1 + literal.startswith("(")
+        parts.append(f"REST = {literal}\n\n")
+        run = f"    if not {first_call}:\n"
+        run += f'        exec(compile("\\n" * {above} + REST, __file__, "exec"))\n'
+        run += f"        raise SystemExit({call})\n"
+    else:
+        parts += [preamble, *imports, "", *literals, "", bodies]
+        run = f"    raise SystemExit({call})\n"
+    parts.append(f'\n\nif __name__ == "__main__":\n{run}')
+    text = "\n".join(parts)
+    compile(text, "<frozen script>", "exec", dont_inherit=True)
+    return text
+
+
+def provenance_head(summary: str, params: Mapping[str, object], provenance: Provenance) -> str:
+    """Give a docstring that says what a script does and where its setting comes from."""
+    lines = [
+        summary,
+        "",
+        f"Study:    {provenance.study}"
+        + (f", trial {provenance.trial}" if provenance.trial is not None else "")
+        + (f" ({provenance.choice})" if provenance.choice else ""),
+        "Metrics:  " + ", ".join(f"{k} = {v:.6g}" for k, v in provenance.metrics.items()),
+        "Setting:  " + json.dumps(dict(params)),
+        "Versions: " + ", ".join(f"{k} {v}" for k, v in provenance.versions.items()),
+        f"Data:     sha256 {provenance.fingerprint}",
+        f"Created:  {provenance.created}",
+    ]
+    return "\n".join(lines)
+
+
+def write_script(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make the script under a temporary name, then put it at `path`, executable.
+
+    Raises
+    ------
+    InputError
+        Where the folder does not exist or cannot be written to.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"cannot export to {path}: no folder {path.parent}; make it first")
+    write_output(path, write, mode=0o755)
+
+
+def stamp() -> str:
+    """Give the time in UTC as ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _body(
+    source: str,
+    module: str,
+    constants: set[str],
+    own_packages: Sequence[str],
+    imports: set[str],
+    owners: dict[str, str],
+) -> str:
+    """Give a module's source without its docstring, imports and placeholders."""
+    lines = source.splitlines()
+    dropped: set[int] = set()
+    for index, node in enumerate(ast.parse(source).body):
+        if _stays(node, index, constants, own_packages, imports, module):
+            for name in _defined(node):
+                if name in owners:
+                    raise ValueError(f"{module} and {owners[name]} both define '{name}'")
+                owners[name] = module
+        else:
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+            dropped.update(range(first, (node.end_lineno or first) + 1))
+    kept = [line for number, line in enumerate(lines, 1) if number not in dropped]
+    return "\n".join(kept).strip() + "\n"
+
+
+def _stays(
+    node: ast.stmt,
+    index: int,
+    constants: set[str],
+    own_packages: Sequence[str],
+    imports: set[str],
+    module: str,
+) -> bool:
+    """Say whether a top-level statement stays where it is; gather it where it is an import."""
+    if index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return False
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        origin = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
+        relative = isinstance(node, ast.ImportFrom) and node.level > 0
+        if relative or origin.split(".")[0] in own_packages:
+            if not isinstance(node, ast.ImportFrom) or any(alias.asname for alias in node.names):
+                raise ValueError(f"{module}: import from {origin} by plain names, for bundling")
+        elif origin != "__future__":
+            imports.add(ast.unparse(node))
+        return False
+    if isinstance(node, ast.If):
+        test = ast.unparse(node.test)
+        return test not in ("TYPE_CHECKING", "__name__ == '__main__'")
+    names = set(_defined(node))
+    return not (names & constants or names in ({"__all__"}, {"TYPE_CHECKING"}))
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, str) and "\n" in value:
+        if "'''" not in value and "\r" not in value and not value.endswith(("\\", "'")):
+            return f"r'''{value}'''"
+        return "(\n" + "\n".join(f"    {part!r}" for part in value.splitlines(True)) + "\n)"
+    if isinstance(value, dict) and any(isinstance(v, str) and "\n" in v for v in value.values()):
+        entries = (f"{key!r}: {_literal(item)},\n" for key, item in value.items())
+        return "{\n" + "".join(entries) + "}"
+    return pprint.pformat(value, sort_dicts=False, width=96)
+
+
+def _metadata(dependencies: Sequence[str], requires_python: str) -> str:
+    lines = ["# /// script", f'# requires-python = "{requires_python}"', "# dependencies = ["]
+    lines += [f'#     "{dependency}",' for dependency in dependencies]
+    return "\n".join([*lines, "# ]", "# ///"])

@@ -1,0 +1,1 @@
+"""One command from end to end: check, run, present, export."""

@@ -1,0 +1,299 @@
+"""One `tuner run` from end to end: open, run, present, freeze, track."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import optuna
+
+from tuner.config.addresses import masked
+from tuner.config.load import Config
+from tuner.execution.jobs import Executor, Setup
+from tuner.execution.local import LocalExecutor
+from tuner.execution.subprocesses import sweep
+from tuner.export.ownership import check_script, claim, claim_script, script_of, stale_note
+from tuner.export.provenance import git_commit, versions
+from tuner.objective import Objective
+from tuner.plugin import InputError
+from tuner.records import StudyInfo, Summary, TrialRecord
+from tuner.run.check import check, owner_of
+from tuner.run.check import tracking_uri as _tracking_uri
+from tuner.search.loop import Coordinator, StudyStopped
+from tuner.search.record_json import records_of
+from tuner.search.storage import SIGNATURE, Lease, open_study, plan_of, read_study
+from tuner.search.trials import best_record
+from tuner.selection.finalists import kept_final
+from tuner.selection.findings import verdict
+from tuner.selection.finish import (
+    choose,
+    decide,
+    export_best,
+    freeze_record,
+    present,
+    script_path,
+    state_final,
+    try_sizes,
+)
+from tuner.selection.measured import measured_trial
+from tuner.selection.per_case import kept_per_case
+from tuner.selection.results import RunResult
+from tuner.tracking.mlflow_pages import log_folder
+from tuner.tracking.mlflow_ui import serve
+from tuner.tracking.outbox import StoreTrouble
+from tuner.tracking.tracker import MlflowTracker, NullTracker, Tracker, study_links
+
+ANALYSIS = "analysis"
+"""Folder of an analysis, below the study's and in the store."""
+
+
+class Progress(Protocol):
+    """Shows how a run goes."""
+
+    def begin(self, name: str, total: int, records: Sequence[TrialRecord]) -> None:
+        """Hear that the study starts or resumes."""
+
+    def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        """Hear of a finished trial."""
+
+    def beat(self) -> None:
+        """Be called at least twice a second."""
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """Show what begins, and how far it is."""
+
+    def note(self, text: str) -> None:
+        """Show a line that stays."""
+
+    def end(self) -> None:
+        """Hear that the run is over."""
+
+
+@dataclass
+class _Watch:
+    """Passes what the coordinator tells to progress, tracking and the lease."""
+
+    objective: Objective
+    records: list[TrialRecord]
+    progress: Progress
+    tracker: Tracker
+    lease: Lease
+    counts: collections.Counter[str] = field(default_factory=collections.Counter)
+
+    def trial(self, record: TrialRecord) -> None:
+        self.records.append(record)
+        self.tracker.log_trial(record)
+        self.progress.trial(record, best_record(self.records, self.objective))
+
+    def beat(self) -> None:
+        self.lease.renew()
+        self.progress.beat()
+
+    def phase(self, name: str, detail: str = "") -> None:
+        self.progress.phase(name, detail)
+
+
+def run(
+    config: Config, progress: Progress, should_stop: Callable[[], bool], *, new: bool = False
+) -> RunResult:
+    """Run or resume the study of `config`, then present and freeze its best setting.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    progress : Progress
+        Where to show how it goes.
+    should_stop : callable
+        True once the user wants it to end after the running trials.
+    new : bool
+        Start a new study beside an existing one of the same name.
+
+    Raises
+    ------
+    InputError
+        For bad input, a changed configuration, or a study that another process runs.
+    tuner.search.loop.StudyStopped
+        Where the baseline or too many trials in a row fail.
+    """
+    section = config.engine.study
+    objective = config.objective
+    notes = check(config, new=new)
+    tracker = _make_tracker(config)
+    study, storage = open_study(config, new)
+    lease = Lease(study)
+    lease.take()
+    storage.reload()
+    sweep(Path.cwd())
+    records = records_of(study)
+    owner = owner_of(config, plan_of(study))
+    claim(owner)
+    folder = owner.folder
+    info = _describe(config, study)
+    tracker.start(info, records)
+    progress.begin(study.study_name, section.trials, records)
+    for note in notes:
+        progress.note(note)
+    executor = _make_executor(config)
+    watch = _Watch(objective, records, progress, tracker, lease)
+    summary = Summary(None, None, {}, finished=False)
+    export = None
+    try:
+        coordinator = Coordinator(config, study, storage, executor, watch, should_stop)
+        ending = coordinator.run()
+        summary = _summarise(records, objective, finished=ending != "interrupted")
+        if summary.finished and summary.best is not None:
+            summary = decide(config, study, executor, coordinator, summary, objective, watch)
+            summary = replace(summary, notes=[*config.notes, *summary.notes])
+            assert summary.best is not None
+            chosen, reason = choose(config, records_of(study), summary.best, summary.final)
+            if reason:
+                note = f"trial {chosen.number} is frozen, not {summary.best.number}: {reason}"
+                summary = replace(summary, best=chosen, notes=[*summary.notes, note])
+            summary = try_sizes(config, study, executor, summary, objective, watch)
+            summary, costs = state_final(summary, objective), coordinator.costs
+            summary = present(config, study, executor, summary, objective, costs, folder, watch)
+            name, sizes = study.study_name, summary.per_case
+            progress.phase("writing the script")
+            assert summary.best is not None
+            export = export_best(config, name, summary.best, folder, reason, sizes)
+            claim_script(owner, export, chosen.number)
+        summary = replace(summary, verdict=verdict(config, summary, records, ending))
+    except BaseException as error:
+        why = [str(error).partition("\n")[0]] if isinstance(error, StudyStopped) else []
+        summary = replace(_summarise(records, objective, finished=False), notes=why)
+        raise
+    finally:
+        try:
+            executor.close()
+            lease.release()
+            script = config.engine.export.path or script_path(folder, owner.study)
+            if export is None and (stale := stale_note(script, config.document.path)):
+                progress.note(stale)
+            if config.engine.tracking.enabled:
+                progress.phase("writing to the tracking store")
+            report = tracker.finish(summary)
+        finally:
+            progress.end()
+    return RunResult(study.study_name, ending, summary, report, folder, export)
+
+
+def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
+    """Give the study's name, the trial to freeze and all records; `InputError` where none is."""
+    name, record, records, _ = _chosen(config)
+    return name, record, records
+
+
+def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], str]:
+    """Give what `best` gives, and why it is not the best by the objective, where it is not."""
+    study = read_study(config)
+    records = records_of(study)
+    record = best_record(records, config.objective)
+    final = kept_final(study, records)
+    if final is not None:
+        record = next(r for r in records if r.number == final.finalists[0].number)
+    if record is None:
+        raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
+    record, reason = choose(config, records, record, final)
+    baselines = [r for r in records if r.is_baseline and r.state == "complete"]
+    baseline = baselines[-1] if baselines else None
+    stated = measured_trial(record, baseline, final, config.objective)
+    return study.study_name, stated, records, reason
+
+
+def export(config: Config, path: Path) -> TrialRecord:
+    """Freeze the best setting of the study into a script at `path`; give its trial."""
+    name, record, records, reason = _chosen(config)
+    study = read_study(config)
+    owner = owner_of(config, plan_of(study))
+    if script_of(path)[0] is not None:
+        check_script(path, owner)
+    sizes = None
+    if config.engine.timing.per_case:
+        sizes = kept_per_case(study, record, records)
+    freeze_record(config, name, record, path, reason, sizes)
+    if owner.id:
+        claim_script(owner, path, record.number)
+    return record
+
+
+def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Path, list[str]]:
+    """Do what comes after the best setting, into `folder`; log it where studies are tracked.
+
+    Returns
+    -------
+    record : TrialRecord
+        The trial whose setting it is.
+    folder : Path
+    problems : list of str
+        What of it is not in the tracking store, a line each.
+    """
+    name, record, _ = best(config)
+    folder = folder or Path("out") / name / ANALYSIS
+    folder.mkdir(parents=True, exist_ok=True)
+    config.plugin.analyse(record.params, folder)
+    if not config.engine.tracking.enabled:
+        return record, folder, []
+    study = _describe(config, read_study(config))
+    uri = _tracking_uri(config)
+    return record, folder, log_folder(uri, _experiment(config), study, folder, ANALYSIS)[1]
+
+
+def show(config: Config, port: int | None, open_browser: bool) -> None:
+    """Serve MLflow's UI, opened on the study's trials, until interrupted."""
+    uri = _tracking_uri(config)
+    try:
+        links = study_links(uri, _experiment(config), _describe(config, read_study(config)))
+    except StoreTrouble as error:
+        raise InputError(f"tracking: {error}") from error
+    landing = next(iter(links.values()))
+    serve(uri, landing=landing, port=port, open_browser=open_browser, links=links)
+
+
+def _experiment(config: Config) -> str:
+    return config.engine.tracking.experiment or config.engine.plugin
+
+
+def _make_tracker(config: Config) -> Tracker:
+    if not config.engine.tracking.enabled:
+        return NullTracker()
+    return MlflowTracker(_tracking_uri(config), _experiment(config), Path("out") / "unsent")
+
+
+def _make_executor(config: Config) -> Executor:
+    limits = config.engine.limits
+    setup = Setup(config.engine.plugin, config.sections, limits.threads)
+    return LocalExecutor(setup, config.engine.workers, limits.case_time, limits.memory)
+
+
+def _describe(config: Config, study: optuna.Study) -> StudyInfo:
+    return StudyInfo(
+        name=study.study_name,
+        plugin=config.engine.plugin,
+        config=config.plain(),
+        config_text=config.text,
+        # the study's own: what only reads it may come with another configuration
+        signature=study.user_attrs.get(SIGNATURE, config.signature()),
+        seed=config.engine.study.seed,
+        storage=masked(config.engine.study.storage),
+        metrics=config.plugin.metrics,
+        primary=config.plugin.primary,
+        objectives=config.objectives,
+        search_space=config.space.describe(),
+        versions=versions(),
+        fingerprint=config.fingerprint,
+        git_commit=git_commit(config.document.path.resolve().parent),
+    )
+
+
+def _summarise(records: Sequence[TrialRecord], objective: Objective, finished: bool) -> Summary:
+    baselines = [r for r in records if r.is_baseline and r.state == "complete"]
+    return Summary(
+        best=best_record(list(records), objective),
+        baseline=baselines[-1] if baselines else None,
+        counts=collections.Counter(record.state for record in records),
+        finished=finished,
+    )

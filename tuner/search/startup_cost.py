@@ -1,0 +1,120 @@
+"""What a whole process costs beside ``run``: start-up, reading arguments, writing the output.
+
+A search that saw ``run`` alone would overrate what a faster ``run`` is worth to the user of the
+frozen script. So these seconds are measured once for each case, study and kind of machine, and are
+part of every time that enters the score. Where a plug-in says that scripts of some settings cost
+more than those of others (`Plugin.cost_params`), each kind is measured when it first turns up. The
+baseline is charged as a setting of the search is: its own script pays more than that (it imports
+more), so speed-ups are understated rather than overstated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import optuna
+
+from tuner.config.load import Config
+from tuner.execution.jobs import Executor, FixedCostJob, run_alone
+from tuner.execution.subprocesses import working_folder
+from tuner.measure.stopwatch import machine
+from tuner.plugin import InputError, Params, Plugin
+from tuner.records import CaseRecord
+
+FIXED_COSTS = "tuner:process_costs"
+TICKET = -2
+
+
+class CostError(RuntimeError):
+    """A frozen script could not be timed."""
+
+
+class FixedCosts:
+    """Seconds by kind of setting and case, on one kind of machine; kept with the study.
+
+    Parameters
+    ----------
+    config : Config
+        Its plug-in tells kinds of settings apart.
+    study
+        The Optuna study, opened for writing; what it has measured before is read back. The
+        machine is kept even where nothing of it is charged.
+
+    Raises
+    ------
+    InputError
+        Where the study was timed on another kind of machine.
+    """
+
+    def __init__(self, config: Config, study: optuna.Study) -> None:
+        self._config = config
+        self._study = study
+        self._timed = _wanted(config)
+        self._seconds: dict[str, Mapping[str, float]] = {}
+        text = study.user_attrs.get(FIXED_COSTS)
+        if text is None:
+            self._keep()
+            return
+        plain = json.loads(text)
+        if plain["machine"] != machine():
+            raise InputError(
+                f"study '{study.study_name}' was timed on another machine ({plain['machine']}; "
+                f"this is {machine()}): its times are not comparable; resume there, or start anew "
+                "with --new"
+            )
+        self._seconds = plain["seconds"]
+
+    def knows(self, params: Params) -> bool:
+        """Say whether `params` can be charged without measuring."""
+        return not self._timed or self._kind(params) in self._seconds
+
+    def charge(self, case: CaseRecord, params: Params) -> CaseRecord:
+        """Add the fixed cost of `params` to what `run` took; a whole process has paid it."""
+        if case.run_seconds is None:
+            return case
+        seconds = self._seconds[self._kind(params)] if self._timed else {}
+        return replace(case, seconds=case.run_seconds + seconds.get(case.name, 0.0))
+
+    def ensure(self, params: Params, executor: Executor, beat: Callable[[], None]) -> None:
+        """See that `params` can be charged: measure their kind, on an idle `executor`.
+
+        Raises
+        ------
+        InputError
+            Where the plug-in finds its input at fault.
+        CostError
+            Where the script fails.
+        """
+        if self.knows(params):
+            return
+        setting = {**self._config.plugin.defaults(), **self._config.space.fixed}
+        setting |= self._config.plugin.cost_params(params)
+        repeats = self._config.engine.timing.fixed_cost_repeats
+        seed = self._config.engine.study.seed
+        with working_folder() as folder:
+            done = run_alone(executor, FixedCostJob(TICKET, setting, seed, folder, repeats), beat)
+        if done.bad_input:
+            raise InputError(done.reason)
+        if done.state != "complete":
+            raise CostError(
+                f"the frozen script could not be timed: {done.reason} "
+                "(timing.fixed_cost_repeats: 0 leaves it out)"
+            )
+        self._seconds[self._kind(params)] = done.fixed_costs
+        self._keep()
+
+    def _keep(self) -> None:
+        plain = {"machine": machine(), "seconds": self._seconds}
+        self._study.set_user_attr(FIXED_COSTS, json.dumps(plain))
+
+    def _kind(self, params: Params) -> str:
+        return json.dumps(self._config.plugin.cost_params(params), sort_keys=True)
+
+
+def _wanted(config: Config) -> bool:
+    """Say whether the configuration and the plug-in call for fixed costs."""
+    has_command = type(config.plugin).command is not Plugin.command
+    timing = config.engine.timing
+    return has_command and timing.mode == "run" and timing.fixed_cost_repeats > 0

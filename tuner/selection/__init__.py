@@ -1,0 +1,1 @@
+"""Which of the trials is frozen: finalists timed again, smoothing, presentation."""

@@ -1,0 +1,1 @@
+"""Tracking in MLflow: nothing outside this package imports mlflow."""

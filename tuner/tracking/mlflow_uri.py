@@ -1,0 +1,119 @@
+"""Where an MLflow store is: its address, the file behind it, and what it must not share."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from tuner.config.addresses import masked, without_user
+from tuner.plugin import InputError
+
+ARTIFACT_FOLDER = "mlartifacts"
+"""Where a database store's artifacts go, below the current folder. Not ``mlruns``: a folder of
+that name can make MLflow choose its file store, which it then refuses."""
+
+DEFAULT_PORT = 5000
+"""Where `tuner.tracking.mlflow_ui` serves a database store, unless the port is taken."""
+
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_SERVERS = ("http", "https")
+
+
+def check_uri(uri: str, storage_url: str | None = None, source: str = "tracking.uri") -> None:
+    """Raise `InputError` where `uri` is no store that can be used.
+
+    Parameters
+    ----------
+    uri : str
+        Address of the MLflow store.
+    storage_url : str, optional
+        Address of Optuna's storage: one SQLite file cannot hold both.
+    source : str
+        Where the address comes from: a key, or an environment variable.
+    """
+    named = f"{source}: '{masked(uri)}'"
+    scheme = uri.partition(":")[0].partition("+")[0].lower() if "://" in uri else ""
+    if scheme not in _DATABASES + _SERVERS:
+        folder = uri.removeprefix("file://") or "."
+        keep = f"mlflow migrate-filestore --source {folder} --target sqlite:///mlflow.db"
+        is_folder = scheme in ("", "file") and not uri.startswith("databricks")
+        raise InputError(
+            f"{named} is no MLflow store that can be used: expected sqlite:///mlflow.db, another "
+            "database URL or http(s)://host:port"
+            + (f"; to keep the runs of that folder: {keep}" if is_folder else "")
+        )
+    path = sqlite_path(uri)
+    if scheme == "sqlite" and path is None:
+        raise InputError(f"{named} names no file: use sqlite:///mlflow.db")
+    if path is not None and storage_url is not None and path == sqlite_path(storage_url):
+        raise InputError(
+            f"study.storage and {source} are the same file, {path}: Optuna and MLflow cannot "
+            "share one; name another file in either"
+        )
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Give the absolute path of the file behind a ``sqlite://`` URL; None where there is none."""
+    scheme, _, rest = url.partition("://")
+    if scheme.partition("+")[0].lower() != "sqlite":
+        return None
+    name = unquote(rest.partition("?")[0]).removeprefix("/")  # as SQLAlchemy reads it
+    return Path(name).resolve() if name and name != ":memory:" else None
+
+
+def absolute_uri(uri: str) -> str:
+    """Give `uri` such that it means the same file after a change of folder."""
+    path = sqlite_path(uri)
+    if path is None:
+        return uri
+    scheme, _, rest = uri.partition("://")
+    _, mark, query = rest.partition("?")
+    return f"{scheme}:///{quote(str(path), safe='/ ')}{mark}{query}"
+
+
+def base_url(uri: str) -> str | None:
+    """Give the address of the pages where `uri` is a server, with a slash at the end."""
+    is_server = uri.partition("://")[0].lower() in _SERVERS
+    return f"{without_user(uri).rstrip('/')}/" if is_server else None
+
+
+@contextlib.contextmanager
+def sole_creator(path: Path) -> Iterator[bool]:
+    """Hold other processes off `path` while MLflow makes its tables; raise where it is no database.
+
+    Gives whether the tables are still to be made. Several processes that create one store at once
+    leave it broken. And MLflow tries for minutes
+    to open what is no database; asking SQLite first gives the reason at once.
+    """
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    lock = Path(tempfile.gettempdir()) / f"tuner-mlflow-{os.getuid()}-{digest}.lock"
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = sorted(name for (name,) in found)
+        if tables and "experiments" not in tables:
+            raise sqlite3.DatabaseError(
+                f"{path} is no MLflow store, it holds tables of another program "
+                f"({', '.join(tables[:3])}, ...): name another file in tracking.uri"
+            )
+        yield not tables
+
+
+def make_whole(path: Path, make: Callable[[str], object]) -> None:
+    """Let `make`, given a URL, make an SQLite file beside `path`; move it there once it is whole.
+
+    A store that a crash leaves half made cannot be opened again. Call within `sole_creator`.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    make(f"sqlite:///{beside}")
+    beside.replace(path)

@@ -1,0 +1,337 @@
+"""How a study looks in MLflow's pages: links, saved views and notes.
+
+Pure functions; nothing here talks to a store. A saved view is an experiment tag whose format is
+internal to MLflow's web page: written for MLflow 3.17 and held by the browser test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from tuner.records import StudyInfo, Summary
+from tuner.tracking import mlflow_runs
+
+VIEW_TAG = "mlflow.sharedViewState."
+EXPERIMENT_NOTE = "Tuning studies: a parent run is a study, a child run is a trial."
+MAX_VIEW = 20_000
+_WITHOUT_SLASH = "Model metrics"  # MLflow's name for the section of metrics without a slash
+_MAX_PARAM_CHARTS = 6
+_MAX_IMAGES = 6
+
+
+def links(
+    experiment_id: str,
+    identity: str,
+    parent: str | None = None,
+    ranked: Sequence[str] = (),
+) -> dict[str, str]:
+    """Give the fragments (``#/...``) of the pages that show a study, by title.
+
+    Parameters
+    ----------
+    experiment_id : str
+        MLflow's.
+    identity : str
+        What `tuner.tracking.mlflow_runs.study_key` gives.
+    parent : str, optional
+        The study's own run.
+    ranked : sequence of str
+        Runs of the best trials, best first, to be compared.
+    """
+    pages = f"#/experiments/{experiment_id}/runs"
+    machine_learning = "workflowType=machine_learning"  # without it the page is the GenAI one
+    shared = f"{pages}?{machine_learning}&viewStateShareKey="
+    found = {
+        "trials": f"{shared}trials-{identity}",
+        "charts": f"{shared}charts-{identity}&compareRunsMode=CHART",
+        "studies": f"{shared}studies",
+        "studies charts": f"{shared}studies&compareRunsMode=CHART",
+    }
+    if parent:
+        found["study"] = f"{pages}/{parent}?{machine_learning}"
+    if ranked:
+        found["best trial"] = f"{pages}/{ranked[0]}?{machine_learning}"
+    if len(ranked) > 1:
+        ids = quote(json.dumps(list(ranked), separators=(",", ":")))
+        where = quote(json.dumps([experiment_id]))
+        found["compare"] = f"#/compare-runs?runs={ids}&experiments={where}&{machine_learning}"
+    return found
+
+
+def saved_views(study: StudyInfo, created: int) -> dict[str, str]:
+    """Give the experiment tags of the views that `links` opens.
+
+    Parameters
+    ----------
+    study : StudyInfo
+        Columns and charts are made from its metrics, objectives and search space.
+    created : int
+        Unix time in ms that the view menu shows.
+    """
+    label, identity = mlflow_runs.study_label(study), mlflow_runs.study_key(study)
+    views = {
+        f"trials-{identity}": (f"{label}: trials, best first", _trials_view(study)),
+        f"charts-{identity}": (f"{label}: charts", _charts_view(study)),
+        "studies": ("Studies", _studies_view(study)),
+    }
+    tags = {}
+    for name, (title, state) in views.items():
+        value = json.dumps({"name": title, "createdAt": created, "state": json.dumps(state)})
+        if len(value) <= MAX_VIEW:  # a search space of hundreds of params: MLflow would refuse it
+            tags[f"{VIEW_TAG}{name}"] = value
+    return tags
+
+
+def metric_names(study: StudyInfo) -> list[str]:
+    """Give a study's metrics, objectives first, then the plug-in's own and the engine's."""
+    names = [*study.objectives, *study.metrics, "speedup", "time"]
+    return [mlflow_runs.key(name) for name in dict.fromkeys(names)]
+
+
+def _searched(study: StudyInfo) -> list[str]:
+    """Give the search space's params, the logarithm in place of a log-scaled one."""
+    return [
+        mlflow_runs.log_name(name) if spec.get("log") else mlflow_runs.key(name)
+        for name, spec in study.search_space.items()
+    ]
+
+
+def _column(kind: str, name: str) -> str:
+    return f"{kind}.`{name}`"
+
+
+def _state(study: StudyInfo, filter_: str, columns: Sequence[str]) -> dict[str, Any]:
+    name, direction = mlflow_runs.primary(study)
+    return {
+        "searchFilter": filter_,
+        "orderByKey": _column("metrics", mlflow_runs.key(name)),
+        "orderByAsc": direction == "minimize",
+        "selectedColumns": list(columns),
+        "columnOrder": list(columns),
+        "groupBy": None,
+        "runsHiddenMode": "SHOW_ALL",
+        "lifecycleFilter": "Active",
+    }
+
+
+def _trials_view(study: StudyInfo) -> dict[str, Any]:
+    identity = mlflow_runs.study_key(study)
+    columns = [
+        *(_column("metrics", name) for name in metric_names(study)),
+        *(_column("params", mlflow_runs.key(name)) for name in study.search_space),
+        _column("tags", "state"),
+        _column("tags", "reason"),
+    ]
+    wanted = f"tags.study_key = '{identity}' and tags.role = '{mlflow_runs.TRIAL_ROLE}'"
+    return _state(study, wanted, columns)
+
+
+def _charts_view(study: StudyInfo) -> dict[str, Any]:
+    """Show the complete trials, and the parent: it holds the curve of the best so far."""
+    objective = mlflow_runs.key(mlflow_runs.primary(study)[0])
+    metrics, params = metric_names(study), _searched(study)
+    section = "study"
+    cards = [
+        _line("history", section, mlflow_runs.BEST_SO_FAR),
+        *(
+            _scatter(f"cost-{name}", section, ("METRIC", "time"), ("METRIC", name))
+            for name in dict.fromkeys([mlflow_runs.key(study.primary), objective])
+            if name != "time"
+        ),
+        _parallel("parallel", section, params, objective),
+        *(
+            _scatter(f"param-{name}", section, ("PARAM", name), ("METRIC", objective))
+            for name in params[:_MAX_PARAM_CHARTS]
+        ),
+    ]
+    wanted = (
+        f"tags.study_key = '{mlflow_runs.study_key(study)}' and tags.{mlflow_runs.CHARTED} = 'true'"
+    )
+    state = _state(study, wanted, _columns(metrics))
+    folded = [*metrics, "cpu_time"]  # each holds that metric's cases
+    return {**state, **_charts(section, mlflow_runs.study_label(study), cards, folded)}
+
+
+def _studies_view(study: StudyInfo) -> dict[str, Any]:
+    metrics = metric_names(study)
+    first = mlflow_runs.key(study.primary)
+    columns = [
+        *_columns([*metrics, f"baseline/{first}", "baseline/time", f"held_out/{first}"]),
+        *(_column("tags", name) for name in ("complete", "failed", "pruned", "plugin")),
+        *(_column("params", name) for name in ("study.sampler", "seed")),
+    ]
+    section = "studies"
+    cards = [
+        _line("history", section, mlflow_runs.BEST_SO_FAR),
+        *(_bar(f"bar-{name}", section, name) for name in metrics),
+    ]
+    state = _state(study, f"tags.role = '{mlflow_runs.STUDY_ROLE}'", columns)
+    folded = ["baseline", "held_out", "held_out_baseline"]
+    return {**state, **_charts(section, "Studies", cards, folded)}
+
+
+def _columns(metrics: Sequence[str]) -> list[str]:
+    return [_column("metrics", name) for name in metrics]
+
+
+def _charts(
+    section: str, title: str, cards: Sequence[Mapping[str, Any]], folded: Sequence[str]
+) -> dict[str, Any]:
+    """Give one open section of `cards`; folded ones for the bars that MLflow adds by itself.
+
+    MLflow adds a bar chart for each metric that has no chart, in the section that is named as the
+    part of the metric's name before the slash. Drawing them all takes seconds.
+    """
+    kept = {"isReordered": True, "deleted": False, "isGenerated": False}
+    shut = [
+        {"uuid": f"folded-{name}", "name": name, "display": False, **kept}
+        for name in (*folded, _WITHOUT_SLASH)
+    ]
+    return {
+        "compareRunCharts": list(cards),
+        "compareRunSections": [{"uuid": section, "name": title, "display": True, **kept}, *shut],
+        "isAccordionReordered": True,
+    }
+
+
+def _card(uuid: str, section: str, kind: str, **settings: object) -> dict[str, Any]:
+    common = {"uuid": uuid, "type": kind, "metricSectionId": section}
+    return {**common, "deleted": False, "isGenerated": False, **settings}
+
+
+def _line(uuid: str, section: str, metric: str) -> dict[str, Any]:
+    return _card(
+        uuid,
+        section,
+        "LINE",
+        metricKey=metric,
+        selectedMetricKeys=[metric],
+        lineSmoothness=0,
+        xAxisKey="step",
+        xAxisScaleType="linear",
+        scaleType="linear",
+        selectedXAxisMetricKey="",
+        yAxisKey="metric",
+        yAxisExpressions=[],
+        range={},
+        ignoreOutliers=False,
+        displayPoints=False,
+    )
+
+
+def _bar(uuid: str, section: str, metric: str) -> dict[str, Any]:
+    return _card(uuid, section, "BAR", metricKey=metric, runsCountToCompare=20)
+
+
+def _scatter(uuid: str, section: str, x: tuple[str, str], y: tuple[str, str]) -> dict[str, Any]:
+    axes = {
+        "xaxis": {"type": x[0], "key": x[1]},
+        "yaxis": {"type": y[0], "key": y[1]},
+    }
+    return _card(uuid, section, "SCATTER", runsCountToCompare=500, **axes)
+
+
+def _parallel(uuid: str, section: str, params: Sequence[str], metric: str) -> dict[str, Any]:
+    return _card(
+        uuid,
+        section,
+        "PARALLEL",
+        selectedParams=list(params),
+        selectedMetrics=[metric],
+        showAllRuns=True,
+        runsCountToCompare=500,
+    )
+
+
+def experiment_note(study: StudyInfo, fragments: Mapping[str, str]) -> str:
+    """Give the experiment's description: what it holds, and the way to the latest study."""
+    label = mlflow_runs.study_label(study)
+    return (
+        f"{EXPERIMENT_NOTE} Latest study: **{label}**.\n\n"
+        f"[Trials of {label}, best first]({fragments['trials']}) · "
+        f"[its charts]({fragments['charts']}) · [all studies]({fragments['studies']}) · "
+        f"[compared]({fragments['studies charts']})"
+    )
+
+
+def study_note(
+    study: StudyInfo,
+    fragments: Mapping[str, str],
+    summary: Summary | None = None,
+    run_id: str = "",
+    images: Sequence[PurePosixPath] = (),
+) -> str:
+    """Give the parent run's description: result and links first (it folds after three lines).
+
+    Parameters
+    ----------
+    study : StudyInfo
+        The study.
+    fragments : mapping
+        What `links` gave.
+    summary : Summary, optional
+        How the study ended; None while it runs.
+    run_id : str
+        The parent run, whose artifacts `images` are.
+    images : sequence of PurePosixPath
+        Figures to show, as paths below the run's artifacts.
+    """
+    lines = [
+        _result_line(study, summary),
+        " · ".join(f"[{name}]({target})" for name, target in fragments.items() if name != "study"),
+    ]
+    if summary is not None:
+        lines += [
+            *_result_table(study, summary),
+            *(f"- {line}" for line in (*summary.verdict, *summary.notes)),
+        ]
+    lines += [
+        f"![{image.stem}](get-artifact?path={quote(str(image))}&run_uuid={run_id})"
+        for image in images[:_MAX_IMAGES]
+    ]
+    return "\n\n".join(line for line in lines if line)[: mlflow_runs.MAX_TAG]
+
+
+def _result_line(study: StudyInfo, summary: Summary | None) -> str:
+    if summary is None:
+        return f"Study **{mlflow_runs.study_label(study)}** is running."
+    counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count)
+    ended = "" if summary.finished else " Interrupted: run the same command again to go on."
+    if summary.best is None:
+        return f"No complete trial ({counts or 'no trials'}).{ended}"
+    values = ", ".join(
+        f"{name} = {summary.best.metrics[name]:.4g}"
+        for name in metric_names(study)
+        if name in summary.best.metrics
+    )
+    return f"Best: trial {summary.best.number}, **{values}** ({counts}).{ended}"
+
+
+def _result_table(study: StudyInfo, summary: Summary) -> list[str]:
+    if summary.best is None:
+        return []
+    names = [name for name in metric_names(study) if name in summary.best.metrics]
+    held = mlflow_runs.mean_metrics(summary.held_out, "")
+    rows = [
+        ("best trial", summary.best.metrics),
+        ("baseline", summary.baseline.metrics if summary.baseline else {}),
+        ("best on held-out", held),
+        ("baseline on held-out", mlflow_runs.mean_metrics(summary.held_out_baseline, "")),
+    ]
+    gap = "\u00a0\u00a0"  # MLflow sets tables without any space between their columns
+    table = ["| | " + f"{gap}| ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for title, values in rows:
+        if values:
+            cells = (f"{values[name]:.4g}" if name in values else "" for name in names)
+            table.append(f"| {title}{gap}| " + f"{gap}| ".join(cells) + " |")
+    params = ", ".join(f"{name} = {value}" for name, value in summary.best.params.items())
+    return ["\n".join(table), f"Setting: {params}"]
+
+
+def figures(paths: Sequence[PurePosixPath]) -> list[PurePosixPath]:
+    """Give those of an artifact folder's files that a description can show."""
+    return [path for path in paths if path.suffix.lower() in {".png", ".jpg", ".jpeg"}]
