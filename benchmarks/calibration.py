@@ -35,14 +35,14 @@ COVARIATES = ["total_counts", "pct_counts_mt", "S_score", "G2M_score"]
 
 
 def config_of(screen: Path) -> ElasticNetConfig:
-    """Give the shipped configuration for a simulated screen."""
+    """Return the shipped configuration for a simulated screen."""
     data = {"counts": str(screen), "control": [CONTROL], "batch": "batch", "covariates": COVARIATES}
     sections = {"data": {**data, "genes": {"min_cells": 10}}, "analysis": {"bootstraps": 0}}
     return ElasticNetConfig.model_validate(sections)
 
 
 def best_setting(config: ElasticNetConfig) -> tuple[float, float]:
-    """Give alpha and l1_ratio with the best held-out R2 of the grid."""
+    """Return alpha and l1_ratio with the best held-out R2 of the grid."""
     problem = ElasticNetPlugin(config).load().tuned[0].data.problem
     alphas = grid_alphas(problem, config.surface)
     surface = cross_validate(problem, alphas, config.surface.l1_ratios)
@@ -70,7 +70,7 @@ def analysed(
 
 
 def agreement(truth: pd.Series, labels: pd.Series) -> float:
-    """Give the adjusted Rand index, rows without a cluster being one."""
+    """Return the adjusted Rand index, rows without a cluster being one."""
     said = labels.reindex(truth.index).astype(object).where(lambda x: x.notna(), "none")
     return float(adjusted_rand_score(truth.astype(str), said.astype(str)))
 

@@ -98,7 +98,7 @@ def responses(size: Size, X: np.ndarray, block: int) -> np.ndarray:
 
 
 def clock(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Give the CPU seconds of `work` and what it gave."""
+    """Return the CPU seconds of `work` and what it gave."""
     start = time.process_time()
     result = work()
     return time.process_time() - start, result
@@ -190,7 +190,7 @@ PEERS = {"celer": celer_sweep, "skglm": skglm_sweep, "adelie": adelie_sweep}
 def timed_peers(
     size: Size, X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray
 ) -> dict[str, tuple[float, int]]:
-    """Give CPU seconds, scaled to all genes, and the genes that were timed, for every peer."""
+    """Return CPU seconds, scaled to all genes, and the genes that were timed, for every peer."""
     few, very_few = Y[:, : size.timed], Y[:, : size.timed_slow]
     found = {}
     seconds, _ = clock(lambda: reference_fit(X, few))
@@ -261,7 +261,7 @@ def timed_trials(statistics: Statistics, tested: int) -> dict[str, float]:
 def timed_sweep(
     size: Size, X: np.ndarray, folds: np.ndarray, alphas: np.ndarray, threads: int
 ) -> tuple[Timed, Surface, np.ndarray, Statistics]:
-    """Give the times of a sweep, itself, the responses that peers are timed on, and the sums.
+    """Return the times of a sweep, itself, the responses that peers are timed on, and the sums.
 
     The best of three, but for a pass in several blocks, which is timed once.
     """
@@ -303,7 +303,7 @@ def added(
 
 
 def compare(name: str, threads: int, every_batch: bool) -> dict[str, Any]:
-    """Time one size, print a line for every peer, and give the figures."""
+    """Time one size, print a line for every peer, and return the figures."""
     size = SIZES[name]
     X, folds = simulate(size, every_batch)
     alphas = np.geomspace(0.1, 1e-4, 10)

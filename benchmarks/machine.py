@@ -48,7 +48,7 @@ class _Silent:
 
 
 def configured(folder: Path, name: str, trials: int = 1) -> Config:
-    """Give the study's configuration; the same seed draws the same settings."""
+    """Return the study's configuration; the same seed draws the same settings."""
     tracks, genes = folder / "nmf" / "tracks", folder / "nmf" / "Annotation.Gene.bw"
     sections = {
         "plugin": "nmf",
@@ -73,7 +73,7 @@ def study(name: str, folder: Path, trials: int) -> RunResult:
 
 
 def stated(result: RunResult) -> dict[str, Any]:
-    """Give what a study froze, with the score and interval that it states."""
+    """Return what a study froze, with the score and interval that it states."""
     assert result.summary.final is not None
     first = result.summary.final.finalists[0]
     return {"trial": first.number, "score": first.score, "low": first.low, "high": first.high}
@@ -93,7 +93,7 @@ def agree(quiet: RunResult, loaded: RunResult) -> dict[str, Any]:
 def scatter(
     record: TrialRecord, baseline: TrialRecord, repeats: int, load: Load, folder: Path
 ) -> dict[str, Any]:
-    """Give the coefficient of variation of a setting's score on the first case."""
+    """Return the coefficient of variation of a setting's score on the first case."""
     config = configured(folder, "repeated")
     case = config.plugin.load().tuned[0]
     base = baseline.cases[0].seconds

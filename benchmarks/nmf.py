@@ -53,7 +53,7 @@ class Size(NamedTuple):
 
 
 def graded_sizes(scale: float) -> list[Size]:
-    """Give the three regions of the assignment, shrunk."""
+    """Return the three regions of the assignment, shrunk."""
     sizes = (("chr10", 500_000, 15), ("chr10", 10_000_000, 10), ("chrX", 10_000_000, 5))
     found = []
     for chrom, bases, k in sizes:
@@ -64,7 +64,7 @@ def graded_sizes(scale: float) -> list[Size]:
 
 
 def simulate(folder: Path, seed: int, sizes: Sequence[Size], tracks: int, kind: Any) -> Path:
-    """Simulate the longest region of each chromosome once; give the folder."""
+    """Simulate the longest region of each chromosome once; return the folder."""
     layout = {}
     for size in sorted(sizes, key=lambda size: size.end - size.start):
         layout[size.chrom] = (LENGTHS[size.chrom], size.start, size.end)
@@ -74,7 +74,7 @@ def simulate(folder: Path, seed: int, sizes: Sequence[Size], tracks: int, kind: 
 
 
 def script_command(script: Path, folder: Path, size: Size, out: Path) -> list[str]:
-    """Give the command line of a frozen script; `script` may be a module after ``-m``."""
+    """Return the command line of a frozen script; `script` may be a module after ``-m``."""
     program = [str(script)] if script.suffix == ".py" else ["-m", str(script)]
     region = ["-c", size.chrom, "-s", str(size.start), "-e", str(size.end), "-k", str(size.k)]
     return [sys.executable, *program, "-b", str(folder / "tracks"), *region, "-o", str(out)]
@@ -96,7 +96,7 @@ def freeze(folder: Path, size: Size, params: Mapping[str, Any], path: Path) -> P
 
 
 def best_r(array: Path, folder: Path, size: Size) -> float:
-    """Give the largest correlation of a column of a saved array with the genes."""
+    """Return the largest correlation of a column of a saved array with the genes."""
     loadings = np.load(array, mmap_mode="r")
     genes = read_values(folder / "Annotation.Gene.bw", size.chrom, size.start, size.end)
     genes = np.nan_to_num(genes.astype(float))
@@ -146,7 +146,7 @@ def exact(work: Path, scale: float) -> list[Row]:
 
 
 def tune(work: Path, seeds: Sequence[int], scale: float, trials: int) -> Path:
-    """Tune on simulated seeds by `tuner run`; give the frozen script."""
+    """Tune on simulated seeds by `tuner run`; return the frozen script."""
     cases = []
     for seed in seeds:
         folder = simulate(work / f"seed{seed}", seed, graded_sizes(scale), 13, "pileup")

@@ -31,14 +31,14 @@ REPEATS = 5
 
 
 def data_folder() -> Path | None:
-    """Give the folder of real bigWig sets, or None."""
+    """Return the folder of real bigWig sets, or None."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("TUNER_SHARED_DATA", beside)) / "bigwig"
     return folder if folder.is_dir() else None
 
 
 def run_tuner(config: Mapping[str, Any], work: Path) -> dict[str, Any]:
-    """Run `tuner run` on a configuration in `work`; give what it prints as JSON."""
+    """Run `tuner run` on a configuration in `work`; return what it prints as JSON."""
     path = work / f"{config['study']['name']}.yaml"
     path.write_text(json.dumps(config))
     tuner = str(Path(sys.executable).with_name("tuner"))

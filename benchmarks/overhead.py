@@ -44,7 +44,7 @@ def folder() -> Iterator[Path]:
 
 
 def by_hand(trials: int, mlflow_too: bool) -> list[float]:
-    """Give the moments at which trials ended."""
+    """Return the moments at which trials ended."""
     study = optuna.create_study(
         storage="sqlite:///study.db",
         sampler=optuna.samplers.TPESampler(seed=0),
@@ -87,7 +87,7 @@ def by_hand(trials: int, mlflow_too: bool) -> list[float]:
 
 
 def by_engine(trials: int) -> list[float]:
-    """Give the moments at which trials ended; a worker process runs them, MLflow is written to."""
+    """Return when each trial ended: a worker process runs it, MLflow is written to."""
     from benchmarks.overhead_plugin import install
     from tuner.config.load import load_config
     from tuner.records import TrialRecord
@@ -131,13 +131,13 @@ def by_engine(trials: int) -> list[float]:
 
 
 def per_trial(moments: list[float]) -> float:
-    """Give milliseconds per trial, the mean over the second half."""
+    """Return milliseconds per trial, the mean over the second half."""
     half = moments[len(moments) // 2 :]
     return 1000 * (half[-1] - half[0]) / (len(half) - 1)
 
 
 def measure(trials: int) -> dict[str, float]:
-    """Run all three in turns; give the medians of their milliseconds per trial."""
+    """Run all three in turns; return the medians of their milliseconds per trial."""
     ways = {
         "optuna": lambda: by_hand(trials, mlflow_too=False),
         "optuna_mlflow": lambda: by_hand(trials, mlflow_too=True),

@@ -33,19 +33,19 @@ class NothingPlugin(Plugin[Nothing]):
         return {"x": FloatDistribution(-10.0, 10.0)}
 
     def defaults(self) -> Mapping[str, Any]:
-        """Give zero."""
+        """Return zero."""
         return {"x": 0.0}
 
     def load(self) -> Cases:
-        """Give one case."""
+        """Return one case."""
         return Cases([Case("only", None)])
 
     def run(self, case: Case, params: Mapping[str, Any], seed: int) -> float:
-        """Give the value."""
+        """Return the value."""
         return -(float(params["x"]) ** 2)
 
     def score(self, case: Case, output: float) -> Mapping[str, float]:
-        """Give the value."""
+        """Return the value."""
         return {"value": output}
 
     def freeze(self, params: Mapping[str, Any], path: Path, provenance: Provenance) -> None:

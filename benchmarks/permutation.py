@@ -65,7 +65,7 @@ def peer_seconds(model: Model) -> float:
 
 
 def measure(name: str, n_permutations: int, threads: int, density: float) -> dict[str, float]:
-    """Run one size; give times in seconds."""
+    """Run one size; return times in seconds."""
     model = replace(draw(*SIZES[name], density, seed=0), threads=threads)
     list(permuted_entries(model.rows(np.arange(2000)), 1, 0))  # compiled before the clock starts
     start, busy = time.perf_counter(), time.process_time()

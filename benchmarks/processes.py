@@ -64,12 +64,12 @@ def run_process(
 
 
 def median_cost(costs: Sequence[Cost]) -> Cost:
-    """Give the medians."""
+    """Return the medians."""
     return Cost(*(statistics.median(column) for column in zip(*costs, strict=True)))
 
 
 def write_floor(path: str, positions: int, k: int) -> Sequence[str]:
-    """Give a command that does no more than any script must: NumPy, and writing the array."""
+    """Return a command that does no more than any script must: NumPy, and writing the array."""
     program = (
         "import sys, numpy as np\n"
         "path, n, k = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])\n"

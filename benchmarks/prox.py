@@ -90,7 +90,7 @@ SIGNALS: Mapping[str, tuple[Callable[[int, np.random.Generator], Array], int]] =
 
 
 def kkt_residual(y: Array, x: Array, lam: float, weights: Array | None = None) -> float:
-    """Give the largest violation of the optimality conditions, relative to `lam`.
+    """Return the largest violation of the optimality conditions, relative to `lam`.
 
     The running sum of ``weights * (x - y)`` is the dual: within ``[-lam, lam]``, at ``lam`` where
     x steps up, at ``-lam`` where it steps down, 0 after the last position. Rounding is no
@@ -113,7 +113,7 @@ def kkt_residual(y: Array, x: Array, lam: float, weights: Array | None = None) -
 
 
 def solvers() -> tuple[dict[str, Solver], list[str]]:
-    """Give what can be measured here, ours first, and a line for each peer that is missing."""
+    """Return what can be measured here, ours first, and a line for each peer that is missing."""
     found: dict[str, Solver] = {OURS: prox_tv1d}
     missing = []
     if find_spec("prox_tv"):
@@ -135,7 +135,7 @@ def solvers() -> tuple[dict[str, Solver], list[str]]:
 
 
 def race(methods: Mapping[str, Solver], y: Array, lam: float, rounds: int) -> dict[str, Any]:
-    """Run all methods in turn, `rounds` times; give nanoseconds, ratios and residuals."""
+    """Run all methods in turn, `rounds` times; return nanoseconds, ratios and residuals."""
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     residuals = {}
     for turn in range(rounds):
@@ -159,7 +159,7 @@ def race(methods: Mapping[str, Solver], y: Array, lam: float, rounds: int) -> di
 
 
 def threads_ratio(y: Array, lam: float, rounds: int) -> tuple[float, float]:
-    """Give how much faster two threads are over four columns, by the wall clock.
+    """Return how much faster two threads are over four columns, by the wall clock.
 
     Copying the same columns comes second: where memory is what limits, or a neighbour on the
     machine uses it up, no more can be had.
@@ -187,7 +187,7 @@ def threads_ratio(y: Array, lam: float, rounds: int) -> tuple[float, float]:
 
 
 def runs_ratio(y: Array, lam: float, rounds: int) -> float:
-    """Give how much faster the same answer comes from the runs of a signal than from its bases."""
+    """Return the ratio of times: the prox of a signal by bases over that by runs."""
     starts = np.flatnonzero(np.diff(y, prepend=np.nan))
     values, lengths = y[starts], np.diff(starts, append=len(y)).astype(float)
     ratios = []

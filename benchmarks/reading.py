@@ -113,7 +113,7 @@ def _check_agreement(paths: list[Path], end: int) -> None:
 
 
 def measure(length: int, tracks: int, rounds: int, folder: Path) -> list[dict[str, object]]:
-    """Time every reader `rounds` times in turn; give its median and its ratio to the first."""
+    """Time every reader `rounds` times in turn; return its median and its ratio to the first."""
     end = START + length
     simulate_tracks(folder, seed=1, tracks=tracks, layout={CHROM: (LENGTH, START, end)})
     paths = list_tracks(folder / "tracks")[0]

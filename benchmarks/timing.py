@@ -66,7 +66,7 @@ class Machine:
         self._changes = 0.0
 
     def _state(self) -> float:
-        """Bring drift and neighbour up to now; give how many times slower the core is."""
+        """Bring drift and neighbour up to now; return how many times slower the core is."""
         passed = self.now - self._looked
         keep = math.exp(-passed / 60)
         self._drift = self._drift * keep + self._rng.normal(0, 0.12 * math.sqrt(1 - keep**2))
@@ -77,7 +77,7 @@ class Machine:
         return math.exp(self._drift)
 
     def measure(self, seconds: float) -> tuple[Timed, float]:
-        """Time something that takes `seconds` on a quiet machine; give the anchor beside it."""
+        """Time something that takes `seconds` on a quiet machine; return the anchor beside it."""
         rng = self._rng
         slow = self._state()
         coupling = rng.uniform(0.8, 1.2)
@@ -98,7 +98,7 @@ class Machine:
 
 
 def make_settings(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Give gains over the baseline and seconds; the best few scores lie 1 to 3 % apart."""
+    """Return gains over the baseline and seconds; the best few scores lie 1 to 3 % apart."""
     seconds = np.exp(rng.uniform(math.log(0.05), math.log(2.0), SETTINGS))
     scores = np.exp(-np.abs(rng.normal(0, 0.4, SETTINGS)))
     return scores * np.sqrt(seconds / BASELINE), seconds
@@ -167,7 +167,7 @@ RULES: dict[str, Rule] = {"ours": ours, "single": single, "mean_of_3": mean_of_3
 
 
 def simulate(studies: int, first_seed: int = 0) -> dict[str, dict[str, float]]:
-    """Run every rule on the same studies; give how often it was right and what it cost."""
+    """Run every rule on the same studies; return how often it was right and what it cost."""
     right = dict.fromkeys(RULES, 0)
     cost = dict.fromkeys(RULES, 0.0)
     for seed in range(first_seed, first_seed + studies):
@@ -212,7 +212,7 @@ def load() -> Iterator[None]:
 
 
 def on_this_machine(repeats: int) -> dict[str, dict[str, float]]:
-    """Give scatter and medians of wall and own time, alone and beside a load."""
+    """Return scatter and medians of wall and own time, alone and beside a load."""
     results = {}
     for name, beside in (("alone", contextlib.nullcontext), ("beside a load", load)):
         with beside():

@@ -13,7 +13,7 @@ import yaml
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Give the folder of real data beside the project; skip where it is absent."""
+    """Return the folder of real data beside the project; skip where it is absent."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("TUNER_SHARED_DATA", default))
     if not folder.is_dir():
@@ -52,7 +52,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty current folder."""
+    """Return an empty current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path
@@ -60,7 +60,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def write_config(workplace: Path) -> Callable[..., Path]:
-    """Give a function that writes a configuration from sections and says where."""
+    """Return a function that writes a configuration from sections and says where."""
 
     def write(name: str = "study.yaml", **sections: object) -> Path:
         path = workplace / name

@@ -10,7 +10,7 @@ import pytest
 
 
 def old_python() -> str:
-    """Give a Python 3.10, or skip; a version manager's placeholder does not count."""
+    """Return a Python 3.10, or skip; a version manager's placeholder does not count."""
     folders = [Path(name) for name in os.environ["PATH"].split(os.pathsep)]
     folders += Path.home().glob(".pyenv/versions/3.10*/bin")
     for folder in folders:

@@ -13,7 +13,7 @@ from tuner_plugins.kernel_folder import kernel_folders
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """Give the user's folder and the private one, neither of them made."""
+    """Return the user's folder and the private one, neither of them made."""
     temporary = tmp_path / "temporary"
     temporary.mkdir(mode=0o1777)
     temporary.chmod(0o1777)

@@ -39,7 +39,7 @@ def installation(tmp_path: Path) -> Path:
 
 
 def call(site: Path, how: str = "", **environment: object) -> str:
-    """Import and call a kernel in a fresh process; give where NUMBA_CACHE_DIR then points."""
+    """Import and call a kernel in a fresh process; return where NUMBA_CACHE_DIR then points."""
     settings = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
     settings |= {"PYTHONPATH": str(site)} | {k: str(v) for k, v in environment.items()}
     done = subprocess.run(

@@ -36,7 +36,7 @@ def _root(value: Number) -> Number:
 
 
 def score(gain: float, speedup: Number) -> Number:
-    """Give the time-weighted score of a case.
+    """Return the time-weighted score of a case.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def score(gain: float, speedup: Number) -> Number:
 
 
 def search_score(gain: float, speedup: Number) -> Number:
-    """Give what the sampler sees in place of `score`: monotone in gain and speed-up."""
+    """Return what the sampler sees in place of `score`: monotone in gain and speed-up."""
     if gain >= 0:
         return score(gain, speedup)
     return gain * (BELOW_BASELINE + 1 / _root(speedup))
@@ -98,7 +98,7 @@ class Objective:
             object.__setattr__(self, "primary", next(iter(self.metrics)))
 
     def gain(self, case: CaseRecord, reference: Reference) -> float:
-        """Give how much better than the baseline the case's primary metric is."""
+        """Return how much better than the baseline the case's primary metric is."""
         sign = 1.0 if self.metrics[self.primary] == "maximize" else -1.0
         return sign * (case.metrics[self.primary] - reference.metric[case.name])
 
@@ -111,7 +111,7 @@ class Objective:
         return replace(case, metrics={**case.metrics, **extra})
 
     def summarise(self, cases: Sequence[CaseRecord]) -> dict[str, float]:
-        """Give the means over annotated cases, ``time`` among them."""
+        """Return the means over annotated cases, ``time`` among them."""
         count = len(cases)
         names = cases[0].metrics
         means = {name: sum(case.metrics[name] for case in cases) / count for name in names}
@@ -120,7 +120,7 @@ class Objective:
     def bounds(
         self, cases: Sequence[CaseRecord], reference: Reference | None, noise: Noise
     ) -> dict[str, float]:
-        """Give the 95 % intervals of a trial's speed-up and score; none without a baseline.
+        """Return the 95 % intervals of a trial's speed-up and score; none without a baseline.
 
         The baseline was timed like a trial and is as uncertain. That is common to all trials: it
         widens every interval and tells no two of them apart.
@@ -141,7 +141,7 @@ class Objective:
         return found
 
     def values(self, cases: Sequence[CaseRecord], reference: Reference | None) -> list[float]:
-        """Give what the sampler is told, one value for each objective."""
+        """Return what the sampler is told, one value for each objective."""
         means = self.summarise(cases)
         values = []
         for name in self.objectives:

@@ -131,7 +131,7 @@ class Rule:
 
 
 def rule_for(rules: Sequence[Rule], features: Mapping[str, float]) -> Rule:
-    """Give the rule whose features are nearest, as ratios; the first of equals."""
+    """Return the rule whose features are nearest, as ratios; the first of equals."""
 
     def distance(rule: Rule) -> float:
         return sum(math.log(features[name] / rule.features[name]) ** 2 for name in features)
@@ -182,7 +182,7 @@ class Plugin(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def search_space(self) -> Mapping[str, BaseDistribution]:
-        """Give every parameter that can be tuned, with the range worth searching."""
+        """Return every parameter that can be tuned, with the range worth searching."""
 
     @abstractmethod
     def load(self) -> Cases:
@@ -194,7 +194,7 @@ class Plugin(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def score(self, case: Case, output: Any) -> Mapping[str, float]:
-        """Give the metrics of an output, all names of `metrics`, finite. Off the clock.
+        """Return the metrics of an output, all names of `metrics`, finite. Off the clock.
 
         Further ones are recorded beside them.
         """
@@ -207,7 +207,7 @@ class Plugin(ABC, Generic[ConfigT]):
         """
 
     def command(self, case: Case, script: Path, output: Path) -> Sequence[str] | None:
-        """Give the command line that runs a frozen script on `case` and writes `output`.
+        """Return the command line that runs a frozen script on `case` and writes `output`.
 
         The engine times it as a whole process: start-up, reading, `run` and writing. None where
         there is nothing to time so; trials are then timed by `run` alone. Files that the command
@@ -231,7 +231,7 @@ class Plugin(ABC, Generic[ConfigT]):
         return {}
 
     def case_features(self, case: Case) -> Mapping[str, float]:
-        """Give what a frozen script knows of a problem's size, positive; empty: nothing.
+        """Return what a frozen script knows of a problem's size, positive; empty: nothing.
 
         With it and `freeze_rules` a script may carry a setting for each size (`timing.per_case`).
         """
@@ -252,21 +252,21 @@ class Plugin(ABC, Generic[ConfigT]):
     @classmethod
     @abstractmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:
-        """Make a small instance below `folder`; give its YAML sections. For contract tests."""
+        """Make a small instance below `folder`; return its YAML sections. For contract tests."""
 
     def defaults(self) -> Params:
-        """Give the value of every parameter that a configuration does not mention."""
+        """Return the value of every parameter that a configuration does not mention."""
         return self.baseline() or {}
 
     def baseline(self) -> Params | None:
-        """Give the reference setting, measured as trial 0; None where there is none."""
+        """Return the reference setting, measured as trial 0; None where there is none."""
         return None
 
     def check(self, params: Params) -> None:
         """Raise `InputError` where `params` cannot be run, naming the parameter."""
 
     def inputs(self) -> Sequence[Path]:
-        """Give the input files, for the data fingerprint. Raise `InputError` if one is missing."""
+        """Return the input files, to be fingerprinted; raise `InputError` if one is missing."""
         return ()
 
     def notes(self) -> Sequence[str]:
@@ -274,7 +274,7 @@ class Plugin(ABC, Generic[ConfigT]):
         return ()
 
     def null_metrics(self, case: Case, output: Any, seed: int, count: int) -> Sequence[float]:
-        """Give `count` draws of the primary metric of `output` as luck alone would have it.
+        """Return `count` draws of the primary metric of `output` as luck alone would have it.
 
         Whatever was chosen by the metric (the best of several columns, say) is chosen anew in every
         draw. Off the clock, and only for the best setting. Empty where there is no null.
@@ -282,7 +282,7 @@ class Plugin(ABC, Generic[ConfigT]):
         return ()
 
     def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
-        """Give the trial to freeze, and in a few words why where it is not the best.
+        """Return the trial to freeze, and in a few words why where it is not the best.
 
         Parameters
         ----------

@@ -188,7 +188,7 @@ def _load(group: str, kind: str, name: str) -> tuple[EntryPoint, Any]:
 
 
 def options_of(call: Simulator) -> dict[str, inspect.Parameter]:
-    """Give a simulator's options: its keyword-only arguments but ``seed``."""
+    """Return a simulator's options: its keyword-only arguments but ``seed``."""
     parameters = inspect.signature(call, eval_str=True).parameters.values()
     kept = (p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "seed")
     return {parameter.name: parameter for parameter in kept}

@@ -38,14 +38,14 @@ class PluginContract:
     @pytest.fixture(scope="class")
     @classmethod
     def plugin(cls, tmp_path_factory: pytest.TempPathFactory) -> Plugin[Any]:
-        """Give an instance on the tiny case."""
+        """Return an instance on the tiny case."""
         sections = cls.plugin_class.tiny(tmp_path_factory.mktemp("tiny"))
         return cls.plugin_class(cls.plugin_class.Config.model_validate(dict(sections)))
 
     @pytest.fixture(scope="class")
     @classmethod
     def setup(cls, plugin: Plugin[Any]) -> Setup:
-        """Give what a worker would get."""
+        """Return what a worker would get."""
         sections = plugin.config.model_dump(mode="json")
         return Setup(cls.plugin_class.name, json.loads(json.dumps(sections)))
 

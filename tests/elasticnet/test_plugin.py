@@ -282,7 +282,7 @@ def test_shipped_configurations_are_valid(name, screen):
 
 
 def _command(folder: Path, sections: dict[str, object], monkeypatch, *arguments: str) -> int | None:
-    """Run a configuration as the command does, or another command; give the exit code."""
+    """Run a configuration as the command does, or another command; return the exit code."""
     monkeypatch.chdir(folder)
     (folder / "study.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
     command, *rest = arguments or ("run",)
@@ -460,7 +460,7 @@ def test_few_arrangements_of_units_are_flagged(screen, tmp_path):
 
 
 def _arrayed(screen: Path, path: Path) -> Path:
-    """Give the guides of a simulated screen a well each, those of a perturbation side by side."""
+    """Return the guides of a simulated screen a well each, those of a perturbation side by side."""
     adata = anndata.read_h5ad(screen)
     guides = pd.Index(sorted(set(adata.obs["guide"])))
     places = guides.get_indexer(adata.obs["guide"])

@@ -49,7 +49,7 @@ def kkt_residual(
     l1_ratio: float,
     factor: np.ndarray | None = None,
 ) -> float:
-    """Give the largest violation of the optimality conditions, from the cells themselves."""
+    """Return the largest violation of the optimality conditions, from the cells themselves."""
     cells = X.shape[0]
     factor = np.ones(X.shape[1]) if factor is None else factor
     errors = Y - X @ coef.T - intercept
@@ -67,7 +67,7 @@ def objective(
     alpha: float,
     l1_ratio: float,
 ) -> np.ndarray:
-    """Give loss + penalty of every gene."""
+    """Return loss + penalty of every gene."""
     errors = Y - X @ coef.T - intercept
     l1 = alpha * l1_ratio * np.abs(coef).sum(axis=1)
     l2 = 0.5 * alpha * (1 - l1_ratio) * (coef**2).sum(axis=1)

@@ -17,7 +17,7 @@ TESTED = 4
 
 
 def _data(seed: int = 0, cells: int = 120, genes: int = 6):
-    """Give X of 4 perturbations, 2 covariates and two more versions of the second, Y and folds."""
+    """Return X (4 perturbations, 2 covariates, two copies of the second), Y and folds."""
     rng = np.random.default_rng(seed)
     D = np.eye(TESTED + 1)[rng.integers(0, TESTED + 1, cells)][:, :TESTED]
     C = rng.normal([3.0, 40.0], [1.0, 9.0], (cells, 2))
@@ -54,7 +54,7 @@ def _scaled(problem, X, Y, train):
 
 
 def _oracle(X, Y, train, held, factor, alpha, ratio):
-    """Fit one fold with scikit-learn, free columns projected out; give held-out squared errors."""
+    """Return held-out squared errors of one fold by scikit-learn, free columns projected out."""
     free, tied = np.flatnonzero(factor == 0), np.flatnonzero(factor)
     Z = np.column_stack([np.ones(len(X)), X[:, free]])
     net = ElasticNet(alpha=alpha, l1_ratio=ratio, fit_intercept=False, tol=1e-14, max_iter=10**6)

@@ -31,7 +31,7 @@ def peer(X, Y, alpha, l1_ratio):
 
 
 def traps() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Give X and Y of each design with a unique solution that has broken a solver."""
+    """Return X and Y of each design with a unique solution that has broken a solver."""
     p = simulate(11)
     X, Y, d = p.X, p.Y, p.design
     collinear = np.hstack([X, X[:, [d]] + X[:, [d + 1]]])
@@ -90,7 +90,7 @@ def test_equals_scikit_learn(trap, method):
 
 
 def unique(trap: str, ratio: float) -> bool:
-    """Tell whether the minimum is a single point; two equal columns can share a lasso's weight."""
+    """Return whether the minimum is unique; two equal columns can share a lasso's weight."""
     return ratio < 1.0 or trap not in ("duplicate", "collinear", "all_batches")
 
 

@@ -22,7 +22,7 @@ print(json.dumps(figures()))
 
 
 def figures() -> dict[str, object]:
-    """Sweep a one-hot and a multi-hot design; give what is found as plain data."""
+    """Sweep a one-hot and a multi-hot design; return what is found as plain data."""
     found: dict[str, object] = {}
     for name, multiplicity in (("onehot", 1), ("multihot", 3)):
         p = simulate(31, genes=40, multiplicity=multiplicity)

@@ -45,7 +45,7 @@ def keep_chromosome(source: Path, chrom: str, target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a working folder: ``data`` as the assignment has it, ``clean`` of one chromosome each.
+    """Return a working folder: ``data`` as the assignment has it, ``clean`` of one chromosome each.
 
     Seven targets: five in a file for each chromosome, two in one file for the whole genome.
     """

@@ -12,7 +12,7 @@ LENGTH = 40_000
 
 
 def random_runs(rng: np.random.Generator, size: int, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    """Give ends and values of a step function over ``size`` bases, runs of ``mean`` bases."""
+    """Return ends and values of a step function over ``size`` bases, runs of ``mean`` bases."""
     count = max(1, int(size / mean))
     ends = np.unique(np.append(rng.integers(1, size, count), size))
     values = rng.negative_binomial(1, 0.3, ends.size).astype(np.float32)
@@ -34,7 +34,7 @@ def write_bigwig(path: Path, ends: np.ndarray, values: np.ndarray, *, gaps: bool
 
 
 def make_tracks(folder: Path, seed: int, tracks: int = 5, mean: float = 40) -> list[str]:
-    """Write tracks that share two hidden step functions, half of them with gaps; give paths."""
+    """Write tracks that share two hidden step functions, half of them with gaps; return paths."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     position = np.arange(LENGTH)

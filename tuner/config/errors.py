@@ -67,7 +67,7 @@ def _stands(data: Any, key: Key) -> bool:
 
 
 def _siblings(model: type[BaseModel], key: Key, also: type[BaseModel] | None) -> list[str]:
-    """Give the names that the parent of `key` knows."""
+    """Return the names that the parent of `key` knows."""
     at: Any = model
     for part in key[:-1]:
         if isinstance(part, int):

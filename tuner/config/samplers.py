@@ -68,7 +68,7 @@ class Choice(BaseModel):
         return self.model_extra or {}
 
     def checked(self, offered: Mapping[str, str], kind: str) -> Choice:
-        """Give the choice with its name in our spelling; ValueError where there is none such."""
+        """Return the choice with its name in our spelling; ValueError where there is none such."""
         name = self.name.lower().replace("_", "-")
         by_class = {value.lower(): key for key, value in offered.items()}
         name = by_class.get(name, by_class.get(name + kind, name))
@@ -172,7 +172,7 @@ def make_pruner(choice: Choice) -> optuna.pruners.BasePruner:
 
 
 def grid(space: Space, points: int) -> dict[str, list[Any]]:
-    """Give the values of each parameter on a grid.
+    """Return the values of each parameter on a grid.
 
     Choices and steps are taken whole; a range without a step gets `points` values, evenly spaced
     on its own scale.
@@ -199,7 +199,7 @@ def grid(space: Space, points: int) -> dict[str, list[Any]]:
 
 
 def settings_in_all(choice: Choice, space: Space) -> int | None:
-    """Give how many settings a sampler that enumerates will give out; None for the others."""
+    """Return how many settings a sampler that enumerates will give out; None for the others."""
     if choice.name not in EXHAUSTIVE:
         return None
     if choice.name == "grid":
@@ -236,7 +236,7 @@ class CatchUpPruner(optuna.pruners.BasePruner):
         self._startup = n_startup_trials
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Say whether `trial` is to be stopped."""
+        """Return whether `trial` is to be stopped."""
         step = trial.last_step
         done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         whole = [other for other in done if other.intermediate_values]

@@ -50,15 +50,15 @@ class Space:
     remarks: Mapping[str, str] = field(default_factory=dict)
 
     def complete(self, drawn: Params) -> dict[str, Value]:
-        """Give every parameter: the drawn ones on top of the fixed ones."""
+        """Return every parameter: the drawn ones on top of the fixed ones."""
         return {**self.fixed, **drawn}
 
     def nearest(self, params: Params) -> dict[str, Value]:
-        """Give what would be drawn for `params`, or for what the space has nearest to them."""
+        """Return what would be drawn for `params`, or for what the space has nearest to them."""
         return {name: nearest(params[name], dist) for name, dist in self.searched.items()}
 
     def express(self, params: Params) -> dict[str, Value]:
-        """Give the same with numbers as they are, in range or not, where Optuna can hold them."""
+        """Return the same with numbers as they are, in range or not, where Optuna can hold them."""
         drawn = self.nearest(params)
         for name, dist in self.searched.items():
             value = params[name]
@@ -69,7 +69,7 @@ class Space:
         return drawn
 
     def defaults_of(self, plugin: Plugin[Any]) -> dict[str, Value] | None:
-        """Give the plug-in's defaults as drawn; None where they are its baseline, or lack some."""
+        """Return the plug-in's defaults as drawn; None if they equal its baseline or lack some."""
         defaults = plugin.defaults()
         if not self.searched.keys() <= defaults.keys():
             return None
@@ -77,7 +77,7 @@ class Space:
         return None if self.complete(drawn) == plugin.baseline() else drawn
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        """Give the searched part as plain data."""
+        """Return the searched part as plain data."""
         return {name: _describe(dist) for name, dist in self.searched.items()}
 
 
@@ -126,7 +126,7 @@ def build_space(plugin: Plugin[Any], section: Mapping[str, Any] | None) -> Space
 
 
 def nearest(value: Value, dist: BaseDistribution) -> Value:
-    """Give the value of `dist` that is nearest to `value`: for a baseline outside of a range."""
+    """Return the value of `dist` that is nearest to `value`: for a baseline outside of a range."""
     if isinstance(dist, CategoricalDistribution):
         return value if value in dist.choices else dist.choices[0]
     if isinstance(dist, FloatDistribution | IntDistribution) and isinstance(value, int | float):
@@ -148,7 +148,7 @@ def suggest(trial: Trial, name: str, dist: BaseDistribution) -> None:
 
 
 def cardinality(dist: BaseDistribution) -> int:
-    """Give the number of values of a distribution; `InputError` where it is continuous."""
+    """Return the number of values of a distribution; `InputError` where it is continuous."""
     if isinstance(dist, CategoricalDistribution):
         return len(dist.choices)
     assert isinstance(dist, FloatDistribution | IntDistribution)
@@ -272,7 +272,7 @@ def _choices(name: str, entry: Mapping[str, Any], own: BaseDistribution | None) 
 
 
 def _corners(space: Space) -> Iterator[Params]:
-    """Give the settings at the ends of every range, so that bad values show before the study."""
+    """Return the settings at the ends of every range, so that bad values show before the study."""
     for end in (0, -1):
         drawn: dict[str, Value] = {}
         for name, dist in space.searched.items():

@@ -81,7 +81,7 @@ class Document:
     overrides: Sequence[str] = field(default_factory=tuple)
 
     def where(self, key: Key) -> str:
-        """Give "file, line n" of the key, or of the closest parent that stands in the file."""
+        """Return "file, line n" of the key, or of the closest parent that stands in the file."""
         dotted = ".".join(map(str, key))
         for override in self.overrides:
             name = override.split("=", 1)[0]

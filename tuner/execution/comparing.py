@@ -81,7 +81,7 @@ def _one_case(
 
 
 def own_settings(records: Sequence[TrialRecord], names: Sequence[str]) -> dict[str, Params]:
-    """Give for each case the setting of the trial that had the best score in it."""
+    """Return for each case the setting of the trial that had the best score in it."""
     best: dict[str, tuple[float, Params]] = {}
     for record in records:
         for case in record.cases if record.state == "complete" else ():

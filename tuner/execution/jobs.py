@@ -16,7 +16,7 @@ TICK = 0.5
 
 
 def now() -> datetime:
-    """Give the time that jobs are stamped with: UTC, for machines may differ."""
+    """Return the time that jobs are stamped with: UTC, for machines may differ."""
     return datetime.now(timezone.utc)
 
 
@@ -238,7 +238,7 @@ class Executor(Protocol):
         """Start `job`; at most `slots` are under way at a time."""
 
     def wait(self, timeout: float) -> Event | None:
-        """Give the next event, or None after `timeout` seconds."""
+        """Return the next event, or None after `timeout` seconds."""
 
     def proceed(self, ticket: int, onward: bool) -> None:
         """Answer a `CaseDone`: go on with the next case, or stop the job as pruned."""

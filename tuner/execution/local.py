@@ -39,7 +39,7 @@ class _Worker:
     cases: Sequence[CaseRecord] = ()
 
     def tail(self) -> str:
-        """Give the last lines that the worker wrote."""
+        """Return the last lines that the worker wrote."""
         lines = self.log.read_text(errors="replace").splitlines()
         return "\n".join(lines[-STDERR_LINES:])
 
@@ -107,7 +107,7 @@ class LocalExecutor:
             self._lost(idle)
 
     def wait(self, timeout: float) -> Event | None:
-        """Give the next event, looking after limits and deaths meanwhile."""
+        """Return the next event, looking after limits and deaths meanwhile."""
         until = time.monotonic() + timeout
         while not self._events:
             left = until - time.monotonic()
@@ -217,7 +217,7 @@ def _environment(threads: int) -> Mapping[str, str]:
 
 
 def _resident(pid: int) -> int:
-    """Give the bytes that a process and its children hold resident; 0 once it is gone."""
+    """Return the bytes that a process and its children hold resident; 0 once it is gone."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]

@@ -102,7 +102,7 @@ class Bench:
 
     @contextmanager
     def _stopwatch(self, job: TrialJob | TimeJob) -> Iterator[Callable[[Case], CaseRecord]]:
-        """Freeze the job's setting; give what times a case with it, as a whole process.
+        """Freeze the job's setting; return what times a case with it, as a whole process.
 
         Where the plug-in gives no command for a case, `run` is timed.
         """
@@ -236,7 +236,7 @@ class Bench:
         )
 
     def _null(self, result: Result, job: PresentJob) -> Iterator[Null]:
-        """Give a result's null, where the plug-in has one."""
+        """Return a result's null, where the plug-in has one."""
         draws: Sequence[float] = ()
         if job.nulls:
             draws = self._plugin.null_metrics(result.case, result.output, job.seed, job.nulls)

@@ -64,7 +64,7 @@ def spawn(
 
 
 def how_it_ended(process: subprocess.Popen[bytes]) -> str:
-    """Wait for a process; give the name of the signal that ended it, or its exit code."""
+    """Wait for a process; return the name of the signal that ended it, or its exit code."""
     code = process.wait()
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
@@ -108,7 +108,7 @@ def _watch(parent: int, act: Callable[[], object]) -> None:
 
 
 def guarded(command: list[str]) -> list[str]:
-    """Give the command that runs `command` for as long as this process lives.
+    """Return the command that runs `command` for as long as this process lives.
 
     To be started as the leader of a process group: the whole group is ended.
     """
@@ -144,7 +144,7 @@ def _prefix() -> str:
 
 @contextmanager
 def working_folder() -> Iterator[Path]:
-    """Give an empty folder that is gone afterwards; its name says whose it is."""
+    """Return an empty folder that is gone afterwards; its name says whose it is."""
     prefix = f"{_prefix()}{os.getpid()}-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=".") as name:
         yield Path(name).resolve()

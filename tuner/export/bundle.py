@@ -119,7 +119,7 @@ def bundle(
 
 
 def provenance_head(summary: str, params: Mapping[str, object], provenance: Provenance) -> str:
-    """Give a docstring that says what a script does and where its setting comes from."""
+    """Return a docstring that says what a script does and where its setting comes from."""
     lines = [
         summary,
         "",
@@ -149,7 +149,7 @@ def write_script(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def stamp() -> str:
-    """Give the time in UTC as ISO 8601, to the second."""
+    """Return the time in UTC as ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -161,7 +161,7 @@ def _body(
     imports: set[str],
     owners: dict[str, str],
 ) -> str:
-    """Give a module's source without its docstring, imports and placeholders."""
+    """Return a module's source without its docstring, imports and placeholders."""
     lines = source.splitlines()
     dropped: set[int] = set()
     for index, node in enumerate(ast.parse(source).body):
@@ -185,7 +185,7 @@ def _stays(
     imports: set[str],
     module: str,
 ) -> bool:
-    """Say whether a top-level statement stays where it is; gather it where it is an import."""
+    """Return whether a top-level statement stays where it is; gather it where it is an import."""
     if index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return False
     if isinstance(node, ast.Import | ast.ImportFrom):

@@ -15,7 +15,7 @@ OPTIONAL = ("numba", "scikit-learn", "pyBigWig", "anndata", "scanpy", "statsmode
 
 
 def versions() -> dict[str, str]:
-    """Give Python's version and those of the packages that matter to a result, if installed."""
+    """Return Python's version and those of the packages that matter to a result, if installed."""
     found = {"python": platform.python_version()}
     for package in (*PACKAGES, *OPTIONAL):
         try:
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """Give the SHA-256 over the names and contents of files; a folder counts as its files."""
+    """Return the SHA-256 over the names and contents of files; a folder counts as its files."""
     digest = hashlib.sha256()
     for path in _files(paths):
         digest.update(path.name.encode() + b"\0")
@@ -36,7 +36,7 @@ def fingerprint(paths: Iterable[Path]) -> str:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Give the commit that `folder` is checked out at, "-dirty" behind it; None outside of one."""
+    """Return the git commit of `folder`, with "-dirty" behind it; None outside a checkout."""
     head = _git(folder, ["rev-parse", "HEAD"])
     if head is None:
         return None

@@ -210,7 +210,7 @@ def _huber(residual: Floats) -> Floats:
 
 
 def _scale(residual: Floats, free: int) -> float:
-    """Give a robust standard deviation, shrunk to what is usual while there are few residuals."""
+    """Return a robust standard deviation, shrunk to what is usual while there are few residuals."""
     if free <= 0:
         return NOISE
     robust = 1.4826 * float(np.median(np.abs(residual))) * np.sqrt(len(residual) / free)

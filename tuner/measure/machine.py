@@ -24,7 +24,7 @@ NOISE = 0.03
 
 
 def slowdown(anchors: Sequence[float], reference: float) -> float:
-    """Give how many times slower the machine is than at the reference.
+    """Return how many times slower the machine is than at the reference.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Drift:
         return cls({case.name: case.anchor for case in baseline if case.anchor is not None})
 
     def reference(self, case: str) -> float | None:
-        """Give the kernel's seconds beside the baseline's case."""
+        """Return the kernel's seconds beside the baseline's case."""
         return self._reference.get(case)
 
     def correct(self, case: CaseRecord) -> CaseRecord:

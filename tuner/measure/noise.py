@@ -61,7 +61,7 @@ class Noise:
         return math.sqrt(total / (self.freedom + NOISE_WEIGHT))
 
     def error(self, case: CaseRecord) -> float:
-        """Give the standard error of the logarithm of a case's time."""
+        """Return the standard error of the logarithm of a case's time."""
         crowd = CROWD_NOISE * min(1.0, case.crowded / CROWDED)
         factor = MEDIAN if case.repeats > 2 else 1.0
         return factor * math.hypot(self.one, crowd) / math.sqrt(case.repeats)

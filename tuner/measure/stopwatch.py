@@ -122,7 +122,7 @@ def timed_process(command: Sequence[str]) -> Timed:
 
 
 def _waited(path: str) -> float:
-    """Give the seconds that a thread has been ready to run and did not."""
+    """Return the seconds that a thread has been ready to run and did not."""
     if sys.platform == "linux":
         with open(path, encoding="ascii") as file:
             return int(file.read().split()[1]) / 1e9
@@ -130,7 +130,7 @@ def _waited(path: str) -> float:
 
 
 def anchor() -> float:
-    """Give the CPU seconds of a short kernel: how fast this core is right now.
+    """Return the CPU seconds of a short kernel: how fast this core is right now.
 
     The least of a few repeats; about 3 ms in all. It counts, copies, sorts and adds up, so that a
     lower clock, a busy sibling of the core and a contended cache all show.

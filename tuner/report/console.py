@@ -29,7 +29,7 @@ PATIENT_SECONDS = 30.0
 
 
 def make_console(stderr: bool = False) -> Console:
-    """Give a console; where there is no terminal, one wide enough for any table of ours."""
+    """Return a console; where there is no terminal, one wide enough for any table of ours."""
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=NO_TERMINAL_WIDTH)
 

@@ -52,7 +52,7 @@ def study_figures(
 
 
 def final_rows(final: Final) -> pd.DataFrame:
-    """Give the finalists as a table: a row for each and case, the baseline's time beside it."""
+    """Return the finalists as a table: a row for each and case, the baseline's time beside it."""
     return pd.DataFrame(
         [
             {
@@ -75,7 +75,7 @@ def final_rows(final: Final) -> pd.DataFrame:
 
 
 def null_rows(nulls: Sequence[Null]) -> pd.DataFrame:
-    """Give the nulls as a table, a row for each case."""
+    """Return the nulls as a table, a row for each case."""
     return pd.DataFrame([asdict(null) for null in nulls])
 
 
@@ -128,7 +128,7 @@ def trade_off(
 
 
 def pareto(times: np.ndarray, values: np.ndarray, upward: bool) -> np.ndarray:
-    """Give the indices of the trials that no other beats in both, fastest first."""
+    """Return the indices of the trials that no other beats in both, fastest first."""
     signed = values if upward else -values
     order = np.lexsort((-signed, times))
     running = np.maximum.accumulate(signed[order])
@@ -138,7 +138,7 @@ def pareto(times: np.ndarray, values: np.ndarray, upward: bool) -> np.ndarray:
 
 
 def importances(study: optuna.Study) -> Mapping[str, float]:
-    """Give how much each parameter mattered to the first objective; empty where it cannot be told.
+    """Return the importance of each parameter for the first objective; empty if unknown.
 
     PED-ANOVA (Watanabe, Bansal and Hutter, 2023, doi:10.24963/ijcai.2023/488), Optuna's default.
     """

@@ -54,10 +54,10 @@ class Progress(Protocol):
     """Shows how a run goes."""
 
     def begin(self, name: str, total: int, records: Sequence[TrialRecord]) -> None:
-        """Hear that the study starts or resumes."""
+        """Show that the study starts or resumes."""
 
     def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
-        """Hear of a finished trial."""
+        """Handle a finished trial."""
 
     def beat(self) -> None:
         """Be called at least twice a second."""
@@ -69,7 +69,7 @@ class Progress(Protocol):
         """Show a line that stays."""
 
     def end(self) -> None:
-        """Hear that the run is over."""
+        """Show that the run is over."""
 
 
 @dataclass
@@ -182,13 +182,13 @@ def run(
 
 
 def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
-    """Give the study's name, the trial to freeze and all records; `InputError` where none is."""
+    """Return the study's name, the trial to freeze and all records; `InputError` where none is."""
     name, record, records, _ = _chosen(config)
     return name, record, records
 
 
 def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], str]:
-    """Give what `best` gives, and why it is not the best by the objective, where it is not."""
+    """Return what `best` gives, and why it is not the best by the objective, where it is not."""
     study = read_study(config)
     records = records_of(study)
     record = best_record(records, config.objective)
@@ -205,7 +205,7 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
 
 
 def export(config: Config, path: Path) -> TrialRecord:
-    """Freeze the best setting of the study into a script at `path`; give its trial."""
+    """Freeze the best setting of the study into a script at `path`; return its trial."""
     name, record, records, reason = _chosen(config)
     study = read_study(config)
     owner = owner_of(config, plan_of(study))

@@ -125,7 +125,7 @@ class Mirror(BaseStorage):
             self._backend.set_trial_system_attr(there, key, value)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        """Give a trial."""
+        """Return a trial."""
         return self._memory.get_trial(trial_id)
 
     def get_all_trials(
@@ -134,33 +134,33 @@ class Mirror(BaseStorage):
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """Give the trials, by number."""
+        """Return the trials, by number."""
         return self._memory.get_all_trials(self._here, deepcopy, states)
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """Give the best trial."""
+        """Return the best trial."""
         return self._memory.get_best_trial(self._here)
 
     # -- studies ---------------------------------------------------------------------------------
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """Give the directions."""
+        """Return the directions."""
         return self._memory.get_study_directions(self._here)
 
     def get_study_name_from_id(self, study_id: int) -> str:
-        """Give the name."""
+        """Return the name."""
         return self._memory.get_study_name_from_id(self._here)
 
     def get_study_id_from_name(self, study_name: str) -> int:
-        """Give the id."""
+        """Return the id."""
         return self._backend.get_study_id_from_name(study_name)
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """Give the attributes, fresh: the lease is one of them."""
+        """Return the attributes, fresh: the lease is one of them."""
         return self._backend.get_study_user_attrs(study_id)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """Give Optuna's attributes."""
+        """Return Optuna's attributes."""
         return self._backend.get_study_system_attrs(study_id)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
@@ -172,7 +172,7 @@ class Mirror(BaseStorage):
         self._backend.set_study_system_attr(study_id, key, value)
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        """Give all studies."""
+        """Return all studies."""
         return self._backend.get_all_studies()
 
     def create_new_study(

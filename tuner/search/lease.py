@@ -57,7 +57,7 @@ class Lease:
         self._study.set_user_attr(LEASE, lease)
 
     def release(self) -> None:
-        """Give the lease back."""
+        """Return the lease back."""
         held = self._study.user_attrs.get(LEASE)
         if held and held["token"] == self._token:
             self._study.set_user_attr(LEASE, None)

@@ -46,13 +46,13 @@ class Observer(Protocol):
     """Hears how the study goes, for progress and for tracking."""
 
     def trial(self, record: TrialRecord) -> None:
-        """Hear of a finished trial."""
+        """Handle a finished trial."""
 
     def beat(self) -> None:
         """Be called at least twice a second."""
 
     def phase(self, name: str, detail: str = "") -> None:
-        """Hear what begins, and how far it is."""
+        """Show what begins, and how far it is."""
 
 
 class Coordinator:
@@ -99,7 +99,7 @@ class Coordinator:
         self.drift = Drift({})
 
     def run(self) -> str:
-        """Run until done; give why it ended.
+        """Run until done; return why it ended.
 
         Returns
         -------
@@ -162,7 +162,7 @@ class Coordinator:
     # -- recovering ---------------------------------------------------------------------------
 
     def _recover(self) -> list[Pending]:
-        """Tell what was measured before a crash; give what is still to be run."""
+        """Return what was measured before a crash; return what is still to be run."""
         again = []
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in running:

@@ -77,7 +77,7 @@ def _bare_record(trial: FrozenTrial) -> TrialRecord:
 
 
 def records_of(study: optuna.Study) -> list[TrialRecord]:
-    """Give the records of all finished trials, by number."""
+    """Return the records of all finished trials, by number."""
     return [
         kept_record(trial) or _bare_record(trial)
         for trial in study.get_trials(deepcopy=False)

@@ -43,7 +43,7 @@ class Contenders:
             self._leader = record
 
     def wants(self, record: TrialRecord, reference: Reference | None) -> bool:
-        """Say whether a trial that is not told yet should be timed once more."""
+        """Return whether a trial that is not told yet should be timed once more."""
         leader = self._leader
         if leader is None or reference is None or not self._counts(record):
             return False
@@ -62,7 +62,7 @@ class Contenders:
         return scored and record.state == "complete" and not record.is_baseline
 
     def _interval(self, record: TrialRecord, reference: Reference) -> tuple[float, float]:
-        """Give a score's interval without the baseline's share, which all trials have in common."""
+        """Return a score's interval without the baseline's share, common to all trials."""
         alone = replace(reference, errors={})
         bounds = self._objective.bounds(record.cases, alone, self.noise)
         return bounds["score_low"], bounds["score_high"]

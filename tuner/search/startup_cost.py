@@ -67,7 +67,7 @@ class FixedCosts:
         self._seconds = plain["seconds"]
 
     def knows(self, params: Params) -> bool:
-        """Say whether `params` can be charged without measuring."""
+        """Return whether `params` can be charged without measuring."""
         return not self._timed or self._kind(params) in self._seconds
 
     def charge(self, case: CaseRecord, params: Params) -> CaseRecord:
@@ -114,7 +114,7 @@ class FixedCosts:
 
 
 def _wanted(config: Config) -> bool:
-    """Say whether the configuration and the plug-in call for fixed costs."""
+    """Return whether the configuration and the plug-in call for fixed costs."""
     has_command = type(config.plugin).command is not Plugin.command
     timing = config.engine.timing
     return has_command and timing.mode == "run" and timing.fixed_cost_repeats > 0

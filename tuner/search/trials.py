@@ -49,7 +49,7 @@ class Asking:
         self._sampler = config.engine.study.sampler.name
 
     def ask(self) -> Pending:
-        """Give the next trial to run: what is enqueued, else what the sampler suggests."""
+        """Return the next trial to run: what is enqueued, else what the sampler suggests."""
         with quiet():
             trial = self._study.ask(dict(self._config.space.searched))
         return _pending(trial)
@@ -81,12 +81,12 @@ class Asking:
             self._study.enqueue_trial(drawn)
 
     def left(self) -> int | None:
-        """Give how many settings were never asked; None where they can't be counted."""
+        """Return how many settings were never asked; None where they can't be counted."""
         size = settings_in_all(self._config.engine.study.sampler, self._config.space)
         return None if size is None else size - self._asked()
 
     def tell(self, number: int, record: TrialRecord) -> None:
-        """Tell how a trial ended."""
+        """Return how a trial ended."""
         values = list(record.values) or None
         with quiet():
             try:
@@ -135,13 +135,13 @@ class Pending:
     looks: list[JobDone] = field(default_factory=list)
 
     def params(self, config: Config) -> Params:
-        """Give every parameter: of the baseline those that the plug-in itself names."""
+        """Return every parameter: of the baseline those that the plug-in itself names."""
         if self.is_baseline:
             return dict(config.plugin.baseline() or {})
         return config.space.complete(self.searched)
 
     def job(self, config: Config) -> TrialJob:
-        """Give the job that measures it, for the first time or once more."""
+        """Return the job that measures it, for the first time or once more."""
         engine = config.engine
         prunes = engine.study.pruner.name != "nop" and len(config.objectives) == 1
         first = not self.looks
@@ -223,7 +223,7 @@ def judge(
 
 
 def best_record(records: Sequence[TrialRecord], objective: Objective) -> TrialRecord | None:
-    """Give the best complete trial.
+    """Return the best complete trial.
 
     By the objective; of several by the score where there is a baseline, else by the first. A
     positive score counts as it is; where no trial has one, what the sampler saw decides, for the

@@ -38,7 +38,7 @@ def choose_finalists(
     limit: int,
     worth: Mapping[int, float] | None = None,
 ) -> list[TrialRecord]:
-    """Give the best completed trials, best first, one for each setting; at most `limit`.
+    """Return the best completed trials, best first, one for each setting; at most `limit`.
 
     By what they are `worth`, where that is given: by number, the larger, the better.
     """
@@ -60,13 +60,13 @@ def choose_finalists(
 
 
 def timing_decides(records: Sequence[TrialRecord], objective: Objective) -> bool:
-    """Say whether which setting is best depends on times."""
+    """Return whether which setting is best depends on times."""
     name, _ = decider(records, objective)
     return name in ("score", "time")
 
 
 def decider(records: Sequence[TrialRecord], objective: Objective) -> tuple[str, float]:
-    """Give the quantity that the best is chosen by, as `tuner.search.trials.best_record` does."""
+    """Return the quantity that the best is chosen by, as `tuner.search.trials.best_record` does."""
     names = list(objective.objectives)
     has_score = any("score" in record.metrics for record in records)
     name = "score" if len(names) > 1 and has_score else names[0]
@@ -112,7 +112,7 @@ class Referee:
     def time(
         self, params: Params, baseline: bool = False, held_out: bool = False
     ) -> tuple[list[CaseRecord], JobDone] | None:
-        """Give a setting's times by case, uncorrected, and the job; None where it failed."""
+        """Return a setting's times by case, uncorrected, and the job; None where it failed."""
         job = TimeJob(-3, params, self.config.engine.study.seed, baseline, held_out)
         done = run_alone(self.executor, job, self.beat)
         if done.state != "complete":

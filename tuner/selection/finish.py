@@ -96,7 +96,7 @@ def try_sizes(
 def choose(
     config: Config, records: Sequence[TrialRecord], best: TrialRecord, final: Final | None
 ) -> tuple[TrialRecord, str]:
-    """Choose what is frozen; give it, and why where it is not the best.
+    """Choose what is frozen; return it, and why where it is not the best.
 
     First by what neighbours say, where that is asked for; then as the plug-in has it.
     """

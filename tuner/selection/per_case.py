@@ -75,7 +75,7 @@ def compare_settings(
 
 
 def sentence(found: PerCase) -> str:
-    """Say in a line what came out."""
+    """Describe in a line what came out."""
     single, by_size = (
         sum(scores.values()) / len(scores) for scores in (found.single, found.by_size)
     )

@@ -134,7 +134,7 @@ class Race:
         self._cost: dict[int, float] = {}
 
     def next_round(self) -> list[int]:
-        """Give the trial numbers to time next, in order; none when the race is over."""
+        """Return the trial numbers to time next, in order; none when the race is over."""
         if self._rounds:
             verdict = self.verdict()
             if self._rounds >= FIRST_ROUNDS and verdict.probability_near >= self._confidence:
@@ -178,7 +178,7 @@ class Race:
         self._alive = set(kept)
 
     def _at_best(self, index: int) -> float:
-        """Give a finalist's value by the fastest that each case was: bursts only make it longer."""
+        """Return a finalist's value at each case's fastest time: bursts only make it longer."""
         first = index * self._cases
         fastest = [
             min(
@@ -194,7 +194,7 @@ class Race:
         return sum(self._cost.get(index, 0.0) for index in indices)
 
     def verdict(self) -> Verdict:
-        """Give the standings, best first, of all that were timed."""
+        """Return the standings, best first, of all that were timed."""
         timed = sorted(self._repeats)
         if not timed:
             return Verdict((), 0.0, 0.0)
@@ -246,7 +246,7 @@ def score_value(
     baseline: Mapping[str, float],
     errors: Mapping[str, float] | None = None,
 ) -> Value:
-    """Give the time-weighted score as what decides.
+    """Return the time-weighted score as what decides.
 
     Parameters
     ----------

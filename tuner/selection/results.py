@@ -33,7 +33,7 @@ class RunResult:
     export: Path | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Give the result as plain data, for ``--json``."""
+        """Return the result as plain data, for ``--json``."""
         summary = self.summary
         return {
             "study": self.study,
@@ -78,5 +78,5 @@ def plain_record(record: TrialRecord | None) -> Mapping[str, Any] | None:
 
 
 def plain_case(case: CaseRecord) -> dict[str, Any]:
-    """Give a case as plain data."""
+    """Return a case as plain data."""
     return {**vars(case), "metrics": dict(case.metrics)}

@@ -38,7 +38,7 @@ def expected_values(
     values: Sequence[float] | NDArray[np.float64],
     space: Mapping[str, BaseDistribution],
 ) -> NDArray[np.float64]:
-    """Give the smoothed value of each setting.
+    """Return the smoothed value of each setting.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def expected_values(
 def smoothed(
     records: Sequence[TrialRecord], space: Mapping[str, BaseDistribution], name: str, sign: float
 ) -> dict[int, float]:
-    """Give the smoothed metric `name` of the completed trials, by number, times `sign`.
+    """Return the smoothed metric `name` of the completed trials, by number, times `sign`.
 
     The baseline, which may lie outside the space, is not among them. Empty where they are fewer
     than `LEAST`.
@@ -98,7 +98,7 @@ def _point(setting: Mapping[str, Any], space: Mapping[str, BaseDistribution]) ->
 
 
 def _smooth(points: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the posterior mean at `points`, (n,), of values measured there with noise."""
+    """Return the posterior mean at `points`, (n,), of values measured there with noise."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel

@@ -92,7 +92,7 @@ class MlflowSession:
         return run_id
 
     def known(self) -> set[int]:
-        """Give the trials that are whole; remember those begun, remove what is there twice."""
+        """Return the trials that are whole; remember those begun, remove what is there twice."""
         whole: dict[int, str] = {}
         begun: dict[int, str] = {}
         with store_trouble():
@@ -297,7 +297,7 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
 
 
 def find_parent(client: MlflowClient, experiment_id: str, study: StudyInfo) -> Any | None:
-    """Give a study's own run; None where there is none."""
+    """Return a study's own run; None where there is none."""
     key, role = mlflow_runs.study_key(study), mlflow_runs.STUDY_ROLE
     wanted = f"tags.study_key = '{key}' and tags.role = '{role}'"
     oldest = ["attributes.start_time ASC"]

@@ -17,7 +17,7 @@ COMPARED = 5
 
 
 def study_links(uri: str, experiment: str, study: StudyInfo) -> dict[str, str]:
-    """Give the fragments (``#/...``) of the pages that show a study, for `mlflow_ui.serve`.
+    """Return the fragments (``#/...``) of the pages that show a study, for `mlflow_ui.serve`.
 
     Raises
     ------

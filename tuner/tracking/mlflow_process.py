@@ -40,7 +40,7 @@ class TrackingProcess:
         self._closed = False
 
     def call(self, name: str, *arguments: Any, alive: Callable[[], None]) -> Any:
-        """Have the process do something; give what it gave.
+        """Have the process do something; return what it gave.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class RemoteSession:
         return self._process.call(name, *arguments, alive=self._alive)
 
     def known(self) -> set[int]:
-        """Give the numbers of the trials that the store holds whole."""
+        """Return the numbers of the trials that the store holds whole."""
         numbers: set[int] = self._call("known")
         return numbers
 
@@ -142,7 +142,7 @@ class RemoteSession:
         return problems
 
     def _news(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Give what the other side has not heard of; all of it each time would grow as a square."""
+        """Return the records that the other side lacks; sending all again would be quadratic."""
         return [record for record in records if self._told.get(record.number) is not record]
 
 
@@ -158,7 +158,7 @@ class _Server:
         self._connection.send(("alive",))
 
     def answer(self, name: str, arguments: Sequence[Any]) -> Any:
-        """Do what is asked; give what there is to say."""
+        """Do what is asked; return what there is to say."""
         if name == "open":
             self._records = {}
             folder, uri, experiment, study, began = arguments

@@ -50,23 +50,23 @@ _BASELINE_COLOUR = "#e69f00"
 
 
 def study_key(study: StudyInfo) -> str:
-    """Give 16 hex digits that identify a study by name and signature, safe in a search filter."""
+    """Return 16 hex digits that identify a study by name and signature, safe in a search filter."""
     return hashlib.sha256(f"{study.name}\n{study.signature}".encode()).hexdigest()[:16]
 
 
 def study_label(study: StudyInfo) -> str:
-    """Give the parent run's name: the study's, after the plug-in's where it does not say so."""
+    """Return the parent run's name: the study's, after the plug-in's where it does not say so."""
     named = study.name.lower().startswith(study.plugin.lower())
     return study.name if named else f"{study.plugin}-{study.name}"
 
 
 def trial_label(study: StudyInfo, record: TrialRecord) -> str:
-    """Give a child run's name, unique over studies and in the order of the trials."""
+    """Return a child run's name, unique over studies and in the order of the trials."""
     return f"{record.number:03d} {study_label(study)}{' baseline' if record.is_baseline else ''}"
 
 
 def colour(study: StudyInfo, record: TrialRecord | None = None, *, best: bool = False) -> str:
-    """Give a run's colour: the study's hue, strong for parent (no record) and best trial."""
+    """Return a run's colour: the study's hue, strong for parent (no record) and best trial."""
     strong, pale = _HUES[int(study_key(study), 16) % len(_HUES)]
     if record is None or best:
         return strong
@@ -76,18 +76,18 @@ def colour(study: StudyInfo, record: TrialRecord | None = None, *, best: bool = 
 
 
 def milliseconds(moment: datetime) -> int:
-    """Give the Unix time in ms."""
+    """Return the Unix time in ms."""
     return round(moment.timestamp() * 1000)
 
 
 def key(text: str) -> str:
-    """Give the nearest name that MLflow takes for a metric, param or tag."""
+    """Return the nearest name that MLflow takes for a metric, param or tag."""
     clean = re.sub(r"[^\w.\-: ]", "_", text).strip(". ") or "_"
     return clean[: MAX_KEY // 3]
 
 
 def rounded(values: Mapping[str, float]) -> dict[str, float]:
-    """Give the finite ones of `values`, to six significant digits: MLflow stores inf as 1.8e308."""
+    """Return the finite `values` to six significant digits: MLflow stores inf as 1.8e308."""
     return {
         name: float(f"{value:.{_DIGITS}g}")
         for name, value in values.items()
@@ -96,7 +96,7 @@ def rounded(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def case_metrics(cases: Iterable[CaseRecord], prefix: str = "") -> dict[str, float]:
-    """Give ``<prefix><metric>/<case>`` for every metric of every case, and its times in seconds.
+    """Return ``<prefix><metric>/<case>`` for every metric of every case, and its times in seconds.
 
     MLflow's charts make a section of what stands before the slash.
     """
@@ -108,14 +108,14 @@ def case_metrics(cases: Iterable[CaseRecord], prefix: str = "") -> dict[str, flo
 
 
 def mean_metrics(cases: Sequence[CaseRecord], prefix: str) -> dict[str, float]:
-    """Give ``<prefix><metric>``: means over the cases, and the time in seconds."""
+    """Return ``<prefix><metric>``: means over the cases, and the time in seconds."""
     rows = [{**case.metrics, "time": case.seconds} for case in cases]
     names = [name for name in (rows[0] if rows else {}) if all(name in row for row in rows)]
     return {f"{prefix}{key(n)}": math.fsum(row[n] for row in rows) / len(rows) for n in names}
 
 
 def trial_metrics(record: TrialRecord) -> dict[str, float]:
-    """Give what a child run shows: means over the cases by name, each case as ``metric/case``."""
+    """Return what a child run shows: means over the cases by name, each case as ``metric/case``."""
     means = {key(name): value for name, value in record.metrics.items()}
     return rounded({**means, **case_metrics(record.cases)})
 
@@ -123,7 +123,7 @@ def trial_metrics(record: TrialRecord) -> dict[str, float]:
 def trial_params(
     record: TrialRecord, search_space: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
-    """Give the params as text; beside a log-scaled one its logarithm (no chart has a log axis)."""
+    """Return the params as text, with logarithms of log-scaled ones (charts have no log axis)."""
     found: dict[str, str] = {}
     for name, value in record.params.items():
         found[key(name)] = str(value)[:MAX_PARAM]
@@ -134,12 +134,12 @@ def trial_params(
 
 
 def log_name(name: str) -> str:
-    """Give the name of the param that holds the logarithm of `name`."""
+    """Return the name of the param that holds the logarithm of `name`."""
     return f"log10_{key(name)}"
 
 
 def trial_tags(study: StudyInfo, record: TrialRecord, parent: str) -> dict[str, str]:
-    """Give the tags of a child run, its parent and its reason for not being complete among them."""
+    """Return the tags of a child run: its parent, its state, why it is not complete."""
     tags = {
         "mlflow.parentRunId": parent,
         "mlflow.runColor": colour(study, record),
@@ -164,7 +164,7 @@ def trial_tags(study: StudyInfo, record: TrialRecord, parent: str) -> dict[str, 
 
 
 def study_tags(study: StudyInfo) -> dict[str, str]:
-    """Give the tags that a parent run is opened with."""
+    """Return the tags that a parent run is opened with."""
     versions = {f"version.{key(name)}": value for name, value in study.versions.items()}
     return {
         "mlflow.runColor": colour(study),
@@ -188,7 +188,7 @@ def _source(study: StudyInfo) -> dict[str, str]:
 
 
 def study_params(study: StudyInfo) -> dict[str, str]:
-    """Give the configuration as params: nested keys joined by dots, lists as JSON."""
+    """Return the configuration as params: nested keys joined by dots, lists as JSON."""
     found = {"plugin": study.plugin, "seed": str(study.seed)}
 
     def walk(prefix: str, value: object) -> None:
@@ -204,7 +204,7 @@ def study_params(study: StudyInfo) -> dict[str, str]:
 
 
 def primary(study: StudyInfo) -> tuple[str, Direction]:
-    """Give the first objective, by which the trials are sorted, and its direction."""
+    """Return the first objective, by which the trials are sorted, and its direction."""
     return next(iter(study.objectives.items()))
 
 
@@ -214,7 +214,7 @@ def finishing_order(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def ranked(study: StudyInfo, records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Give the complete trials that have the first objective, best first."""
+    """Return the complete trials that have the first objective, best first."""
     name, direction = primary(study)
     sign = -1.0 if direction == "maximize" else 1.0
     valued = [
@@ -228,7 +228,7 @@ def ranked(study: StudyInfo, records: Iterable[TrialRecord]) -> list[TrialRecord
 def parent_curve(
     study: StudyInfo, records: Iterable[TrialRecord]
 ) -> list[tuple[int, int, dict[str, float]]]:
-    """Give what the parent run's metrics are at every step, a step a trial that ended.
+    """Return what the parent run's metrics are at every step, a step a trial that ended.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def parent_curve(
 
 
 def summary_metrics(study: StudyInfo, summary: Summary) -> dict[str, float]:
-    """Give what the parent run shows at the end: best, baseline and held-out metrics."""
+    """Return what the parent run shows at the end: best, baseline and held-out metrics."""
     found: dict[str, float] = {}
     if summary.best is not None:
         found.update({key(name): value for name, value in summary.best.metrics.items()})
@@ -270,13 +270,13 @@ def summary_metrics(study: StudyInfo, summary: Summary) -> dict[str, float]:
 
 
 def counts(records: Iterable[TrialRecord]) -> dict[str, str]:
-    """Give the number of trials by state, as tags."""
+    """Return the number of trials by state, as tags."""
     found = Counter(record.state for record in records)
     return {state: str(found[state]) for state in STATUS}
 
 
 def summary_tags(summary: Summary) -> dict[str, str]:
-    """Give what the parent run says at the end of its trials and of itself."""
+    """Return what the parent run says at the end of its trials and of itself."""
     tags = {str(state): str(count) for state, count in summary.counts.items()}
     tags["finished"] = str(summary.finished).lower()
     if summary.best is not None:

@@ -83,7 +83,7 @@ def serve(
 def running_server(
     uri: str, artifact_root: Path | None = None, port: int | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run an MLflow server for a database store; give its address and its process."""
+    """Run an MLflow server for a database store; return its address and its process."""
     path = sqlite_path(uri)
     if path is not None and not path.exists():
         raise InputError(f"no MLflow store at {path} yet: run a study first (tuner run CONFIG)")
@@ -151,7 +151,7 @@ def _free_port(wanted: int | None) -> int:
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], base: str) -> bool:
-    """Poll the server's health page; give whether it answered before it ended or time ran out."""
+    """Poll the server's health page; return whether it answered before it ended or time ran out."""
     # no proxy: the user's may not know this machine
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + _START_SECONDS

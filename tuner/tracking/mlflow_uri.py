@@ -60,7 +60,7 @@ def check_uri(uri: str, storage_url: str | None = None, source: str = "tracking.
 
 
 def sqlite_path(url: str) -> Path | None:
-    """Give the absolute path of the file behind a ``sqlite://`` URL; None where there is none."""
+    """Return the absolute path of the file behind a ``sqlite://`` URL; None where there is none."""
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0].lower() != "sqlite":
         return None
@@ -69,7 +69,7 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def absolute_uri(uri: str) -> str:
-    """Give `uri` such that it means the same file after a change of folder."""
+    """Return `uri` such that it means the same file after a change of folder."""
     path = sqlite_path(uri)
     if path is None:
         return uri
@@ -79,7 +79,7 @@ def absolute_uri(uri: str) -> str:
 
 
 def base_url(uri: str) -> str | None:
-    """Give the address of the pages where `uri` is a server, with a slash at the end."""
+    """Return the address of the pages where `uri` is a server, with a slash at the end."""
     is_server = uri.partition("://")[0].lower() in _SERVERS
     return f"{without_user(uri).rstrip('/')}/" if is_server else None
 

@@ -29,7 +29,7 @@ def links(
     parent: str | None = None,
     ranked: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Give the fragments (``#/...``) of the pages that show a study, by title.
+    """Return the fragments (``#/...``) of the pages that show a study, by title.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def links(
 
 
 def saved_views(study: StudyInfo, created: int) -> dict[str, str]:
-    """Give the experiment tags of the views that `links` opens.
+    """Return the experiment tags of the views that `links` opens.
 
     Parameters
     ----------
@@ -87,13 +87,13 @@ def saved_views(study: StudyInfo, created: int) -> dict[str, str]:
 
 
 def metric_names(study: StudyInfo) -> list[str]:
-    """Give a study's metrics, objectives first, then the plug-in's own and the engine's."""
+    """Return a study's metrics, objectives first, then the plug-in's own and the engine's."""
     names = [*study.objectives, *study.metrics, "speedup", "time"]
     return [mlflow_runs.key(name) for name in dict.fromkeys(names)]
 
 
 def _searched(study: StudyInfo) -> list[str]:
-    """Give the search space's params, the logarithm in place of a log-scaled one."""
+    """Return the search space's params, the logarithm in place of a log-scaled one."""
     return [
         mlflow_runs.log_name(name) if spec.get("log") else mlflow_runs.key(name)
         for name, spec in study.search_space.items()
@@ -181,7 +181,7 @@ def _columns(metrics: Sequence[str]) -> list[str]:
 def _charts(
     section: str, title: str, cards: Sequence[Mapping[str, Any]], folded: Sequence[str]
 ) -> dict[str, Any]:
-    """Give one open section of `cards`; folded ones for the bars that MLflow adds by itself.
+    """Return one open section of `cards`; folded ones for the bars that MLflow adds by itself.
 
     MLflow adds a bar chart for each metric that has no chart, in the section that is named as the
     part of the metric's name before the slash. Drawing them all takes seconds.
@@ -248,7 +248,7 @@ def _parallel(uuid: str, section: str, params: Sequence[str], metric: str) -> di
 
 
 def experiment_note(study: StudyInfo, fragments: Mapping[str, str]) -> str:
-    """Give the experiment's description: what it holds, and the way to the latest study."""
+    """Return the experiment's description: what it holds, and the way to the latest study."""
     label = mlflow_runs.study_label(study)
     return (
         f"{EXPERIMENT_NOTE} Latest study: **{label}**.\n\n"
@@ -265,7 +265,7 @@ def study_note(
     run_id: str = "",
     images: Sequence[PurePosixPath] = (),
 ) -> str:
-    """Give the parent run's description: result and links first (it folds after three lines).
+    """Return the parent run's description: result and links first (it folds after three lines).
 
     Parameters
     ----------
@@ -333,5 +333,5 @@ def _result_table(study: StudyInfo, summary: Summary) -> list[str]:
 
 
 def figures(paths: Sequence[PurePosixPath]) -> list[PurePosixPath]:
-    """Give those of an artifact folder's files that a description can show."""
+    """Return those of an artifact folder's files that a description can show."""
     return [path for path in paths if path.suffix.lower() in {".png", ".jpg", ".jpeg"}]

@@ -41,7 +41,7 @@ class Session(Protocol):
     """A connection to the store for one study. Every method raises `StoreTrouble`."""
 
     def known(self) -> set[int]:
-        """Give the numbers of the trials that the store holds whole."""
+        """Return the numbers of the trials that the store holds whole."""
 
     def send(self, record: TrialRecord) -> None:
         """Log one trial; safe to repeat."""
@@ -246,7 +246,7 @@ class Outbox:
             self._keep()
 
     def _keep(self) -> str | None:
-        """Write what is left to the file, or remove the file; give what went wrong."""
+        """Write what is left to the file, or remove the file; return what went wrong."""
         try:
             write_spool(self._spool, self._left())
         except OSError as error:
@@ -254,7 +254,7 @@ class Outbox:
         return None
 
     def _report(self, lost: str | None) -> list[str]:
-        """Say what went wrong, and what became of it."""
+        """Return what went wrong, and what became of it."""
         left = self._left()
         end = "; overcome, everything was sent" if self._closed and not left else ""
         lines = [

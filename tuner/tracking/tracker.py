@@ -76,7 +76,7 @@ class NullTracker:
         """Do nothing."""
 
     def finish(self, summary: Summary) -> TrackingReport:
-        """Give an empty report."""
+        """Return an empty report."""
         return TrackingReport()
 
 

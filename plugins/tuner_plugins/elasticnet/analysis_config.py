@@ -62,5 +62,5 @@ class AnalysisSection(BaseModel):
     gprofiler: str | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Give what `tuner_plugins.perturbseq.report.command` takes: numbers, text and None."""
+        """Return what `tuner_plugins.perturbseq.report.command` takes: numbers, text and None."""
         return self.model_dump(mode="json")

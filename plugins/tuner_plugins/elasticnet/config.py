@@ -23,7 +23,7 @@ from tuner_plugins.perturbseq.inference.exchangeable_units import AUTO, Units
 
 
 def _texts(value: object) -> object:
-    """Give a list of text: labels may be written as numbers, or as one label without a list."""
+    """Return a list of text: labels may be written as numbers, or as one label without a list."""
     values = value if isinstance(value, list | tuple) else [value]
     return [str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for v in values]
 
@@ -136,7 +136,7 @@ class DataSection(_Section):
         return self
 
     def recipe(self) -> Recipe:
-        """Give what the reader of screens needs."""
+        """Return what the reader of screens needs."""
         chosen = self.genes.highly_variable
         return Recipe(
             Labels(
@@ -229,7 +229,7 @@ class ElasticNetConfig(_Section):
 
 
 def make_folds(screen: Screen, cv: CvSection, guide: str | None, units: Units | None) -> np.ndarray:
-    """Give the fold of each cell, shape (cells,).
+    """Return the fold of each cell, shape (cells,).
 
     Raises
     ------
@@ -249,7 +249,7 @@ def make_folds(screen: Screen, cv: CvSection, guide: str | None, units: Units | 
 
 
 def available_threads() -> int:
-    """Give the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
+    """Return the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(cores or 1, int(limit) if limit.isdigit() else cores or 1))

@@ -77,7 +77,7 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def _as_input_error() -> Iterator[None]:
-    """Say bad input in the engine's way: one line, exit code 2."""
+    """Raise bad input as the engine reports it: one line, exit code 2."""
     try:
         yield
     except (CellsError, DataError) as error:
@@ -110,7 +110,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         self._summaries: dict[tuple[str, float, float], Summary] = {}
 
     def search_space(self) -> Mapping[str, BaseDistribution]:
-        """Give alpha (log) and l1_ratio."""
+        """Return alpha (log) and l1_ratio."""
         from optuna.distributions import FloatDistribution
 
         return {
@@ -119,7 +119,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         }
 
     def baseline(self) -> Params:
-        """Give the setting that the published script uses."""
+        """Return the setting that the published script uses."""
         return dict(REFERENCE)
 
     def check(self, params: Params) -> None:
@@ -131,7 +131,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             raise InputError(f"l1_ratio is {ratio:g}; expected a number from 0 to 1")
 
     def inputs(self) -> Sequence[Path]:
-        """Give the screen's file."""
+        """Return the screen's file."""
         return (self.config.data.counts,)
 
     def load(self) -> Cases:
@@ -178,7 +178,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         }
 
     def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
-        """Give the best trial, or the sparsest within one standard error of it."""
+        """Return the best trial, or the sparsest within one standard error of it."""
         if self.config.choice == "best":
             return best, ""
         return one_standard_error(best, tried)
@@ -258,7 +258,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         }
 
     def _plain(self, params: Params) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Give recipe, setting and options of the analysis as plain data."""
+        """Return recipe, setting and options of the analysis as plain data."""
         alpha, ratio = _setting(params)
         data = self.config.data
         setting = {
@@ -287,7 +287,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
 
 
 def _setting(params: Params) -> tuple[float, float]:
-    """Give alpha and l1_ratio as numbers."""
+    """Return alpha and l1_ratio as numbers."""
     alpha, ratio = params["alpha"], params["l1_ratio"]
     for name, value in (("alpha", alpha), ("l1_ratio", ratio)):
         if isinstance(value, bool) or not isinstance(value, int | float):

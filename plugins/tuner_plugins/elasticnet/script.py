@@ -157,7 +157,7 @@ def fit_screen(
 
 
 def _deviation(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Give standard deviations; 1 for what is constant."""
+    """Return standard deviations; 1 for what is constant."""
     variance = square - mean**2
     return np.where(variance > 1e-12 * square, np.sqrt(np.maximum(variance, 0.0)), 1.0)
 
@@ -227,7 +227,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 
 def analysis_library() -> tuple[Callable[..., list[Path]], tuple[type[Exception], ...]]:
-    """Give the library's function and the errors that it raises for bad input.
+    """Return the library's function and the errors that it raises for bad input.
 
     Raises
     ------
@@ -258,7 +258,7 @@ def analyse(source: Path, folder: Path, gene_sets: Path | None) -> None:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Fit a screen from the command line; give the exit code."""
+    """Fit a screen from the command line; return the exit code."""
     try:
         arguments = _arguments(given)
         if arguments.analyse is not None:

@@ -13,7 +13,7 @@ FOLD = "r2_fold"
 
 
 def fold_metrics(output: Surface) -> dict[str, float]:
-    """Give the held-out R2 of each fold at the only setting of `output`, by name."""
+    """Return the held-out R2 of each fold at the only setting of `output`, by name."""
     return {f"{FOLD}{fold}": float(r2) for fold, r2 in enumerate(output.r2_folds[:, 0, 0])}
 
 
@@ -58,7 +58,7 @@ def _metrics(trial: Tried) -> Mapping[str, float]:
 
 
 def _by_fold(trial: Tried) -> np.ndarray:
-    """Give the R2 of each fold, (folds,)."""
+    """Return the R2 of each fold, (folds,)."""
     metrics, values = _metrics(trial), list[float]()
     while (name := f"{FOLD}{len(values)}") in metrics:
         values.append(metrics[name])

@@ -126,7 +126,7 @@ def summary_of(
 
 
 def grid_alphas(problem: Problem, grid: SurfaceSection) -> np.ndarray:
-    """Give log-spaced alphas, rising to where all penalised coefficients are zero."""
+    """Return log-spaced alphas, rising to where all penalised coefficients are zero."""
     last = problem.columns[-1]
     version = problem.n_folds if problem.n_folds > 1 else 0
     whole = rescaled(problem.statistics.total().columns(last), *problem.scales(version))
@@ -249,7 +249,7 @@ def _gene_table(loaded: Loaded, summary: Summary) -> pd.DataFrame:
 
 
 def shuffle_notes(dataset: Dataset, units: Units | None, permutations: int) -> list[str]:
-    """Say where labels are moved along the plate, or can be arranged in too few ways."""
+    """Return where labels are moved along the plate, or can be arranged in too few ways."""
     if units is None or not permutations:
         return []
     strata = exchangeable(units, dataset.screen.batches, dataset.folds)
@@ -272,7 +272,7 @@ def shuffle_notes(dataset: Dataset, units: Units | None, permutations: int) -> l
 
 
 def _thinned(values: np.ndarray, count: int) -> np.ndarray:
-    """Give at most `count` of the values, the first and the last among them."""
+    """Return at most `count` of the values, the first and the last among them."""
     if len(values) <= count:
         return values
     return np.asarray(values[np.linspace(0, len(values) - 1, count).round().astype(int)])

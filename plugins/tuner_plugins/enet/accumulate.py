@@ -173,7 +173,7 @@ def _add_runs(
 
 @njit(cache=True, nogil=True)
 def find_alike(rows: Ints, indptr: Ints, indices: Ints, values: Floats) -> NDArray[np.bool_]:
-    """Tell of every row but the first whether its entries are those of the row before, in order.
+    """Return for every row but the first whether its entries equal those of the row before.
 
     `rows` are row numbers of the CSR matrix of the other parameters.
     """
@@ -191,7 +191,7 @@ def find_alike(rows: Ints, indptr: Ints, indices: Ints, values: Floats) -> NDArr
 
 @njit(cache=True, nogil=True)
 def pattern_keys(indptr: Ints, indices: Ints, values: Ints) -> Ints:
-    """Give every row of a CSR matrix a key: the same for rows with the same entries.
+    """Return every row of a CSR matrix a key: the same for rows with the same entries.
 
     The first column leads, so that sorting by keys brings rows of one column together; -1 for a row
     without entries. Values come as the integers that have their bits.
@@ -220,7 +220,7 @@ def count_nonzero(matrix: NDArray[Any]) -> Ints:
 
 @njit(cache=True, nogil=True)
 def to_csr(matrix: NDArray[Any], columns: Ints, entries: int) -> tuple[Ints, Ints, Floats]:
-    """Give the numbers of some columns of a matrix that are not zero, as a CSR matrix stores them.
+    """Return the non-zero entries of some columns of a matrix, as a CSR matrix stores them.
 
     Parameters
     ----------

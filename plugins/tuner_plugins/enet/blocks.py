@@ -94,7 +94,7 @@ def _add_block(
 
 
 def _split(matrix: Any, summed: Statistics) -> tuple[Floats, Ints, sp.csr_array]:
-    """Give the shifted dense columns, where they stand in Z, and the unshifted rest as CSR."""
+    """Return the shifted dense columns, where they stand in Z, and the unshifted rest as CSR."""
     cells = max(1, matrix.shape[0])
     if sp.issparse(matrix):
         filled = np.bincount(matrix.indices, minlength=matrix.shape[1])
@@ -144,7 +144,7 @@ def _check_finite(summed: Statistics) -> None:
 
 
 def _edges(genes: int, threads: int) -> list[int]:
-    """Give bounds of gene ranges, multiples of the tile, a few for every thread."""
+    """Return bounds of gene ranges, multiples of the tile, a few for every thread."""
     tiles = -(-genes // TILE)
     pieces = max(1, min(tiles, 4 * threads if threads > 1 else 1))
     return [min(genes, TILE * (tiles * piece // pieces)) for piece in range(pieces + 1)]

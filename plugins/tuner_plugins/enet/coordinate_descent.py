@@ -77,7 +77,7 @@ def descend(
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def residual(gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats) -> float:
-    """Give the largest violation of the optimality conditions of one gene, in units of `norms`."""
+    """Return the largest KKT violation of one gene, in units of `norms`."""
     worst = 0.0
     for column in range(coef.shape[0]):
         if norms[column] == 0.0:
@@ -177,7 +177,7 @@ def _line_search(
     active: np.ndarray,
     size: int,
 ) -> tuple[float, int]:
-    """Give the best step along `direction` and the column whose sign change it stops at, or -1.
+    """Return the best step along `direction` and the column whose sign change it stops at, or -1.
 
     `moved` is gram @ direction. The objective along the line is convex and quadratic between the
     points where a coefficient passes zero; they are visited in order.
@@ -225,7 +225,7 @@ def polish(
     goal: float,
     norms: Floats,
 ) -> float:
-    """Solve one gene to `goal`, in place, from any start; give the residual that was reached.
+    """Solve one gene to `goal`, in place, from any start; return the residual that was reached.
 
     Every round is a Newton step on the active columns, line-searched, then one sweep of coordinate
     descent, which lets columns in and out. Both only ever lower the objective.

@@ -31,7 +31,7 @@ _FAST = {"contract", "nsz"}
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _project(projection: Projection, index: int, cross: Floats, left: Floats) -> None:
-    """Give Z'Y of the penalised columns without what the free ones explain."""
+    """Return Z'Y of the penalised columns without what the free ones explain."""
     free, penalised = projection.free, projection.penalised
     for column in range(penalised.shape[0]):
         for lane in range(LANES):
@@ -90,7 +90,7 @@ def _finish(
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _score(work: Work, sets: Sets, index: int, first: int, width: int) -> None:
-    """Give squares - 2 coef'held + coef'gram coef, and count the penalised non-zeros, by lane."""
+    """Return squares - 2 coef'held + coef'gram coef, and count the penalised non-zeros, by lane."""
     coef, error, columns = work.coef, work.error, sets.weights.shape[0]
     image = tile(columns)
     set_product(image, sets.held_gram[index], coef, np.arange(columns), columns)
@@ -114,7 +114,7 @@ def fit_gram(
     grid: Grid,
     output: Output,
 ) -> int:
-    """Fit genes `first_gene` to `last_gene` on every training set; give the fits polished."""
+    """Fit genes `first_gene` to `last_gene` on every training set; return the fits polished."""
     p = projection.penalised.shape[0]
     work = new_work(sets.total.shape[0])
     left, shrunk, start, slope = tile(p), tile(p), tile(p), tile(p)

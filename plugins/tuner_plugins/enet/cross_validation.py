@@ -108,7 +108,7 @@ class Problem:
         return rescaled(part, *self.scales(version))
 
     def scales(self, version: int) -> tuple[Floats, Floats]:
-        """Give the divisors of columns and responses that a version has learnt."""
+        """Return the divisors of columns and responses that a version has learnt."""
         columns = self.columns[version]
         ones = np.ones(len(columns)), np.ones(self.statistics.n_genes)
         if not self.scaled_columns.any() and not self.scale_genes:
@@ -170,7 +170,7 @@ def joined(*parts: Statistics) -> Statistics:
 
 
 def rescaled(sets: Statistics, x_scale: Floats, y_scale: Floats) -> Statistics:
-    """Give the statistics of X / x_scale and Y / y_scale."""
+    """Return the statistics of X / x_scale and Y / y_scale."""
     by_column = np.concatenate(([1.0], x_scale))
     return Statistics(
         sets.gram / np.outer(by_column, by_column),
@@ -182,7 +182,7 @@ def rescaled(sets: Statistics, x_scale: Floats, y_scale: Floats) -> Statistics:
 
 
 def least_squares_errors(training: Statistics, held: Statistics) -> Floats:
-    """Give the squared errors of an unpenalised fit on held-out cells, (responses,).
+    """Return the squared errors of an unpenalised fit on held-out cells, (responses,).
 
     Columns that depend on those before them are left out, as they are by the penalised fits.
     """
@@ -196,7 +196,7 @@ def least_squares_errors(training: Statistics, held: Statistics) -> Floats:
 
 
 def training_variance(part: Statistics) -> tuple[Floats, Floats]:
-    """Give the variances of columns and responses of one fold; 0 where rounding is all there is."""
+    """Return the variances of columns and responses of one fold; 0 where only rounding is left."""
     n = part.gram[0, 0, 0]
     squares = part.gram[0].diagonal()[1:]
     mean_x, mean_y = part.gram[0, 0, 1:] / n, part.cross[0, 0] / n

@@ -147,7 +147,7 @@ class Surface:
         return int(found[0]), int(found[1])
 
     def pick(self, rows: np.ndarray, columns: np.ndarray) -> Surface:
-        """Give a surface of one point where each fold has a setting of its own."""
+        """Return a surface of one point where each fold has a setting of its own."""
         folds = np.arange(self.n_folds)
         base = self.base
         at_base = (
@@ -174,5 +174,5 @@ class Surface:
 
 
 def standard_error(folds: Floats) -> Floats:
-    """Give the standard error over the first axis."""
+    """Return the standard error over the first axis."""
     return np.asarray(folds.std(axis=0, ddof=1) / np.sqrt(folds.shape[0]))

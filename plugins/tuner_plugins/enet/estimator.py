@@ -88,7 +88,7 @@ class PerturbationElasticNet(MultiOutputMixin, RegressorMixin, BaseEstimator):  
         return np.asarray(product + self.intercept_)
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that sparse X will do."""
+        """Declare to scikit-learn that sparse X is accepted."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags

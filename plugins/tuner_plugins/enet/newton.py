@@ -121,7 +121,7 @@ class Penalty(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def new_state(k: int, q: int, residual: Floats, goal: Floats) -> State:
-    """Give the arrays of a state, to be filled; those of the caller are shared."""
+    """Return the arrays of a state, to be filled; those of the caller are shared."""
     tall, low, triangle = padded(k), padded(q), padded(q * (q + 1) // 2)
     return State(
         np.zeros((tall, LANES)),
@@ -239,7 +239,7 @@ def _restrict(state: State, q: int) -> None:
 
 @njit(cache=True, nogil=True)
 def _solve(hessian: Floats, step: Floats, q: int):  # type: ignore[no-untyped-def]
-    """Solve hessian x = step by Cholesky in every lane, in place; give the singular lanes.
+    """Solve hessian x = step by Cholesky in every lane, in place; return the singular lanes.
 
     The diagonal of the factor is stored as its inverse.
     """
@@ -274,13 +274,13 @@ def _solve(hessian: Floats, step: Floats, q: int):  # type: ignore[no-untyped-de
 
 @njit(cache=True, nogil=True)
 def _triangle(row: int) -> int:
-    """Give where a row of a lower triangle starts."""
+    """Return where a row of a lower triangle starts."""
     return row * (row + 1) // 2
 
 
 @njit(cache=True, nogil=True)
 def newton(blocks: Blocks, state: State, penalty: Penalty) -> int:
-    """Solve the genes in the lanes from the state that they are in; give the number of steps.
+    """Solve the genes in the lanes from the state that they are in; return the number of steps.
 
     On return beta, theta, u and residual belong together; lanes whose residual is above `goal`
     are unfinished.

@@ -86,7 +86,7 @@ def _assemble(onehot: OneHot, index: int, state: State, coef: Floats) -> None:
 
 @njit(cache=True, nogil=True)
 def _penalty(work: Work, onehot: OneHot, index: int) -> Penalty:
-    """Give the penalties as `newton` takes them; an empty column gets the coefficient 0."""
+    """Return the penalties as `newton` takes them; an empty column gets the coefficient 0."""
     scale, eliminated, rest = onehot.scale[index], onehot.eliminated, onehot.rest
     l1, l2 = work.l1, work.l2
     inverse = np.zeros(eliminated.shape[0])
@@ -200,7 +200,7 @@ def _polish(
     blocks: Blocks,
     state: State,
 ) -> int:
-    """Finish the lanes that `newton` left, and certify all; give how many they were."""
+    """Finish the lanes that `newton` left, and certify all; return how many they were."""
     scale, coef = onehot.scale[index], work.coef
     polished = 0
     for lane in range(width):

@@ -78,7 +78,7 @@ def solve(
 
 
 def violation(gradient: np.ndarray, coef: np.ndarray, l1: np.ndarray, l2: np.ndarray) -> np.ndarray:
-    """Give by how much each coefficient violates its optimality condition, (columns, genes)."""
+    """Return by how much each coefficient violates its optimality condition, (columns, genes)."""
     slope = gradient + l2[:, None] * coef
     at_zero = np.maximum(np.abs(slope) - l1[:, None], 0.0)
     return np.where(coef == 0, at_zero, np.abs(slope + l1[:, None] * np.sign(coef)))

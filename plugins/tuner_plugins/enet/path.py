@@ -152,7 +152,7 @@ def fit_grid(
 def alpha_max(
     statistics: Statistics, l1_ratio: float = 1.0, penalty_factor: ArrayLike | None = None
 ) -> float:
-    """Give the smallest alpha at which every penalised coefficient is zero, on all cells."""
+    """Return the smallest alpha at which every penalised coefficient is zero, on all cells."""
     if not 0.0 < l1_ratio <= 1.0:
         raise DataError(f"l1_ratio must be in (0, 1] for an alpha_max to exist, got {l1_ratio}")
     weights = penalty_weights(penalty_factor, statistics.n_columns)
@@ -165,7 +165,7 @@ def alpha_max(
 
 
 def penalties(alphas: ArrayLike, l1_ratios: ArrayLike) -> tuple[Floats, Floats]:
-    """Give both as checked one-dimensional arrays."""
+    """Return both as checked one-dimensional arrays."""
     a = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
     r = np.atleast_1d(np.asarray(l1_ratios, dtype=np.float64))
     if a.ndim != 1 or not a.size or not np.isfinite(a).all() or (a < 0).any():

@@ -88,7 +88,7 @@ class Shuffles:
         self._tiles += _tiles(Y, self.summed.y_shift)
 
     def statistics(self, orders: NDArray[np.integer[Any]]) -> Iterator[Statistics]:
-        """Give the statistics with row i of the design taken from row ``orders[b, i]``, for all b.
+        """Return the statistics with row i of the design taken from ``orders[b, i]``, for all b.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ def permutations_within(strata: ArrayLike, count: int, seed: int) -> Ints:
 
 
 def _one_hot_labels(X: Any, columns: Ints) -> Ints:
-    """Give the column that is 1 in every row; the number of columns where there is none."""
+    """Return the column that is 1 in every row; the number of columns where there is none."""
     design = sp.csr_array(X.tocsc()[:, columns] if sp.issparse(X) else np.asarray(X)[:, columns])
     design.eliminate_zeros()
     filled = np.diff(design.indptr)

@@ -18,7 +18,7 @@ _MOST_CLASSES = 64
 
 
 def penalty_weights(penalty_factor: ArrayLike | None, columns: int) -> Floats:
-    """Give the penalty factor of [1, X]: 0 for the intercept, 1 by default."""
+    """Return the penalty factor of [1, X]: 0 for the intercept, 1 by default."""
     if penalty_factor is None:
         factors = np.ones(columns)
     else:
@@ -106,7 +106,7 @@ def projection(sets: Sets) -> Projection:
 
 
 def independent(gram: Floats) -> NDArray[np.intp]:
-    """Give the columns that don't depend on the columns before them, from their Gram matrix."""
+    """Return the columns that don't depend on the columns before them, from their Gram matrix."""
     units = np.sqrt(np.maximum(gram.diagonal(), 0.0))
     keep: list[int] = []
     rows = np.zeros((0, gram.shape[0]))
@@ -168,6 +168,6 @@ def widened(array: Floats) -> Floats:
 
 
 def worth_eliminating(eliminated: Ints, columns: int) -> bool:
-    """Tell whether the semismooth Newton method fits a design of `columns` columns of Z."""
+    """Return whether the semismooth Newton method fits a design of `columns` columns of Z."""
     rest = columns - eliminated.size
     return rest <= _MOST_REST and 2 * eliminated.size >= rest and eliminated.size >= 4

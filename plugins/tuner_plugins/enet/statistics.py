@@ -71,7 +71,7 @@ class Statistics:
         return self.gram[:, 0, 0]
 
     def __add__(self, other: Statistics) -> Statistics:
-        """Give the statistics of both blocks of cells together, with this block's shifts."""
+        """Return the statistics of both blocks of cells together, with this block's shifts."""
         if self.gram.shape != other.gram.shape or self.squares.shape != other.squares.shape:
             raise DataError(
                 "statistics to add must have the same folds, columns and genes; got "
@@ -86,7 +86,7 @@ class Statistics:
         )
 
     def shifted(self, x_shift: Floats, y_shift: Floats) -> Statistics:
-        """Give the same statistics about other shifts of X (columns,) and Y (genes,)."""
+        """Return the same statistics about other shifts of X (columns,) and Y (genes,)."""
         by_x, by_y = x_shift - self.x_shift, y_shift - self.y_shift
         if not by_x.any() and not by_y.any():
             return self
@@ -98,7 +98,7 @@ class Statistics:
         return Statistics(gram, cross, squares, x_shift, y_shift)
 
     def columns(self, keep: Sequence[int] | NDArray[Any]) -> Statistics:
-        """Give the statistics of some columns of X, as indices or a mask."""
+        """Return the statistics of some columns of X, as indices or a mask."""
         index = _indices(keep, self.n_columns)
         at = np.concatenate(([0], index + 1))
         return Statistics(
@@ -110,7 +110,7 @@ class Statistics:
         )
 
     def genes(self, keep: Sequence[int] | NDArray[Any]) -> Statistics:
-        """Give the statistics of some genes, as indices or a mask."""
+        """Return the statistics of some genes, as indices or a mask."""
         index = _indices(keep, self.n_genes)
         return replace(
             self,
@@ -126,7 +126,7 @@ class Statistics:
         )
 
     def total(self) -> Statistics:
-        """Give the statistics of all cells, as one fold."""
+        """Return the statistics of all cells, as one fold."""
         return replace(
             self,
             gram=self.gram.sum(axis=0, keepdims=True),
@@ -135,7 +135,7 @@ class Statistics:
         )
 
     def training(self) -> Statistics:
-        """Give the statistics of every training set: all cells without those of the fold."""
+        """Return the statistics of every training set: all cells without those of the fold."""
         total = self.total()
         return replace(
             self,
@@ -145,7 +145,7 @@ class Statistics:
         )
 
     def total_sum_of_squares(self) -> Floats:
-        """Give the held-out sums of squares about the training mean, (folds, genes)."""
+        """Return the held-out sums of squares about the training mean, (folds, genes)."""
         total = self.total()
         train = total.cells - self.cells
         mean = (total.cross[:, 0] - self.cross[:, 0]) / train[:, None]

@@ -86,11 +86,11 @@ class Sweep:
         return float(self.alphas[alpha]), float(self.l1_ratios[ratio])
 
     def coef(self, alpha: float, l1_ratio: float) -> Floats:
-        """Give the coefficients of the refit on all cells, (genes, columns of X)."""
+        """Return the coefficients of the refit on all cells, (genes, columns of X)."""
         return self.refit(alpha, l1_ratio).coef
 
     def intercept(self, alpha: float, l1_ratio: float) -> Floats:
-        """Give the intercepts of the refit on all cells, (genes,)."""
+        """Return the intercepts of the refit on all cells, (genes,)."""
         return self.refit(alpha, l1_ratio).intercept
 
     def refit(self, alpha: float, l1_ratio: float) -> Refit:
@@ -220,14 +220,14 @@ def fit(
 
 
 def held_out_r2(sse: ArrayLike, sst: ArrayLike) -> Floats:
-    """Give 1 - sse / sst, broadcast; 0 where there is no variance to explain."""
+    """Return 1 - sse / sst, broadcast; 0 where there is no variance to explain."""
     sse, sst = np.broadcast_arrays(np.asarray(sse, float), np.asarray(sst, float))
     ratio = np.divide(sse, sst, out=np.ones(sse.shape), where=sst > 0)
     return np.asarray(1.0 - ratio)
 
 
 def fold_numbers(folds: ArrayLike | Sequence[Any]) -> NDArray[np.int64]:
-    """Give fold labels as numbers 0, 1, ... in sorted order; raise if they are not integers."""
+    """Return fold labels as numbers 0, 1, ... in sorted order; raise if they are not integers."""
     labels = np.asarray(folds)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(

@@ -133,7 +133,7 @@ class Work(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def new_work(columns: int) -> Work:
-    """Give the arrays for designs with so many columns of Z, to be filled."""
+    """Return the arrays for designs with so many columns of Z, to be filled."""
     return Work(
         tile(columns),
         tile(columns),
@@ -150,13 +150,13 @@ def new_work(columns: int) -> Work:
 
 @njit(cache=True, nogil=True)
 def tile(rows: int) -> Floats:
-    """Give zeros for `rows` rows of lanes, padded."""
+    """Return zeros for `rows` rows of lanes, padded."""
     return np.zeros((padded(rows), LANES))
 
 
 @njit(cache=True, nogil=True)
 def chosen(values: Floats, index: Ints) -> Floats:
-    """Give values[index]."""
+    """Return values[index]."""
     picked = np.empty(index.shape[0])
     for at in range(index.shape[0]):
         picked[at] = values[index[at]]

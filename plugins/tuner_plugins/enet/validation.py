@@ -18,7 +18,7 @@ _SAMPLE = 512
 
 
 def x_shift_of(matrix: Any) -> Floats:
-    """Give the provisional means of the columns; 0 for those that are mostly zero."""
+    """Return the provisional means of the columns; 0 for those that are mostly zero."""
     cells = matrix.shape[0]
     sample = matrix[:: max(1, cells // _SAMPLE)]
     sample = sample.toarray() if sp.issparse(sample) else np.asarray(sample)
@@ -31,7 +31,7 @@ def x_shift_of(matrix: Any) -> Floats:
 
 
 def y_shift_of(responses: Any) -> Floats:
-    """Give the provisional means of Y: zero if it is sparse, which a shift would make dense."""
+    """Return the provisional means of Y: zero if it is sparse, which a shift would make dense."""
     cells, genes = responses.shape
     if sp.issparse(responses) or not cells:
         return np.zeros(genes)
@@ -39,7 +39,7 @@ def y_shift_of(responses: Any) -> Floats:
 
 
 def provisional_mean(sample: Floats) -> Floats:
-    """Give the column means; exactly the value where a column is constant; 0 if not finite."""
+    """Return the column means; exactly the value where a column is constant; 0 if not finite."""
     if not sample.shape[0]:
         return np.zeros(sample.shape[1])
     low, high = sample.min(axis=0), sample.max(axis=0)
@@ -49,7 +49,7 @@ def provisional_mean(sample: Floats) -> Floats:
 
 
 def matrix_of(values: Any, name: str) -> Any:
-    """Give a C-ordered real array or a canonical CSR matrix, or raise `DataError`."""
+    """Return a C-ordered real array or a canonical CSR matrix, or raise `DataError`."""
     if sp.issparse(values):
         matrix = values.tocsr()
         if not matrix.has_canonical_format:
@@ -67,7 +67,7 @@ def matrix_of(values: Any, name: str) -> Any:
 
 
 def fold_labels(folds: ArrayLike | None, cells: int, n_folds: int | None) -> Ints:
-    """Give the fold of every cell as checked integers."""
+    """Return the fold of every cell as checked integers."""
     if folds is None:
         return np.zeros(cells, dtype=np.int64)
     labels = np.asarray(folds)

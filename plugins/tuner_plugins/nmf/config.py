@@ -101,7 +101,7 @@ class DataSection(_Section):
     @model_validator(mode="before")
     @classmethod
     def _hand_down(cls, data: Any) -> Any:
-        """Give each case the coordinates of all."""
+        """Return each case the coordinates of all."""
         if not isinstance(data, Mapping) or "coordinates" not in data:
             return data
         shared = {"coordinates": data["coordinates"]}

@@ -61,7 +61,7 @@ def draw_case(result: Result) -> Figure:
 
 
 def tabulate_weights(results: Sequence[Result]) -> pd.DataFrame:
-    """Give one line for each loading and track: case, loading, r, track, weight."""
+    """Return one line for each loading and track: case, loading, r, track, weight."""
     import pandas as pd
 
     frames = []

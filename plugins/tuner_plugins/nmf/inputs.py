@@ -117,7 +117,7 @@ class Inputs:
         return found
 
     def bin_problem(self, params: Mapping[str, object]) -> str | None:
-        """Say in one line which bins are wider than a region; None where none are."""
+        """Describe in one line which bins are wider than a region; None where none are."""
         shortest = min(self._all, key=lambda case: case.end - case.start)
         size = shortest.end - shortest.start
         for name in ("resolution", "loadings_resolution"):

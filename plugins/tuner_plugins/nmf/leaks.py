@@ -17,7 +17,7 @@ _WINDOW = 5000
 
 
 def equals_annotation(path: str, chrom: str, start: int, end: int, annotation: Runs) -> bool:
-    """Say whether a track has the annotation's values all over a region; gaps count as 0.
+    """Return whether a track has the annotation's values all over a region; gaps count as 0.
 
     Where the annotation is constant nothing can be told: False. `annotation` covers the region.
     Most tracks are told apart by a short stretch around one end of a gene, without reading more.

@@ -66,7 +66,7 @@ BOUNDS: Mapping[str, tuple[type, float, float]] = {
 
 
 def setting_problem(setting: Setting) -> str | None:
-    """Say in one line what is wrong with a setting: what was expected, what came; None if fine."""
+    """Describe in one line what is wrong with some params; None where nothing is."""
     for name, value in setting.items():
         if name in CHOICES and value not in CHOICES[name]:
             return f"{name}: expected one of {', '.join(map(str, CHOICES[name]))}; got {value!r}"

@@ -114,7 +114,7 @@ def read_signals(
     setting: Mapping[str, Any],
     threads: int = 1,
 ) -> list[Signal]:
-    """Read tracks once, and give their signal at each of these resolutions (bases a bin).
+    """Read tracks once, and return their signal at each of these resolutions (bases a bin).
 
     Tracks that are only binned are never held: a whole chromosome stays small in memory.
     """

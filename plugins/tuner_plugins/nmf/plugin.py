@@ -83,7 +83,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         return "r_abs" if self.config.data.correlation == "abs" else "r"
 
     def search_space(self) -> Mapping[str, BaseDistribution]:
-        """Give the parameters that are worth tuning; see `tuner_plugins.nmf.params`."""
+        """Return the parameters that are worth tuning; see `tuner_plugins.nmf.params`."""
         from optuna.distributions import (
             CategoricalDistribution,
             FloatDistribution,
@@ -103,11 +103,11 @@ class NmfPlugin(Plugin[NmfConfig]):
         }
 
     def defaults(self) -> Params:
-        """Give a setting that is good on real tracks."""
+        """Return a setting that is good on real tracks."""
         return nmf_params.DEFAULTS
 
     def baseline(self) -> Params:
-        """Give the scaffold's setting, run by its plain implementation."""
+        """Return the scaffold's setting, run by its plain implementation."""
         return nmf_params.BASELINE
 
     def check(self, params: Params) -> None:
@@ -120,7 +120,7 @@ class NmfPlugin(Plugin[NmfConfig]):
             raise InputError(problem)
 
     def inputs(self) -> Sequence[Path]:
-        """Give tracks and annotations; raise `InputError` where one lacks a region."""
+        """Return tracks and annotations; raise `InputError` where one lacks a region."""
         found: dict[Path, None] = {}
         with _input_errors():
             for case in [*self._inputs.tuned, *self._inputs.held_out]:
@@ -166,7 +166,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         }
 
     def null_metrics(self, case: Case, output: Loadings, seed: int, count: int) -> Sequence[float]:
-        """Give the primary correlation with the annotation shifted circularly by chance."""
+        """Return the primary correlation with the annotation shifted circularly by chance."""
         shifts = null.draw_shifts(output.size, count, seed)
         found = null.shifted_correlations(output, *case.data.annotation, shifts)
         if self.config.data.correlation == "abs":
@@ -180,17 +180,17 @@ class NmfPlugin(Plugin[NmfConfig]):
         return {f"loadings_{result.case.name}": draw_case(result) for result in results}
 
     def tables(self, results: Sequence[Result]) -> Mapping[str, pd.DataFrame]:
-        """Give weights and correlation of every loading of every case."""
+        """Return weights and correlation of every loading of every case."""
         from tuner_plugins.nmf.figures import tabulate_weights
 
         return {"weights": tabulate_weights(results)}
 
     def cost_params(self, params: Params) -> Params:
-        """Give what decides whether the script needs NumPy, and how much it writes."""
+        """Return what decides whether the script needs NumPy, and how much it writes."""
         return write.cost_params(params)
 
     def case_features(self, case: Case) -> Mapping[str, float]:
-        """Give the region's length and the number of loadings."""
+        """Return the region's length and the number of loadings."""
         return {"positions": float(case.data.end - case.data.start), "k": float(case.data.k)}
 
     def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
@@ -203,7 +203,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         self._freeze([(dict(r.features), r.params) for r in rules], shown, path, provenance)
 
     def command(self, case: Case, write: Path, output: Path) -> Sequence[str]:
-        """Give the script's command line; its folder of tracks is made of links."""
+        """Return the script's command line; its folder of tracks is made of links."""
         data: RegionData = case.data
         folder = output.parent / "tracks"
         folder.mkdir(exist_ok=True)

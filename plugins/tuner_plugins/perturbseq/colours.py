@@ -32,7 +32,7 @@ _MIXING = 0x9E3779  # odd, so that no colour comes twice
 
 
 def palette(n: int) -> list[str]:
-    """Give `n` different colours as hexadecimal strings.
+    """Return `n` different colours as hexadecimal strings.
 
     Up to eight are those of Okabe and Ito. No set of more is safe for every colour vision, so
     beyond them hue walks by the golden ratio while lightness cycles, which keeps neighbours in the

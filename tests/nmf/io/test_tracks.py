@@ -19,7 +19,7 @@ def make_bigwig(path: Path, chrom: str = "chr10", value: float = 1.0, order: str
 
 
 def mixed(folder: Path) -> Path:
-    """Give a folder with five bigWig files of all endings, and with everything else there is."""
+    """Return a folder with five bigWig files of all endings, and with everything else there is."""
     folder.mkdir()
     for number, name in enumerate(["e.BW", "a.bw", "b.bigWig", "c.bigwig", "d"]):
         make_bigwig(folder / name, value=number, order="<>"[number % 2])

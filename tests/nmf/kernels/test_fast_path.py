@@ -54,7 +54,7 @@ def carefully(*arguments: object) -> pipeline.Loadings:
 
 
 def bins_of(path: Path, chrom: str, start: int, end: int, widths: list[int], policy: str):
-    """Give what `quick_bins` says and writes."""
+    """Return what `quick_bins` says and writes."""
     rows = [np.zeros(-(-(end - start) // width)) for width in widths]
     addresses = [row.ctypes.data for row in rows]
     return quick_bins(str(path), chrom, start, end, widths, policy, addresses), rows
@@ -203,7 +203,7 @@ def test_disorder_is_left_alone(tmp_path, data, region):
 
 
 def bits_flipped(content: bytes):
-    """Give a file with every single bit flipped, then cut at every byte."""
+    """Return a file with every single bit flipped, then cut at every byte."""
     for place in range(len(content)):
         for bit in range(8):
             damaged = bytearray(content)

@@ -20,7 +20,7 @@ KERNELS = ["c", "numba"]
 
 @pytest.fixture(params=KERNELS)
 def solve(request, monkeypatch):
-    """Give the operator on each of the two kernels."""
+    """Return the operator on each of the two kernels."""
     if request.param == "c":
         if load_kernels() is None:
             pytest.skip("no C compiler here: the Numba kernel alone is tested")

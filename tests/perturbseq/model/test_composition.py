@@ -62,7 +62,7 @@ def found(paths):
 
 
 def planted_shifts(truth) -> pd.Series:
-    """Give the change of an unmoved gene's share, from the planted rates."""
+    """Return the change of an unmoved gene's share, from the planted rates."""
     share = np.exp(truth.var["log_share"].to_numpy())
     total = np.exp(truth.X) @ share / share.sum()
     return pd.Series(-np.log1p(PENETRANCE * (total - 1)), index=truth.obs_names)

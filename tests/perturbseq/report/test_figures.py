@@ -57,7 +57,7 @@ def volcano_table(n=300, seed=0):
 
 
 def drawn_texts(figure: Figure):
-    """Give the visible texts of a figure and their boxes in pixels."""
+    """Return the visible texts of a figure and their boxes in pixels."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     texts = [t for t in figure.findobj(mpl.text.Text) if t.get_visible() and t.get_text().strip()]
@@ -65,7 +65,7 @@ def drawn_texts(figure: Figure):
 
 
 def named(figure: Figure):
-    """Give the axes whose columns are named after perturbations."""
+    """Return the axes whose columns are named after perturbations."""
     return max(
         figure.axes,
         key=lambda a: sum(t.get_text().startswith("GENE") for t in a.get_xticklabels()),
@@ -213,7 +213,7 @@ def test_a_number_is_drawn_on_a_scale():
 
 
 def deuteranopia(colour: str) -> np.ndarray:
-    """Give linear RGB as seen without green cones (Machado et al. 2009, severity 1)."""
+    """Return linear RGB as seen without green cones (Machado et al. 2009, severity 1)."""
     matrix = np.array(
         [
             [0.367322, 0.860646, -0.227968],

@@ -133,7 +133,7 @@ def set_product(
 def shrink(
     values: Any, thresholds: Any, inverses: Any, shrunk: Any, weights: Any, active: Any
 ) -> int:
-    """Soft-threshold every row and scale it; give the number of rows that are not all zero.
+    """Soft-threshold every row and scale it; return the number of rows that are not all zero.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def shrink(
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def list_changes(new: Any, old: Any, change: Any, rows: Any, count: int) -> int:
-    """Set ``old = new``, keep by how much they differed, and give how many rows did.
+    """Set ``old = new``, keep by how much they differed, and return how many rows did.
 
     Parameters
     ----------

@@ -59,12 +59,12 @@ class _MaskModel(models.PrimitiveModel):  # type: ignore[misc]
 
 
 def data_of(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    """Give the address of the numbers of an array."""
+    """Return the address of the numbers of an array."""
     return context.make_array(kind)(context, builder, value).data
 
 
 def row_of(builder: Any, data: Any, row: Any) -> Any:
-    """Give the address of a row of `LANES` numbers."""
+    """Return the address of a row of `LANES` numbers."""
     place = builder.mul(row, ir.Constant(WORD, LANES))
     return builder.bitcast(builder.gep(data, [place]), DOUBLES.as_pointer())
 
@@ -82,7 +82,7 @@ def store_row(builder: Any, value: Any, address: Any) -> None:
 
 
 def spread_of(builder: Any, scalar: Any) -> Any:
-    """Give a vector of copies of `scalar`."""
+    """Return a vector of copies of `scalar`."""
     one = builder.insert_element(
         ir.Constant(DOUBLES, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0)
     )
@@ -91,7 +91,7 @@ def spread_of(builder: Any, scalar: Any) -> Any:
 
 
 def _any_of(builder: Any, bits: Any) -> Any:
-    """Tell whether any of the truth values holds."""
+    """Return whether any of the truth values holds."""
     word = ir.IntType(LANES)
     return builder.icmp_unsigned("!=", builder.bitcast(bits, word), ir.Constant(word, 0))
 
@@ -127,7 +127,7 @@ _operator(operator.or_, (_mask, _mask), _mask, lambda builder, a, b: builder.or_
 
 @intrinsic  # type: ignore[misc]
 def get(typing_context: Any, array: Any, row: Any) -> Any:
-    """Give a row of a C-ordered float64 array (rows, LANES); nothing is checked."""
+    """Return a row of a C-ordered float64 array (rows, LANES); nothing is checked."""
     _require_rows(array)
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -144,7 +144,7 @@ def _require_rows(array: Any) -> None:
 
 
 def _element_of(context: Any, builder: Any, kind: Any, arguments: Any) -> tuple[Any, Any]:
-    """Give the address of an element of a C-ordered matrix, and its type."""
+    """Return the address of an element of a C-ordered matrix, and its type."""
     matrix = context.make_array(kind)(context, builder, arguments[0])
     width = builder.extract_value(matrix.shape, 1)
     place = builder.add(builder.mul(arguments[1], width), arguments[2])
@@ -173,7 +173,7 @@ def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
 
 @intrinsic  # type: ignore[misc]
 def fetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
-    """Give `LANES` numbers from `column` on, in a row of a C-ordered matrix; nothing is checked."""
+    """Return `LANES` numbers from `column` on in a row of a C-ordered matrix, unchecked."""
     _require_rows(array)
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -202,7 +202,7 @@ def put(typing_context: Any, array: Any, row: Any, value: Any) -> Any:
 
 @intrinsic  # type: ignore[misc]
 def spread(typing_context: Any, value: Any) -> Any:
-    """Give the same number to all lanes."""
+    """Return the same number to all lanes."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return spread_of(builder, arguments[0])
@@ -212,7 +212,7 @@ def spread(typing_context: Any, value: Any) -> Any:
 
 @intrinsic  # type: ignore[misc]
 def choose(typing_context: Any, condition: Any, yes: Any, no: Any) -> Any:
-    """Give `yes` in the lanes where `condition` holds, `no` in the others."""
+    """Return `yes` in the lanes where `condition` holds, `no` in the others."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(*arguments)
@@ -222,7 +222,7 @@ def choose(typing_context: Any, condition: Any, yes: Any, no: Any) -> Any:
 
 @intrinsic  # type: ignore[misc]
 def some(typing_context: Any, condition: Any) -> Any:
-    """Tell whether `condition` holds in any lane."""
+    """Return whether `condition` holds in any lane."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _any_of(builder, arguments[0])
@@ -232,7 +232,7 @@ def some(typing_context: Any, condition: Any) -> Any:
 
 @intrinsic  # type: ignore[misc]
 def every(typing_context: Any, condition: Any) -> Any:
-    """Tell whether `condition` holds in all lanes."""
+    """Return whether `condition` holds in all lanes."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.not_(_any_of(builder, builder.not_(arguments[0])))
@@ -241,7 +241,7 @@ def every(typing_context: Any, condition: Any) -> Any:
 
 
 def _by_name(name: str, typing_context: Any, value: Any) -> Any:
-    """Give typing and code of a function that LLVM has for vectors."""
+    """Return typing and code of a function that LLVM has for vectors."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(DOUBLES, [DOUBLES])
@@ -253,11 +253,11 @@ def _by_name(name: str, typing_context: Any, value: Any) -> Any:
 
 @intrinsic  # type: ignore[misc]
 def square_root(typing_context: Any, value: Any) -> Any:
-    """Give the square root in every lane."""
+    """Return the square root in every lane."""
     return _by_name("sqrt", typing_context, value)
 
 
 @intrinsic  # type: ignore[misc]
 def magnitude(typing_context: Any, value: Any) -> Any:
-    """Give the absolute value in every lane."""
+    """Return the absolute value in every lane."""
     return _by_name("fabs", typing_context, value)

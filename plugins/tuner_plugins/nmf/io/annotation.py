@@ -107,7 +107,7 @@ def read_annotation(
 
 
 def _is_bigwig(name: str) -> bool:
-    """Tell by content, so that a file is not misread for its name."""
+    """Return the format by content, so that a file is not misread for its name."""
     try:
         with open(name, "rb") as file:
             return file.read(4) in _BIGWIG_MAGICS
@@ -116,7 +116,7 @@ def _is_bigwig(name: str) -> bool:
 
 
 def _union(bounds: np.ndarray, start: int, end: int) -> Runs:
-    """Give 1 where at least one interval lies, else 0."""
+    """Return 1 where at least one interval lies, else 0."""
     bounds = np.clip(bounds, start, end)
     bounds = bounds[bounds[:, 0] < bounds[:, 1]]
     bounds = bounds[np.argsort(bounds[:, 0], kind="stable")]
@@ -165,7 +165,7 @@ def _read_intervals(name: str, chrom: str) -> list[_Interval]:
 
 
 def _rows(name: str, chrom: str, seen: dict[str, None]) -> Iterator[_Row]:
-    """Give the rows of one chromosome; note the names of all."""
+    """Return the rows of one chromosome; note the names of all."""
     with open(name, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     with (gzip.open if packed else open)(name, "rt", encoding="utf-8") as file:
@@ -237,7 +237,7 @@ def _read_gtf(name: str, rows: Iterator[_Row]) -> list[_Interval]:
 
 
 def _parent(row: _Row) -> str:
-    """Give the transcript that an exon belongs to; an exon without one stands for itself."""
+    """Return the transcript that an exon belongs to; an exon without one stands for itself."""
     match = _PARENT.search(row.columns[8]) if len(row.columns) > 8 else None
     return (match[1] or match[2]) if match else f"line {row.line}"
 

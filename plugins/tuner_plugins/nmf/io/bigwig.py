@@ -76,7 +76,7 @@ def read_runs(
 def read_blocks(
     path: str | os.PathLike[str], chrom: str, start: int, end: int
 ) -> Iterator[tuple[bool, int, int, int, bytes]]:
-    """Give the decompressed blocks that touch a region, in the order of the file.
+    """Return the decompressed blocks that touch a region, in the order of the file.
 
     Errors are those of `read_runs`; what is in a block is not looked at.
 
@@ -126,7 +126,7 @@ def read_values(
 
 
 def chromosomes(path: str | os.PathLike[str]) -> dict[str, int]:
-    """Give the length of each chromosome that a bigWig file names, in the file's order."""
+    """Return the length of each chromosome that a bigWig file names, in the file's order."""
     with Source(path) as source:
         return {name: size for name, _, size in read_chromosomes(source, read_header(source))}
 
@@ -134,7 +134,7 @@ def chromosomes(path: str | os.PathLike[str]) -> dict[str, int]:
 def _read_records(
     source: Source, header: Header, blocks: np.ndarray, region: tuple[int, int, int]
 ) -> Iterator[Records]:
-    """Give the records of a region, a stretch of blocks at a time."""
+    """Return the records of a region, a stretch of blocks at a time."""
     for stretch in _stretches(blocks):
         raw = list(_read_stretch(source, header, stretch))
         try:
@@ -146,7 +146,7 @@ def _read_records(
 def _read_stretch(
     source: Source, header: Header, stretch: np.ndarray
 ) -> Iterator[bytes | memoryview]:
-    """Read blocks that lie side by side at once; give them decompressed."""
+    """Read blocks that lie side by side at once; return them decompressed."""
     offsets, sizes = (stretch[key].tolist() for key in ("offset", "size"))
     whole = source.read(offsets[0], offsets[-1] + sizes[-1] - offsets[0], "a block of data")
     data = memoryview(whole)

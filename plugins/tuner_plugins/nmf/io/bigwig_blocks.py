@@ -19,13 +19,13 @@ class BlockError(ValueError):
 
 
 def item_kind(order: str) -> np.dtype:
-    """Give the layout of an index item: the bounds of a block, and where it lies in the file."""
+    """Return the layout of an index item: the bounds of a block, and where it lies in the file."""
     bounds = [(key, order + "u4") for key in ("chrom", "start", "last_chrom", "end")]
     return np.dtype([*bounds, ("offset", order + "u8"), ("size", order + "u8")])
 
 
 def item_bounds(items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the first and last position of index items as chromosome id << 32 | base."""
+    """Return the first and last position of index items as chromosome id << 32 | base."""
     wide = {key: items[key].astype(np.uint64) << np.uint64(32) for key in ("chrom", "last_chrom")}
     return wide["chrom"] | items["start"], wide["last_chrom"] | items["end"]
 

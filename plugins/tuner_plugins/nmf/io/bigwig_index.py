@@ -125,7 +125,7 @@ def _walk_leaves(
     what: str,
     choose: Callable[[np.ndarray, np.void | None], np.ndarray] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Give the items of a tree's leaves, depth first and in order.
+    """Return the items of a tree's leaves, depth first and in order.
 
     `kinds` are the items of a leaf and of a node; `choose` picks those to follow or to give from
     the items and the item that led to them.

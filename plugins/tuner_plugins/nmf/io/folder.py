@@ -19,7 +19,7 @@ what the study left out of the tracks."""
 
 
 def is_bigwig(path: str) -> bool:
-    """Say whether a regular file begins as a bigWig file does, in either byte order."""
+    """Return whether a regular file begins as a bigWig file does, in either byte order."""
     handle = os.open(path, os.O_RDONLY)
     try:
         return os.read(handle, 4) in (b"\x26\xfc\x8f\x88", b"\x88\x8f\xfc\x26")
@@ -28,7 +28,7 @@ def is_bigwig(path: str) -> bool:
 
 
 def is_answer(path: str, left_out: Answers) -> bool:
-    """Say whether a file is one of `left_out`: by its name, or else by its size and content."""
+    """Return whether a file is one of `left_out`: by its name, or else by its size and content."""
     if os.path.basename(path) in left_out:
         return True
     size = os.stat(path).st_size
@@ -38,7 +38,7 @@ def is_answer(path: str, left_out: Answers) -> bool:
 
 
 def file_digest(path: str) -> tuple[int, str]:
-    """Give the size of a file and a digest of its content."""
+    """Return the size of a file and a digest of its content."""
     with open(path, "rb") as file:
         content = file.read()
     return len(content), digest_of(content)

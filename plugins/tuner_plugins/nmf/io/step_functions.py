@@ -30,7 +30,7 @@ class Runs(NamedTuple):
 
 
 def expand_runs(runs: Runs, start: int) -> np.ndarray:
-    """Give the value of a step function that begins at `start` at each of its bases."""
+    """Return the value of a step function that begins at `start` at each of its bases."""
     return np.repeat(runs.values, np.diff(runs.ends, prepend=start))
 
 

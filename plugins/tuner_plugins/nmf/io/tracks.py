@@ -53,7 +53,7 @@ def list_tracks(
 
 
 def _holds_bigwig(path: str) -> bool:
-    """Say whether a file is a bigWig file; one that cannot be read is an error if its name is."""
+    """Return whether a file is a bigWig file; raise where one named so cannot be read."""
     try:
         return is_bigwig(path)
     except OSError:

@@ -35,7 +35,7 @@ QUICK_PARTS = (
 
 
 def kernel_sources(quick: bool = False) -> list[str]:
-    """Give the source of all kernels, or, in parts, of what a quick factorisation needs (`quick`).
+    """Return the source of all kernels, or in parts what a quick factorisation needs (`quick`).
 
     That is compiled by itself, its parts side by side, and without wide registers where signals
     are short: the first run of a stand-alone script waits for the compiler.
@@ -49,12 +49,12 @@ def kernel_sources(quick: bool = False) -> list[str]:
 
 
 def load_kernels(quick: bool = False) -> ctypes.CDLL | None:
-    """Give the compiled kernels, or None where they cannot be had: use the Numba ones then."""
+    """Return the compiled kernels, or None where they cannot be had: use the Numba ones then."""
     return _open_kernels(quick)[0]
 
 
 def describe_kernels() -> str:
-    """Say in one line which kernels this process uses, and why."""
+    """Describe in one line which kernels this process uses, and why."""
     return _open_kernels(False)[1]
 
 
@@ -93,14 +93,14 @@ def _find_kernels(quick: bool) -> tuple[ctypes.CDLL | None, str]:
 
 
 def _builder(name: str) -> Callable[..., ctypes.CDLL | None]:
-    """Give a function of `build`: only the first run of a script has to compile that module."""
+    """Return a function of `build`: only the first run of a script has to compile that module."""
     scope: dict[str, Any] = {"__name__": "build"}
     exec(compile(BUILD, "build.py", "exec"), scope)
     return scope[name]
 
 
 def find_compiler() -> list[str] | None:
-    """Give the command of the C compiler, ``$CC`` first, or None."""
+    """Return the command of the C compiler, ``$CC`` first, or None."""
     for command in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
         words = command.split()
         program = _find_program(words[0]) if words else None
@@ -136,7 +136,7 @@ def _digest(sources: list[str], compiler: list[str]) -> str:
 
 
 def digest_of(content: bytes) -> str:
-    """Give a digest of 16 bytes, in hexadecimal digits."""
+    """Return a digest of 16 bytes, in hexadecimal digits."""
     try:  # hashlib loads OpenSSL: milliseconds of a script that runs for a tenth of a second
         from _blake2 import blake2b
     except ImportError:

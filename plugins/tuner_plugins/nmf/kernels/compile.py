@@ -51,7 +51,7 @@ def compile_private(
 
 
 def _compile_parts(sources: Sequence[str], command: Sequence[str], folder: str) -> list[str]:
-    """Compile each into an object file, all at once; give their paths, or none if one failed."""
+    """Compile each into an object file, all at once; return their paths, or none if one failed."""
     objects, running = [], []
     try:
         for number, source in enumerate(sources):

@@ -183,7 +183,7 @@ def _file_size(path: str) -> int:
 
 
 def quick_levels(setting: Mapping[str, Any]) -> list[int] | None:
-    """Give the bases a bin of each level; None where no problem of a setting can be done here."""
+    """Return the bases a bin of each level; None where no problem of a setting can be done here."""
     if setting["start"] == "random" or setting["resolution"] == 1:
         return None
     widths = [int(setting["resolution"])]
@@ -260,7 +260,7 @@ def _each(
 
 
 def available_threads() -> int:
-    """Give the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
+    """Return the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))

@@ -85,7 +85,7 @@ static const uint16_t inflate_distance_base[32] = {
 
 enum { INFLATE_ORDER, INFLATE_TEXT, INFLATE_BACK }; /* what a code's symbols are */
 
-/* Give the entry of a symbol, but for the bits of its code. */
+/* Return the entry of a symbol, but for the bits of its code. */
 static inflate_entry inflate_meaning(int symbol, int what)
 {
     if (what == INFLATE_BACK) {

@@ -55,5 +55,5 @@ def annotation_correlations(
 
 
 def best_correlation(correlations: NDArray[np.float64], absolute: bool = False) -> float:
-    """Give the largest correlation, or the largest absolute one."""
+    """Return the largest correlation, or the largest absolute one."""
     return float(np.max(np.abs(correlations) if absolute else correlations))

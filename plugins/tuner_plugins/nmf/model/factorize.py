@@ -47,13 +47,13 @@ class Signal(NamedTuple):
     dtype: np.dtype[Any]
 
     def divide(self, factors: NDArray[Any]) -> Signal:
-        """Give the signal with each track divided by its factor, of shape (tracks, 1)."""
+        """Return the signal with each track divided by its factor, of shape (tracks, 1)."""
         values = self.values.astype(self.dtype, copy=False)
         return self._replace(values=np.divide(values, factors, out=values))
 
 
 def make_signal(values: NDArray[Any], ends: NDArray[np.int64], dtype: Any = None) -> Signal:
-    """Give the signal with these values, (tracks, runs), over runs with these ends.
+    """Return the signal with these values, (tracks, runs), over runs with these ends.
 
     `dtype`, of the loadings, is that of the values by default.
     """
@@ -64,7 +64,7 @@ def make_signal(values: NDArray[Any], ends: NDArray[np.int64], dtype: Any = None
 
 
 def run_lengths(ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the bases in each run, from where each ends."""
+    """Return the bases in each run, from where each ends."""
     return np.diff(ends, prepend=0)
 
 
@@ -91,12 +91,12 @@ class Loadings(NamedTuple):
         return int(self.ends[-1])
 
     def expand(self) -> NDArray[Any]:
-        """Give the loadings per base, of shape (positions, k)."""
+        """Return the loadings per base, of shape (positions, k)."""
         return np.repeat(self.values.T, run_lengths(self.ends), axis=0)
 
 
 def start_weights(gram: NDArray[Any], k: int, start: str = "eigh", seed: int = 0) -> NDArray[Any]:
-    """Give the weights that the first round starts from.
+    """Return the weights that the first round starts from.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def start_weights(gram: NDArray[Any], k: int, start: str = "eigh", seed: int = 0
 
 
 def _randomized_vectors(gram: NDArray[Any], k: int, seed: int) -> NDArray[Any]:
-    """Give the right singular vectors that a randomized SVD of the signal finds, (k, tracks).
+    """Return the right singular vectors that a randomized SVD of the signal finds, (k, tracks).
 
     The range finder multiplies random vectors by ``signal`` and ``signal'`` in turn, so that what
     it spans is known from powers of `gram` alone.
@@ -162,7 +162,7 @@ def _randomized_vectors(gram: NDArray[Any], k: int, seed: int) -> NDArray[Any]:
 
 
 def gram_matrix(signal: Signal, threads: int = 1) -> NDArray[np.float64]:
-    """Give ``signal' signal`` over all positions, of shape (tracks, tracks)."""
+    """Return ``signal' signal`` over all positions, of shape (tracks, tracks)."""
     runs = signal.values.shape[1]
     spans = [slice(begin, min(begin + _GRAM_SPAN, runs)) for begin in range(0, runs, _GRAM_SPAN)]
     grams = np.empty((len(spans), len(signal.values), len(signal.values)))
@@ -201,7 +201,7 @@ def solve_loadings(
     out: NDArray[Any] | None = None,
     warm: WarmStart | None = None,
 ) -> NDArray[Any]:
-    """Give the loadings for these weights: ridge, negatives to 0, fused lasso, of shape (k, runs).
+    """Return the loadings (k, runs) for these weights: ridge, negatives to 0, fused lasso.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def solve_loadings(
 
 
 def solve_weights(signal: Signal, loadings: NDArray[Any], threads: int = 1) -> NDArray[Any]:
-    """Give the weights for these loadings: least squares, negatives to 0, (k, tracks)."""
+    """Return the weights for these loadings: least squares, negatives to 0, (k, tracks)."""
     gram, cross = weighted_products(loadings, signal.values, signal.lengths, threads)
     return np.maximum(np.linalg.lstsq(gram, cross, rcond=None)[0], 0)
 

@@ -55,7 +55,7 @@ def project(
 def weighted_products(
     loadings: NDArray[Any], signal: NDArray[Any], lengths: NDArray[Any] | None, threads: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give ``loadings D loadings'`` and ``loadings D signal'`` with D = diag(lengths).
+    """Return ``loadings D loadings'`` and ``loadings D signal'`` with D = diag(lengths).
 
     Sums are added up span by span, so that the number of threads changes no digit.
 
@@ -99,7 +99,7 @@ def weighted_products(
 
 
 def _library(signal: NDArray[Any], loadings: NDArray[Any]) -> ctypes.CDLL | None:
-    """Give the C kernels where they can work on these arrays."""
+    """Return the C kernels where they can work on these arrays."""
     usable = loadings.dtype == np.float64 and loadings.flags.c_contiguous and loadings.size
     if not (usable and signal.dtype in (np.float64, np.float32) and len(signal)):
         return None
@@ -118,12 +118,12 @@ def _library(signal: NDArray[Any], loadings: NDArray[Any]) -> ctypes.CDLL | None
 
 
 def _signal(signal: NDArray[Any]) -> tuple[int, bool, int, int]:
-    """Give the signal as the kernels take it: address, whether single, bytes a row, rows."""
+    """Return the signal as the kernels take it: address, whether single, bytes a row, rows."""
     return signal.ctypes.data, signal.dtype == np.float32, signal.strides[0], len(signal)
 
 
 def _loadings(loadings: NDArray[Any]) -> tuple[int, int, int]:
-    """Give the loadings as the kernels take them: rows, address, values a row."""
+    """Return the loadings as the kernels take them: rows, address, values a row."""
     return len(loadings), loadings.ctypes.data, loadings.shape[1]
 
 
@@ -133,5 +133,5 @@ def _spans(runs: int) -> list[tuple[int, int]]:
 
 
 def _block(rows: int) -> int:
-    """Give the number of runs whose `rows` values fit the second-level cache."""
+    """Return the number of runs whose `rows` values fit the second-level cache."""
     return max(1024, _BLOCK_VALUES // rows)

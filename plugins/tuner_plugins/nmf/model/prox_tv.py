@@ -36,7 +36,7 @@ class ProxError(ValueError):
 
 
 def prox_tv1d(y: ArrayLike, lam: float, weights: ArrayLike | None = None) -> Array:
-    """Give the exact proximal operator of the one-dimensional total variation.
+    """Return the exact proximal operator of the one-dimensional total variation.
 
     Solves ``argmin_x 1/2 sum_i weights_i (x_i - y_i)**2 + lam sum_i |x_{i+1} - x_i|`` with the
     taut string of Davies & Kovac (2001, doi:10.1214/aos/996986501), hulls kept as merged segments:
@@ -147,7 +147,7 @@ def prox_tv1d_columns(
 
 
 def has_warm_start(dtype: Any) -> bool:
-    """Say whether `prox_tv1d_columns` makes use of steps, for columns of this type."""
+    """Return whether `prox_tv1d_columns` makes use of steps, for columns of this type."""
     return np.dtype(dtype) == np.float64 and load_kernels() is not None
 
 
@@ -182,7 +182,7 @@ def _warm_prox(
 
 @functools.lru_cache(maxsize=2)
 def _c_prox(single: bool) -> ProxKernel | None:
-    """Give ``kernel(y, weights, out, lam)``: contiguous rows of one type in, a status out."""
+    """Return ``kernel(y, weights, out, lam)``: contiguous rows of one type in, a status out."""
     library = load_kernels()
     if library is None:
         return None

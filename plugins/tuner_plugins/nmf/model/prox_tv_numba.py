@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @functools.lru_cache(maxsize=1)
 def numba_prox() -> Callable[[Any, Any, Any, float], int]:
-    """Give ``kernel(y, weights, out, lam)``, with the statuses of the C kernel."""
+    """Return ``kernel(y, weights, out, lam)``, with the statuses of the C kernel."""
     compiled = _compile_taut_string()
 
     def kernel(y: Any, weights: Any, out: Any, lam: float) -> int:

@@ -38,7 +38,7 @@ def read_per_base(
 
 
 def start_weights(signal: NDArray[np.float64], k: int, start: str, seed: int) -> NDArray[Any]:
-    """Give the weights that the first round starts from, of shape (k, tracks).
+    """Return the weights that the first round starts from, of shape (k, tracks).
 
     Right singular vectors, each with the sign that leaves most of it positive, negatives to 0. Rows
     beyond the number of tracks, and all rows where `start` is ``"random"``, are uniform on [0, 1).

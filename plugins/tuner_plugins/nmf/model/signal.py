@@ -23,7 +23,7 @@ class SignalError(ValueError):
 
 
 def fill_gaps(runs: Runs, start: int, policy: str = "zero") -> Runs:
-    """Give a value to positions without data: 0, or the mean of the positions that have data.
+    """Return a value to positions without data: 0, or the mean of the positions that have data.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def join_runs(
 
 
 def scale_factors(signal: Signal, scaling: str) -> NDArray[np.float64]:
-    """Give what each track is divided by, of shape (tracks,).
+    """Return what each track is divided by, of shape (tracks,).
 
     ``max``: its largest absolute value; ``l2``: its root mean square, so that the unit does not
     depend on the region's length; ``std``: its standard deviation. 1 for a track that is constant

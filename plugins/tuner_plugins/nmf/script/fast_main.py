@@ -34,7 +34,7 @@ made."""
 
 
 def choose_setting(positions: int, k: int) -> Mapping[str, Any]:
-    """Give the setting for the nearest size, as ratios of length and number of loadings."""
+    """Return the setting for the nearest size, as ratios of length and number of loadings."""
     sizes = {"positions": positions, "k": k}
 
     def distance(entry: tuple[Mapping[str, float], Mapping[str, Any]]) -> float:

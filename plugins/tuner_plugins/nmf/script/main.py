@@ -70,7 +70,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the script; give its exit code: 0, or 2 after one line about bad input."""
+    """Run the script; return its exit code: 0, or 2 after one line about bad input."""
     try:
         given = parse_arguments(arguments)
         chrom, k = given.chromosome_number, given.k

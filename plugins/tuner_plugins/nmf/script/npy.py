@@ -17,7 +17,7 @@ _PROGRESS_SECONDS = 1.0
 
 
 def output_problem(path: str) -> str | None:
-    """Say in one line why nothing can be put at `path`; None where nothing is known to be wrong."""
+    """Describe in one line why nothing can be put at `path`; None where something can."""
     folder = os.path.dirname(os.path.abspath(path))
     if not path:
         return "expected the name of a file, got nothing"

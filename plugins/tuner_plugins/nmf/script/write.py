@@ -109,7 +109,7 @@ def write_script(
 
 
 def cost_params(params: Params) -> Params:
-    """Give what decides whether the script needs NumPy, and how much it writes.
+    """Return what decides whether the script needs NumPy, and how much it writes.
 
     As `tuner.plugin.Plugin.cost_params`. The quick path decides by the size of a problem as well;
     what stands for narrow bins is left to it in short regions and beyond it in long ones.

@@ -72,7 +72,7 @@ def make_genome(rng: np.random.Generator, chrom: str, start: int, end: int) -> G
 
 
 def slow_variation(rng: np.random.Generator, cells: int, spread: float) -> np.ndarray:
-    """Give a log-normal factor that varies over some 20 kb."""
+    """Return a log-normal factor that varies over some 20 kb."""
     knots = gaussian_filter1d(rng.standard_normal(cells // 100 + 8), 2.0)
     knots *= spread / 0.375  # the filter leaves that much of a standard deviation of 1
     return np.exp(np.interp(np.arange(cells), np.arange(len(knots)) * 100, knots))

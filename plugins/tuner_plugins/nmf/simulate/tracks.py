@@ -211,7 +211,7 @@ def _name_tracks(tracks: int) -> dict[str, TrackType]:
 def _make_rate(
     rng: np.random.Generator, track: TrackType, genome: Genome, heights: np.ndarray
 ) -> np.ndarray:
-    """Give the expected number of fragments over a base, for each cell."""
+    """Return the expected number of fragments over a base, for each cell."""
     rate = track.background * genome.background * slow_variation(rng, len(genome.factors), 0.15)
     for name, height in track.heights.items():
         factor = genome.factors[:, FACTORS.index(name)]
@@ -221,7 +221,7 @@ def _make_rate(
 
 
 def _site_heights(rng: np.random.Generator, track: TrackType, count: int) -> np.ndarray:
-    """Give the height of each site, 0 for those that a target does not bind."""
+    """Return the height of each site, 0 for those that a target does not bind."""
     heights = rng.lognormal(-(track.own**2) / 2, track.own, count)
     return heights * (rng.random(count) < 0.5)
 
@@ -252,7 +252,7 @@ def _pile_up(
 def _draw_smooth(
     rng: np.random.Generator, rate: np.ndarray, start: int, end: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give a smooth, real-valued signal around a rate, in runs of 2 bases on one of two grids."""
+    """Return a smooth, real-valued signal around a rate, in runs of 2 bases on one of two grids."""
     noisy = gaussian_filter1d(rng.gamma(np.maximum(rate, 1e-3)), 1.5)
     starts = np.arange(start + rng.integers(2), end - 1, 2)
     values = np.interp(starts, start + (np.arange(len(rate)) + 0.5) * CELL, noisy)

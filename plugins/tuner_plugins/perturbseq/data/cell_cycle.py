@@ -71,7 +71,7 @@ def score_weights(
     positions: Sequence[int] | np.ndarray,
     moved: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Give the weights of a score: the mean of its genes minus that of genes expressed alike.
+    """Return the weights of a score: the mean of its genes minus that of genes expressed alike.
 
     Each gene of the list is matched by the other genes that are nearest to it in rank of mean
     expression. In difference to bins, no pool of control genes can be exhausted and nothing is

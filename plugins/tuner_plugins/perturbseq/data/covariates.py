@@ -150,7 +150,7 @@ def row_sums(counts: sparse.csr_matrix) -> np.ndarray:
 
 
 def numbers_of(column: pd.Series, name: str) -> np.ndarray:
-    """Give a column of obs as float64, shape (cells,).
+    """Return a column of obs as float64, shape (cells,).
 
     Raises
     ------

@@ -75,7 +75,7 @@ class Design:
 
 
 def column_of(obs: pd.DataFrame, name: str, purpose: str) -> pd.Series:
-    """Give a column of obs.
+    """Return a column of obs.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def _require_controls(labels: Labels, known: Sequence[str]) -> None:
 
 
 def _parts(label: str, labels: Labels) -> tuple[str, ...] | None:
-    """Give the perturbations of a label in order, controls left out; None where unassigned."""
+    """Return the perturbations of a label in order, controls left out; None where unassigned."""
     if label in labels.unassigned_labels or label == "":
         return None
     if label in labels.control:
@@ -177,7 +177,7 @@ def _parts(label: str, labels: Labels) -> tuple[str, ...] | None:
 def _apply_policies(
     parts: list[tuple[str, ...] | None], codes: np.ndarray, labels: Labels, notes: list[str]
 ) -> np.ndarray:
-    """Say which cells stay; labels of those that become controls lose their parts in place."""
+    """Return which cells stay; labels of those that become controls lose their parts in place."""
     keep = np.ones(len(codes), dtype=bool)
     kinds = {
         "without a perturbation": (
@@ -241,7 +241,7 @@ def _drop_rare(
 def _columns(
     parts: Sequence[tuple[str, ...]], present: np.ndarray, combinations: bool
 ) -> tuple[list[str], list[list[int]]]:
-    """Name the columns, and give those of each label."""
+    """Name the columns, and return those of each label."""
     kept = [parts[code] for code in present]
     singles = sorted({name for part in kept for name in part})
     joined = sorted({",".join(part) for part in kept if len(part) > 1}) if combinations else []

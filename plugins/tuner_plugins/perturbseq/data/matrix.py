@@ -57,7 +57,7 @@ class CellMatrix:
     def blocks(
         self, rows: np.ndarray, size: int = BLOCK_CELLS
     ) -> Iterator[tuple[slice, sparse.csr_matrix | np.ndarray]]:
-        """Give the wanted rows in blocks, in file order.
+        """Return the wanted rows in blocks, in file order.
 
         Parameters
         ----------

@@ -164,7 +164,7 @@ def choose_genes(
 
 
 def normalised_dispersion(moments: Moments) -> tuple[np.ndarray, np.ndarray]:
-    """Give log mean and dispersion, standardised within 20 bins of the mean.
+    """Return log mean and dispersion, standardised within 20 bins of the mean.
 
     The rule of Satija et al. (2015, 10.1038/nbt.3192), as scanpy's flavour ``seurat`` computes it.
 

@@ -155,7 +155,7 @@ def _further_responses(obs: pd.DataFrame, genes: pd.Index, names: Sequence[str])
 
 
 def count_blocks(screen: Screen, *, checked: bool) -> Iterator[tuple[slice, sparse.csr_matrix]]:
-    """Give the counts of the cells that stay in blocks (cells, genes), checked or once more."""
+    """Return the counts of the cells that stay in blocks (cells, genes), checked or once more."""
     source = screen.counts
     for where, block in source.matrix.blocks(screen.design.rows):
         if checked:
@@ -166,7 +166,7 @@ def count_blocks(screen: Screen, *, checked: bool) -> Iterator[tuple[slice, spar
 def paired_blocks(
     screen: Screen,
 ) -> Iterator[tuple[slice, sparse.csr_matrix | None, sparse.csr_matrix | np.ndarray | None]]:
-    """Give counts and the layer that is fitted side by side; None for what is not needed.
+    """Return counts and the layer that is fitted side by side; None for what is not needed.
 
     The counts have been checked by the first pass, which reads them wherever they are needed.
     """

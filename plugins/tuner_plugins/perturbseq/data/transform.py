@@ -100,7 +100,7 @@ def learn(screen: Screen, folds: np.ndarray) -> tuple[Screen, Transform]:
 def blocks(
     screen: Screen, transform: Transform
 ) -> Iterator[tuple[slice, sparse.csr_matrix, sparse.csr_matrix | np.ndarray]]:
-    """Give X and Y in blocks of cells, X with the columns of all versions.
+    """Return X and Y in blocks of cells, X with the columns of all versions.
 
     Yields
     ------
@@ -140,7 +140,7 @@ def _joined(
 def _first_pass(
     screen: Screen, folds: np.ndarray, n_folds: int
 ) -> tuple[list[Moments], Screen, np.ndarray]:
-    """Sum moments by fold; fill the covariates that come from counts; give size factors."""
+    """Sum moments by fold; fill the covariates that come from counts; return size factors."""
     genes = len(screen.counts.genes)
     moments = [Moments(genes) for _ in range(n_folds)]
     sizes = np.ones(len(screen.obs))
@@ -176,7 +176,7 @@ def _training(moments: Sequence[Moments]) -> list[Moments]:
 
 
 def _score_versions(screen: Screen, training: Sequence[Moments]) -> np.ndarray:
-    """Give the weights of all scores, a version after the other."""
+    """Return the weights of all scores, a version after the other."""
     phases = [screen.covariates.phases[name] for name in screen.covariates.scored]
     weights = [
         score_weights(part.log_sum / part.cells, positions)
@@ -187,7 +187,7 @@ def _score_versions(screen: Screen, training: Sequence[Moments]) -> np.ndarray:
 
 
 def _columns_of(screen: Screen, version: int) -> np.ndarray:
-    """Give the columns of a version in the order of names: perturbations, then covariates."""
+    """Return the columns of a version in the order of names: perturbations, then covariates."""
     covariates = screen.covariates
     position = {name: number for number, name in enumerate(covariates.scored)}
     perturbations = len(screen.design.names)

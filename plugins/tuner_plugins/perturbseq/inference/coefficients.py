@@ -29,7 +29,7 @@ def entry_statistic(
     coef: NDArray[np.float64],
     columns: slice,
 ) -> NDArray[np.float64]:
-    """Give every coefficient before the penalty shrank it, times the square of its column.
+    """Return every coefficient before the penalty shrank it, times the square of its column.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def pseudo_perturbations(
 
 
 def inflation(p: NDArray[np.float64]) -> float:
-    """Give the median chi-square of p-values over its expectation: 1 when calibrated.
+    """Return the median chi-square of p-values over its expectation: 1 when calibrated.
 
     Devlin & Roeder (1999), doi:10.1111/j.0006-341X.1999.00997.x.
     """
@@ -240,7 +240,7 @@ def stability_selection(
     threshold: float = 0.9,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], float]:
-    """Give how often each coefficient is selected in complementary halves of the cells.
+    """Return how often each coefficient is selected in complementary halves of the cells.
 
     Shah & Samworth (2013), doi:10.1111/j.1467-9868.2011.01034.x.
 

@@ -94,7 +94,7 @@ class Mixture:
         return (self.mean - self.control_mean) / self.control_variance**0.5
 
     def posterior(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the probability of having moved; it never falls with the score."""
+        """Return the probability of having moved; it never falls with the score."""
         gap = 1 / self.control_variance - 1 / self.variance
         if gap > 0:  # a wider group wins again far on the wrong side: stop at the turning point
             turn = (self.control_mean / self.control_variance - self.mean / self.variance) / gap
@@ -105,7 +105,7 @@ class Mixture:
 
 
 def log_normal(x: NDArray[np.float64], mean: float, variance: float) -> NDArray[np.float64]:
-    """Give the log density of a normal variable; SciPy's checks take ten times as long."""
+    """Return the log density of a normal variable; SciPy's checks take ten times as long."""
     return np.asarray(-0.5 * ((x - mean) ** 2 / variance + np.log(2 * np.pi * variance)))
 
 
@@ -153,7 +153,7 @@ def fit_mixture(
 
 
 def tail_p(scores: NDArray[np.float64], controls: NDArray[np.float64]) -> float:
-    """Give Fisher's one-sided p-value of more cells beyond the controls' quantile `TAIL`."""
+    """Return Fisher's one-sided p-value of more cells beyond the controls' quantile `TAIL`."""
     cut = np.quantile(controls, TAIL)
     here, there = int((scores > cut).sum()), int((controls > cut).sum())
     both = len(scores) + len(controls)
@@ -175,7 +175,7 @@ def _dense(block: Any) -> NDArray[np.float64]:
 def whiten(
     residuals: NDArray[np.float64], coefficients: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Give the inverse covariance of the genes times the coefficients.
+    """Return the inverse covariance of the genes times the coefficients.
 
     The covariance of the control cells' residuals, gene by gene scaled to unit variance, is shrunk
     towards the identity (Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4) and inverted

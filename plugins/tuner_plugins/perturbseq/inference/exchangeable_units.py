@@ -146,7 +146,7 @@ def _exchanged(screen: Screen, unit: str, guide: str | None) -> Units | None:
 
 
 def _wells(obs: pd.DataFrame, well: str | None) -> np.ndarray | None:
-    """Give the well of each cell; None where none is known or asked for."""
+    """Return the well of each cell; None where none is known or asked for."""
     if well is None or (well == AUTO and WELL not in obs.columns):
         return None
     name = WELL if well == AUTO else well
@@ -170,7 +170,7 @@ def _wells(obs: pd.DataFrame, well: str | None) -> np.ndarray | None:
 
 
 def _placed(units: Units, wells: np.ndarray, name: str) -> Units:
-    """Give the units their places where those of a perturbation stand side by side."""
+    """Return the units their places where those of a perturbation stand side by side."""
     labels = pd.factorize(pd.MultiIndex.from_arrays(units.design.T))[0]
     best, places = 0, None
     for by_column in (False, True):

@@ -99,7 +99,7 @@ class _HeldOut:
 def _fold_fit(
     problem: Problem, fold: int, alpha: float, l1_ratio: float, threads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give coefficients (genes, columns), intercepts, and what turns a response into a z-score."""
+    """Return coefficients (genes, columns), intercepts, and the scales of the responses."""
     x_scale, y_scale = problem.scales(fold)
     fits = fit_grid(
         problem.training[fold],
@@ -149,7 +149,7 @@ def _tabulated(names: list[str], sums: _HeldOut, own: np.ndarray) -> pd.DataFram
 
 
 def _shift(errors: np.ndarray, cells: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Give the mean shift from controls, (..., perturbations, genes): errors plus the prediction.
+    """Return the mean shift from controls, (..., perturbations, genes): errors plus the prediction.
 
     Against held-out controls, for the training controls are in the coefficients already.
     """
@@ -158,7 +158,7 @@ def _shift(errors: np.ndarray, cells: np.ndarray, own: np.ndarray) -> np.ndarray
 
 
 def _half_shifts(sums: _HeldOut, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the shift by each half of the cells, all folds together."""
+    """Return the shift by each half of the cells, all folds together."""
     k = own.shape[1]
     halves = []
     for side in (0, 1):

@@ -19,7 +19,7 @@ from tuner_plugins.perturbseq.inference.exchangeable_units import Units
 
 
 def exchangeable(units: Units, batches: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Give strata of units, shape (units,): those of a stratum may exchange labels.
+    """Return strata of units, shape (units,): those of a stratum may exchange labels.
 
     Units of the same batches; where every unit is held out as a whole, of the same fold as well,
     unless labels are moved along the plate: they take their folds with them (see `whole_folds`).
@@ -33,7 +33,7 @@ def exchangeable(units: Units, batches: np.ndarray, folds: np.ndarray) -> np.nda
 
 
 def whole_folds(units: Units, folds: np.ndarray) -> np.ndarray | None:
-    """Give the fold of each unit, shape (units,); None where cells of a unit are in several.
+    """Return the fold of each unit, shape (units,); None where cells of a unit are in several.
 
     Such folds are dealt by the labels, so that the units of a perturbation are in different ones,
     and neighbours with them: labels that are moved must take their folds along. Within its fold a
@@ -53,7 +53,7 @@ def whole_folds(units: Units, folds: np.ndarray) -> np.ndarray | None:
 def unit_orders(
     units: Units, strata: np.ndarray, count: int, seed: int = 0
 ) -> Iterator[np.ndarray]:
-    """Give orders of the units: unit i gets the label of unit ``order[i]`` of its stratum.
+    """Return orders of the units: unit i gets the label of unit ``order[i]`` of its stratum.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def moves(strata: np.ndarray) -> int:
 def smallest_p(
     units: Units, strata: np.ndarray, count: int, held: np.ndarray | None = None
 ) -> float:
-    """Give the least p that `count` moves along the plate can give, or all if there are fewer.
+    """Return the least p that `count` moves along the plate can give, or all if there are fewer.
 
     A layout may look the same from both ends: the mirrored order then gives each perturbation the
     units of another one, and is a tie whatever the responses are.
@@ -135,7 +135,7 @@ def smallest_p(
 
 
 def arrangements(units: Units, strata: np.ndarray) -> float:
-    """Give in how many ways labels can be arranged among the units of each stratum; inf if many."""
+    """Return the number of arrangements of labels within strata; inf if there are too many."""
     if units.places is not None:
         return moves(strata) + 1
     labels = pd.factorize(pd.MultiIndex.from_arrays(units.design.T))[0]
@@ -147,7 +147,7 @@ def arrangements(units: Units, strata: np.ndarray) -> float:
 
 
 def shuffle_within(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Give a permutation of cells, shape (cells,), that keeps each cell in its stratum."""
+    """Return a permutation of cells, shape (cells,), that keeps each cell in its stratum."""
     order = np.empty(len(strata), dtype=np.int64)
     order[np.argsort(strata, kind="stable")] = np.lexsort((rng.random(len(strata)), strata))
     return order

@@ -109,7 +109,7 @@ def permutation_null(
 
 
 def shuffled_statistics(dataset: Dataset, count: int, seed: int) -> Iterator[Statistics]:
-    """Give the statistics of the same cells with shuffled labels, one shuffle after the other.
+    """Return the statistics of the same cells with shuffled labels, one shuffle after the other.
 
     Within a batch and fold a shuffle moves whole rows of the design: of all sums only those of
     perturbations with covariates and with responses change.
@@ -126,7 +126,7 @@ def shuffled_statistics(dataset: Dataset, count: int, seed: int) -> Iterator[Sta
 
 
 def unit_statistics(dataset: Dataset, units: Units, count: int, seed: int) -> Iterator[Statistics]:
-    """Give the statistics of the same cells with the labels of whole units exchanged.
+    """Return the statistics of the same cells with the labels of whole units exchanged.
 
     At most `count`: labels that are moved along a plate have so many places to go.
 
@@ -146,7 +146,7 @@ def unit_statistics(dataset: Dataset, units: Units, count: int, seed: int) -> It
 def _with_folds(
     dataset: Dataset, units: Units, held: np.ndarray, orders: Iterable[np.ndarray]
 ) -> Iterator[Statistics]:
-    """Give the statistics where the labels of whole units take their folds (units,) with them.
+    """Return the statistics where the labels of whole units take their folds (units,) with them.
 
     What a fit has learnt of its training cells (genes, scores) stays what it was; that knows
     nothing of the labels.
@@ -205,7 +205,7 @@ def _relabelled(
     of_columns: np.ndarray,
     of_genes: np.ndarray,
 ) -> Statistics:
-    """Give the statistics where the units have the rows of `design`; all sums are unshifted."""
+    """Return the statistics where the units have the rows of `design`; all sums are unshifted."""
     k = design.shape[1]
     shift, gram = sums.x_shift[:k], sums.gram.copy()
     totals = cells @ design
@@ -244,7 +244,7 @@ def _with_orders(dataset: Dataset, orders: Sequence[np.ndarray]) -> Iterator[Sta
 
 
 def _fold_rows(design: sparse.csr_matrix, folds: np.ndarray, n_folds: int) -> sparse.csr_matrix:
-    """Give the transposed design with a row for each fold and perturbation."""
+    """Return the transposed design with a row for each fold and perturbation."""
     k = design.shape[1]
     rows = design.indices + k * np.repeat(folds, np.diff(design.indptr))
     columns = np.repeat(np.arange(design.shape[0]), np.diff(design.indptr))

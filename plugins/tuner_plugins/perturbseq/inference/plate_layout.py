@@ -85,7 +85,7 @@ def places_of_units(
 
 
 def shared_well(codes: np.ndarray, wells: np.ndarray) -> str | None:
-    """Give the label of a well with cells of several units; None if there is none.
+    """Return the label of a well with cells of several units; None if there is none.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def shared_well(codes: np.ndarray, wells: np.ndarray) -> str | None:
 
 
 def stand_together(labels: np.ndarray) -> bool:
-    """Say whether like labels stand side by side more than in 99 % of 999 random orders.
+    """Return whether like labels stand side by side more than in 99 % of 999 random orders.
 
     Parameters
     ----------

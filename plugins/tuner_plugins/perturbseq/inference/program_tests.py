@@ -13,7 +13,7 @@ from tuner_plugins.perturbseq.inference.kernels import permuted_sums, van_eltere
 
 
 def empirical_p(exceeding: ArrayLike, n_permutations: int) -> NDArray[np.float64]:
-    """Give (b + 1) / (B + 1): the p-value of b of B permutations at least as extreme.
+    """Return (b + 1) / (B + 1): the p-value of b of B permutations at least as extreme.
 
     Never 0 (Phipson & Smyth 2010, doi:10.2202/1544-6115.1585).
     """
@@ -42,7 +42,7 @@ def adjust(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def any_effect(p: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Test whether anything happens along an axis; give p-values adjusted over the other one.
+    """Test whether anything happens along an axis; return p-values adjusted over the other one.
 
     Significant coefficients may be false at the rate that was asked for, and those false ones are
     spread over many rows: of rows with at least one of them, a larger share is false. Rows are
@@ -72,7 +72,7 @@ def any_effect(p: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
 def permute_within(
     strata: NDArray[np.int64], rng: np.random.Generator, where: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
-    """Give row numbers permuted within strata.
+    """Return row numbers permuted within strata.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def permute_within(
 
 
 def stratum_codes(strata: ArrayLike | None, n: int) -> NDArray[np.int64]:
-    """Give each stratum a number, in the order of their names; one stratum where none are given."""
+    """Return the number of the stratum of each row, by name; all 0 where none are given."""
     if strata is None:
         return np.zeros(n, dtype=np.int64)
     values = pd.Series(np.asarray(strata))
@@ -226,7 +226,7 @@ _TEST_COLUMNS = (
 
 
 def uniformity(p: ArrayLike) -> float:
-    """Give the Kolmogorov-Smirnov p-value of p-values being uniform: small means miscalibrated."""
+    """Return the Kolmogorov-Smirnov p-value of uniform p-values: small means miscalibrated."""
     values = np.asarray(p, dtype=np.float64).ravel()
     values = values[~np.isnan(values)]
     if not len(values):

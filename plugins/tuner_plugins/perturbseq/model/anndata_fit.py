@@ -17,7 +17,7 @@ from tuner_plugins.perturbseq.data.screen import LOG, Recipe, open_screen
 def problem_of(
     dataset: Dataset, *, penalise_covariates: bool = False, scale_genes: bool = False
 ) -> Problem:
-    """Give the regression problem of a dataset: perturbations penalised, covariates free or not.
+    """Return the regression problem of a dataset: perturbations penalised, covariates free or not.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ class Composition:
 
 
 def applies(screen: Screen, transform: Transform) -> bool:
-    """Say whether counts are divided by their own sum, so that genes share what there is."""
+    """Return whether counts are divided by their own sum, so that genes share what there is."""
     if screen.recipe.response != LOG:
         return False
     sums = np.concatenate([row_sums(block) for _, block in count_blocks(screen, checked=False)])
@@ -106,7 +106,7 @@ def _log_ratios(
     strata: NDArray[np.int64],
     control: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Give log ratios to the controls of the same batches and their errors, (labels, genes)."""
+    """Return log ratios to the controls of the same batches and their errors, (labels, genes)."""
     n_labels, n_strata = int(labels.max()) + 1, int(strata.max()) + 1
     controls = np.bincount(strata[control], minlength=n_strata)
     shared = controls[strata] > 0
@@ -131,7 +131,7 @@ def _log_ratios(
 def _moments(
     screen: Screen, transform: Transform, member: NDArray[np.int64], n: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give means of counts per 10k and the variances of these means, (groups, genes)."""
+    """Return means of counts per 10k and the variances of these means, (groups, genes)."""
     genes = len(screen.counts.genes)
     total, squares = np.zeros((n, genes)), np.zeros((n, genes))
     for where, linear in _linear(screen, transform):
@@ -193,7 +193,7 @@ def shifts(
 
 
 def _mode(ratio: NDArray[np.float64], error: NDArray[np.float64]) -> float:
-    """Give the value that the most genes agree with, each within its error."""
+    """Return the value that the most genes agree with, each within its error."""
     width = KERNEL * np.hypot(error, NOISE)
     grid = np.linspace(*np.quantile(ratio, [0.02, 0.98]), 200)
     agree = np.exp(-0.5 * ((ratio - grid[:, None]) / width) ** 2).sum(axis=1)

@@ -107,7 +107,7 @@ def gene_names(cells: Cells) -> pd.Index:
 
 
 def _spread(responses: sparse.csr_matrix) -> np.ndarray:
-    """Give the standard deviation of each column, 1 where it is constant."""
+    """Return the standard deviation of each column, 1 where it is constant."""
     mean = np.asarray(responses.mean(axis=0)).ravel()
     square = np.asarray(responses.multiply(responses).mean(axis=0)).ravel()
     variance = square - mean**2

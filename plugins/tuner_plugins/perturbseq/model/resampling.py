@@ -81,7 +81,7 @@ class Model:
         return np.concatenate([np.ones(self.design.shape[1]), covariates])
 
     def rows(self, rows: NDArray[Any]) -> Model:
-        """Give the model of some cells, by number or mask."""
+        """Return the model of some cells, by number or mask."""
         return replace(
             self,
             design=self.design[rows],
@@ -91,7 +91,7 @@ class Model:
         )
 
     def columns(self) -> sparse.csr_matrix:
-        """Give design and covariates side by side, (cells, columns)."""
+        """Return design and covariates side by side, (cells, columns)."""
         return sparse.csr_matrix(sparse.hstack([self.design, self.covariates]))
 
     def summed(self, folds: NDArray[np.int64] | None = None) -> Statistics:
@@ -117,7 +117,7 @@ class Model:
         return Refit(fits.coef[0, -1, 0], fits.intercept[0, -1, 0], float(fits.kkt.max(initial=0)))
 
     def warm_path(self, whole: Statistics) -> NDArray[np.float64]:
-        """Give alphas from near the largest that matters down to `alpha`, the last one."""
+        """Return alphas from near the largest that matters down to `alpha`, the last one."""
         if self.l1_ratio == 0 or self.alpha == 0:
             return np.array([self.alpha])
         largest = alpha_max(whole, self.l1_ratio, self.penalty_factor)
@@ -125,7 +125,7 @@ class Model:
         return np.append(self.alpha * STEP ** np.arange(steps, 0, -1.0), self.alpha)
 
     def coefficients(self) -> pd.DataFrame:
-        """Fit all cells; give the coefficients of the perturbations, (genes, perturbations)."""
+        """Fit all cells; return the coefficients of the perturbations, (genes, perturbations)."""
         return self.framed(self.fit().coef)
 
     def framed(self, values: NDArray[Any]) -> pd.DataFrame:
@@ -143,7 +143,7 @@ def with_diagonal(summed: Statistics, added: NDArray[np.float64]) -> Statistics:
 
 
 def residual_scale(model: Model, summed: Statistics, refit: Refit) -> NDArray[np.float64]:
-    """Give the standard deviation of every gene's residuals, (genes,)."""
+    """Return the standard deviation of every gene's residuals, (genes,)."""
     whole = summed.total()
     coef = _of_z(whole, refit)
     fitted = 2 * (coef * whole.cross[0]).sum(axis=0)
@@ -155,13 +155,13 @@ def residual_scale(model: Model, summed: Statistics, refit: Refit) -> NDArray[np
 
 
 def _of_z(summed: Statistics, refit: Refit) -> NDArray[np.float64]:
-    """Give the coefficients of Z = [1, X - x_shift], (columns + 1, genes)."""
+    """Return the coefficients of Z = [1, X - x_shift], (columns + 1, genes)."""
     intercept = refit.intercept - summed.y_shift + refit.coef @ summed.x_shift
     return np.vstack([intercept, refit.coef.T])
 
 
 def entries(model: Model, summed: Statistics, refit: Refit) -> NDArray[np.float64]:
-    """Give the entry statistics of the perturbations, (genes, perturbations)."""
+    """Return the entry statistics of the perturbations, (genes, perturbations)."""
     whole = summed.total()
     at = slice(1, 1 + len(model.targets))
     return entry_statistic(whole.gram[0], whole.cross[0], _of_z(whole, refit), at)
@@ -203,7 +203,7 @@ def permuted_entries(model: Model, n_permutations: int, seed: int) -> Iterator[N
 def permuted_statistics(
     model: Model, summed: Statistics, orders: Sequence[NDArray[np.int64]]
 ) -> Iterator[Statistics]:
-    """Give the statistics of all cells with rows of the design reordered.
+    """Return the statistics of all cells with rows of the design reordered.
 
     Of all sums, only those of perturbations with covariates and with responses change.
 
@@ -286,7 +286,7 @@ def bootstrap_coefficients(model: Model, n_resamples: int, seed: int) -> Iterato
 
 
 def cell_groups(model: Model) -> NDArray[np.int64]:
-    """Give the group of every cell, (cells,): the same perturbations and batch."""
+    """Return the group of every cell, (cells,): the same perturbations and batch."""
     # Each set of perturbations has a sum of its own: weights of a design do not matter here.
     tags = np.random.default_rng(0).random(model.design.shape[1])
     ones = sparse.csr_matrix(model.design != 0, dtype=np.float64)
@@ -297,7 +297,7 @@ def cell_groups(model: Model) -> NDArray[np.int64]:
 
 
 def select_halves(model: Model, halves: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say which coefficients are non-zero in each half of the cells, (2, genes, perturbations)."""
+    """Return which coefficients are non-zero by half of the cells, (2, genes, perturbations)."""
     fits = fit_grid(
         model.summed(halves),
         model.alpha,
@@ -311,7 +311,7 @@ def select_halves(model: Model, halves: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def efficacy_refit(model: Model) -> Any:
-    """Give the function that `efficacy.efficacy_weights` fits with."""
+    """Return the function that `efficacy.efficacy_weights` fits with."""
 
     def refit(
         x: sparse.csr_matrix, y: Any, added: NDArray[np.float64]

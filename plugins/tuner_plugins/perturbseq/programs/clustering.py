@@ -50,7 +50,7 @@ class Clustering:
     colours: dict[str, str] = field(default_factory=dict)
 
     def members(self) -> dict[str, list[str]]:
-        """Give the rows of each cluster, strongest first."""
+        """Return the rows of each cluster, strongest first."""
         groups: dict[str, list[str]] = {name: [] for name in self.labels.cat.categories}
         for row in self.order:
             groups[self.labels[row]].append(row)
@@ -191,7 +191,7 @@ def find_programs(
 
 
 def _described(clustering: Clustering, options: ClusterOptions | None) -> dict[str, Any]:
-    """Give what an .h5ad can hold: arrays, strings and numbers."""
+    """Return what an .h5ad can hold: arrays, strings and numbers."""
     settings = {k: v for k, v in vars(options or ClusterOptions()).items() if v is not None}
     return {
         "order": np.array(clustering.order, dtype=str),

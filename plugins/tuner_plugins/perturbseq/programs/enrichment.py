@@ -68,7 +68,7 @@ def read_gmt(path: Path) -> dict[str, list[str]]:
 
 
 def _matched(genes: Iterable[str]) -> list[str]:
-    """Give gene names in upper case, each once: mouse symbols match human ones that way."""
+    """Return gene names in upper case, each once: mouse symbols match human ones that way."""
     return list(dict.fromkeys(str(gene).upper() for gene in genes))
 
 
@@ -178,12 +178,12 @@ def _tabulate(
 
 
 def _rank(sets: pd.Series) -> np.ndarray:
-    """Give each set a number in the order given: P10 stands after P9."""
+    """Return each set a number in the order given: P10 stands after P9."""
     return np.asarray(pd.factorize(sets)[0])
 
 
 def direction_sets(coef: pd.DataFrame, significant: pd.DataFrame) -> dict[str, list[str]]:
-    """Give the genes that each perturbation moves up and, apart from them, down.
+    """Return the genes that each perturbation moves up and, apart from them, down.
 
     Parameters
     ----------

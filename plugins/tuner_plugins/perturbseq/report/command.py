@@ -30,7 +30,7 @@ BAD_INPUT = (AnalysisError, CellsError, DataError)
 
 
 def options_of(plain: Mapping[str, Any], size_factor: str | None) -> AnalysisOptions:
-    """Give the options of an analysis from plain data.
+    """Return the options of an analysis from plain data.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ class PrepareOptions:
 
 
 def _counts(adata: ad.AnnData, layer: str | None) -> Any:
-    """Give the counts of a named layer (None: X), checked to be counts."""
+    """Return the counts of a named layer (None: X), checked to be counts."""
     if layer is not None and layer not in (names := layers_of(adata)):
         raise AnalysisError(f"no layer '{layer}' with counts; there are: {', '.join(names) or '-'}")
     counts = adata.X if layer is None else adata.layers[layer]

@@ -57,7 +57,7 @@ def bare(axes: Axes) -> None:
 
 
 def symmetric(values: NDArray[np.float64], quantile: float = 0.995) -> TwoSlopeNorm:
-    """Give a norm around 0 that a few extreme values cannot wash out."""
+    """Return a norm around 0 that a few extreme values cannot wash out."""
     finite = np.abs(values[np.isfinite(values)])
     finite = finite[finite > 0]
     limit = float(np.quantile(finite, quantile)) if len(finite) else 1.0

@@ -133,7 +133,7 @@ def coefficient_heatmap(coef: pd.DataFrame, programs: Clustering, modules: Clust
 def _wide(
     table: pd.DataFrame, value: str, q: str, max_shown: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Give values and q, programs by perturbations, of the most significant perturbations."""
+    """Return values and q, programs by perturbations, of the most significant perturbations."""
     programs = list(dict.fromkeys(table["program"]))
     values = table.pivot(index="program", columns="perturbation", values=value).loc[programs]
     adjusted = table.pivot(index="program", columns="perturbation", values=q).loc[programs]

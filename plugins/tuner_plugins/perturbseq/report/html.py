@@ -43,7 +43,7 @@ TABLES = {
 
 
 def safe_stem(name: str) -> str:
-    """Give a file name for any perturbation: other signs than letters and digits are replaced."""
+    """Return a file name for any perturbation: other signs than letters and digits are replaced."""
     return re.sub(r"[^\w.+-]+", "_", name)
 
 
@@ -114,7 +114,7 @@ def _whole(path: Path, put: Callable[[Path], object]) -> Path:
 
 
 def storable(adata: ad.AnnData) -> ad.AnnData:
-    """Give a copy that an .h5ad can hold: no slash in a column name, no mixed columns."""
+    """Return a copy that an .h5ad can hold: no slash in a column name, no mixed columns."""
     copy = adata.copy()
     for mapping in (copy.varm, copy.obsm):
         for key, value in list(mapping.items()):
@@ -132,7 +132,7 @@ def storable(adata: ad.AnnData) -> ad.AnnData:
 
 
 def _shown(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Give the rows of a table that the page shows: the most significant first."""
+    """Return the rows of a table that the page shows: the most significant first."""
     for column in ("q_permutation", "q"):
         if column in table:
             order = ["q", "p"] if column == "q" and "p" in table else [column]
@@ -144,7 +144,7 @@ def _shown(name: str, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def render(analysis: Analysis, pictures: list[Path], title: str) -> str:
-    """Give the page as text: pictures embedded, no script, nothing fetched.
+    """Return the page as text: pictures embedded, no script, nothing fetched.
 
     Parameters
     ----------

@@ -41,13 +41,13 @@ from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
 
 
 def wide(table: pd.DataFrame, column: str, like: pd.DataFrame) -> pd.DataFrame:
-    """Give a column of the coefficient table as genes by perturbations, in the order of `like`."""
+    """Return a column of the coefficient table as genes by perturbations, ordered as `like`."""
     values = table[column].to_numpy().reshape(like.shape)
     return pd.DataFrame(values, index=like.index, columns=like.columns)
 
 
 def weighted(model: Model, seed: int) -> tuple[Model, Efficacy]:
-    """Give the model with the design weighted by how far each cell was perturbed."""
+    """Return the model with the design weighted by how far each cell was perturbed."""
     learnt = efficacy_weights(
         pd.DataFrame.sparse.from_spmatrix(model.design, columns=model.targets),
         model.covariates,
@@ -116,7 +116,7 @@ def fit_coefficients(
 
 
 def cells_of(model: Model) -> list[int]:
-    """Give the number of cells of every perturbation."""
+    """Return the number of cells of every perturbation."""
     return [int(n) for n in np.diff(model.design.tocsc().indptr)]
 
 
@@ -134,7 +134,7 @@ def store_coefficients(
 
 
 def split_cells(model: Model, share: float, seed: int) -> NDArray[np.bool_]:
-    """Say which cells programs are found in, (cells,): `share` of each perturbation and batch."""
+    """Return a mask of the cells that programs are found in: `share` of each label and batch."""
     groups = cell_groups(model)
     order = np.lexsort((np.random.default_rng(seed).random(len(groups)), groups))
     # Counting on from group to group, small groups do not all round the same way.
