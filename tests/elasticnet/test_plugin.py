@@ -497,12 +497,17 @@ def test_guides_side_by_side_are_moved_along_the_plate(screen, tmp_path, caplog)
     assert free.units.among == "guide"
 
 
-def test_a_plate_of_one_unit_a_stratum_has_no_move(screen, tmp_path):
+def test_a_plate_of_one_unit_a_stratum_has_no_move(screen, tmp_path, monkeypatch):
     path = _arrayed(screen, tmp_path / "arrayed.h5ad")
     adata = anndata.read_h5ad(path)
     adata.obs["batch"] = adata.obs["guide"].astype(str)
     adata.write_h5ad(path)
     plugin = _plugin(path, permutations=9, covariates=[])
+    with pytest.raises(InputError, match="shares no batch"):
+        plugin.notes()
+    # the test of such labels says nothing either
+    for check in ("notes_on_labels", "notes_on_values"):
+        monkeypatch.setattr(f"tuner_plugins.elasticnet.reading.{check}", lambda *given: [])
     result = _result(plugin, 0.003, 0.5)
     tables = plugin.tables([result])
     assert len(tables["permutation_null"]) == 1
