@@ -16,14 +16,16 @@ test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow --timeout=1800
 
 # Without the lock: the newest, and the lowest, of everything that pyproject.toml allows.
+# Old releases use what newer ones of their own dependencies deprecate: no fault of the tuner's.
 test-unlocked: resolution := highest
 test-lowest: resolution := lowest-direct
 test-lowest: names := python3.11
+test-lowest: options := -W default::DeprecationWarning -W default::FutureWarning
 test-unlocked test-lowest: $(UV)
 	$(UV) venv --quiet --clear --seed --python $(python) .venv-$@
 	$(UV) pip install --quiet --python .venv-$@ --upgrade --resolution $(resolution) \
 		-e ".[nmf,perturbseq,dev]"
-	.venv-$@/bin/python -m pytest -m "not slow" -n 2 --dist loadfile
+	.venv-$@/bin/python -m pytest -m "not slow" -n 2 --dist loadfile $(options)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

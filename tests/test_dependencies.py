@@ -28,6 +28,7 @@ EXTRAS = {
     "tuner": (),
     "tuner_plugins.nmf": ("nmf",),
     "tuner_plugins.elasticnet": ("elasticnet",),
+    "tuner_plugins.enet": ("elasticnet",),
     "tuner_plugins.perturbseq": ("elasticnet", "perturbseq"),
 }
 
@@ -74,6 +75,11 @@ def files_loaded_with(module: str) -> set[Path]:
             files.add(path)
             rest += imported(path, at_load=True)
     return files
+
+
+def test_every_package_is_looked_at() -> None:
+    folders = {path.parent.name for path in SOURCES["tuner_plugins"].glob("*/__init__.py")}
+    assert {f"tuner_plugins.{name}" for name in folders} | {"tuner"} == set(EXTRAS)
 
 
 @pytest.mark.parametrize("package", EXTRAS)

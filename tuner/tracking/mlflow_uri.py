@@ -10,7 +10,6 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote, unquote
 
 from tuner.config.addresses import masked, without_user
 from tuner.plugin import InputError
@@ -61,10 +60,15 @@ def check_uri(uri: str, storage_url: str | None = None, source: str = "tracking.
 
 def sqlite_path(url: str) -> Path | None:
     """Return the absolute path of the file behind a ``sqlite://`` URL; None where there is none."""
-    scheme, _, rest = url.partition("://")
-    if scheme.partition("+")[0].lower() != "sqlite":
+    if url.partition("://")[0].partition("+")[0].lower() != "sqlite":
         return None
-    name = unquote(rest.partition("?")[0]).removeprefix("/")  # as SQLAlchemy reads it
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:  # asked, since releases differ in what a percent sign means
+        name = make_url(url).database
+    except (ArgumentError, ValueError):
+        return None
     return Path(name).resolve() if name and name != ":memory:" else None
 
 
@@ -73,9 +77,9 @@ def absolute_uri(uri: str) -> str:
     path = sqlite_path(uri)
     if path is None:
         return uri
-    scheme, _, rest = uri.partition("://")
-    _, mark, query = rest.partition("?")
-    return f"{scheme}:///{quote(str(path), safe='/ ')}{mark}{query}"
+    from sqlalchemy.engine import make_url
+
+    return make_url(uri).set(database=str(path)).render_as_string(hide_password=False)
 
 
 def base_url(uri: str) -> str | None:
