@@ -35,7 +35,7 @@ def analysed(keep: list[str], effect: float = 1.0):
     return analyse(planted.adata[rows].copy(), model, OPTIONS), planted
 
 
-@pytest.mark.timeout(100, method="thread")
+@pytest.mark.timeout(900, method="thread")
 @pytest.mark.parametrize("keep", [["T0_0"], ["T0_0", "T1_0"], ["T0_0", "T0_1", "T1_0"], ["IDLE0"]])
 def test_a_screen_of_few_perturbations_is_analysed(keep, tmp_path):
     found, planted = analysed(keep)
@@ -58,7 +58,7 @@ def test_a_screen_of_few_perturbations_is_analysed(keep, tmp_path):
         assert (tmp_path / "report.html") in write(found, tmp_path)
 
 
-@pytest.mark.timeout(100, method="thread")
+@pytest.mark.timeout(900, method="thread")
 def test_a_screen_in_which_nothing_acts_has_no_modules(tmp_path):
     found, _ = analysed(["T0_0", "T0_1", "T1_0", "T2_0", "IDLE1"], effect=0.0)
     assert found.tables["modules"].empty
