@@ -42,7 +42,7 @@ class CellsError(ValueError):
 
 def did_you_mean(problem: str, name: str, known: Iterable[object]) -> str:
     """Return the message with the closest names that there are, or all."""
-    close = difflib.get_close_matches(name, [str(k) for k in known], 3, 0.5)
+    close = difflib.get_close_matches(name, dict.fromkeys(map(str, known)), 3, 0.5)
     listed = ", ".join(close or map(str, known))
     return f"{problem}; {'did you mean' if close else 'there are'}: {listed or 'none'}"
 
@@ -153,6 +153,8 @@ def _require_whole(group: h5py.Group, where: str, path: Path | str) -> None:
 
 def probe(path: Path, names: list[str]) -> None:
     """Read parts of a file in another process; `CellsError` where that does not survive it."""
+    if path.is_dir():
+        raise CellsError(f"{path} is a folder; expected an .h5ad file")
     found = subprocess.run(
         [sys.executable, "-c", PROBE, str(path), *names], capture_output=True, text=True
     )
