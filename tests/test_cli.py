@@ -147,6 +147,9 @@ def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path
     assert json.loads(tuner("best", config, "--json").stdout)["best"] == again["best"]
     tuner("export", config, "-o", "other.py")
     assert (workplace / "other.py").exists()
+    tuner("export", config, "-o", "other.py")  # its own script
+    refused = tuner("export", config, "-o", config, code=2)
+    assert "no study here wrote it; move it away, or give another -o" in refused.stderr
     changed = ("--set", "limits.case_time=50s")  # the study is found again all the same
     assert not tuner("analyse", config, "-o", "after", *changed, *track).stderr
     analysis = json.loads((workplace / "after" / "analysis.json").read_text())

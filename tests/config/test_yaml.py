@@ -83,3 +83,10 @@ def test_variables_are_filled_in_and_kept_as_written(
     os.environ.pop("SECRET")
     with pytest.raises(InputError, match=r"line 3: study\.storage: the environment variable 'SEC"):
         read_yaml(path)
+
+
+def test_minutes_and_seconds_are_no_number(workplace: Path) -> None:
+    """YAML 1.1 reads 1:30 as 90, and 1:30.5 as 90.5."""
+    path = workplace / "study.yaml"
+    path.write_text("timeout: 1:30\nother: 1:30.5\nplain: 90\n")
+    assert read_yaml(path).data == {"timeout": "1:30", "other": "1:30.5", "plain": 90}

@@ -219,3 +219,20 @@ def test_the_head_says_where_the_setting_comes_from() -> None:
     head = provenance_head("Does it.", {"lam": 1.0}, provenance)
     for expected in ("chr21, trial 12", "r = 0.5", '{"lam": 1.0}', "numpy 2.0", "sha256 abc"):
         assert expected in head
+
+
+def test_a_missing_package_and_an_old_python_are_one_line_and_2(module, tmp_path):
+    body = '"""Needs what nobody has."""\n\nimport tuner_absent\n\n\ndef main():\n    return 0\n'
+    path = tmp_path / "needy.py"
+    (tmp_path / "needy_source.py").write_text(body)
+    (tmp_path / "tuner_absent.py").touch()
+    script = bundle([module("needy_source", body)], {}, "needy", [])
+    path.write_text(script)
+    (tmp_path / "tuner_absent.py").unlink()
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "pip install tuner_absent" in done.stderr
+    path.write_text(script.replace("(3, 10)", "(4, 10)"))
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "needs Python 3.10 or newer" in done.stderr

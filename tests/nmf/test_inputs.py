@@ -277,3 +277,28 @@ def test_equal_is_equal_at_every_base(tmp_path: Path, region: tuple[int, int], e
         inside = region[0] <= ends[moved] < region[1]
         same = equals_annotation(str(tmp_path / "other.bw"), CHROM, *region, genes)
         assert same is not inside
+
+
+def test_a_track_named_twice_and_a_signal_as_annotation_are_told(
+    clean: dict[str, Any], tmp_path: Path
+) -> None:
+    track = tmp_path / "tracks" / "track0.bw"
+    with pytest.raises(InputError, match="named twice"):
+        make_plugin(clean, bigwigs=[track, track]).inputs()
+    told = "more than two values there: it looks like a signal"
+    assert not any(told in note for note in make_plugin(clean).notes())
+    assert any(told in note for note in make_plugin(clean, annotation=track).notes())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cases": [{"region": CHROM, "k": True}]}, "expected a number of loadings, got true"),
+        ({"tss_window": 500}, "tss_window is for feature: tss"),
+    ],
+)
+def test_keys_that_would_mean_nothing_are_refused(
+    clean: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_plugin(clean, **change)

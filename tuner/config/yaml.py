@@ -36,6 +36,8 @@ class _Loader(yaml.SafeLoader):
         if node.tag.rpartition(":")[2] not in _KINDS:
             problem = f"expected a text, a number, a list or a mapping, got '{node.tag}'"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        if node.tag.endswith((":int", ":float")) and ":" in node.value:
+            return node.value  # 1:30 is 90 in YAML 1.1: nobody who writes it can be sure of that
         try:
             return super().construct_object(node, deep)
         except (ValueError, OverflowError) as error:

@@ -13,6 +13,7 @@ import ast
 import inspect
 import json
 import pprint
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -96,6 +97,7 @@ def bundle(
         _metadata(dependencies, requires_python),
         f'"""{docstring}\n"""\n',
         "from __future__ import annotations\n",
+        _refuse_before(requires_python),
     ]
     if first:
         rest = "\n".join([preamble, *imports, "", bodies])
@@ -106,16 +108,37 @@ def bundle(
         # lines before its first one: with as many before it, a traceback shows the right ones
         above = "\n".join(parts).count("\n") + 1 + literal.startswith("(")
         parts.append(f"REST = {literal}\n\n")
-        run = f"    if not {first_call}:\n"
-        run += f'        exec(compile("\\n" * {above} + REST, __file__, "exec"))\n'
-        run += f"        raise SystemExit({call})\n"
+        run = f"        if not {first_call}:\n"
+        run += f'            exec(compile("\\n" * {above} + REST, __file__, "exec"))\n'
+        run += f"            raise SystemExit({call})\n"
     else:
-        parts += [preamble, *imports, "", *literals, "", bodies]
-        run = f"    raise SystemExit({call})\n"
-    parts.append(f'\n\nif __name__ == "__main__":\n{run}')
+        guarded = ["try:", *(f"    {line}" for line in imports or ["pass"]), _MISSING]
+        parts += [preamble, *guarded, *literals, "", bodies]
+        run = f"        raise SystemExit({call})\n"
+    handler = textwrap.indent(_MISSING, "    ")
+    parts.append(f'\n\nif __name__ == "__main__":\n    try:\n{run}{handler}')
     text = "\n".join(parts)
     compile(text, "<frozen script>", "exec", dont_inherit=True)
     return text
+
+
+_MISSING = """\
+except ModuleNotFoundError as error:
+    sys.stderr.write(f"{sys.argv[0]}: {error}; install it: pip install {error.name}\\n")
+    raise SystemExit(2) from None
+"""
+
+
+def _refuse_before(requires_python: str) -> str:
+    """Return statements that end a script in one line where Python is too old for the rest."""
+    oldest = tuple(map(int, requires_python.removeprefix(">=").split(".")))
+    wanted = ".".join(map(str, oldest))
+    return (
+        f"import sys\n\nif sys.version_info < {oldest}:\n"
+        f'    sys.stderr.write(f"{{sys.argv[0]}}: needs Python {wanted} or newer, this is "\n'
+        '                     f"{sys.version.split()[0]}\\n")\n'
+        "    sys.exit(2)\n"
+    )
 
 
 def provenance_head(summary: str, params: Mapping[str, object], provenance: Provenance) -> str:

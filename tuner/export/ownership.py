@@ -66,8 +66,10 @@ def check_folder(owner: Owner) -> None:
         raise InputError(f"{owner.folder} holds files that are not this study's; {remedy}")
 
 
-def check_script(path: Path, owner: Owner) -> str | None:
+def check_script(path: Path, owner: Owner, key: str = "export.path") -> str | None:
     """Raise `InputError` where there is a script, or another file, that is not this study's.
+
+    `key` is what the path was given by, for the message.
 
     Returns
     -------
@@ -82,8 +84,8 @@ def check_script(path: Path, owner: Owner) -> str | None:
         if (mark is None and owner.completed) or (mark and _key(path) in mark.exports):
             return None
         raise InputError(
-            f"export.path: {path} is there already and no study here wrote it; "
-            "move it away, or give another export.path"
+            f"{key}: {path} is there already and no study here wrote it; "
+            f"move it away, or give another {key}"
         )
     if holder.is_same(owner):
         return None
@@ -93,8 +95,8 @@ def check_script(path: Path, owner: Owner) -> str | None:
             f"a copy is kept in {holder.folder / 'script'}"
         )
     raise InputError(
-        f"export.path: {path} is the script of another study '{holder.study}' of "
-        f"{holder.storage}, trial {trial}; move it away, or give another export.path"
+        f"{key}: {path} is the script of another study '{holder.study}' of "
+        f"{holder.storage}, trial {trial}; move it away, or give another {key}"
     )
 
 

@@ -90,7 +90,9 @@ def _lines(out: Console, lines: Sequence[str] | Iterator[str]) -> None:
 def _title(summary: Summary) -> str:
     assert summary.best is not None
     number = summary.best.number
-    what = f"trial {number}" + (" (the baseline)" if summary.best.is_baseline else "")
+    what = f"trial {number}"
+    if summary.best.is_baseline:
+        what += " (the baseline's params, in the script that is exported)"
     return f"{what} against the baseline" if summary.finished else f"the best so far: {what}"
 
 
@@ -243,11 +245,12 @@ def _agree(summary: Summary, objective: Objective) -> bool:
 def print_params(out: Console, record: TrialRecord, config: Config) -> None:
     """Print a trial's parameters, those that were searched with their range."""
     space: Mapping[str, Mapping[str, object]] = config.space.describe()
+    origin = "the baseline's" if record.is_baseline else "fixed"
     rows = []
     for name, value in record.params.items():
         shown = f"{value:.6g}" if isinstance(value, float) else str(value)
         entry = space.get(name) if name in record.searched else None
-        rows.append([name, shown, f"searched: {_range(entry)}" if entry else "fixed"])
+        rows.append([name, shown, f"searched: {_range(entry)}" if entry else origin])
     say(out, f"setting of trial {record.number}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in ("parameter", "value", ""):

@@ -15,7 +15,7 @@ from tuner.config.load import Config
 from tuner.execution.jobs import Executor, Setup
 from tuner.execution.local import LocalExecutor
 from tuner.execution.subprocesses import sweep
-from tuner.export.ownership import check_script, claim, claim_script, script_of, stale_note
+from tuner.export.ownership import check_script, claim, claim_script, stale_note
 from tuner.export.provenance import git_commit, versions
 from tuner.objective import Objective
 from tuner.plugin import InputError
@@ -209,8 +209,7 @@ def export(config: Config, path: Path) -> TrialRecord:
     name, record, records, reason = _chosen(config)
     study = read_study(config)
     owner = owner_of(config, plan_of(study))
-    if script_of(path)[0] is not None:
-        check_script(path, owner)
+    check_script(path, owner, "-o")
     sizes = None
     if config.engine.timing.per_case:
         sizes = kept_per_case(study, record, records)

@@ -70,6 +70,12 @@ def no_gain(summary: Summary, objective: Objective) -> Iterator[str]:
     if best.is_baseline or sign * (best.metrics[name] - baseline.metrics[name]) <= 0:
         yield f"no trial beats the baseline (trial {baseline.number}) in {name}"
         return
+    flat = [case.name for case in baseline.cases if case.metrics[objective.primary] == 0.0]
+    if flat:
+        yield (
+            f"the baseline's {objective.primary} is exactly 0 in {', '.join(flat)}: it found "
+            "nothing there, so that every gain looks large; the metric itself says more"
+        )
     gains = gains_of(best.cases, baseline.cases, objective)
     if 0 < (better := sum(gain > 0 for gain in gains)) < len(gains):
         worse = [case.name for case, gain in zip(best.cases, gains, strict=True) if gain <= 0]

@@ -66,6 +66,11 @@ def case_notes(cases: Sequence[CaseInput], held_out: Sequence[CaseInput]) -> Ite
     everything = [*cases, *held_out]
     for case in everything:
         yield f"case '{case.section.label}': {_describe(case)}"
+        if len(np.unique(case.annotation.values)) > 2:
+            yield (
+                f"case '{case.section.label}': the annotation has more than two values there: it "
+                "looks like a signal; expected 0 and 1, where the genes are"
+            )
     yield from _track_notes(everything)
     yield from _pair_notes(cases, held_out)
 

@@ -48,6 +48,13 @@ class CaseSection(_Section):
     annotation: InputPath | None = None
     name: str | None = Field(default=None, pattern=r"^[\w.-]+$")
 
+    @field_validator("k", mode="before")
+    @classmethod
+    def _no_switch(cls, k: Any) -> Any:
+        if isinstance(k, bool):
+            raise ValueError(f"expected a number of loadings, got {str(k).lower()}")
+        return k
+
     @field_validator("region")
     @classmethod
     def _zero_based(cls, text: str, info: ValidationInfo) -> str:
@@ -114,6 +121,8 @@ class DataSection(_Section):
 
     @model_validator(mode="after")
     def _complete(self) -> DataSection:
+        if self.feature != "tss" and self.tss_window != 1000:
+            raise ValueError("tss_window is for feature: tss; set that, or leave tss_window out")
         labels = [case.label for case in [*self.cases, *self.held_out]]
         for label in labels:
             if labels.count(label) > 1:

@@ -158,6 +158,21 @@ def test_tracks_of_nothing_but_zeros_give_zeros(plugin: NmfPlugin, tmp_path: Pat
     assert not np.load(tmp_path / "out.npy").any()
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_loadings_that_are_all_constant_are_told(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path, quick: bool
+) -> None:
+    told = "every loading is constant"
+    for fl_lambda, expected in ((400.0, False), (1e12, True)):
+        script = make_script(plugin, tmp_path / "assign2.py", fl_lambda=fl_lambda, resolution=50)
+        words = flat(usual(folder, tmp_path / "out.npy"))
+        done = run_script(script, *words, TUNER_NATIVE="1" if quick else "0")
+        assert done.returncode == 0
+        loadings = np.load(tmp_path / "out.npy")
+        assert (np.ptp(loadings, axis=0).max() == 0) == expected
+        assert (told in done.stderr) == expected
+
+
 def test_the_script_needs_no_tuner_and_says_where_it_comes_from(
     plugin: NmfPlugin, folder: Path, tmp_path: Path
 ) -> None:

@@ -42,6 +42,9 @@ def list_tracks(
         except OSError as error:
             culprit = error.filename or name
             raise BigWigError(f"{culprit}: cannot be read ({error.strerror})") from error
+    twice = [name for number, name in enumerate(tracks) if name in tracks[:number]]
+    if twice:
+        raise BigWigError(f"{twice[0]}: named twice, it would count as two tracks; leave one out")
     if tracks:
         return found
     if not names:

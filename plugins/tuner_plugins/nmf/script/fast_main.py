@@ -28,6 +28,11 @@ OPTIONS = {
 
 DEFAULT_K = "10"
 
+CONSTANT = (
+    "every loading is constant over the region: its tracks have no data, or the smoothing "
+    "(fl_lambda) is too strong for so short a region"
+)
+
 SETTINGS: Sequence[tuple[Mapping[str, float], Mapping[str, Any]]] = ()
 """The frozen settings, each after the size of problem that it is for; put here when the script is
 made."""
@@ -76,7 +81,16 @@ def run_quick(words: Sequence[str]) -> bool:
     except (ValueError, OSError):
         return False
     tell(describe_taken(found, loadings.absent, chrom, f", {chrom}:{start}-{end}, k {k}"))
+    if _are_constant(loadings):
+        tell(CONSTANT)
     return True
+
+
+def _are_constant(loadings: QuickLoadings) -> bool:
+    """Return whether no loading changes along the region; compares bytes, for speed."""
+    raw, row = bytes(loadings.values), 8 * loadings.bins
+    rows = (raw[at : at + row] for at in range(0, loadings.k * row, row))
+    return all(each == each[:8] * loadings.bins for each in rows)
 
 
 def tell(line: str) -> None:

@@ -15,7 +15,7 @@ from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
 from tuner_plugins.nmf.kernels.fast_path import MOST_LOADINGS
 from tuner_plugins.nmf.model.signal import SignalError
 from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
-from tuner_plugins.nmf.script.fast_main import DEFAULT_K, choose_setting, tell
+from tuner_plugins.nmf.script.fast_main import CONSTANT, DEFAULT_K, choose_setting, tell
 from tuner_plugins.nmf.script.npy import output_problem, save_loadings
 
 
@@ -90,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(f"{error}; ask for a shorter region or a smaller -k")
         return 2
     tell(describe_taken(found, absent, chrom, f", {chrom}:{start}-{end}, k {k}"))
+    if (loadings.values == loadings.values[:, :1]).all():
+        tell(CONSTANT)
     return 0
 
 
