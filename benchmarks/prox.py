@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
-from tuner_plugins.nmf.kernels.build import describe_kernels
+from tuner_plugins.nmf.kernels.build import find_compiler, load_kernels
 from tuner_plugins.nmf.model.prox_tv import prox_tv1d, prox_tv1d_columns
 
 Array = np.ndarray[Any, Any]
@@ -204,8 +204,9 @@ def runs_ratio(y: Array, lam: float, rounds: int) -> float:
 def measure(lams: list[float], scale: float, rounds: int) -> dict[str, Any]:
     """Measure every signal at every penalty; print the tables on the way."""
     methods, missing = solvers()
-    print(describe_kernels(), *missing, sep="\n")
-    report: dict[str, Any] = {"kernels": describe_kernels(), "missing": missing, "signals": []}
+    kernels = f"C kernels by {find_compiler()}" if load_kernels() else "Numba kernels"
+    print(kernels, *missing, sep="\n")
+    report: dict[str, Any] = {"kernels": kernels, "missing": missing, "signals": []}
     for name, (simulate, size) in SIGNALS.items():
         y = simulate(int(size * scale), np.random.default_rng(1))
         for lam in lams:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from tuner_plugins.nmf.io.bigwig_blocks import LARGEST_BLOCK
-from tuner_plugins.nmf.kernels.build import find_compiler, kernel_sources
+from tuner_plugins.nmf.kernels.build import QUICK_PARTS, find_compiler
+from tuner_plugins.nmf.kernels.sources import KERNEL_FILES
 
 from tests.nmf.bigwig_files import Section, write_bigwig
 
@@ -24,8 +25,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("no C compiler here")
     folder = tmp_path_factory.mktemp("sanitized")
-    reader, _ = kernel_sources(quick=True)
-    source = f"{reader}\n{Path(__file__).with_name('sanitize.c').read_text()}"
+    for name, text in KERNEL_FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    reader = "".join(f'#include "{name}"\n' for name in QUICK_PARTS[0])
+    source = reader + Path(__file__).with_name("sanitize.c").read_text()
     (folder / "all.c").write_text("#define _GNU_SOURCE\n" + source)
     path = folder / "sanitize"
     built = subprocess.run([*compiler, *FLAGS, str(folder / "all.c"), "-o", str(path), "-lm"])

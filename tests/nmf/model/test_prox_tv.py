@@ -25,7 +25,7 @@ def solve(request, monkeypatch):
         if load_kernels() is None:
             pytest.skip("no C compiler here: the Numba kernel alone is tested")
     else:
-        monkeypatch.setattr("tuner_plugins.nmf.model.prox_tv._c_prox", lambda single: None)
+        monkeypatch.setattr("tuner_plugins.nmf.model.prox_tv._c_prox", lambda: None)
     return prox_tv1d
 
 

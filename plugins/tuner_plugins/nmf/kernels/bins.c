@@ -6,28 +6,12 @@
  * the careful way, which mends it or says what is wrong.
  */
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 
-#define BINS_OK 0
-#define BINS_UNUSUAL 1
-#define BINS_HEAD_BYTES 24
+#include "bins.h"
 
-/* Where a track is between two blocks. Positions count from the region's start. */
-typedef struct {
-    int64_t start, end, width; /* the region on the chromosome, bases a bin */
-    int64_t last;              /* where the last record ended */
-    int64_t chrom;
-    double *sums, *covered;    /* per bin: sum of the values, bases that have one */
-} bins_track;
-
-static inline uint32_t bins_word(const uint8_t *at, int swap)
-{
-    uint32_t word;
-    memcpy(&word, at, sizeof word);
-    return swap ? __builtin_bswap32(word) : word;
-}
-
+/* Add a record over [from, to), bin by bin b: sums[b] += value * |record in b|, and
+ * covered[b] += |record in b|. */
 static inline void bins_add(bins_track *track, int64_t from, int64_t to, double value)
 {
     int64_t width = track->width, bin = from / width, edge = (bin + 1) * width;
@@ -42,8 +26,6 @@ static inline void bins_add(bins_track *track, int64_t from, int64_t to, double 
     track->covered[bin] += (double)(to - from);
 }
 
-/* Add the records of one block. `first` and `last` are the bounds that the index gives it, as
- * chromosome id << 32 | base. */
 int tuner_bin_block(const uint8_t *block, int64_t size, int swap, uint64_t first, uint64_t last,
                     bins_track *track)
 {

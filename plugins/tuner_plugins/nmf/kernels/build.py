@@ -1,10 +1,10 @@
-"""C kernels, compiled at first use and kept: what numba would do at a tenth of the start-up.
+"""C kernels, compiled at first use and kept: what Numba would do at a tenth of the start-up.
 
-The source is compiled once by the machine's own compiler into a shared library in the user's cache
-folder, or a private one where that can't be written, named by a hash over everything that shapes
-it: source, flags, compiler, processor. Later processes only open it. Where there is no compiler, or
-it fails, there are no C kernels and the caller uses its Numba kernel. Standard library only, so
-that a stand-alone script can carry it.
+The files of this folder are compiled once by the machine's own compiler into a shared library in
+the user's cache folder, or a private one where that can't be written, named by a hash over
+everything that shapes it: sources, flags, compiler, processor. Later processes only open it. Where
+there is no compiler, or it fails, there are no C kernels and the caller uses its Numba kernel.
+Standard library only, so that a stand-alone script can carry it.
 """
 
 from __future__ import annotations
@@ -16,87 +16,77 @@ import sys
 from tuner_plugins.kernel_folder import is_ours, kernel_folders
 from tuner_plugins.nmf.kernels.sources import BUILD, KERNEL_FILES
 
-# No functools, no typing: each costs a stand-alone script as much as opening the kernels.
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # no functools, no typing: each costs a script as much as opening the kernels
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
-FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC")
-QUICK_FLAG = "-O2"  # half as long to compile; functions that gain by more ask for it
+    Parts = tuple[tuple[str, ...], ...]
+
+FLAGS = ("-std=gnu11", "-O2", "-ffp-contract=off", "-fPIC")
+"""-O3 takes half as long again to compile; functions that gain by it ask for it themselves."""
+
 NATIVE_FLAG = "-march=native"
+
+PROX_UNITS = ("prox/taut_string.c", "prox/pull.c")
+"""What defines ``tuner_prox_tv1d`` (prox/prox.h) in both libraries: the fused lasso's algorithm."""
+
+PROX_LONG_UNITS = ("prox/lanes.c", "prox/warm.c")
+"""What makes it faster for long signals; left out of the quick library, with -DPROX_PLAIN."""
+
+PARTS = (("bins.c",), ("products.c",), PROX_UNITS, PROX_LONG_UNITS)
 QUICK_PARTS = (
-    ("quick.c", "bins.c", "quick_inflate.c", "quick_read.c", "quick_write.c"),
-    (
-        *("quick.c", "prox.c", "prox_blocks.c", "prox_enqueue.c", "prox_follow.c"),
-        *("prox_solve.c", "quick_solve.c"),
-    ),
+    ("fast/inflate.c", "fast/read.c", "fast/write.c", "bins.c"),
+    (*PROX_UNITS, "fast/factorize.c"),
 )
+"""The quick library is all that a quick factorisation needs: a script's first run waits for it.
+
+The files of a part go through one compiler (to start one takes as long as to compile a hundred
+lines), the parts side by side.
+"""
 
 
-def kernel_sources(quick: bool = False) -> list[str]:
-    """Return the source of all kernels, or in parts what a quick factorisation needs (`quick`).
+def kernel_parts(quick: bool = False) -> tuple[Parts, tuple[str, ...]]:
+    """Return the parts that a library is compiled from, and the compiler's flags."""
+    return (QUICK_PARTS, (*FLAGS, "-DPROX_PLAIN")) if quick else (PARTS, FLAGS)
 
-    That is compiled by itself, its parts side by side, and without wide registers where signals
-    are short: the first run of a stand-alone script waits for the compiler.
-    """
-    if not quick:
-        files = KERNEL_FILES.items()
-        return ["\n".join(text for name, text in files if not name.startswith("quick"))]
-    return [
-        "\n".join(["#define PROX_PLAIN", *(KERNEL_FILES[n] for n in part)]) for part in QUICK_PARTS
-    ]
+
+_OPENED: dict[bool, ctypes.CDLL | None] = {}
 
 
 def load_kernels(quick: bool = False) -> ctypes.CDLL | None:
     """Return the compiled kernels, or None where they cannot be had: use the Numba ones then."""
-    return _open_kernels(quick)[0]
-
-
-def describe_kernels() -> str:
-    """Describe in one line which kernels this process uses, and why."""
-    return _open_kernels(False)[1]
-
-
-_OPENED: dict[bool, tuple[ctypes.CDLL | None, str]] = {}
-
-
-def _open_kernels(quick: bool) -> tuple[ctypes.CDLL | None, str]:
     if quick not in _OPENED:
         _OPENED[quick] = _find_kernels(quick)
     return _OPENED[quick]
 
 
-def _find_kernels(quick: bool) -> tuple[ctypes.CDLL | None, str]:
-    if os.environ.get("TUNER_NATIVE", "1") == "0":
-        return None, "C kernels are switched off (TUNER_NATIVE=0); the Numba kernels are used"
-    compiler = find_compiler()
+def _find_kernels(quick: bool) -> ctypes.CDLL | None:
+    compiler = None if os.environ.get("TUNER_NATIVE", "1") == "0" else find_compiler()
     if compiler is None:
-        return None, "no C compiler found (tried $CC, cc, gcc, clang); the Numba kernels are used"
-    sources = kernel_sources(quick)
-    name = f"kernels-{_digest(sources, compiler)}.so"
-    compiler = [*compiler, *FLAGS, *([QUICK_FLAG] if quick else [])]
-    targets = [[NATIVE_FLAG], []] if _processor() else [[]]
+        return None
+    parts, flags = kernel_parts(quick)
+    command = [*compiler, *flags]
+    name = f"kernels-{_digest(KERNEL_FILES, parts, command)}.so"
     paths = [os.path.join(folder, name) for folder in kernel_folders()]
     for path in paths:
         library = _open_trusted(path)
         if library is not None:
-            return library, f"C kernels from {path}"
+            return library
+    targets = [[NATIVE_FLAG], []] if _processor() else [[]]
     for path in paths[-1:]:
-        library = _builder("compile_library")(sources, compiler, targets, path)
+        library = _builder("compile_library")(KERNEL_FILES, parts, command, targets, path)
         if library is not None:
-            return library, f"C kernels compiled by {compiler[0]} into {path}"
-    library = _builder("compile_private")(sources, compiler, targets, name)
-    if library is None:
-        return None, f"{compiler[0]} did not compile the kernels; the Numba kernels are used"
-    return library, f"C kernels compiled by {compiler[0]} for this process (no cache folder)"
+            return library
+    return _builder("compile_private")(KERNEL_FILES, parts, command, targets, name)
 
 
 def _builder(name: str) -> Callable[..., ctypes.CDLL | None]:
-    """Return a function of `build`: only the first run of a script has to compile that module."""
-    scope: dict[str, Any] = {"__name__": "build"}
-    exec(compile(BUILD, "build.py", "exec"), scope)
-    return scope[name]
+    """Return a function of `compile.py`: only a script's first run has to compile that module."""
+    scope: dict[str, Any] = {"__name__": "compile"}
+    exec(compile(BUILD, "compile.py", "exec"), scope)
+    function: Callable[..., ctypes.CDLL | None] = scope[name]
+    return function
 
 
 def find_compiler() -> list[str] | None:
@@ -125,14 +115,14 @@ def _open_trusted(path: str) -> ctypes.CDLL | None:
         return None
 
 
-def _digest(sources: list[str], compiler: list[str]) -> str:
-    status = os.stat(compiler[0])
-    parts = (
-        *sources,
-        repr((FLAGS, QUICK_FLAG, NATIVE_FLAG, compiler, status.st_size, status.st_mtime_ns)),
+def _digest(files: Mapping[str, str], parts: Parts, command: list[str]) -> str:
+    status = os.stat(command[0])
+    shaping = (
+        *(word for file in sorted(files.items()) for word in file),
+        repr((parts, NATIVE_FLAG, command, status.st_size, status.st_mtime_ns)),
         repr((sys.platform, sys.maxsize, os.uname().machine, _processor())),
     )
-    return digest_of("\0".join(parts).encode())
+    return digest_of("\0".join(shaping).encode())
 
 
 def digest_of(content: bytes) -> str:

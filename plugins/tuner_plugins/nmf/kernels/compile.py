@@ -6,24 +6,28 @@ import ctypes
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 COMPILE_SECONDS = 120
 
 Targets = Sequence[Sequence[str]]
 """Flags to try, in turn, until the compiler takes them."""
 
+Parts = Sequence[Sequence[str]]
+"""Names of files that go through one compiler; the parts are compiled side by side."""
+
 
 def compile_library(
-    sources: Sequence[str], compiler: Sequence[str], targets: Targets, path: str
+    files: Mapping[str, str], parts: Parts, compiler: Sequence[str], targets: Targets, path: str
 ) -> ctypes.CDLL | None:
     """Compile to a temporary name, open, then rename to `path`: two first runs cannot clash."""
     try:
         with tempfile.TemporaryDirectory(suffix=".partial", dir=os.path.dirname(path)) as partial:
             library = os.path.join(partial, "kernels.so")
+            _write_files(files, partial)
             for target in targets:
                 command = [*compiler, *target]
-                objects = _compile_parts(sources, command, partial)
+                objects = _compile_parts(parts, command, partial)
                 if objects and not subprocess.call(
                     [*command, "-shared", *objects, "-o", library, "-lm"],
                     stdout=subprocess.DEVNULL,
@@ -40,24 +44,32 @@ def compile_library(
 
 
 def compile_private(
-    sources: Sequence[str], compiler: Sequence[str], targets: Targets, name: str
+    files: Mapping[str, str], parts: Parts, compiler: Sequence[str], targets: Targets, name: str
 ) -> ctypes.CDLL | None:
     """Compile for this process alone: the cache folder is absent, read-only, full or not ours."""
     try:
         with tempfile.TemporaryDirectory(prefix="tuner-kernels-") as folder:
-            return compile_library(sources, compiler, targets, os.path.join(folder, name))
+            return compile_library(files, parts, compiler, targets, os.path.join(folder, name))
     except OSError:
         return None
 
 
-def _compile_parts(sources: Sequence[str], command: Sequence[str], folder: str) -> list[str]:
+def _write_files(files: Mapping[str, str], folder: str) -> None:
+    for name, text in files.items():
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _compile_parts(parts: Parts, command: Sequence[str], folder: str) -> list[str]:
     """Compile each into an object file, all at once; return their paths, or none if one failed."""
     objects, running = [], []
     try:
-        for number, source in enumerate(sources):
+        for number, names in enumerate(parts):
             stem = os.path.join(folder, f"part{number}")
             with open(f"{stem}.c", "w", encoding="utf-8") as file:
-                file.write(source)
+                file.writelines(f'#include "{name}"\n' for name in names)
             words = [*command, "-c", f"{stem}.c", "-o", f"{stem}.o"]
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             running.append(subprocess.Popen(words, stdin=subprocess.DEVNULL, **quiet))

@@ -1,20 +1,19 @@
-/* The two dense products of a round, over a stretch of the genome: loadings from the signal, and
- * sums of loadings times loadings and signal. The signal is read as it is stored, float where that
+/* The two dense products of a round (factorize.py) over a stretch of the genome: the loadings
+ * L = max(0, P Y) with P = (W W' + l2penalty I)^+ W, and the sums L D L' and L D Y'. The signal Y is read as it is stored, float where that
  * holds it exactly: both products wait for memory, not for arithmetic.
  */
 #include <stdint.h>
 #include <string.h>
 
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC push_options
-#pragma GCC optimize("fp-contract=fast")
+#pragma GCC optimize("O3", "fp-contract=fast") /* for this file: long loops over many lanes */
 #endif
 
 #define PRODUCTS_LANES 8
 #define PRODUCTS_COLUMNS 5  /* columns of loadings made at once */
 #define PRODUCTS_TILE 4     /* rows times rows whose sums are kept at once */
 #define PRODUCTS_BLOCK 1024 /* positions that stay in the second-level cache */
-#define PRODUCTS_AHEAD 128  /* more rows than the processor foresees: said this many positions before */
+#define PRODUCTS_AHEAD 128  /* prefetched so far ahead: there are more rows than the processor tracks */
 #define PRODUCTS_INLINE static inline __attribute__((always_inline))
 
 typedef double products_lanes __attribute__((vector_size(8 * PRODUCTS_LANES)));
@@ -55,11 +54,11 @@ PRODUCTS_INLINE void products_columns(const char *signal, int single, int64_t st
         products_load(&left, row, single, at);
         products_load(&right, row, single, at + PRODUCTS_LANES);
         for (int c = 0; c < PRODUCTS_COLUMNS; c++) {
-            sums[c][0] += factors[c][track] * left;
+            sums[c][0] += factors[c][track] * left; /* (P Y)[c, i] = sum_t P[c, t] Y[t, i] */
             sums[c][1] += factors[c][track] * right;
         }
     }
-    for (int64_t c = 0; c < columns; c++) {
+    for (int64_t c = 0; c < columns; c++) { /* L = max(0, P Y) */
         for (int half = 0; half < 2; half++)
             sums[c][half] = (products_lanes)((products_bits)sums[c][half] & (sums[c][half] > 0));
         memcpy(loadings + c * size + at, sums[c], sizeof sums[c]);
@@ -116,7 +115,7 @@ PRODUCTS_INLINE void products_tile(const double *const *left, const char *const 
         }
         for (int b = 0; b < PRODUCTS_TILE; b++) {
             products_load(&other, right[b], single, at);
-            for (int a = 0; a < PRODUCTS_TILE; a++) sums[a][b] += rows[a] * other;
+            for (int a = 0; a < PRODUCTS_TILE; a++) sums[a][b] += rows[a] * other; /* L D right' */
         }
     }
     for (int a = 0; a < PRODUCTS_TILE; a++)
@@ -172,13 +171,10 @@ void tuner_products(int64_t k, const double *loadings, int64_t size, const void 
     int64_t width = k + tracks, bytes = size * (int64_t)sizeof(double);
     for (int64_t at = begin; at < end; at += PRODUCTS_BLOCK) {
         int64_t to = end - at < PRODUCTS_BLOCK ? end : at + PRODUCTS_BLOCK;
+        /* L D L' into the first k columns, L D Y' into the others */
         products_doubles(loadings, k, size, (const char *)loadings, bytes, k, weights, products,
                          width, at, to);
         (single ? products_singles : products_doubles)(loadings, k, size, signal, stride, tracks,
                                                        weights, products + k, width, at, to);
     }
 }
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC pop_options
-#endif

@@ -7,13 +7,21 @@ import os
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 
-def _read(*names: str) -> str:
-    with open(os.path.join(_FOLDER, *names), encoding="utf-8") as file:
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
         return file.read()
 
 
-KERNEL_FILES = {name: _read(name) for name in sorted(os.listdir(_FOLDER)) if name.endswith(".c")}
-"""The C sources by name."""
+def _kernel_files() -> dict[str, str]:
+    texts = {}
+    for folder, _, names in os.walk(_FOLDER):
+        for path in (os.path.join(folder, name) for name in names if name.endswith((".c", ".h"))):
+            texts[os.path.relpath(path, _FOLDER).replace(os.sep, "/")] = _read(path)
+    return dict(sorted(texts.items()))
 
-BUILD = _read("compile.py")
+
+KERNEL_FILES = _kernel_files()
+"""The C files, by name below this folder."""
+
+BUILD = _read(os.path.join(_FOLDER, "compile.py"))
 """The module that compiles them."""

@@ -1,10 +1,32 @@
 """Fused-lasso non-negative matrix factorisation of genome tracks, on weighted runs.
 
-The signal is held as runs: stretches of the genome over which every track is constant, each with
-its length in bases. Neighbours with equal input have equal loadings, so that solving on runs with
-their lengths as weights gives the per-base answer exactly; on bins it gives the per-base problem
-restricted to loadings that are constant over each bin. Penalties are per base either way:
-``fl_lambda`` means the same at every resolution.
+With a signal Y (tracks x runs), the length of each run in bases on the diagonal of D, loadings L
+(k x runs) and weights W (k x tracks), the model is ``Y ~ W' L`` with::
+
+    min      1/2 |(Y - W' L) D^1/2|^2 + l2penalty/2 |L D^1/2|^2
+    L,W >= 0                          + fl_lambda sum_c sum_i |L[c, i+1] - L[c, i]|
+
+by rounds of alternating least squares. One round is::
+
+    A = max(0, (W W' + l2penalty I)^+ W Y)          ridge, negatives to 0       (`solve_loadings`)
+    L = prox(A), each row c of it                   fused lasso                 (`prox_tv`)
+        argmin_x 1/2 sum_i D_i (x_i - A[c, i])^2 + fl_lambda sum_i |x_{i+1} - x_i|
+    W = max(0, (L D L')^+ L D Y')                   least squares, negatives to 0 (`solve_weights`)
+
+where ^+ is the pseudo-inverse. D cancels in A, since every run is solved for by itself. A round is
+a heuristic: constraint and fused lasso follow the least squares in place of being minimised with
+it, so the objective may rise.
+
+The signal is held as runs: stretches of the genome over which every track is constant. Neighbours
+with equal input have equal loadings, so solving on runs gives the per-base answer exactly; on bins
+it gives the per-base problem restricted to loadings that are constant over each bin. Penalties are
+per base either way: ``fl_lambda`` means the same at every resolution.
+
+References
+----------
+Berry et al. (2007), Algorithms and applications for approximate nonnegative matrix factorization,
+doi:10.1016/j.csda.2006.11.006 (alternating least squares, negatives to 0); Tibshirani et al.
+(2005), Sparsity and smoothness via the fused lasso, doi:10.1111/j.1467-9868.2005.00490.x.
 """
 
 from __future__ import annotations
@@ -218,7 +240,7 @@ def solve_loadings(
     warm : WarmStart, optional
         From the round before, and for the next one. The answer is the same.
     """
-    gram = weights @ weights.T + l2penalty * np.eye(len(weights))
+    gram = weights @ weights.T + l2penalty * np.eye(len(weights))  # W W' + l2penalty I
     projection = np.linalg.pinv(gram, hermitian=True) @ weights
     if out is None:
         out = np.empty((len(weights), signal.values.shape[1]), dtype=signal.dtype)

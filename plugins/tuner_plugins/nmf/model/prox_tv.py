@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     Array = np.ndarray[Any, Any]
-    ProxKernel = Callable[[Array, Array | None, Array, float], int]
+    ProxKernel = Callable[[Array, Array | None, Array, float, Array | None], int]
 
 PROX_STATUS = {
     1: "not enough memory",
@@ -130,19 +130,21 @@ def prox_tv1d_columns(
         weights = np.ascontiguousarray(weights, dtype=columns.dtype)
         if weights.shape != columns.shape[1:]:
             raise ProxError(f"expected {columns.shape[1]} weights, not shape {weights.shape}")
-    kernel = _c_prox(columns.dtype == np.float32) or numba_prox()
-
-    def work(j: int) -> int:
-        return kernel(columns[j], weights, out[j], float(lam))
-
     if steps is not None:
         if steps.shape != columns.shape or steps.dtype != np.int8 or not steps.flags.c_contiguous:
             raise ProxError(f"expected steps as contiguous int8 of shape {columns.shape}")
         if np.may_share_memory(columns, out):
             raise ProxError("with steps, pass an `out` that is not the columns")
-        if has_warm_start(columns.dtype):
-            work = _warm_prox(columns, weights, out, float(lam), steps)
-    _over_columns(work, len(columns), threads)
+    kernel = _c_prox() or numba_prox()
+    statuses = [0] * len(columns)
+
+    def solve(j: int) -> None:
+        remembered = None if steps is None else steps[j]
+        statuses[j] = kernel(columns[j], weights, out[j], float(lam), remembered)
+
+    run_threads(solve, len(columns), threads)
+    for status in filter(None, statuses):
+        raise MemoryError(PROX_STATUS[1]) if status == 1 else ProxError(PROX_STATUS[status])
     return out
 
 
@@ -151,48 +153,29 @@ def has_warm_start(dtype: Any) -> bool:
     return np.dtype(dtype) == np.float64 and load_kernels() is not None
 
 
-def _over_columns(work: Callable[[int], int], count: int, threads: int) -> None:
-    statuses = [0] * count
+@functools.lru_cache(maxsize=1)
+def _c_prox() -> ProxKernel | None:
+    """Return ``kernel(y, weights, out, lam, steps)``: contiguous rows in, a status out.
 
-    def solve(j: int) -> None:
-        statuses[j] = work(j)
-
-    run_threads(solve, count, threads)
-    for status in filter(None, statuses):
-        raise MemoryError(PROX_STATUS[1]) if status == 1 else ProxError(PROX_STATUS[status])
-
-
-def _warm_prox(
-    columns: Array, weights: Array | None, out: Array, lam: float, steps: Array
-) -> Callable[[int], int]:
-    library = load_kernels()
-    assert library is not None
-    function = library.tuner_prox_tv1d_warm
-    address = ctypes.c_void_p
-    function.argtypes = [address, address, address, ctypes.c_int64, ctypes.c_double, address]
-    function.restype = ctypes.c_int
-    heavy = None if weights is None else weights.ctypes.data
-
-    def work(j: int) -> int:
-        y, x, step = columns[j].ctypes.data, out[j].ctypes.data, steps[j].ctypes.data
-        return int(function(y, heavy, x, columns.shape[1], lam, step))
-
-    return work
-
-
-@functools.lru_cache(maxsize=2)
-def _c_prox(single: bool) -> ProxKernel | None:
-    """Return ``kernel(y, weights, out, lam)``: contiguous rows of one type in, a status out."""
+    float32 goes through a copy in float64: sums of float32 would lose whole positions.
+    """
     library = load_kernels()
     if library is None:
         return None
-    function = library.tuner_prox_tv1d_f32 if single else library.tuner_prox_tv1d_f64
+    function = library.tuner_prox_tv1d
     address = ctypes.c_void_p
-    function.argtypes = [address, address, address, ctypes.c_int64, ctypes.c_double]
+    function.argtypes = [address, address, address, ctypes.c_int64, ctypes.c_double, address]
     function.restype = ctypes.c_int
 
-    def kernel(y: Any, weights: Any, out: Any, lam: float) -> int:
-        pointer = None if weights is None else weights.ctypes.data
-        return int(function(y.ctypes.data, pointer, out.ctypes.data, y.size, lam))
+    def kernel(y: Array, weights: Array | None, out: Array, lam: float, steps: Array | None) -> int:
+        wide = [None if a is None else a.astype(np.float64, copy=False) for a in (y, weights)]
+        answer = out
+        if out.dtype != np.float64:
+            answer = wide[0] if steps is None else np.empty(out.shape)
+        addresses = [None if a is None else a.ctypes.data for a in (*wide, answer, steps)]
+        status = int(function(*addresses[:3], y.size, lam, addresses[3]))
+        if answer is not out:
+            out[:] = answer
+        return status
 
     return kernel

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 
 @functools.lru_cache(maxsize=1)
-def numba_prox() -> Callable[[Any, Any, Any, float], int]:
-    """Return ``kernel(y, weights, out, lam)``, with the statuses of the C kernel."""
+def numba_prox() -> Callable[..., int]:
+    """Return ``kernel(y, weights, out, lam, steps)``, with the statuses of the C kernel.
+
+    `steps` are left alone.
+    """
     compiled = _compile_taut_string()
 
-    def kernel(y: Any, weights: Any, out: Any, lam: float) -> int:
+    def kernel(y: Any, weights: Any, out: Any, lam: float, steps: Any = None) -> int:
         if y.size == 0:
             return 0
         total = float(y.size) if weights is None else float(weights.sum(dtype=np.float64))
@@ -52,7 +55,7 @@ def _compile_taut_string() -> Callable[..., None]:
 
 
 def _taut_string(y: Any, weights: Any, x: Any, lam: float, low: float, high: float) -> None:
-    """Pull the string tight: see ``kernels/prox.c``, which this follows step by step.
+    """Pull the string tight: see ``kernels/prox/taut_string.h``, which this follows step by step.
 
     ``hull[side]`` holds segments (sum, weight, end) of the ceiling's minorant (0) and of the
     floor's majorant (1), in ``front[side]:back[side]``.

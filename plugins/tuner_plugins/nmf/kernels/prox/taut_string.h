@@ -1,6 +1,4 @@
-/* Exact proximal operator of the one-dimensional total variation.
- *
- *     x = argmin  1/2 sum_i w_i (x_i - y_i)^2  +  lam sum_i |x_{i+1} - x_i|
+/* The taut string: what the files of this folder share.
  *
  * Taut string (Davies & Kovac 2001, doi:10.1214/aos/996986501): the running sum of w*x is the
  * shortest path inside the tube of radius lam around the running sum of w*y. From the last knot,
@@ -14,30 +12,29 @@
  * for the length just followed, else by merging them into a queue of segments (pool adjacent
  * violators), which is kept, and which every position enters and leaves at most once. That is
  * linear time on every signal. Neighbours with equal y are equal in x and are taken at once.
+ *
+ *     taut_string.c  the entry, and the choice between the three below
+ *     pull.c         the string from one knot to the next (vectors.h, hull.h)
+ *     lanes.c        the same for rough signals, sixteen stretches at a time
+ *     warm.c         the same for a signal similar to one that was solved before
  */
+#ifndef TUNER_TAUT_STRING_H
+#define TUNER_TAUT_STRING_H
+
 #include <math.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-/* Eight lanes of AVX-512 where the processor has them; -DPROX_PLAIN leaves them out, for a script
- * whose signals are short: it halves the time to compile. */
+
+#include "prox.h"
+
+/* -DPROX_PLAIN leaves out lanes.c, warm.c and the eight lanes of AVX-512, for a script whose signals
+ * are short: it halves the time to compile. */
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && !defined(PROX_PLAIN)
 #define PROX_WIDE
 #include <immintrin.h>
 #endif
 
-/* -O3 takes half as long again to compile, and gains one per cent here. */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC push_options
-#pragma GCC optimize("O2")
-#endif
-
-#define PROX_OK 0
-#define PROX_NO_MEMORY 1
-#define PROX_NOT_FINITE 2
-#define PROX_BAD_WEIGHT 3
-
 #define PROX_INLINE static inline __attribute__((always_inline))
+#define PROX_BLOCK 8 /* positions that are taken at once where there are eight lanes */
 
 /* One segment of a hull: sum of w*y (with the tube's offset), sum of w, the position after it. */
 typedef struct {
@@ -77,14 +74,14 @@ typedef struct {
     prox_hull ceiling, floor;
 } prox_problem;
 
-/* From the knot on, up to the last position looked at: sums of w*y and w, and how often they were
- * subtracted from. `crest`: where the last rise or fall ends that was looked at as one. */
+/* Sums of w*y and w from the knot up to the last position looked at, and how often a segment was
+ * subtracted from them. `crest`: the end of the last rise or fall that was looked at as one. */
 typedef struct {
     double sum, weight;
     int64_t at, to, stale, crest;
 } prox_reach;
 
-/* Rounding must not lead out of the signal's range: what was not negative stays so. */
+/* Keep an answer within the range of y despite rounding: what was not negative stays so. */
 PROX_INLINE double prox_clamp(const prox_problem *p, double value)
 {
     value = value < p->low ? p->low : value;
@@ -98,7 +95,7 @@ PROX_INLINE void prox_fill(const prox_problem *p, int64_t from, int64_t to, doub
     for (int64_t i = from + 1; i < to; i++) p->x[i] = value;
 }
 
-/* The position after the run of equal y at i, n at most. */
+/* Return the position after the run of equal y at i, n at most. */
 PROX_INLINE int64_t prox_run_end(const double *y, int64_t i, int64_t n)
 {
     const double value = y[i++];
@@ -114,7 +111,7 @@ PROX_INLINE int64_t prox_run_end(const double *y, int64_t i, int64_t n)
     return i;
 }
 
-/* Sums of w*y and w over the run of equal y at i, up to `to` at most; gives where it ends. */
+/* Sum w*y and w over the run of equal y at i, up to `to` at most; return where it ends. */
 PROX_INLINE int64_t prox_run(const prox_problem *p, int64_t i, int64_t to, double *sum,
                              double *weight)
 {
@@ -131,3 +128,51 @@ PROX_INLINE int64_t prox_run(const prox_problem *p, int64_t i, int64_t to, doubl
     *weight = total;
     return end;
 }
+
+#ifdef PROX_WIDE
+/* Eight lanes moved k places up, the first k filled from the last ones of `past`. */
+#define PROX_PAST(v, past, k) \
+    _mm512_castsi512_pd(       \
+        _mm512_alignr_epi64(_mm512_castpd_si512(v), _mm512_castpd_si512(past), 8 - (k)))
+
+/* Return the sums of the lanes of v up to each, itself included. */
+PROX_INLINE __m512d prox_running_sums(__m512d v)
+{
+    const __m512d zero = _mm512_setzero_pd();
+    v = _mm512_add_pd(v, PROX_PAST(v, zero, 1));
+    v = _mm512_add_pd(v, PROX_PAST(v, zero, 2));
+    return _mm512_add_pd(v, PROX_PAST(v, zero, 4));
+}
+
+PROX_INLINE double prox_last_lane(__m512d v)
+{
+    return _mm512_cvtsd_f64(_mm512_permutexvar_pd(_mm512_set1_epi64(7), v));
+}
+
+/* Return 1 where y is rough: it turns at every few positions and is seldom constant (lanes.c). */
+int prox_is_rough(const double *y, int64_t n);
+
+/* Pull the string of a rough signal to its end, or until lanes do not pay (lanes.c). */
+int prox_pull_lanes(prox_problem *p);
+#endif
+
+/* Read y and w up to position `to`, before they are used: their range, sums and bad values
+ * (taut_string.c). */
+int prox_look(prox_problem *p, int64_t to);
+
+/* Pull the string from p->knot on until it passes `limit` or a knot of the sorted list `known`
+ * (4 * at + side, ended by INT64_MAX); *known is left at the first entry not before the knot.
+ * The second is for rough signals, and exists where there are eight lanes (pull.c). */
+int prox_pull(prox_problem *p, int64_t limit, const int64_t **known);
+int prox_pull_rough(prox_problem *p, int64_t limit, const int64_t **known);
+
+/* Return a problem with nothing looked at; allocate and free its hulls (taut_string.c). */
+prox_problem prox_state(const double *y, const double *w, double *x, int64_t n, double lam);
+int prox_reserve(prox_problem *p);
+void prox_release(prox_problem *p);
+
+/* Solve from the steps of the answer to a similar signal (warm.c). p->knot.at < p->n afterwards:
+ * the steps were of no use, solve without them. */
+int prox_keep_steps(prox_problem *p, int8_t *steps);
+
+#endif

@@ -8,6 +8,10 @@
  * alone, so from the first knot on that a stretch shares with the one before, it is right. Where
  * none is shared, the hulls go on until one is.
  */
+#include <stdlib.h>
+
+#include "taut_string.h"
+
 #ifdef PROX_WIDE
 
 #define PROX_LANES 16
@@ -175,10 +179,11 @@ static int prox_lanes(prox_problem *p, prox_lane_knots *knots, int64_t stretch, 
     }
     return PROX_OK;
 }
-/* Look at windows of the signal: 1 where it turns at every few positions and seldom rests. */
-static int prox_is_rough(const double *y, int64_t n)
+
+int prox_is_rough(const double *y, int64_t n)
 {
     int64_t windows = 64, width = 128, turns = 0, rests = 0, seen = 0;
+    if (n <= PROX_LANES * PROX_LEAST) return 0; /* too short to tell, and to cut into lanes */
     for (int64_t k = 0; k < windows; k++) {
         int64_t begin = k * (n / windows);
         for (int64_t i = begin + 1; i + 1 < begin + width && i + 1 < n; i++) {
@@ -190,6 +195,30 @@ static int prox_is_rough(const double *y, int64_t n)
         }
     }
     return 5 * turns > seen && 2 * rests < seen;
+}
+
+int prox_pull_lanes(prox_problem *p)
+{
+    int status = PROX_OK;
+    const int64_t none = INT64_MAX, *known = &none;
+    prox_lane_knots *knots = malloc(sizeof *knots);
+    int64_t patience = PROX_LANES * PROX_STRETCH;
+    while (knots && !status && p->n - p->knot.at > PROX_LANES * PROX_LEAST) {
+        int64_t pulled, stretch = (p->n - 1 - p->knot.at) / PROX_LANES;
+        stretch = stretch < PROX_STRETCH ? stretch : PROX_STRETCH;
+        status = prox_look(p, p->knot.at + PROX_LANES * stretch + PROX_OVERLAP);
+        if (!status) status = prox_lanes(p, knots, stretch, &pulled);
+        if (status || p->knot.at == p->n) break;
+        if (2 * pulled > PROX_LANES * stretch) { /* lanes do not pay here */
+            patience *= 4;
+            status = prox_pull_rough(p, p->knot.at + patience, &known);
+        } else {
+            patience = PROX_LANES * PROX_STRETCH;
+        }
+    }
+    free(knots);
+    if (!status && p->knot.at < p->n) status = prox_pull_rough(p, INT64_MAX, &known);
+    return status;
 }
 
 #endif

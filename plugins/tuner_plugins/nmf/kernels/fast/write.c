@@ -1,10 +1,16 @@
-/* The hot path, 3: loadings per base, to a file.
+/* Loadings per base, to a file: row i of the file is the loadings of the bin that i lies in.
  *
  * Copying into the system's cache is the longest part of a run. It goes fastest from what the
  * processor still holds, and where each call fills whole pages that lie at even places of the file:
  * a few rows of each bin are laid out, and given to the system again and again.
  */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
+#include <unistd.h>
+
+#include "fast.h"
 
 #ifdef __linux__
 int fallocate(int, int, off_t, off_t); /* fcntl.h has it for GNU's eyes only */
@@ -69,7 +75,6 @@ static int write_rows(write_queue *queue, const uint8_t *row, int64_t row_bytes,
     return QUICK_OK;
 }
 
-/* Write loadings (k rows of bins) per base, (size, k) values, to a file. */
 int tuner_quick_write(int handle, const double *loadings, int64_t k, int64_t bins, int64_t width,
                       int64_t size, int single)
 {

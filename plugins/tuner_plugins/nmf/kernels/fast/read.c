@@ -1,10 +1,18 @@
-/* The hot path of a binned factorisation in one language, 1: a bigWig file to averages over bins
+/* A bigWig file to averages over bins, for the binned factorisation without NumPy
  * (Kent et al. 2010, doi:10.1093/bioinformatics/btq351).
  *
  * A script of a tenth of a second cannot afford an interpreter's array library. Nothing is mended
  * or explained here: whatever is unusual gives QUICK_UNUSUAL, and the caller starts again with the
  * careful reader, which holds the same things against each other and says what is wrong.
  */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../bins.h"
+#include "fast.h"
+#include "inflate.h"
+
 #define QUICK_LARGEST_BLOCK (BINS_HEAD_BYTES + 12 * 0xFFFF) /* a section counts in 16 bits */
 #define QUICK_LARGEST_PACKED (QUICK_LARGEST_BLOCK + (QUICK_LARGEST_BLOCK >> 6))
 #define QUICK_STRETCH (1 << 20)
@@ -17,16 +25,6 @@ typedef struct {
     int64_t size, capacity;
     uint8_t *bytes;
 } quick_file;
-
-/* What is wanted of a track: averages over bins of each of these widths. */
-typedef struct {
-    const char *chrom;
-    int64_t start, end;
-    int64_t levels;
-    const int64_t *widths;
-    double *const *means; /* by level: of each bin */
-    int fill_mean;        /* what has no data counts as the mean of what has, not as 0 */
-} quick_request;
 
 /* Where blocks are decompressed. */
 typedef struct {
@@ -225,7 +223,7 @@ static int quick_add_blocks(quick_file *file, const quick_item *blocks, int64_t 
             int64_t size = (int64_t)blocks[i].size;
             if (packed) {
                 size = QUICK_LARGEST_BLOCK;
-                if (inflate_zlib(&room->inflate, room->block, &size, block, (int64_t)blocks[i].size))
+                if (tuner_inflate_zlib(&room->inflate, room->block, &size, block, (int64_t)blocks[i].size))
                     return QUICK_UNUSUAL;
                 block = room->block;
             }
@@ -238,7 +236,7 @@ static int quick_add_blocks(quick_file *file, const quick_item *blocks, int64_t 
     return QUICK_OK;
 }
 
-/* Sums over bins to averages over bins. */
+/* Sums over bins to averages over bins: (sum + (length - covered) * fill) / length. */
 static void quick_average(bins_track *track, int fill_mean)
 {
     int64_t size = track->end - track->start, bins = (size + track->width - 1) / track->width;
@@ -283,8 +281,6 @@ static int quick_bin(quick_file *file, const quick_request *want, bins_track *tr
     return status;
 }
 
-/* Average a track over bins. `handle`: the open file; `covered`: room for as many values as all
- * levels have bins, 0 all over, as all means are. */
 int tuner_quick_read(int handle, int64_t size, const quick_request *want, double *covered)
 {
     enum { LEVELS = 2 };

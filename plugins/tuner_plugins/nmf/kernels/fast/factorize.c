@@ -1,28 +1,22 @@
-/* The hot path, 2: averages over bins to loadings, by the rounds of factorize.py.
+/* Averages over bins to loadings, by the rounds of factorize.py, whose formulas and letters these
+ * are: signal Y, loadings L, weights W, lengths D.
  *
  * Small matrices are taken apart by Jacobi's rotations: no library, and as accurate as any. Where
  * an answer would hang on rounding (eigenvalues that touch, a rank that is in doubt) the careful
  * path decides.
  */
+#include <math.h>
+#include <string.h>
+
+#include "../prox/prox.h"
+#include "fast.h"
+
 #define QUICK_SPAN 512
 #define QUICK_APART 1e-7
 #define QUICK_EPS 2.220446049250313e-16
 
 enum { QUICK_NONE = 0, QUICK_LOG1P, QUICK_SQRT, QUICK_ASINH };
 enum { QUICK_MAX = 1, QUICK_L2, QUICK_STD };
-
-typedef struct {
-    int64_t tracks, bins, width, size; /* bases a bin, bases in all */
-    double *signal;                    /* tracks rows of bins */
-    double *lengths;                   /* bases in each bin */
-} quick_signal;
-
-typedef struct {
-    int64_t k, num_iter;
-    int32_t transform, scaling;
-    int32_t plain_rest; /* loadings beyond the number of tracks: no second halves of vectors */
-    double l2penalty, fl_lambda, tolerance;
-} quick_setting;
 
 /* Eigenvalues (descending) and vectors (rows) of a symmetric n x n matrix, which is destroyed. */
 static void quick_eigen(double *a, int64_t n, double *values, double *vectors)
@@ -42,6 +36,7 @@ static void quick_eigen(double *a, int64_t n, double *values, double *vectors)
                 double apq = a[p * n + q];
                 if (apq == 0) continue;
                 double theta = (a[q * n + q] - a[p * n + p]) / (2 * apq);
+                /* the rotation that makes a[p, q] zero: t = tan of its angle */
                 double t = (theta >= 0 ? 1 : -1) / (fabs(theta) + sqrt(theta * theta + 1));
                 double c = 1 / sqrt(t * t + 1), s = t * c;
                 for (int64_t i = 0; i < n; i++) {
@@ -92,7 +87,7 @@ static int quick_pinv(double *a, int64_t k, const double *right, int64_t columns
         for (int64_t j = 0; j < columns; j++) {
             turned[j] = 0;
             for (int64_t i = 0; i < k; i++) turned[j] += vector[i] * right[i * columns + j];
-            turned[j] /= values[e];
+            turned[j] /= values[e]; /* out = sum_e v_e (v_e' right) / lambda_e */
         }
         for (int64_t i = 0; i < k; i++)
             for (int64_t j = 0; j < columns; j++) out[i * columns + j] += vector[i] * turned[j];
@@ -100,14 +95,15 @@ static int quick_pinv(double *a, int64_t k, const double *right, int64_t columns
     return QUICK_OK;
 }
 
-/* The long loops: what registers of lanes are for. */
+/* The long loops gain by wide registers. */
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC push_options
-#pragma GCC optimize("O3", "fp-contract=fast")
+#define QUICK_LONG __attribute__((optimize("O3", "fp-contract=fast")))
+#else
+#define QUICK_LONG
 #endif
 
 /* Sum of lengths * left * right over the bins. */
-PROX_INLINE double quick_dot(const double *left, const double *right, const double *lengths,
+QUICK_LONG static inline double quick_dot(const double *left, const double *right, const double *lengths,
                              int64_t bins)
 {
     double lanes[8] = {0}, sum = 0;
@@ -120,8 +116,8 @@ PROX_INLINE double quick_dot(const double *left, const double *right, const doub
     return sum;
 }
 
-/* products = rows of left times rows of right, by spans that stay in the cache. */
-static void quick_products(const double *left, int64_t k, const double *right, int64_t rows,
+/* products = left D right', by spans that stay in the cache. */
+QUICK_LONG static void quick_products(const double *left, int64_t k, const double *right, int64_t rows,
                            const double *lengths, int64_t bins, double *products)
 {
     memset(products, 0, (size_t)(k * rows) * sizeof *products);
@@ -136,8 +132,8 @@ static void quick_products(const double *left, int64_t k, const double *right, i
         for (int64_t b = 0; b < a; b++) products[a * rows + b] = products[b * rows + a];
 }
 
-/* out = a row of factors times the rows of a signal, over `span` bins; negatives to 0. */
-static void quick_project(const double *factors, const double *signal, int64_t rows, int64_t bins,
+/* out = max(0, factors Y): one row of A, over `span` bins. */
+QUICK_LONG static void quick_project(const double *factors, const double *signal, int64_t rows, int64_t bins,
                           int64_t span, double *out)
 {
     memset(out, 0, (size_t)span * sizeof *out);
@@ -148,10 +144,6 @@ static void quick_project(const double *factors, const double *signal, int64_t r
     for (int64_t i = 0; i < span; i++) out[i] = out[i] > 0 ? out[i] : 0;
 }
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC pop_options
-#endif
-
 static double quick_transformed(double value, int transform)
 {
     double size = fabs(value);
@@ -161,7 +153,7 @@ static double quick_transformed(double value, int transform)
     return copysign(size, value);
 }
 
-/* What a track is divided by: see scale_factors in compress.py. */
+/* What a track is divided by: see scale_factors in signal.py. */
 static double quick_factor(const double *row, const quick_signal *s, int scaling)
 {
     double largest = 0, centre = 0, squares = 0, factor;
@@ -182,6 +174,7 @@ static int quick_start(const quick_signal *s, int64_t k, int plain_rest, double 
     static const double none = 0;
     const int64_t tracks = s->tracks, found = k < tracks ? k : tracks;
     double gram[QUICK_ROWS * QUICK_ROWS], values[QUICK_ROWS], vectors[QUICK_ROWS * QUICK_ROWS];
+    /* Right singular vectors of the signal: eigenvectors of Y D Y'. */
     quick_products(s->signal, tracks, s->signal, tracks, s->lengths, s->bins, gram);
     quick_eigen(gram, tracks, values, vectors);
     if (!(values[0] > 0) || !isfinite(values[0])) return QUICK_UNUSUAL;
@@ -213,10 +206,11 @@ static int quick_loadings(const quick_signal *s, const quick_setting *set, const
     double gram[QUICK_ROWS * QUICK_ROWS], projection[QUICK_ROWS * QUICK_ROWS];
     for (int64_t a = 0; a < k; a++)
         for (int64_t b = 0; b < k; b++) {
-            double sum = a == b ? set->l2penalty : 0;
+            double sum = a == b ? set->l2penalty : 0; /* W W' + l2penalty I */
             for (int64_t t = 0; t < tracks; t++) sum += weights[a * tracks + t] * weights[b * tracks + t];
             gram[a * k + b] = sum;
         }
+    /* P = (W W' + l2penalty I)^+ W, then A = max(0, P Y) by spans, then L = prox(A) by rows */
     if (quick_pinv(gram, k, weights, tracks, projection)) return QUICK_UNUSUAL;
     for (int64_t at = 0; at < s->bins; at += QUICK_SPAN) {
         int64_t span = s->bins - at < QUICK_SPAN ? s->bins - at : QUICK_SPAN;
@@ -227,7 +221,7 @@ static int quick_loadings(const quick_signal *s, const quick_setting *set, const
     const double *heavy = s->width > 1 ? s->lengths : NULL;
     for (int64_t c = 0; c < k; c++) {
         double *row = loadings + c * s->bins;
-        if (tuner_prox_tv1d_f64(row, heavy, row, s->bins, set->fl_lambda)) return QUICK_UNUSUAL;
+        if (tuner_prox_tv1d(row, heavy, row, s->bins, set->fl_lambda, NULL)) return QUICK_UNUSUAL;
     }
     return QUICK_OK;
 }
@@ -241,6 +235,7 @@ static int quick_round(const quick_signal *s, const quick_setting *set, double *
     double gram[QUICK_ROWS * QUICK_ROWS], cross[QUICK_ROWS * QUICK_ROWS], next[QUICK_ROWS * QUICK_ROWS];
     double moved = 0, largest = 0;
     if (quick_loadings(s, set, weights, loadings)) return QUICK_UNUSUAL;
+    /* W = max(0, (L D L')^+ L D Y') */
     quick_products(loadings, k, loadings, k, s->lengths, s->bins, gram);
     quick_products(loadings, k, s->signal, tracks, s->lengths, s->bins, cross);
     if (quick_pinv(gram, k, cross, tracks, next)) return QUICK_UNUSUAL;
@@ -260,8 +255,6 @@ static void quick_lengths(quick_signal *s)
     s->lengths[s->bins - 1] = (double)(s->size - (s->bins - 1) * s->width);
 }
 
-/* Factorise. `levels`: one signal, or two: weights are learnt on the first, and the loadings solved
- * for on the last. weights: k x tracks. loadings: k rows for each level. */
 int tuner_quick_factorize(quick_signal *levels, int64_t count, const quick_setting *set,
                           double *weights, double *const *loadings)
 {

@@ -1,4 +1,10 @@
-/* The string itself: from knot to knot. */
+/* The string from knot to knot: the first segment of the hull that it did not touch, over and over.
+ * Between two knots it is straight, x = (sum of w*y, with the tube's offsets) / (sum of w). */
+#include "hull.h"
+#include "taut_string.h"
+#include "vectors.h"
+
+#define PROX_AHEAD 2048 /* positions looked at before they are used */
 #define PROX_SPARE 4096 /* positions that a rescan may go back on a rough signal */
 
 /* Find the first segment of `hull`, from the knot on it to `to`, and the sums up to there. */
@@ -33,7 +39,7 @@ PROX_INLINE void prox_rescan(const prox_problem *p, prox_reach *reach, prox_hull
     reach->stale = 0;
 }
 
-/* Say whether so many positions may be looked at again, after a segment of `length` was followed: a
+/* Return whether so many positions may be looked at again, after a segment of `length` was followed: a
  * few times more, or, where the signal is rough and a queue costs more, as many as were saved. */
 PROX_INLINE int prox_may_rescan(prox_problem *p, int64_t count, int64_t length, int rough)
 {
@@ -77,7 +83,7 @@ PROX_INLINE int prox_refront(const prox_problem *p, prox_reach *reach, prox_hull
 /* From a knot on the ceiling (sign = 1) on, while the signal rises, the string runs along the
  * ceiling, x = y, as long as the part of the signal above y, on both sides of the crest, is larger
  * than the tube is wide: a lower string would leave the tube through the floor. Likewise down on
- * the floor (-1). Gives 1 where that led on. A rise is looked at once, and as far behind its crest
+ * the floor (-1). Returns 1 where that led on. A rise is looked at once, and as far behind its crest
  * as is in proportion: that is linear time. */
 PROX_INLINE int prox_ride(const prox_problem *p, prox_reach *reach, double sign)
 {
@@ -136,13 +142,14 @@ PROX_INLINE int prox_follow(prox_problem *p, prox_reach *reach, prox_hull *hull,
             prox_rescan(p, reach, hull, to, sign);
         else if (prox_refront(p, reach, hull, to, sign, rough))
             return PROX_NO_MEMORY;
+        /* the straight line from the new knot to the far side of the tube at `to` */
         crossing->slope = (reach->sum - sign * width) * (1.0 / reach->weight);
     } while (sign * (crossing->slope - hull->slope) > 0 && hull->end < to);
     crossing->end = to;
     return PROX_OK;
 }
 
-/* Take a run of equal y more into account. Gives the side of the knot that it reveals. */
+/* Take a run of equal y more into account. Return the side of the knot that it reveals. */
 PROX_INLINE int prox_forward_run(const prox_problem *p, prox_reach *reach, prox_hull *ceiling,
                                  prox_hull *floor, double up, double down)
 {
@@ -155,6 +162,7 @@ PROX_INLINE int prox_forward_run(const prox_problem *p, prox_reach *reach, prox_
         down += p->lam;
     }
     double inverse = 1.0 / reach->weight;
+    /* Slopes from the knot to the tube at `to`: (sum of w*y, plus the offset) / (sum of w). */
     double to_ceiling = (reach->sum + up) * inverse, to_floor = (reach->sum + down) * inverse;
     if (to_ceiling < floor->slope) return PROX_FLOOR;
     if (to_floor > ceiling->slope) return PROX_CEILING;
@@ -168,8 +176,7 @@ PROX_INLINE int prox_forward_run(const prox_problem *p, prox_reach *reach, prox_
     return PROX_MIDDLE;
 }
 
-/* Pull the string from p->knot on, until it passes `limit` or a knot of the sorted list `known`
- * (4 * at + side, ended by INT64_MAX); *known is left at the first entry not before the knot. */
+/* prox_pull of a signal that is rough or not: one code for each. */
 PROX_INLINE int prox_pull_kind(prox_problem *p, int64_t limit, const int64_t **known, int rough)
 {
     prox_hull ceiling = p->ceiling, floor = p->floor; /* copies: these live in registers */
@@ -215,15 +222,13 @@ PROX_INLINE int prox_pull_kind(prox_problem *p, int64_t limit, const int64_t **k
     return status;
 }
 
-static __attribute__((noinline)) int prox_pull(prox_problem *p, int64_t limit,
-                                               const int64_t **known)
+int prox_pull(prox_problem *p, int64_t limit, const int64_t **known)
 {
     return prox_pull_kind(p, limit, known, 0);
 }
 
 #ifdef PROX_WIDE
-static __attribute__((noinline)) int prox_pull_rough(prox_problem *p, int64_t limit,
-                                                     const int64_t **known)
+int prox_pull_rough(prox_problem *p, int64_t limit, const int64_t **known)
 {
     return prox_pull_kind(p, limit, known, 1);
 }

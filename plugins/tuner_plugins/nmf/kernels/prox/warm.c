@@ -1,13 +1,21 @@
-/* The same string for a signal that is nearly one whose string is known.
+/* The taut string of a signal that is similar to one whose string is known.
  *
- * Alternating least squares asks for a column's string round after round, and from one round to
- * the next few of its knots change. Knots are all there is to know: between two of them the string
- * is straight, its slope a mean. And the shortest path in a tube is known by sight: one that stays
- * inside, and turns up only at the ceiling, down only at the floor, is it, wherever it came from.
- * So the old knots are kept as long as that holds. Where a segment leaves the tube it gets a knot where
- * it is furthest outside; a knot where the string turns the wrong way is taken out. Where that does
- * not soon lead on, the string is pulled anew from a few knots before, until it meets an old knot.
+ * From one round of alternating least squares to the next, few knots of a column change. The knots
+ * determine the string: between two of them it is straight, with a mean as its slope,
+ *
+ *     x = (sum of w*y + (right - left) * lam) / (sum of w),    sides of the tube: 1, 0 or -1.
+ *
+ * A path is the string if and only if it satisfies the optimality conditions (KKT): it stays inside
+ * the tube, turns up only at the ceiling and turns down only at the floor. So the old knots are kept
+ * as long as they satisfy them. A segment that leaves the tube gets a knot where it is furthest
+ * outside; a knot where the string turns the wrong way is removed. Where that does not soon succeed,
+ * the string is pulled anew from a few knots before until it meets an old knot.
  */
+#include <math.h>
+
+#include "taut_string.h"
+
+#ifndef PROX_PLAIN
 
 #define PROX_TRIES 32 /* knots put in or taken out for one step ahead */
 #define PROX_TRY_COST 16 /* in positions gained by keeping what is known */
@@ -42,7 +50,7 @@ PROX_INLINE prox_bends prox_bends_after(const int8_t *steps, int64_t at, int64_t
     return bends;
 }
 
-/* The next one; n where there is none. */
+/* Return the next one; n where there is none. */
 PROX_INLINE int64_t prox_next_bend(prox_bends *bends)
 {
     while (!bends->word) {
@@ -55,7 +63,7 @@ PROX_INLINE int64_t prox_next_bend(prox_bends *bends)
     return at;
 }
 
-/* The last bend before position `at`; 0 where there is none. */
+/* Return the last bend before position `at`; 0 where there is none. */
 PROX_INLINE int64_t prox_bend_before(const int8_t *steps, int64_t at, int64_t n)
 {
     int64_t base = at & ~(int64_t)63;
@@ -65,14 +73,6 @@ PROX_INLINE int64_t prox_bend_before(const int8_t *steps, int64_t at, int64_t n)
         word = prox_bend_word(steps, base, n);
     }
     return word ? base + 63 - __builtin_clzll(word) : 0;
-}
-
-/* Note the steps of the string over [from, to). */
-static void prox_note_steps(const prox_problem *p, int8_t *steps, int64_t from, int64_t to)
-{
-    const double *x = p->x;
-    if (from == 0) steps[from++] = 0;
-    for (int64_t i = from; i < to; i++) steps[i] = (int8_t)((x[i] > x[i - 1]) - (x[i] < x[i - 1]));
 }
 
 /* What a segment has to keep to: from the knot on, the sum of w*(y - x) stays within these bounds,
@@ -87,36 +87,26 @@ typedef struct {
 PROX_INLINE void prox_running(const prox_problem *p, int64_t at, __mmask8 inside, __m512d level,
                               __m512d *sums, __m512d *weights)
 {
-    const __m512i zero = _mm512_setzero_si512();
     __m512d part = _mm512_maskz_sub_pd(inside, _mm512_maskz_loadu_pd(inside, p->y + at), level);
     __m512d heavy = _mm512_set_pd(8, 7, 6, 5, 4, 3, 2, 1);
-#define PROX_SHIFT(v, k) \
-    _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(v), zero, 8 - (k)))
     if (p->w) {
         heavy = _mm512_maskz_loadu_pd(inside, p->w + at);
         part = _mm512_mul_pd(part, heavy);
-        heavy = _mm512_add_pd(heavy, PROX_SHIFT(heavy, 1));
-        heavy = _mm512_add_pd(heavy, PROX_SHIFT(heavy, 2));
-        heavy = _mm512_add_pd(heavy, PROX_SHIFT(heavy, 4));
+        heavy = prox_running_sums(heavy);
     }
-    part = _mm512_add_pd(part, PROX_SHIFT(part, 1));
-    part = _mm512_add_pd(part, PROX_SHIFT(part, 2));
-    *sums = _mm512_add_pd(part, PROX_SHIFT(part, 4));
+    *sums = prox_running_sums(part);
     *weights = heavy;
-#undef PROX_SHIFT
 }
 
 /* prox_draw of at most eight positions: without a branch that depends on them. */
 PROX_INLINE int prox_draw_short(const prox_problem *p, int64_t from, int64_t to,
                                 const prox_bounds *bounds, double *value)
 {
-    const __m512i last = _mm512_set1_epi64(7);
     __mmask8 inside = (__mmask8)((1u << (to - from)) - 1);
     __m512d sums, weights;
     prox_running(p, from, inside, _mm512_setzero_pd(), &sums, &weights);
-    double sum = _mm512_cvtsd_f64(_mm512_permutexvar_pd(last, sums));
-    double weight = p->w ? _mm512_cvtsd_f64(_mm512_permutexvar_pd(last, weights))
-                         : (double)(to - from);
+    double sum = prox_last_lane(sums);
+    double weight = p->w ? prox_last_lane(weights) : (double)(to - from);
     *value = prox_clamp(p, (sum + bounds->turn) / weight);
     double slack = bounds->slack + bounds->rounding * weight;
     __m512d level = _mm512_set1_pd(*value);
@@ -131,7 +121,7 @@ PROX_INLINE int prox_draw_short(const prox_problem *p, int64_t from, int64_t to,
 }
 #endif
 
-/* Sums of w*y and w over [from, to). */
+/* Sum w*y and w over [from, to). */
 PROX_INLINE void prox_total(const prox_problem *p, int64_t from, int64_t to, double *sum,
                             double *weight)
 {
@@ -161,7 +151,7 @@ PROX_INLINE void prox_total(const prox_problem *p, int64_t from, int64_t to, dou
 }
 
 /* Draw the segment over [from, to), between points on the sides `left` and `right` of the tube (1:
- * ceiling, -1: floor, 0: middle). Gives 0 where it would leave the tube, else 1; and its *value. */
+ * ceiling, -1: floor, 0: middle). Returns 0 where it would leave the tube, else 1; and its *value. */
 PROX_INLINE int prox_draw(const prox_problem *p, int64_t from, int64_t to, int left, int right,
                           prox_bounds bounds, double *value)
 {
@@ -178,11 +168,10 @@ PROX_INLINE int prox_draw(const prox_problem *p, int64_t from, int64_t to, int l
     int64_t i = from;
 #ifdef PROX_WIDE
     __m512d low = _mm512_set1_pd(INFINITY), high = _mm512_set1_pd(-INFINITY), sums, weights;
-    const __m512i last = _mm512_set1_epi64(7);
     for (; i + PROX_BLOCK < to; i += PROX_BLOCK) {
         prox_running(p, i, 0xff, _mm512_set1_pd(level), &sums, &weights);
         sums = _mm512_add_pd(sums, _mm512_set1_pd(apart));
-        apart = _mm512_cvtsd_f64(_mm512_permutexvar_pd(last, sums));
+        apart = prox_last_lane(sums);
         low = _mm512_min_pd(low, sums);
         high = _mm512_max_pd(high, sums);
         _mm512_storeu_pd(p->x + i, _mm512_set1_pd(level));
@@ -248,12 +237,12 @@ static __attribute__((noinline)) int prox_mend(prox_problem *p, int8_t *steps, i
         *pulled += p->knot.at - start;
         if (!start || turn * (p->x[start] - p->x[start - 1]) >= -slack) break;
     }
-    prox_note_steps(p, steps, start, p->knot.at);
+    prox_note_steps(p->x, steps, start, p->knot.at);
     return PROX_OK;
 }
 
-/* Keep the old knots that hold, mend the rest. Gives PROX_OK with p->knot.at < n where they are not
- * worth it. */
+/* Keep the old knots that hold, mend the rest. Returns PROX_OK with p->knot.at < n where they are
+ * not worth it. */
 static int prox_keep(prox_problem *p, int8_t *steps)
 {
     const int64_t n = p->n;
@@ -308,31 +297,16 @@ static int prox_keep(prox_problem *p, int8_t *steps)
     return PROX_OK;
 }
 
-/* As tuner_prox_tv1d_f64, but x is not y. `steps` (n values): in, the sign of the step before each
- * position in the answer to a signal like this one, or 0 all over; out, those of this answer. */
-int tuner_prox_tv1d_warm(const double *y, const double *w, double *x, int64_t n, double lam,
-                         int8_t *steps)
+int prox_keep_steps(prox_problem *p, int8_t *steps)
 {
-    prox_problem p = prox_state(y, w, x, n, lam);
-    if (n <= 0) return PROX_OK;
-    int status = prox_look(&p, n);
+    int status = prox_look(p, p->n);
     if (status) return status;
-    int64_t none = n;
-    prox_bends bends = prox_bends_after(steps, 0, n);
-    if (lam > 0 && prox_next_bend(&bends) < n) {
-        status = prox_reserve(&p);
-        if (!status) status = prox_keep(&p, steps);
-        prox_release(&p);
-        if (status) return status;
-        none = n - p.knot.at;
-    }
-    if (none) {
-        status = tuner_prox_tv1d_f64(y, w, x, n, lam);
-        if (!status) prox_note_steps(&p, steps, 0, n);
-    }
+    prox_bends bends = prox_bends_after(steps, 0, p->n);
+    if (prox_next_bend(&bends) == p->n) return PROX_OK; /* no step is known */
+    status = prox_reserve(p);
+    if (!status) status = prox_keep(p, steps);
+    prox_release(p);
     return status;
 }
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC pop_options
 #endif

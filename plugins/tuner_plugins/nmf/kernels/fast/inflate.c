@@ -1,24 +1,19 @@
-/* The hot path, 0: blocks of a bigWig file decompressed (zlib, RFC 1950; deflate, RFC 1951).
+/* Blocks of a bigWig file decompressed (zlib, RFC 1950; deflate, RFC 1951).
  *
  * Half the time of reading is spent here, and a block fits memory whole: no window, no state to
  * keep from call to call. Whatever zlib itself might refuse, or accept for history's sake, gives a
  * status: the careful path asks zlib then. The checksum is held against what came out.
  */
-#define INFLATE_OK 0
-#define INFLATE_BAD 1
-#define INFLATE_MATCH 258 /* bytes in the longest match */
-#define INFLATE_SLACK 320 /* room behind the output that may be written to: see inflate_codes */
-#define INFLATE_LITERAL_BITS 11
-#define INFLATE_DISTANCE_BITS 9
-#define INFLATE_LITERALS 288
-#define INFLATE_DISTANCES 32
+#include <stdlib.h>
+#include <string.h>
+
+#include "inflate.h"
 
 /* What a few bits mean, in one word:
  *   0-7    bits to take: those of the code, and the extra ones that follow it
  *   8-11   bits of the code; of a longer code, how many more are to be looked up
  *   12-15  a flag below, or none: base of a length or distance
  *   16-31  literal, base, or where in the table a longer code goes on */
-typedef uint32_t inflate_entry;
 enum {
     INFLATE_LITERAL = 0x8000,
     INFLATE_END = 0x4000,
@@ -26,19 +21,6 @@ enum {
     INFLATE_NONE = 0x1000,
     INFLATE_ODD = INFLATE_END | INFLATE_LONGER | INFLATE_NONE
 };
-
-/* The packed bytes, and bits of them at hand. */
-typedef struct {
-    const uint8_t *in, *end;
-    uint64_t bits;
-    int64_t count; /* below 0 where more were taken than there are */
-} inflate_reader;
-
-typedef struct {
-    inflate_reader reader;
-    inflate_entry literals[(1 << INFLATE_LITERAL_BITS) + INFLATE_LITERALS / 2 * 16];
-    inflate_entry distances[(1 << INFLATE_DISTANCE_BITS) + INFLATE_DISTANCES / 2 * 64];
-} inflate_state;
 
 #define INFLATE_INLINE static inline __attribute__((always_inline))
 
@@ -361,9 +343,8 @@ static uint32_t inflate_checksum(const uint8_t *data, int64_t size)
     return high << 16 | low;
 }
 
-/* Decompress. *size: room in `out`, behind which INFLATE_SLACK bytes more may be written; then, how
- * many bytes came out. */
-static int inflate_zlib(inflate_state *s, uint8_t *out, int64_t *size, const uint8_t *in, int64_t packed)
+int tuner_inflate_zlib(inflate_state *s, uint8_t *out, int64_t *size, const uint8_t *in,
+                       int64_t packed)
 {
     uint8_t *place = out;
     int last = 0;
@@ -391,12 +372,11 @@ static int inflate_zlib(inflate_state *s, uint8_t *out, int64_t *size, const uin
     return inflate_checksum(out, *size) == check ? INFLATE_OK : INFLATE_BAD;
 }
 
-/* The same with a state of its own. `room`: of `out`, INFLATE_SLACK included. */
 int tuner_inflate(uint8_t *out, int64_t room, int64_t *size, const uint8_t *in, int64_t packed)
 {
     inflate_state *s = malloc(sizeof *s);
     *size = room - INFLATE_SLACK;
-    int status = s && *size >= 0 ? inflate_zlib(s, out, size, in, packed) : INFLATE_BAD;
+    int status = s && *size >= 0 ? tuner_inflate_zlib(s, out, size, in, packed) : INFLATE_BAD;
     free(s);
     return status;
 }

@@ -1,4 +1,12 @@
-/* The queue of a hull's segments: positions are put on it, and merged as they come. */
+/* The queue of a hull's segments: positions are put on it, and merged with those before them where
+ * slopes would not rise along the minorant, or fall along the majorant (pool adjacent violators). */
+#ifndef TUNER_PROX_HULL_H
+#define TUNER_PROX_HULL_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "taut_string.h"
 
 /* Make room for a block of segments more: slide down what is left, or double. The queue is NULL
  * where there is no memory. By value: a hull whose address is taken would leave the registers. */
@@ -18,7 +26,7 @@ static __attribute__((noinline)) prox_hull prox_grow(prox_hull hull)
 }
 
 /* Put one segment at the end of a queue, merged with those before it while slopes do not rise
- * (sign = 1, minorant) or fall (-1, majorant). Slopes are compared by products: no division. Gives
+ * (sign = 1, minorant) or fall (-1, majorant). Slopes are compared by products: no division. Returns
  * the queue's new end. */
 PROX_INLINE prox_segment *prox_push(prox_segment *bottom, prox_segment *top, prox_segment next,
                                     double sign)
@@ -60,8 +68,6 @@ PROX_INLINE int prox_settle(const prox_problem *p, prox_hull *hull, int64_t to, 
 }
 
 #ifdef PROX_WIDE
-#define PROX_PAST(v, past, k) \
-    _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(v), _mm512_castpd_si512(past), 8 - (k)))
 #define PROX_NEXT(v, next, k) \
     _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(next), _mm512_castpd_si512(v), (k)))
 
@@ -87,7 +93,7 @@ PROX_INLINE unsigned prox_corners(__m512d y, __m512d sums)
 static __attribute__((noinline)) prox_hull prox_settle_rough(const prox_problem *p, prox_hull hull,
                                                              int64_t to, double sign)
 {
-    const __m512d flip = _mm512_set1_pd(sign < 0 ? -0.0 : 0.0), zero = _mm512_setzero_pd();
+    const __m512d flip = _mm512_set1_pd(sign < 0 ? -0.0 : 0.0);
     const double *y = p->y;
     while (hull.settled < to) {
         int64_t i = hull.settled;
@@ -102,9 +108,7 @@ static __attribute__((noinline)) prox_hull prox_settle_rough(const prox_problem 
         }
         prox_segment *bottom = hull.queue + hull.front, *top = hull.queue + hull.back;
         __m512d signed_y = _mm512_xor_pd(_mm512_loadu_pd(y + i), flip);
-        __m512d sums = _mm512_add_pd(signed_y, PROX_PAST(signed_y, zero, 1));
-        sums = _mm512_add_pd(sums, PROX_PAST(sums, zero, 2));
-        sums = _mm512_add_pd(sums, PROX_PAST(sums, zero, 4));
+        __m512d sums = prox_running_sums(signed_y);
         double sum[PROX_BLOCK], past = 0;
         _mm512_storeu_pd(sum, _mm512_xor_pd(sums, flip));
         int done = 0;
@@ -120,7 +124,6 @@ static __attribute__((noinline)) prox_hull prox_settle_rough(const prox_problem 
     }
     return hull;
 }
-#undef PROX_PAST
 #undef PROX_NEXT
 #endif
 
@@ -138,3 +141,5 @@ PROX_INLINE int prox_enqueue(const prox_problem *p, prox_hull *hull, int64_t to,
 #endif
     return prox_settle(p, hull, to, sign);
 }
+
+#endif
