@@ -1,6 +1,7 @@
 /* The two dense products of a round (factorize.py) over a stretch of the genome: the loadings
- * L = max(0, P Y) with P = (W W' + l2penalty I)^+ W, and the sums L D L' and L D Y'. The signal Y is read as it is stored, float where that
- * holds it exactly: both products wait for memory, not for arithmetic.
+ * L = max(0, P Y) with P = (W W' + l2penalty I)^+ W, and the sums L D L' and L D Y'. The signal Y is
+ * read as it is stored, float where that holds it exactly: both products wait for memory, not for
+ * arithmetic.
  */
 #include <stdint.h>
 #include <string.h>

@@ -1,32 +1,25 @@
 """Fused-lasso non-negative matrix factorisation of genome tracks, on weighted runs.
 
-With a signal Y (tracks x runs), the length of each run in bases on the diagonal of D, loadings L
-(k x runs) and weights W (k x tracks), the model is ``Y ~ W' L`` with::
+For a signal Y (tracks x runs), run lengths in bases on the diagonal of D, loadings L (k x runs) and
+weights W (k x tracks)::
 
     min      1/2 |(Y - W' L) D^1/2|^2 + l2penalty/2 |L D^1/2|^2
     L,W >= 0                          + fl_lambda sum_c sum_i |L[c, i+1] - L[c, i]|
 
-by rounds of alternating least squares. One round is::
+by alternating least squares (Berry et al. 2007, doi:10.1016/j.csda.2006.11.006) with a fused lasso
+(Tibshirani et al. 2005, doi:10.1111/j.1467-9868.2005.00490.x). One round is::
 
-    A = max(0, (W W' + l2penalty I)^+ W Y)          ridge, negatives to 0       (`solve_loadings`)
-    L = prox(A), each row c of it                   fused lasso                 (`prox_tv`)
+    A = max(0, (W W' + l2penalty I)^+ W Y)     ridge, negatives to 0; D cancels  (`solve_loadings`)
+    L = prox(A), row c of it                   fused lasso, as in `prox_tv`
         argmin_x 1/2 sum_i D_i (x_i - A[c, i])^2 + fl_lambda sum_i |x_{i+1} - x_i|
-    W = max(0, (L D L')^+ L D Y')                   least squares, negatives to 0 (`solve_weights`)
+    W = max(0, (L D L')^+ L D Y')              least squares, negatives to 0     (`solve_weights`)
 
-where ^+ is the pseudo-inverse. D cancels in A, since every run is solved for by itself. A round is
-a heuristic: constraint and fused lasso follow the least squares in place of being minimised with
-it, so the objective may rise.
+^+ is the pseudo-inverse. Constraint and fused lasso are applied after the least squares, not
+minimised jointly with it: a heuristic, under which the objective may rise in a round.
 
-The signal is held as runs: stretches of the genome over which every track is constant. Neighbours
-with equal input have equal loadings, so solving on runs gives the per-base answer exactly; on bins
-it gives the per-base problem restricted to loadings that are constant over each bin. Penalties are
-per base either way: ``fl_lambda`` means the same at every resolution.
-
-References
-----------
-Berry et al. (2007), Algorithms and applications for approximate nonnegative matrix factorization,
-doi:10.1016/j.csda.2006.11.006 (alternating least squares, negatives to 0); Tibshirani et al.
-(2005), Sparsity and smoothness via the fused lasso, doi:10.1111/j.1467-9868.2005.00490.x.
+All tracks are constant over a run. Neighbours with equal input have equal loadings, so runs give
+the per-base answer exactly, and bins that of the problem restricted to loadings that are constant
+over each bin. Penalties are per base: ``fl_lambda`` means the same at every resolution.
 """
 
 from __future__ import annotations
@@ -268,10 +261,7 @@ def factorize(
     threads: int = 1,
     weights: NDArray[Any] | None = None,
 ) -> Loadings:
-    """Factorise ``signal ~ weights' loadings`` by alternating least squares.
-
-    Each round solves for the loadings given the weights (`solve_loadings`), then for the weights
-    given the loadings (`solve_weights`).
+    """Factorise ``signal ~ weights' loadings`` by the rounds on top of this module.
 
     Parameters
     ----------

@@ -2,6 +2,10 @@
 
 The fused lasso's smoothing step: neighbours are pulled together until only steps worth their
 height remain. Public on its own: ``from tuner_plugins.nmf.model.prox_tv import prox_tv1d``.
+
+Python calls the operator here and nowhere else, C through the same function, ``tuner_prox_tv1d`` of
+``kernels/prox/prox.h``: another algorithm replaces ``PROX_UNITS`` in ``kernels/build.py``, and
+`numba_prox` for machines without a C compiler.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-/* Blocks of a bigWig file decompressed (zlib, RFC 1950; deflate, RFC 1951).
+/* Blocks of a bigWig file decompressed (zlib, RFC 1950; deflate, RFC 1951): one decoder, one file.
  *
  * Half the time of reading is spent here, and a block fits memory whole: no window, no state to
  * keep from call to call. Whatever zlib itself might refuse, or accept for history's sake, gives a

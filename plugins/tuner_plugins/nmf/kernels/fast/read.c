@@ -1,4 +1,4 @@
-/* A bigWig file to averages over bins, for the binned factorisation without NumPy
+/* A bigWig file to averages over bins, without NumPy: one format, one file
  * (Kent et al. 2010, doi:10.1093/bioinformatics/btq351).
  *
  * A script of a tenth of a second cannot afford an interpreter's array library. Nothing is mended

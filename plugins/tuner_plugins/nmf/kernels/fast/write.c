@@ -13,7 +13,7 @@
 #include "fast.h"
 
 #ifdef __linux__
-int fallocate(int, int, off_t, off_t); /* fcntl.h has it for GNU's eyes only */
+int fallocate(int, int, off_t, off_t); /* fcntl.h declares it under _GNU_SOURCE only */
 #endif
 
 enum { WRITE_ROOM = 1 << 20, WRITE_PATTERN = 1 << 14, WRITE_PIECES = 512 };

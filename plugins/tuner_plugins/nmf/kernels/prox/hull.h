@@ -41,7 +41,7 @@ PROX_INLINE prox_segment *prox_push(prox_segment *bottom, prox_segment *top, pro
 }
 
 /* Put the positions from hull->settled to `to` on its queue, one by one. What goes the wrong way is
- * merged first, then merged into the queue: on a smooth signal the loops are long then, and their
+ * merged first, then merged into the queue: on a smooth signal the loops are then long, and their
  * ends predictable. */
 PROX_INLINE int prox_settle(const prox_problem *p, prox_hull *hull, int64_t to, double sign)
 {
@@ -89,7 +89,7 @@ PROX_INLINE unsigned prox_corners(__m512d y, __m512d sums)
 }
 
 /* The same as prox_settle, without weights, for a rough signal: which position goes with its
- * neighbour is a branch there that nobody can predict. The queue is NULL where there is no memory. */
+ * neighbour is an unpredictable branch there. The queue is NULL where there is no memory. */
 static __attribute__((noinline)) prox_hull prox_settle_rough(const prox_problem *p, prox_hull hull,
                                                              int64_t to, double sign)
 {

@@ -1,12 +1,11 @@
-/* The same string for rough signals, sixteen stretches at a time.
+/* The taut string of a rough signal, sixteen stretches at a time.
  *
- * On a rough signal a hull is a handful of segments, and what costs is the branches that nobody
- * can predict. Here a stretch keeps no hull, only the first slope of each (Condat 2013,
- * doi:10.1109/LSP.2013.2278339): where they cross, the string has a knot, and the scan starts
- * again from it. That takes no branch, so that stretches run side by side, one a SIMD lane. All
- * but the first start at a knot that is a guess; but the string behind a knot depends on that knot
- * alone, so from the first knot on that a stretch shares with the one before, it is right. Where
- * none is shared, the hulls go on until one is.
+ * On a rough signal a hull has few segments, and the time goes into mispredicted branches. Here a
+ * stretch keeps no hull, only the first slope of each (Condat 2013, doi:10.1109/LSP.2013.2278339):
+ * where they cross, the string has a knot, and the scan starts again from it. That takes no branch,
+ * so stretches run side by side, one a SIMD lane. All but the first start at a guessed knot, but the
+ * string behind a knot depends on that knot alone: from the first knot on that a stretch shares with
+ * the one before, it is right. Where none is shared, prox_pull_rough goes on until one is.
  */
 #include <stdlib.h>
 
@@ -51,6 +50,7 @@ PROX_INLINE int prox_lane_step(const prox_problem *p, prox_lane_state *s, double
     }
     s->sum = _mm512_add_pd(s->sum, y);
     s->weight = _mm512_add_pd(s->weight, w);
+    /* slopes from the lane's knot to the tube: (sum of w*y, plus the offset) / (sum of w) */
     __m512d inverse = _mm512_div_pd(one, s->weight);
     __m512d to_ceiling = _mm512_mul_pd(_mm512_add_pd(s->sum, s->up), inverse);
     __m512d to_floor = _mm512_mul_pd(_mm512_add_pd(s->sum, s->down), inverse);

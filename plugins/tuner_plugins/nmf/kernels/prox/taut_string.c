@@ -65,7 +65,8 @@ void prox_release(prox_problem *p)
 
 prox_problem prox_state(const double *y, const double *w, double *x, int64_t n, double lam)
 {
-    return (prox_problem){.y = y, .w = w, .x = x, .n = n, .lam = lam, .low = INFINITY, .high = -INFINITY};
+    return (prox_problem){
+        .y = y, .w = w, .x = x, .n = n, .lam = lam, .low = INFINITY, .high = -INFINITY};
 }
 
 /* Solve without knowledge of the answer. */

@@ -1,4 +1,4 @@
-/* The taut string of a signal that is similar to one whose string is known.
+/* The taut string of a signal that is similar to one whose string is known: one method, one file.
  *
  * From one round of alternating least squares to the next, few knots of a column change. The knots
  * determine the string: between two of them it is straight, with a mean as its slope,
@@ -163,6 +163,7 @@ PROX_INLINE int prox_draw(const prox_problem *p, int64_t from, int64_t to, int l
 #endif
     double sum, weight, apart = 0, lowest = INFINITY, highest = -INFINITY;
     prox_total(p, from, to, &sum, &weight);
+    /* x between two knots, see above; then the KKT conditions: sum of w*(y - x) within the bounds */
     double level = *value = prox_clamp(p, (sum + bounds.turn) / weight);
     double slack = bounds.slack + bounds.rounding * weight;
     int64_t i = from;
