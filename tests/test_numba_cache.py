@@ -16,7 +16,7 @@ import os, sys
 if sys.argv[1] == "numba first":
     import numba
 from tuner_plugins.enet.simd.lanes import padded
-from tuner_plugins.perturbseq import permutation
+from tuner_plugins.perturbseq.inference import kernels
 import tuner_plugins
 print(padded(3), os.environ.get("NUMBA_CACHE_DIR", ""))
 print(tuner_plugins.__file__)
@@ -72,7 +72,7 @@ def test_without_a_home_kernels_go_to_a_private_folder(installation: Path, tmp_p
 def test_other_sources_have_another_folder(installation: Path, tmp_path: Path) -> None:
     first = Path(call(installation, XDG_CACHE_HOME=tmp_path))
     assert first.parent == tmp_path / "tuner-kernels"
-    with (installation / "tuner_plugins" / "elasticnet" / "vector.py").open("a") as file:
+    with (installation / "tuner_plugins" / "enet" / "simd" / "vector.py").open("a") as file:
         file.write("# another\n")
     second = Path(call(installation, XDG_CACHE_HOME=tmp_path))
     assert second.parent == first.parent

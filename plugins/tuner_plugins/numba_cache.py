@@ -20,7 +20,7 @@ def place_numba_cache(package: Path) -> None:
     """
     if os.environ.get("NUMBA_CACHE_DIR"):
         return
-    if all(is_writable(path.parent / "__pycache__") for path in package.glob("*/__init__.py")):
+    if all(is_writable(path.parent / "__pycache__") for path in package.rglob("__init__.py")):
         return
     folders = kernel_folders()
     if not folders or not os.access(folders[-1], os.W_OK):
