@@ -157,7 +157,7 @@ def test_the_printed_commands_work_when_pasted(
         (
             {"search_space": {"x": {"low": -10, "high": -5}}},
             0,
-            ["no trial beats the baseline (trial 0) in fit", "trial 0 (the baseline) against"],
+            ["no trial beats the baseline (trial 0) in fit", "trial 0 (the baseline's params"],
         ),
     ],
 )

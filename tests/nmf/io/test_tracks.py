@@ -52,9 +52,11 @@ def test_a_folder_is_searched_by_content(tmp_path: Path) -> None:
 def test_a_clean_folder_is_listed_by_name(tmp_path: Path) -> None:
     for name in ("b.bw", "a.bw", "B.bw"):
         make_bigwig(tmp_path / name)
-    found = list_tracks([tmp_path / "b.bw", tmp_path])
-    assert names(found[0]) == ["b.bw", "B.bw", "a.bw", "b.bw"]
-    assert describe_taken(found, [], "chr10") == "4 tracks"
+    found = list_tracks([tmp_path])
+    assert names(found[0]) == ["B.bw", "a.bw", "b.bw"]
+    assert describe_taken(found, [], "chr10") == "3 tracks"
+    with pytest.raises(BigWigError, match="named twice"):
+        list_tracks([tmp_path / "b.bw", tmp_path])
 
 
 def test_the_answer_is_left_out_by_name_and_by_content(tmp_path: Path) -> None:
