@@ -231,7 +231,7 @@ def test_what_the_plug_in_says_of_its_input_is_shown_before_the_trials(
     assert "2 targets\n" in tuner("validate", config, *told).stdout
     assert json.loads(tuner("validate", config, *told, "--json").stdout)["notes"] == ["2 targets"]
     done = tuner("run", config, *told, "--json", "--set", "study.trials=2")
-    assert done.stderr.index("2 targets\n") < done.stderr.index("trials,")
+    assert done.stderr.index("2 targets\n") < done.stderr.index("loading the data")
     assert json.loads(done.stdout)["notes"][0] == "2 targets"
     for command in ("validate", "run"):
         failed = tuner(command, config, "--set", "data.width=12", code=2)
