@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import settings
+from sqlalchemy import Connection, Engine, event
 
 # The same examples every time; and no test fails because the machine is busy.
 settings.register_profile("suite", deadline=None, derandomize=True)
@@ -30,6 +31,26 @@ def shared_data() -> Path:
 def own_locks(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Let no study outside of the suite hold up the timings in it."""
     os.environ["TUNER_LOCKS"] = str(tmp_path_factory.mktemp("locks"))
+
+
+_engines: list[Engine] = []
+
+
+@event.listens_for(Engine, "engine_connect")
+def _remember(connection: Connection) -> None:
+    _engines.append(connection.engine)
+
+
+@pytest.fixture(autouse=True)
+def closed_databases() -> Iterator[None]:
+    """Close what the test left in SQLAlchemy's pools.
+
+    Optuna and MLflow leave it to the garbage collector, of which Python 3.13 warns.
+    """
+    yield
+    for engine in {id(engine): engine for engine in _engines}.values():
+        engine.dispose()
+    _engines.clear()
 
 
 TOY = Path(__file__).parent / "toy"

@@ -13,6 +13,20 @@ from pathlib import Path
 from tuner.plugin import InputError
 
 
+def resolved(path: Path) -> Path:
+    """Return where `path` leads, links followed.
+
+    Raises
+    ------
+    OSError
+        Where links lead in a circle, on every Python (`Path.resolve` differs between releases).
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return target
+
+
 def write_output(path: Path, write: Callable[[Path], None], mode: int | None = None) -> None:
     """Let `write` make a file under a temporary name, then put it where `path` leads.
 
@@ -34,7 +48,7 @@ def write_output(path: Path, write: Callable[[Path], None], mode: int | None = N
         Where it cannot be written, with the reason.
     """
     try:
-        target = path.resolve()
+        target = resolved(path)
         special = target.exists() and not target.is_file()
         if target.is_dir():
             raise InputError(f"cannot write {path}: it is a folder; name a file")
@@ -42,7 +56,7 @@ def write_output(path: Path, write: Callable[[Path], None], mode: int | None = N
             raise InputError(f"cannot write {path}: no folder {target.parent}; make it first")
         folder = tempfile.gettempdir() if special else target.parent
         handle, name = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.", suffix=".tmp")
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a circle of links
+    except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         reason = getattr(error, "strerror", None) or error

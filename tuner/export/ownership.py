@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -168,7 +169,7 @@ def _has_files(folder: Path) -> bool:
 
 
 def _key(path: Path) -> str:
-    return str(path.resolve())
+    return os.path.realpath(path)
 
 
 def _hash(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 
@@ -14,6 +13,7 @@ from tuner.config.errors import at_key, error_at
 from tuner.config.load import Config
 from tuner.config.reach import why_unreachable, why_unwritable
 from tuner.config.samplers import make_pruner, make_sampler, settings_in_all
+from tuner.export.outputs import resolved
 from tuner.export.ownership import OUT, Owner, check_folder, check_script
 from tuner.plugin import InputError
 from tuner.search.storage import IDENTITY, Plan, peek_storage, plan_study
@@ -159,8 +159,8 @@ def _outputs(config: Config, plan: Plan) -> Iterator[str]:
     if path.is_dir():
         raise error_at(document, key, f"{path} is a folder; name a file")
     try:
-        home = path.resolve().parent
-    except (OSError, RuntimeError):
+        home = resolved(path).parent
+    except OSError:
         raise error_at(document, key, f"{path} is a circle of links; name a file") from None
     if not path.exists() and (trouble := why_unwritable(home)):
         raise error_at(document, key, trouble)
@@ -192,5 +192,5 @@ def _data(config: Config) -> Iterator[str]:
 def _place(url: str) -> str:
     """Return an address without credentials that means the same in every folder."""
     if url.startswith("journal:///"):
-        return f"journal:///{Path(url.removeprefix('journal:///')).resolve()}"
+        return f"journal:///{os.path.realpath(url.removeprefix('journal:///'))}"
     return masked(absolute_uri(url))

@@ -69,7 +69,7 @@ def sqlite_path(url: str) -> Path | None:
         name = make_url(url).database
     except (ArgumentError, ValueError):
         return None
-    return Path(name).resolve() if name and name != ":memory:" else None
+    return Path(os.path.realpath(name)) if name and name != ":memory:" else None
 
 
 def absolute_uri(uri: str) -> str:
