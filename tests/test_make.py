@@ -39,8 +39,7 @@ def ask(folders: list[Path], tmp_path: Path, *arguments: str) -> subprocess.Comp
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "head").symlink_to(shutil.which("head"))
-    settings = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    settings["PATH"] = os.pathsep.join(map(str, [*folders, tools]))
+    settings = {"PATH": os.pathsep.join(map(str, [*folders, tools]))}  # nothing of an outer make
     command = [MAKE, "--dry-run", f"VENV={tmp_path}/v", f"{tmp_path}/v/locked", *arguments]
     return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
 
