@@ -33,7 +33,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 LIBRARY = ALONE.replace(
     '("tuner", "tuner_plugins", "mlflow", "optuna", "numba", "sklearn", "scanpy")',
-    '("tuner", "mlflow", "optuna", "pydantic")',
+    '("tuner", "mlflow", "optuna")',
 )
 """With `tuner_plugins.perturbseq` and what it needs, but without the tuner."""
 
