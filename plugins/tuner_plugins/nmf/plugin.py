@@ -167,8 +167,9 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def null_metrics(self, case: Case, output: Loadings, seed: int, count: int) -> Sequence[float]:
         """Return the primary correlation with the annotation shifted circularly by chance."""
+        data: RegionData = case.data
         shifts = null.draw_shifts(output.size, count, seed)
-        found = null.shifted_correlations(output, *case.data.annotation, shifts)
+        found = null.shifted_correlations(output, *data.annotation, shifts)
         if self.config.data.correlation == "abs":
             found = np.abs(found)
         return [float(value) for value in found.max(axis=1)]

@@ -49,7 +49,8 @@ def list_folder(folder: str, left_out: Answers, holds: Callable[[str], bool] = i
 
     Hidden files and folders do not count. `holds`: whether a regular file is a bigWig file.
     """
-    tracks, answers, others = found = [], [], []
+    found: Found = [], [], []
+    tracks, answers, others = found
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name[0] == "." or entry.is_dir():
             continue

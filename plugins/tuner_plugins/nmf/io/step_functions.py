@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 Records = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Starts, ends (int64) and values (float32) of records, in the order of the file."""
@@ -84,9 +85,14 @@ def bin_runs(
     if total:
         offset = np.repeat(first + 1 - (np.cumsum(inner) - inner), inner)
         sums[offset + np.arange(total)] = np.repeat(values * width, inner)
-    sums[:-1] /= width
-    sums[-1] /= (end - start) - (bins - 1) * width
-    return sums
+    return sums / bin_lengths(end - start, width)
+
+
+def bin_lengths(size: int, width: int) -> NDArray[np.float64]:
+    """Return the bases in each bin of a region of `size` bases: `width`, or fewer in the last."""
+    lengths = np.full(-(-size // width), float(width))
+    lengths[-1] = size - (len(lengths) - 1) * width
+    return lengths
 
 
 def join_sorted(batches: Iterable[Records], start: int, end: int) -> Runs | None:

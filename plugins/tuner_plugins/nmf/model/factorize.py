@@ -246,7 +246,8 @@ def solve_loadings(
 def solve_weights(signal: Signal, loadings: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     """Return the weights for these loadings: least squares, negatives to 0, (k, tracks)."""
     gram, cross = weighted_products(loadings, signal.values, signal.lengths, threads)
-    return np.maximum(np.linalg.lstsq(gram, cross, rcond=None)[0], 0)
+    weights: NDArray[Any] = np.maximum(np.linalg.lstsq(gram, cross, rcond=None)[0], 0)
+    return weights
 
 
 def factorize(

@@ -11,6 +11,8 @@ doi:10.1214/10-AOAS363.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ from tuner_plugins.nmf.model.factorize import Loadings
 def shifted_correlations(
     loadings: Loadings,
     ends: NDArray[np.int64],
-    values: NDArray,
+    values: NDArray[Any],
     shifts: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Correlate every loading with the annotation shifted circularly to the right.

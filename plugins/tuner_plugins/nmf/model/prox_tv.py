@@ -172,11 +172,12 @@ def _c_prox() -> ProxKernel | None:
     function.restype = ctypes.c_int
 
     def kernel(y: Array, weights: Array | None, out: Array, lam: float, steps: Array | None) -> int:
-        wide = [None if a is None else a.astype(np.float64, copy=False) for a in (y, weights)]
+        wide = y.astype(np.float64, copy=False)
+        heavy = None if weights is None else weights.astype(np.float64, copy=False)
         answer = out
         if out.dtype != np.float64:
-            answer = wide[0] if steps is None else np.empty(out.shape)
-        addresses = [None if a is None else a.ctypes.data for a in (*wide, answer, steps)]
+            answer = wide if steps is None else np.empty(out.shape)
+        addresses = [None if a is None else a.ctypes.data for a in (wide, heavy, answer, steps)]
         status = int(function(*addresses[:3], y.size, lam, addresses[3]))
         if answer is not out:
             out[:] = answer

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+from io import FileIO
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuner_plugins.nmf.io.folder import is_bigwig
 from tuner_plugins.nmf.model.factorize import Loadings, run_lengths
@@ -68,7 +71,7 @@ def save_loadings(path: str, loadings: Loadings, dtype: str = "float64") -> None
         raise
 
 
-def _write(file, loadings: Loadings, dtype: np.dtype) -> None:  # type: ignore[no-untyped-def]
+def _write(file: FileIO, loadings: Loadings, dtype: np.dtype[Any]) -> None:
     k, runs = loadings.values.shape
     header = {
         "descr": np.lib.format.dtype_to_descr(dtype),
@@ -95,7 +98,9 @@ def _write(file, loadings: Loadings, dtype: np.dtype) -> None:  # type: ignore[n
         print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def _write_repeated(file, rows, lengths, positions: int) -> None:  # type: ignore[no-untyped-def]
+def _write_repeated(
+    file: FileIO, rows: NDArray[Any], lengths: NDArray[np.int64], positions: int
+) -> None:
     """Write each row as often as its run is long; a single run may be longer than a block."""
     if len(rows) > 1:
         _write_all(file, np.repeat(rows, lengths, axis=0))
@@ -107,7 +112,7 @@ def _write_repeated(file, rows, lengths, positions: int) -> None:  # type: ignor
         remaining -= len(block)
 
 
-def _write_all(file, block) -> None:  # type: ignore[no-untyped-def]
-    data = memoryview(block).cast("B") if block.size else b""
+def _write_all(file: FileIO, block: NDArray[Any]) -> None:
+    data = block.data.cast("B") if block.size else b""
     while len(data):
         data = data[file.write(data) :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from tuner.plugin import InputError
@@ -75,7 +76,8 @@ def slow_variation(rng: np.random.Generator, cells: int, spread: float) -> np.nd
     """Return a log-normal factor that varies over some 20 kb."""
     knots = gaussian_filter1d(rng.standard_normal(cells // 100 + 8), 2.0)
     knots *= spread / 0.375  # the filter leaves that much of a standard deviation of 1
-    return np.exp(np.interp(np.arange(cells), np.arange(len(knots)) * 100, knots))
+    logs: NDArray[np.float64] = np.interp(np.arange(cells), np.arange(len(knots)) * 100, knots)
+    return np.exp(logs)
 
 
 def _lay_mappable(rng: np.random.Generator, cells: int) -> np.ndarray:
@@ -86,7 +88,8 @@ def _lay_mappable(rng: np.random.Generator, cells: int) -> np.ndarray:
     edges = np.zeros(cells + 1)
     np.add.at(edges, begins, 1)
     np.add.at(edges, np.minimum(begins + lengths, cells), -1)
-    return np.cumsum(edges)[:-1] == 0
+    mappable: NDArray[np.bool_] = np.cumsum(edges)[:-1] == 0
+    return mappable
 
 
 def _lay_genes(rng: np.random.Generator, chrom: str, start: int, end: int) -> list[Gene]:

@@ -217,7 +217,8 @@ def _make_rate(
         factor = genome.factors[:, FACTORS.index(name)]
         rate += height * (factor * heights[genome.sites] if name == "distal" else factor)
     lumps = rng.gamma(1 / track.clumping, track.clumping, len(rate) // _LUMP + 1)
-    return rate * np.repeat(lumps, _LUMP)[: len(rate)] * genome.mappable
+    clumped: np.ndarray = rate * np.repeat(lumps, _LUMP)[: len(rate)] * genome.mappable
+    return clumped
 
 
 def _site_heights(rng: np.random.Generator, track: TrackType, count: int) -> np.ndarray:
@@ -270,7 +271,7 @@ def _write_bigwig(
     header: list[tuple[str, int]],
     signals: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
 ) -> None:
-    import pyBigWig
+    import pyBigWig  # type: ignore[import-not-found]  # has no stubs
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with pyBigWig.open(str(temporary), "w") as file:
@@ -311,7 +312,8 @@ def _write_truth(truth: SimulationTruth, header: list[tuple[str, int]], layout: 
     }
     _write_text(truth.folder / "truth.json", json.dumps(known, indent=1) + "\n")
     temporary = truth.folder / f".factors.{os.getpid()}.npz"
-    np.savez_compressed(temporary, **truth.factors)
+    arrays: dict[str, Any] = dict(truth.factors)
+    np.savez_compressed(temporary, **arrays)
     os.replace(temporary, truth.folder / "factors.npz")
 
 
