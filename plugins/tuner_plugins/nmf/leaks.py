@@ -45,7 +45,7 @@ def annotation_correlation(path: str, chrom: str, start: int, end: int, annotati
         found.append(annotation_correlations(rows, annotation.ends - start, annotation.values)[0])
         bins = [bin_runs(item, start, end, _BIN) for item in (track, annotation)]
         if len(bins[0]) > 2 and all(np.ptp(row) > 1e-9 * np.abs(row).max() for row in bins):
-            found.append(np.corrcoef(bins)[0, 1])
+            found.append(np.corrcoef(bins[0], bins[1])[0, 1])
     return float(max(found, key=abs))
 
 

@@ -1,8 +1,8 @@
-"""Step functions over a stretch of a genome: made from records, expanded, averaged over bins."""
+"""Step functions over a stretch of a genome: made from records, averaged over bins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,20 +30,8 @@ class Runs(NamedTuple):
     values: np.ndarray
 
 
-def expand_runs(runs: Runs, start: int) -> np.ndarray:
-    """Return the value of a step function that begins at `start` at each of its bases."""
-    return np.repeat(runs.values, np.diff(runs.ends, prepend=start))
-
-
-def bin_runs(
-    runs: Runs,
-    start: int,
-    end: int,
-    width: int,
-    transform: Callable[[np.ndarray], np.ndarray] | None = None,
-    fill: float = 0.0,
-) -> np.ndarray:
-    """Average a transformed step function over bins of equal width.
+def bin_runs(runs: Runs, start: int, end: int, width: int) -> NDArray[np.float64]:
+    """Average a step function over bins of equal width.
 
     The work is proportional to the number of runs and bins, not of bases. Nothing is subtracted, so
     that no digits are lost: the result agrees with averages of the bases to rounding.
@@ -51,15 +39,11 @@ def bin_runs(
     Parameters
     ----------
     runs : Runs
-        A step function over ``[start, end)``.
+        A step function over ``[start, end)``, without NaN.
     start, end : int
         Region, 0-based and half-open.
     width : int
         Bases a bin; the last bin may be shorter.
-    transform : callable, optional
-        Applied to the values (float64), after NaN has been filled; elementwise.
-    fill : float
-        What NaN stands for.
 
     Returns
     -------
@@ -68,9 +52,6 @@ def bin_runs(
     if width < 1:
         raise ValueError(f"bins are 1 base wide or more; got {width}")
     values = runs.values.astype(np.float64)
-    values[np.isnan(values)] = fill
-    if transform is not None:
-        values = transform(values)
     stops = runs.ends - start
     begins = np.concatenate([np.zeros(1, stops.dtype), stops[:-1]])
     bins = -(-(end - start) // width)

@@ -30,7 +30,6 @@ _ABSENT = 2
 PROGRESS_BASES = 5e8
 _QUICK_TRANSFORMS = ("none", "log1p", "sqrt", "asinh")
 _QUICK_SCALINGS = ("none", "max", "l2", "std")
-_Doubles = ctypes.POINTER(ctypes.c_double)
 
 
 class _Request(ctypes.Structure):

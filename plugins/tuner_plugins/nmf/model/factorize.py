@@ -260,7 +260,6 @@ def factorize(
     seed: int = 0,
     tolerance: float = 0.0,
     threads: int = 1,
-    weights: NDArray[Any] | None = None,
 ) -> Loadings:
     """Factorise ``signal ~ weights' loadings`` by the rounds on top of this module.
 
@@ -280,15 +279,12 @@ def factorize(
         all rounds.
     threads : int
         How many to use; the result is the same.
-    weights : ndarray of shape (k, tracks), optional
-        Start from these instead.
 
     Returns
     -------
     Loadings
     """
-    if weights is None:
-        weights = start_weights(gram_matrix(signal, threads), k, start, seed)
+    weights = start_weights(gram_matrix(signal, threads), k, start, seed)
     loadings = np.empty((k, signal.values.shape[1]), signal.dtype)
     warm = None
     if num_iter > _COLD_ROUNDS and has_warm_start(signal.dtype):
