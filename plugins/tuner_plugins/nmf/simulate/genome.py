@@ -32,6 +32,8 @@ class Genome:
 
     Attributes
     ----------
+    start, end : int
+        The simulated part of its chromosome, 0-based and half-open.
     genes : tuple of Gene
         The annotated genes, apart from each other and in order.
     factors : ndarray, shape (cells, len(FACTORS))
@@ -45,6 +47,8 @@ class Genome:
         Where reads can be placed at all.
     """
 
+    start: int
+    end: int
     genes: tuple[Gene, ...]
     factors: np.ndarray
     sites: np.ndarray
@@ -69,7 +73,8 @@ def make_genome(rng: np.random.Generator, chrom: str, start: int, end: int) -> G
     sites = np.searchsorted((peaks[1:] + peaks[:-1]) / 2, centre)
     factors[:, 3] = np.exp(-(((centre - peaks[sites]) / 250) ** 2))
     background = slow_variation(rng, cells, 0.25)
-    return Genome(tuple(genes), factors, sites, background, _lay_mappable(rng, cells))
+    mappable = _lay_mappable(rng, cells)
+    return Genome(start, end, tuple(genes), factors, sites, background, mappable)
 
 
 def slow_variation(rng: np.random.Generator, cells: int, spread: float) -> np.ndarray:
