@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tuner_plugins.nmf.config import NmfConfig
-from tuner_plugins.nmf.model.correlation import annotation_correlations
+from tuner_plugins.nmf.model.null import shifted_correlations
 from tuner_plugins.nmf.plugin import NmfPlugin
 
 from benchmarks.processes import median_cost, run_process
@@ -46,17 +45,6 @@ def run_tuner(config: Mapping[str, Any], work: Path) -> dict[str, Any]:
     done = subprocess.run(command, check=True, cwd=work, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
-
-
-def rotate_annotation(
-    ends: NDArray[np.int64], values: NDArray[Any], shift: int
-) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Move an annotation along its region by `shift` bases; what leaves at the end comes in."""
-    size = int(ends[-1])
-    moved = np.unique(np.concatenate([(ends + shift) % size, [size]]))
-    moved = moved[moved > 0]
-    before = (moved - 1 - shift) % size
-    return moved, values[np.searchsorted(ends, before, side="right")]
 
 
 def real(work: Path, trials: int) -> list[dict[str, Any]]:
@@ -115,12 +103,8 @@ def _half(
     slow = run_process([sys.executable, "-m", "benchmarks.baseline", *tail], output=out)
     r, r_baseline = plugin.score(case, loadings)["r"], theirs["metrics"]["r"]
     size = unseen[1] - unseen[0]
-    null = [
-        annotation_correlations(
-            loadings, *rotate_annotation(*case.data.annotation, int(shift))
-        ).max()
-        for shift in np.linspace(0, size, SHIFTS + 2)[1:-1]
-    ]
+    shifts = np.linspace(0, size, SHIFTS + 2)[1:-1].astype(np.int64)
+    null = shifted_correlations(loadings, case.data.genes, shifts).max(axis=1)
     return {
         "what": f"{folder.name} half {'21'[unseen[0] < seen[0]]}",
         "r_baseline": r_baseline,

@@ -93,7 +93,7 @@ def _own_bins(paths: list[Path], end: int) -> list[np.ndarray]:
 def _quick_bins(paths: list[Path], end: int) -> list[np.ndarray]:
     rows = [np.zeros(-(-(end - START) // BIN)) for _ in paths]
     for path, row in zip(paths, rows, strict=True):
-        if not quick_bins(str(path), CHROM, START, end, [BIN], "zero", [row.ctypes.data]):
+        if not quick_bins(str(path), (CHROM, START, end), [BIN], "zero", [row.ctypes.data]):
             raise AssertionError(f"{path}: left to the careful reader")
     return rows
 

@@ -6,7 +6,7 @@ import os
 
 from tuner_plugins.nmf.kernels.build import digest_of
 
-TYPE_CHECKING = False  # as in quick.py
+TYPE_CHECKING = False  # as in fast_path.py
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 

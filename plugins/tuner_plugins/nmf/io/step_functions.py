@@ -66,14 +66,17 @@ def bin_runs(runs: Runs, start: int, end: int, width: int) -> NDArray[np.float64
     if total:
         offset = np.repeat(first + 1 - (np.cumsum(inner) - inner), inner)
         sums[offset + np.arange(total)] = np.repeat(values * width, inner)
-    return sums / bin_lengths(end - start, width)
+    return sums / run_lengths(bin_ends(end - start, width))
 
 
-def bin_lengths(size: int, width: int) -> NDArray[np.float64]:
-    """Return the bases in each bin of a region of `size` bases: `width`, or fewer in the last."""
-    lengths = np.full(-(-size // width), float(width))
-    lengths[-1] = size - (len(lengths) - 1) * width
-    return lengths
+def bin_ends(size: int, width: int) -> NDArray[np.int64]:
+    """Return where each bin of a region of `size` bases ends; the last may be below `width`."""
+    return np.minimum(np.arange(1, -(-size // width) + 1) * width, size)
+
+
+def run_lengths(ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the bases in each run, from where each ends, the first one beginning at 0."""
+    return np.diff(ends, prepend=0)
 
 
 def join_sorted(batches: Iterable[Records], start: int, end: int) -> Runs | None:
@@ -134,6 +137,11 @@ def _fill_gaps(starts: np.ndarray, ends: np.ndarray, values: np.ndarray, gaps: n
     filled.ends[place], filled.values[place] = ends, values
     filled.ends[place[gaps] - 1] = starts[gaps]
     return filled
+
+
+def zero_gaps(runs: Runs) -> Runs:
+    """Return a step function with 0 in place of NaN."""
+    return merge_runs(Runs(runs.ends, np.nan_to_num(runs.values, posinf=np.inf, neginf=-np.inf)))
 
 
 def merge_runs(runs: Runs) -> Runs:

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner_plugins.nmf.io.step_functions import run_lengths
 from tuner_plugins.nmf.kernels.parallel import run_threads
 from tuner_plugins.nmf.model.products import project, weighted_products
 from tuner_plugins.nmf.model.prox_tv import has_warm_start, prox_tv1d_columns
@@ -76,11 +77,6 @@ def make_signal(values: NDArray[Any], ends: NDArray[np.int64], dtype: Any = None
     if ends[-1] == ends.size:
         return Signal(values, ends, None, dtype)
     return Signal(values, ends, run_lengths(ends).astype(dtype), dtype)
-
-
-def run_lengths(ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the bases in each run, from where each ends."""
-    return np.diff(ends, prepend=0)
 
 
 class Loadings(NamedTuple):

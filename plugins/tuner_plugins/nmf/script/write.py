@@ -27,7 +27,6 @@ from tuner_plugins.nmf.script import fast_main, main, npy, placing
 
 SCRIPT_MODULES = (
     *(
-        parallel,
         products,
         prox_tv_numba,
         prox_tv,
@@ -42,7 +41,7 @@ SCRIPT_MODULES = (
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
-QUICK_MODULES = (kernel_folder, build, folder, placing, fast_path, fast_main)
+QUICK_MODULES = (kernel_folder, build, parallel, folder, placing, fast_path, fast_main)
 """The quick path: as little as the usual case needs."""
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
