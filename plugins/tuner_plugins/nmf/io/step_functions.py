@@ -48,6 +48,11 @@ def bin_runs(runs: Runs, start: int, end: int, width: int) -> NDArray[np.float64
     Returns
     -------
     ndarray of float64, shape (ceil((end - start) / width),)
+
+    Examples
+    --------
+    >>> bin_runs(Runs(np.array([4, 7]), np.array([1.0, 5.0])), 0, 7, 3)
+    array([1.        , 3.66666667, 5.        ])
     """
     if width < 1:
         raise ValueError(f"bins are 1 base wide or more; got {width}")

@@ -27,6 +27,13 @@ def annotation_correlations(loadings: Loadings, annotation: Runs) -> NDArray[np.
     -------
     ndarray of shape (k,)
         Pearson correlations per base; 0 where the loading or the annotation is constant.
+
+    Examples
+    --------
+    >>> ends = np.array([10, 30, 60])
+    >>> loadings = Loadings(np.array([[0.0, 2.0, 0.0], [5.0, 5.0, 5.0]]), ends, np.eye(2))
+    >>> annotation_correlations(loadings, Runs(ends, np.array([0, 1, 0]))).round(6).tolist()
+    [1.0, 0.0]
     """
     ends = annotation.ends
     if ends[-1] != loadings.size:
