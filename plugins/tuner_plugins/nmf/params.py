@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 from tuner_plugins.nmf.model import reference
-from tuner_plugins.nmf.model.factorize import STARTS
 from tuner_plugins.nmf.model.signal import NAN_POLICIES, SCALINGS, TRANSFORMS
+from tuner_plugins.nmf.model.start import STARTS
 
 Setting = Mapping[str, "str | int | float | bool | None"]
 

@@ -93,7 +93,7 @@ def sections(draw, disorder=False):
     fan=st.integers(2, 5),
     padding=st.sampled_from([0, 3]),
 )
-def test_every_section_type_reads_as_pybigwig_reads_it(
+def test_every_section_type_reads_as_pybigwig_reads_it(  # noqa: PLR0913 - drawn values
     tmp_path, data, region, compress, version, fan, padding
 ):
     path = tmp_path / "a.bw"

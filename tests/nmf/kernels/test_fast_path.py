@@ -173,7 +173,7 @@ def test_loadings_that_are_all_constant(tracks, k):
     widths=st.lists(st.integers(1, 400), min_size=1, max_size=2),
     policy=st.sampled_from(["zero", "mean"]),
 )
-def test_files_of_every_kind_are_binned_alike(
+def test_files_of_every_kind_are_binned_alike(  # noqa: PLR0913 - drawn values
     tmp_path, data, region, compress, version, order, widths, policy
 ):
     path = tmp_path / "a.bw"

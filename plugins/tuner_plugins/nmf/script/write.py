@@ -22,7 +22,15 @@ from tuner_plugins.nmf.io import (
 )
 from tuner_plugins.nmf.io.regions import parse_region
 from tuner_plugins.nmf.kernels import build, fast_path, parallel, sources
-from tuner_plugins.nmf.model import binning, factorize, products, prox_tv, prox_tv_numba, signal
+from tuner_plugins.nmf.model import (
+    binning,
+    factorize,
+    products,
+    prox_tv,
+    prox_tv_numba,
+    signal,
+    start,
+)
 from tuner_plugins.nmf.script import fast_main, main, npy, placing
 
 SCRIPT_MODULES = (
@@ -37,7 +45,7 @@ SCRIPT_MODULES = (
         bigwig,
         tracks,
     ),
-    *(factorize, signal, binning, pipeline, npy, main),
+    *(start, factorize, signal, binning, pipeline, npy, main),
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
