@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf.config import NmfConfig
-from tuner_plugins.nmf.io.bigwig import read_values
+from tuner_plugins.nmf.model.reference import read_per_base
 from tuner_plugins.nmf.plugin import NmfPlugin
 from tuner_plugins.nmf.simulate.tracks import simulate_tracks
 
@@ -98,8 +98,8 @@ def freeze(folder: Path, size: Size, params: Mapping[str, Any], path: Path) -> P
 def best_r(array: Path, folder: Path, size: Size) -> float:
     """Return the largest correlation of a column of a saved array with the genes."""
     loadings = np.load(array, mmap_mode="r")
-    genes = read_values(folder / "Annotation.Gene.bw", size.chrom, size.start, size.end)
-    genes = np.nan_to_num(genes.astype(float))
+    annotation = [folder / "Annotation.Gene.bw"]
+    genes = read_per_base(annotation, size.chrom, size.start, size.end)[:, 0]
     genes -= genes.mean()
     found = [0.0]
     for column in range(loadings.shape[1]):

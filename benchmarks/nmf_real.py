@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tuner_plugins.nmf.config import NmfConfig
-from tuner_plugins.nmf.model.correlation import annotation_correlations
+from tuner_plugins.nmf.model.null import shifted_correlations
 from tuner_plugins.nmf.plugin import NmfPlugin
 
 from benchmarks.processes import median_cost, run_process
@@ -48,17 +47,6 @@ def run_tuner(config: Mapping[str, Any], work: Path) -> dict[str, Any]:
     return result
 
 
-def rotate_annotation(
-    ends: NDArray[np.int64], values: NDArray[Any], shift: int
-) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Move an annotation along its region by `shift` bases; what leaves at the end comes in."""
-    size = int(ends[-1])
-    moved = np.unique(np.concatenate([(ends + shift) % size, [size]]))
-    moved = moved[moved > 0]
-    before = (moved - 1 - shift) % size
-    return moved, values[np.searchsorted(ends, before, side="right")]
-
-
 def real(work: Path, trials: int) -> list[dict[str, Any]]:
     """Tune on each half of each region; run script and baseline on the other half."""
     folder = data_folder()
@@ -70,30 +58,22 @@ def real(work: Path, trials: int) -> list[dict[str, Any]]:
         middle = (start + end) // 2
         halves = ((start, middle), (middle, end))
         for number, (seen, unseen) in enumerate((halves, halves[::-1])):
-            study = f"{name.split('_')[0]}-{number}"
-            rows.append(_half(work, folder / name, study, chrom, k, seen, unseen, trials))
+            # Two cases: what is good in one stretch of a few genes by luck is not in the other.
+            half = sum(seen) // 2
+            regions = [f"{chrom}:{seen[0]}-{half}", f"{chrom}:{half}-{seen[1]}"]
+            data = {
+                "bigwigs": [str(folder / name / "tracks")],
+                "annotation": str(folder / name / "Annotation.Gene.bw"),
+                "cases": [{"region": region, "k": k} for region in regions],
+                "held_out": [{"region": f"{chrom}:{unseen[0]}-{unseen[1]}", "k": k}],
+            }
+            found = _half(work, f"{name.split('_')[0]}-{number}", data, trials)
+            rows.append({"what": f"{name} half {2 - number}", **found})
     return rows
 
 
-def _half(
-    work: Path,
-    folder: Path,
-    study: str,
-    chrom: str,
-    k: int,
-    seen: tuple[int, int],
-    unseen: tuple[int, int],
-    trials: int,
-) -> dict[str, Any]:
-    # Two cases: what is good in one stretch of a few genes by luck is not in the other.
-    middle = sum(seen) // 2
-    stretches = ((seen[0], middle), (middle, seen[1]))
-    data = {
-        "bigwigs": [str(folder / "tracks")],
-        "annotation": str(folder / "Annotation.Gene.bw"),
-        "cases": [{"region": f"{chrom}:{first}-{last}", "k": k} for first, last in stretches],
-        "held_out": [{"region": f"{chrom}:{unseen[0]}-{unseen[1]}", "k": k, "name": "unseen"}],
-    }
+def _half(work: Path, study: str, data: Mapping[str, Any], trials: int) -> dict[str, Any]:
+    """Tune on the cases; run script and baseline on the held-out one."""
     config = {
         "study": {"name": study, "trials": trials, "storage": f"sqlite:///{work}/{study}.db"},
         "plugin": "nmf",
@@ -107,22 +87,17 @@ def _half(
     loadings = plugin.run(case, result["best"]["params"], 0)
     (theirs,) = result["held_out_baseline"]
     out = work / "ours.npy"
-    region = ["-c", chrom, "-s", str(unseen[0]), "-e", str(unseen[1]), "-k", str(k)]
-    tail = ["-b", str(folder / "tracks"), *region, "-o", str(out)]
+    chrom, start, end = case.data.region
+    region = ["-c", chrom, "-s", str(start), "-e", str(end), "-k", str(case.data.k)]
+    tail = ["-b", *data["bigwigs"], *region, "-o", str(out)]
     script = [sys.executable, str(work / f"{study}.py"), *tail]
     run_process(script)
     ours = median_cost([run_process(script, output=out) for _ in range(REPEATS)])
     slow = run_process([sys.executable, "-m", "benchmarks.baseline", *tail], output=out)
     r, r_baseline = plugin.score(case, loadings)["r"], theirs["metrics"]["r"]
-    size = unseen[1] - unseen[0]
-    null = [
-        annotation_correlations(
-            loadings, *rotate_annotation(*case.data.annotation, int(shift))
-        ).max()
-        for shift in np.linspace(0, size, SHIFTS + 2)[1:-1]
-    ]
+    shifts = np.linspace(0, end - start, SHIFTS + 2)[1:-1].astype(np.int64)
+    null = shifted_correlations(loadings, case.data.genes, shifts).max(axis=1)
     return {
-        "what": f"{folder.name} half {'21'[unseen[0] < seen[0]]}",
         "r_baseline": r_baseline,
         "r": r,
         "null_mean": float(np.mean(null)),

@@ -19,11 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import pyBigWig
-from tuner_plugins.nmf.io.bigwig import read_tracks
-from tuner_plugins.nmf.io.step_functions import bin_runs, expand_runs
+from tuner_plugins.nmf.io.bigwig import read_runs
+from tuner_plugins.nmf.io.step_functions import Runs, bin_runs
 from tuner_plugins.nmf.io.tracks import list_tracks
 from tuner_plugins.nmf.kernels.build import load_kernels
 from tuner_plugins.nmf.kernels.fast_path import quick_bins
+from tuner_plugins.nmf.kernels.parallel import run_threads
+from tuner_plugins.nmf.model.signal import fill_gaps
 from tuner_plugins.nmf.simulate.tracks import simulate_tracks
 
 try:
@@ -61,26 +63,37 @@ def _pybigtools_intervals(paths: list[Path], end: int) -> list[list[tuple[int, i
 
 
 def _own_values(paths: list[Path], end: int) -> list[np.ndarray]:
-    return [expand_runs(runs, START) for runs in read_tracks(paths, CHROM, START, end)]
+    found = []
+    for runs in _own_runs(paths, end):
+        found.append(np.repeat(runs.values, np.diff(runs.ends, prepend=START)))
+    return found
 
 
-def _own_runs(paths: list[Path], end: int) -> object:
-    return read_tracks(paths, CHROM, START, end)
+def _own_runs(paths: list[Path], end: int, threads: int = 1) -> list[Runs]:
+    found: dict[int, Runs] = {}
+
+    def read(number: int) -> None:
+        found[number] = read_runs(paths[number], CHROM, START, end)
+
+    run_threads(read, len(paths), threads)
+    return [found[number] for number in range(len(paths))]
 
 
-def _own_runs_threaded(paths: list[Path], end: int) -> object:
-    return read_tracks(paths, CHROM, START, end, threads=2)
+def _own_runs_threaded(paths: list[Path], end: int) -> list[Runs]:
+    return _own_runs(paths, end, threads=2)
 
 
 def _own_bins(paths: list[Path], end: int) -> list[np.ndarray]:
-    runs = read_tracks(paths, CHROM, START, end)
-    return [bin_runs(track, START, end, BIN, np.log1p) for track in runs]
+    return [
+        np.log1p(bin_runs(fill_gaps(runs, START), START, end, BIN))
+        for runs in _own_runs(paths, end)
+    ]
 
 
 def _quick_bins(paths: list[Path], end: int) -> list[np.ndarray]:
     rows = [np.zeros(-(-(end - START) // BIN)) for _ in paths]
     for path, row in zip(paths, rows, strict=True):
-        if not quick_bins(str(path), CHROM, START, end, [BIN], "zero", [row.ctypes.data]):
+        if not quick_bins(str(path), (CHROM, START, end), [BIN], "zero", [row.ctypes.data]):
             raise AssertionError(f"{path}: left to the careful reader")
     return rows
 
@@ -98,7 +111,7 @@ def _readers() -> dict[str, Reader]:
     readers["own, every base"] = _own_values
     readers["own, runs"] = _own_runs
     readers["own, runs, two threads"] = _own_runs_threaded
-    readers[f"own, log1p means of {BIN} bases"] = _own_bins
+    readers[f"own, log1p of means of {BIN} bases"] = _own_bins
     if load_kernels(quick=True) is not None:
         readers[f"quick path, means of {BIN} bases"] = _quick_bins
     return readers

@@ -32,7 +32,7 @@ class Section(NamedTuple):
         return min(r[0] for r in self.records), max(r[1] for r in self.records)
 
 
-def write_bigwig(
+def write_bigwig(  # noqa: PLR0913 - what a file may be, each by name
     path: Path,
     chroms: dict[str, int],
     sections: list[Section],

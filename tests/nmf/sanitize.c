@@ -51,10 +51,13 @@ static void inflate_some(const uint8_t *bytes, int64_t size)
 {
     int64_t from = (int64_t)draw((uint64_t)size), room = INFLATE_SLACK + (int64_t)draw(4000), out;
     uint8_t *packed = malloc((size_t)(size - from)), *place = malloc((size_t)room);
-    if (!packed || !place) exit(3);
+    inflate_state *state = malloc(sizeof *state);
+    if (!packed || !place || !state) exit(3);
     memcpy(packed, bytes + from, (size_t)(size - from));
     if (size - from > 2) memcpy(packed, "\x78\x9c", 2);
-    tuner_inflate(place, room, &out, packed, size - from);
+    out = room - INFLATE_SLACK;
+    tuner_inflate_zlib(state, place, &out, packed, size - from);
+    free(state);
     free(packed);
     free(place);
 }

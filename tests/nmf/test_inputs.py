@@ -11,12 +11,18 @@ import numpy as np
 import pytest
 from tuner_plugins.nmf.config import NmfConfig
 from tuner_plugins.nmf.io.annotation import read_annotation
-from tuner_plugins.nmf.io.bigwig import read_values
 from tuner_plugins.nmf.leaks import annotation_correlation, equals_annotation
 from tuner_plugins.nmf.plugin import NmfPlugin
 
 from tests.nmf.bigwig_files import Section, write_bigwig
-from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks, random_runs
+from tests.nmf.tracks import (
+    CHROM,
+    LENGTH,
+    make_annotation,
+    make_tracks,
+    random_runs,
+    read_values,
+)
 from tests.nmf.tracks import write_bigwig as write_runs
 from tuner.plugin import InputError
 

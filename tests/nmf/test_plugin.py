@@ -43,8 +43,8 @@ def test_the_fast_path_finds_what_the_baseline_finds(section: dict[str, Any]) ->
     np.testing.assert_allclose(fast.expand(), slow.expand(), atol=1e-9)
     assert plugin.score(case, fast) == pytest.approx(plugin.score(case, slow), abs=1e-9)
     genes = np.repeat(
-        np.nan_to_num(case.data.annotation.values.astype(float)),
-        np.diff(case.data.annotation.ends, prepend=0),
+        np.nan_to_num(case.data.genes.values.astype(float)),
+        np.diff(case.data.genes.ends, prepend=0),
     )
     by_hand = [np.corrcoef(column, genes)[0, 1] for column in slow.expand().T if np.ptp(column)]
     assert plugin.score(case, slow)["r"] == pytest.approx(max(by_hand), abs=1e-9)

@@ -6,9 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pyBigWig
+from tuner_plugins.nmf.io.bigwig import read_runs
+from tuner_plugins.nmf.io.step_functions import Runs
 
 CHROM = "chr7"
 LENGTH = 40_000
+
+
+def expand_runs(runs: Runs, start: int) -> np.ndarray:
+    """Return the value of a step function that begins at ``start`` at each of its bases."""
+    return np.repeat(runs.values, np.diff(runs.ends, prepend=start))
+
+
+def read_values(path: Path, chrom: str, start: int = 0, end: int | None = None) -> np.ndarray:
+    """Read a region base by base, NaN where there is no data."""
+    return expand_runs(read_runs(path, chrom, start, end), start)
 
 
 def random_runs(rng: np.random.Generator, size: int, mean: float) -> tuple[np.ndarray, np.ndarray]:

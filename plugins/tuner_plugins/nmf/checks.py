@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tuner_plugins.nmf.cases import CaseInput
 from tuner_plugins.nmf.io.annotation import AnnotationError
 from tuner_plugins.nmf.io.bigwig import read_runs
 from tuner_plugins.nmf.io.step_functions import Runs
-from tuner_plugins.nmf.kernels.fast_path import available_threads
-from tuner_plugins.nmf.kernels.parallel import run_threads
+from tuner_plugins.nmf.kernels.parallel import available_threads, run_threads
 from tuner_plugins.nmf.model.binning import read_bins
 from tuner_plugins.nmf.model.signal import SignalError, fill_gaps
-
-if TYPE_CHECKING:
-    from tuner_plugins.nmf.inputs import CaseInput
 
 _BIN = 1000
 _LOOKS = {

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from tuner.config.schema import InputPath, InputPaths
+from tuner_plugins.nmf.io.annotation import Feature
 from tuner_plugins.nmf.io.regions import Coordinates, parse_region
 from tuner_plugins.nmf.kernels.fast_path import MOST_LOADINGS
 
@@ -101,7 +102,7 @@ class DataSection(_Section):
     cases: list[CaseSection] = Field(min_length=1)
     held_out: list[CaseSection] = []
     nan: Literal["zero", "mean"] = "zero"
-    feature: Literal["gene_body", "tss"] = "gene_body"
+    feature: Feature = "gene_body"
     tss_window: int = Field(default=1000, ge=1)
     correlation: Literal["signed", "abs"] = "signed"
 

@@ -25,7 +25,7 @@ def draw_case(result: Result) -> Figure:
     from matplotlib.figure import Figure
 
     data, loadings = result.case.data, result.output
-    found = annotation_correlations(loadings, *data.annotation)
+    found = annotation_correlations(loadings, data.genes)
     best = int(np.argmax(found))
     edges = np.unique(np.linspace(0, loadings.size, _PIXELS + 1).astype(np.int64))
     megabases = (data.start + edges) / 1e6
@@ -33,7 +33,7 @@ def draw_case(result: Result) -> Figure:
     grid = figure.add_gridspec(3, 2, height_ratios=[1, 5, 6], width_ratios=[6, 1.3])
     top = figure.add_subplot(grid[0, 0])
     top.stairs(
-        _average(data.annotation.ends, data.annotation.values, edges),
+        _average(data.genes.ends, data.genes.values, edges),
         megabases,
         fill=True,
         color="0.35",
@@ -67,7 +67,7 @@ def tabulate_weights(results: Sequence[Result]) -> pd.DataFrame:
     frames = []
     for result in results:
         data, loadings = result.case.data, result.output
-        found = annotation_correlations(loadings, *data.annotation)
+        found = annotation_correlations(loadings, data.genes)
         k, tracks = loadings.weights.shape
         frames.append(
             pd.DataFrame(

@@ -4,56 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from tuner_plugins.nmf import pipeline
+from tuner_plugins.nmf.cases import CaseInput
 from tuner_plugins.nmf.checks import case_notes, check_annotation
 from tuner_plugins.nmf.config import CaseSection, DataSection
 from tuner_plugins.nmf.io.annotation import read_annotation
 from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes, read_runs
 from tuner_plugins.nmf.io.folder import describe_taken, file_digest, is_bigwig
 from tuner_plugins.nmf.io.regions import parse_region
-from tuner_plugins.nmf.io.step_functions import Runs
 from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
 from tuner_plugins.nmf.leaks import FOLLOWS, annotation_correlation, equals_annotation
-
-
-@dataclass(frozen=True)
-class CaseInput:
-    """What a case is run on.
-
-    Attributes
-    ----------
-    section : CaseSection
-    found : tuple of lists
-        All files that were looked at: see `tracks.list_tracks`.
-    tracks, absent : sequence of str
-        Its tracks; bigWig files that lack the chromosome.
-    chrom, start, end
-        Region, 0-based and half-open.
-    annotation_path : Path
-    annotation : Runs
-        The annotation of the region.
-    """
-
-    section: CaseSection
-    found: tuple[list[str], list[str], list[str]]
-    tracks: Sequence[str]
-    absent: Sequence[str]
-    chrom: str
-    start: int
-    end: int
-    annotation_path: Path
-    annotation: Runs = field(repr=False)
-
-    @property
-    def region(self) -> tuple[str, int, int]:
-        """Chromosome, start and end."""
-        return self.chrom, self.start, self.end
 
 
 class Inputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tuner_plugins.nmf.io.bigwig import read_runs
-from tuner_plugins.nmf.io.step_functions import Runs, bin_runs, merge_runs
+from tuner_plugins.nmf.io.step_functions import Runs, bin_runs, zero_gaps
 from tuner_plugins.nmf.model.correlation import annotation_correlations
 from tuner_plugins.nmf.model.factorize import Loadings
 
@@ -26,9 +26,11 @@ def equals_annotation(path: str, chrom: str, start: int, end: int, annotation: R
         return False
     edge = int(annotation.ends[len(annotation.ends) // 2 - 1])
     near = max(start, edge - _WINDOW), min(end, edge + _WINDOW)
-    return all(
-        _same(_read(path, chrom, *part), _cut(annotation, *part)) for part in (near, (start, end))
-    )
+    for part in (near, (start, end)):
+        track, genes = zero_gaps(read_runs(path, chrom, *part)), _cut(annotation, *part)
+        if not all(map(np.array_equal, track, genes)):
+            return False
+    return True
 
 
 def annotation_correlation(path: str, chrom: str, start: int, end: int, annotation: Runs) -> float:
@@ -37,21 +39,17 @@ def annotation_correlation(path: str, chrom: str, start: int, end: int, annotati
     Per base and in bins of a kilobase, for the values as they are and their logarithms: what
     trials make of a track.
     """
-    runs = _read(path, chrom, start, end)
+    runs = zero_gaps(read_runs(path, chrom, start, end))
+    genes = Runs(annotation.ends - start, annotation.values)
     found = []
     for values in (runs.values, np.sign(runs.values) * np.log1p(np.abs(runs.values))):
         track = Runs(runs.ends, values)
         rows = Loadings(values[None].astype(float), runs.ends - start, np.zeros((1, 1)))
-        found.append(annotation_correlations(rows, annotation.ends - start, annotation.values)[0])
+        found.append(annotation_correlations(rows, genes)[0])
         bins = [bin_runs(item, start, end, _BIN) for item in (track, annotation)]
         if len(bins[0]) > 2 and all(np.ptp(row) > 1e-9 * np.abs(row).max() for row in bins):
-            found.append(np.corrcoef(bins)[0, 1])
+            found.append(np.corrcoef(bins[0], bins[1])[0, 1])
     return float(max(found, key=abs))
-
-
-def _read(path: str, chrom: str, start: int, end: int) -> Runs:
-    runs = read_runs(path, chrom, start, end)
-    return merge_runs(Runs(runs.ends, np.nan_to_num(runs.values, posinf=np.inf, neginf=-np.inf)))
 
 
 def _cut(runs: Runs, start: int, end: int) -> Runs:
@@ -59,7 +57,3 @@ def _cut(runs: Runs, start: int, end: int) -> Runs:
     first = np.searchsorted(runs.ends, start, side="right")
     stop = np.searchsorted(runs.ends, end) + 1
     return Runs(np.minimum(runs.ends[first:stop], end), runs.values[first:stop])
-
-
-def _same(one: Runs, other: Runs) -> bool:
-    return np.array_equal(one.ends, other.ends) and np.array_equal(one.values, other.values)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from tuner_plugins.nmf.model.factorize import STARTS
+from tuner_plugins.nmf.model import reference
 from tuner_plugins.nmf.model.signal import NAN_POLICIES, SCALINGS, TRANSFORMS
+from tuner_plugins.nmf.model.start import STARTS
 
 Setting = Mapping[str, "str | int | float | bool | None"]
 
@@ -35,12 +36,10 @@ learnt at ``resolution``; 0 for no.
 
 BASELINE: Setting = {
     **DEFAULTS,
-    "num_iter": 50,
-    "l2penalty": 1.0,
-    "fl_lambda": 1.0,
+    **reference.ROUNDS,
     "resolution": 1,
     "transform": "none",
-    "start": "randomized_svd",
+    "start": reference.START,
     "implementation": "reference",
 }
 """The scaffold, filled in plainly."""

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes, read_runs
-from tuner_plugins.nmf.io.step_functions import Runs, bin_runs
+from tuner_plugins.nmf.io.bigwig import chromosomes, read_runs
+from tuner_plugins.nmf.io.step_functions import Runs, bin_ends, bin_runs
 from tuner_plugins.nmf.kernels.fast_path import (
     PROGRESS_BASES,
     QuickLoadings,
-    available_threads,
+    bin_widths,
     quick_loadings,
 )
-from tuner_plugins.nmf.kernels.parallel import run_threads
+from tuner_plugins.nmf.kernels.parallel import available_threads, run_threads
 from tuner_plugins.nmf.model.binning import read_bins
 from tuner_plugins.nmf.model.factorize import Loadings, Signal, factorize, solve_loadings
 from tuner_plugins.nmf.model.signal import (
@@ -62,14 +62,11 @@ def compute_loadings(
     SignalError
         A track that cannot be factorised.
     """
-    widths = [int(setting["resolution"])]
-    if setting["loadings_resolution"] and setting["loadings_resolution"] != widths[0]:
-        widths.append(int(setting["loadings_resolution"]))
-    threads = available_threads()
-    quick = quick_loadings(paths, chrom, start, end, k, setting, threads)
+    region, threads = (chrom, start, end), available_threads()
+    quick = quick_loadings(paths, region, k, setting, threads)
     if quick is not None and not quick.absent:
         return _from_quick(quick)
-    signals = read_signals(paths, chrom, start, end, widths, setting, threads)
+    signals = read_signals(paths, region, setting, threads)
     if setting["scaling"] != "none":
         factors = scale_factors(signals[0], setting["scaling"])[:, None]
         signals = [signal.divide(factors) for signal in signals]
@@ -100,24 +97,20 @@ def _check_range(signals: Sequence[Signal], dtype: str) -> None:
 
 
 def _from_quick(quick: QuickLoadings) -> Loadings:
-    ends = np.minimum(np.arange(1, quick.bins + 1) * quick.width, quick.size)
+    ends = bin_ends(quick.size, quick.width)
     values = np.frombuffer(quick.values).reshape(quick.k, quick.bins)
     return Loadings(values, ends, np.frombuffer(quick.weights).reshape(quick.k, quick.tracks))
 
 
 def read_signals(
-    paths: Sequence[str],
-    chrom: str,
-    start: int,
-    end: int,
-    widths: Sequence[int],
-    setting: Mapping[str, Any],
-    threads: int = 1,
+    paths: Sequence[str], region: tuple[str, int, int], setting: Mapping[str, Any], threads: int
 ) -> list[Signal]:
-    """Read tracks once, and return their signal at each of these resolutions (bases a bin).
+    """Read tracks once, and return their signal at each resolution of a setting.
 
     Tracks that are only binned are never held: a whole chromosome stays small in memory.
     """
+    chrom, start, end = region
+    widths = bin_widths(setting)
     coarse = [width for width in widths if width > 1]
     report = sys.stderr.isatty() and len(paths) * (end - start) > PROGRESS_BASES
     binned: list[list[np.ndarray]] = [[] for _ in paths]
@@ -154,11 +147,5 @@ def read_signals(
 def whole_region(
     paths: Sequence[str], chrom: str, start: int | None, end: int | None
 ) -> tuple[int, int]:
-    """Fill in what is missing of a region: the chromosome's first and last position."""
-    if end is None:
-        known = chromosomes(paths[0])
-        if chrom not in known:
-            read_runs(paths[0], chrom)  # says what there is instead
-            raise BigWigError(f"{paths[0]}: no chromosome called {chrom!r}")
-        end = known[chrom]
-    return start or 0, end
+    """Fill in what is missing of a region: its chromosome's bounds in the tracks, which have it."""
+    return start or 0, chromosomes(paths[0])[chrom] if end is None else end

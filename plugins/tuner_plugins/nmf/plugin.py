@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +23,10 @@ from tuner.plugin import (
 )
 from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf import pipeline
+from tuner_plugins.nmf.cases import CaseInput
 from tuner_plugins.nmf.config import NmfConfig
-from tuner_plugins.nmf.inputs import CaseInput, Inputs
-from tuner_plugins.nmf.io import bigwig, step_functions
+from tuner_plugins.nmf.inputs import Inputs
+from tuner_plugins.nmf.io import bigwig
 from tuner_plugins.nmf.io.annotation import AnnotationError
 from tuner_plugins.nmf.kernels import build
 from tuner_plugins.nmf.model import correlation, null, reference
@@ -40,30 +40,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 _INPUT_ERRORS = (bigwig.BigWigError, model_signal.SignalError, AnnotationError)
-
-
-@dataclass(frozen=True)
-class RegionData:
-    """What a case is run on.
-
-    Attributes
-    ----------
-    tracks : tuple of str
-        bigWig files. They are read by `NmfPlugin.run`: reading is on the clock.
-    chrom, start, end
-        Region, 0-based and half-open.
-    k : int
-        Number of loadings.
-    annotation : Runs
-        Where each run of the annotation ends, from the region's start, and its value.
-    """
-
-    tracks: tuple[str, ...]
-    chrom: str
-    start: int
-    end: int
-    k: int
-    annotation: step_functions.Runs
 
 
 class NmfPlugin(Plugin[NmfConfig]):
@@ -138,8 +114,8 @@ class NmfPlugin(Plugin[NmfConfig]):
         build.load_kernels()
         reference.warm_up()
         with _input_errors():
-            tuned = [_make_case(case) for case in self._inputs.tuned]
-            held_out = [_make_case(case) for case in self._inputs.held_out]
+            tuned = [Case(case.section.label, case) for case in self._inputs.tuned]
+            held_out = [Case(case.section.label, case) for case in self._inputs.held_out]
         return Cases(tuned, held_out)
 
     def run(self, case: Case, params: Params, seed: int) -> Loadings:
@@ -148,7 +124,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         Random starts take the parameter ``seed``, so that the frozen script gives the same loadings
         without knowing of a study; the engine's `seed` is not used.
         """
-        data: RegionData = case.data
+        data: CaseInput = case.data
         if params["implementation"] == "reference":
             return _run_reference(data, params)
         setting = self._setting(params)
@@ -159,7 +135,7 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def score(self, case: Case, output: Loadings) -> Mapping[str, float]:
         """Correlate the loadings with the annotation."""
-        found = correlation.annotation_correlations(output, *case.data.annotation)
+        found = correlation.annotation_correlations(output, case.data.genes)
         return {
             "r": correlation.best_correlation(found),
             "r_abs": correlation.best_correlation(found, absolute=True),
@@ -167,8 +143,9 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def null_metrics(self, case: Case, output: Loadings, seed: int, count: int) -> Sequence[float]:
         """Return the primary correlation with the annotation shifted circularly by chance."""
+        data: CaseInput = case.data
         shifts = null.draw_shifts(output.size, count, seed)
-        found = null.shifted_correlations(output, *case.data.annotation, shifts)
+        found = null.shifted_correlations(output, data.genes, shifts)
         if self.config.data.correlation == "abs":
             found = np.abs(found)
         return [float(value) for value in found.max(axis=1)]
@@ -204,7 +181,7 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def command(self, case: Case, write: Path, output: Path) -> Sequence[str]:
         """Return the script's command line; its folder of tracks is made of links."""
-        data: RegionData = case.data
+        data: CaseInput = case.data
         folder = output.parent / "tracks"
         folder.mkdir(exist_ok=True)
         for number, track in enumerate(data.tracks):
@@ -264,13 +241,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         write.write_script(nmf_params, shown, left_out, path, provenance)
 
 
-def _make_case(found: CaseInput) -> Case:
-    annotation = step_functions.Runs(found.annotation.ends - found.start, found.annotation.values)
-    data = RegionData(tuple(found.tracks), *found.region, found.section.k, annotation)
-    return Case(found.section.label, data)
-
-
-def _run_reference(data: RegionData, params: Params) -> Loadings:
+def _run_reference(data: CaseInput, params: Params) -> Loadings:
     signal = reference.read_per_base(data.tracks, data.chrom, data.start, data.end)
     first = reference.start_weights(signal, data.k, str(params["start"]), int(params["seed"] or 0))
     loadings, weights = reference.factorize_per_base(

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tuner_plugins.nmf.io.annotation import AnnotationError, read_annotation
 from tuner_plugins.nmf.io.bigwig import BigWigError
-from tuner_plugins.nmf.io.step_functions import expand_runs
+
+from tests.nmf.tracks import expand_runs
 
 GTF = "chr1\thavana\t{kind}\t{first}\t{last}\t.\t{strand}\t.\t{about}\n"
 in_folder = settings(

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tuner_plugins.nmf.io import bigwig
-from tuner_plugins.nmf.io.bigwig import BigWigError, read_runs, read_tracks, read_values
-from tuner_plugins.nmf.io.step_functions import expand_runs
+from tuner_plugins.nmf.io.bigwig import BigWigError, read_runs
 
 from tests.nmf.bigwig_files import Section, write_bigwig
+from tests.nmf.tracks import expand_runs, read_values
 
 CHROMS = {"chr1": 1000, "chr2": 400, "chrX": 3000, "chrEmpty": 0}
 in_folder = settings(
@@ -93,7 +93,7 @@ def sections(draw, disorder=False):
     fan=st.integers(2, 5),
     padding=st.sampled_from([0, 3]),
 )
-def test_every_section_type_reads_as_pybigwig_reads_it(
+def test_every_section_type_reads_as_pybigwig_reads_it(  # noqa: PLR0913 - drawn values
     tmp_path, data, region, compress, version, fan, padding
 ):
     path = tmp_path / "a.bw"
@@ -166,20 +166,6 @@ def test_real_tracks_read_as_pybigwig_reads_them(shared_data):
         start, end = intervals[0][0], intervals[-1][1]
         for shift in 0, 100_003:
             assert_equal(path, chrom, max(0, start - 777 + shift), min(length, end + 999 - shift))
-
-
-def test_threads_and_order(tmp_path):
-    paths = [
-        write_bigwig(tmp_path / f"{i}.bw", CHROMS, [Section(0, 1, [(i, i + 5, float(i))])])
-        for i in range(1, 5)
-    ]
-    one, two = (read_tracks(paths, "chr1", 0, 50, threads=n) for n in (1, 2))
-    assert [runs.ends.tolist() for runs in one] == [[i, i + 5, 50] for i in range(1, 5)]
-    for a, b in zip(one, two, strict=True):
-        np.testing.assert_array_equal(a.ends, b.ends)
-        np.testing.assert_array_equal(a.values, b.values)
-    with pytest.raises(BigWigError, match="No such"):
-        read_tracks([*paths, tmp_path / "none.bw"], "chr1", threads=2)
 
 
 @pytest.mark.parametrize(

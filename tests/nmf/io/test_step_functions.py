@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tuner_plugins.nmf.io.step_functions import Runs, bin_runs, expand_runs, join_any, join_sorted
+from tuner_plugins.nmf.io.step_functions import Runs, bin_runs, join_any, join_sorted
+
+from tests.nmf.tracks import expand_runs
 
 
 def brute_force(records, start, end):
@@ -64,22 +66,19 @@ def test_joining_sorted_records_equals_painting_them(cuts, parts, data):
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30),
     width=st.integers(1, 300),
     start=st.integers(0, 1000),
-    fill=st.sampled_from([0.0, -2.5]),
+    low=st.sampled_from([0.0, -2.5]),
     seed=st.integers(0, 10),
 )
-def test_binning_runs_equals_averaging_bases(lengths, width, start, fill, seed):
+def test_binning_runs_equals_averaging_bases(lengths, width, start, low, seed):
     rng = np.random.default_rng(seed)
-    values = rng.choice([np.nan, 0, 1e-3, 1e6], len(lengths)).astype(np.float32)
+    values = rng.choice([low, 0, 1e-3, 1e6], len(lengths)).astype(np.float32)
     runs = Runs(start + np.cumsum(lengths), values)
     end = int(runs.ends[-1])
-    for transform in None, np.arcsinh:
-        bases = expand_runs(runs, start).astype(np.float64)
-        bases[np.isnan(bases)] = fill
-        bases = bases if transform is None else transform(bases)
-        means = [bases[i : i + width].mean() for i in range(0, end - start, width)]
-        binned = bin_runs(runs, start, end, width, transform, fill)
-        assert binned.dtype == np.float64
-        np.testing.assert_allclose(binned, means, rtol=1e-12, atol=1e-9 if fill else 0)
+    bases = expand_runs(runs, start).astype(np.float64)
+    means = [bases[i : i + width].mean() for i in range(0, end - start, width)]
+    binned = bin_runs(runs, start, end, width)
+    assert binned.dtype == np.float64
+    np.testing.assert_allclose(binned, means, rtol=1e-12, atol=1e-9 if low else 0)
 
 
 def test_no_digits_are_lost_far_along_a_chromosome():

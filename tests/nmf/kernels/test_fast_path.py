@@ -21,6 +21,7 @@ from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
 from tuner_plugins.nmf.kernels import fast_path
 from tuner_plugins.nmf.kernels.build import load_kernels
 from tuner_plugins.nmf.kernels.fast_path import quick_bins, quick_loadings
+from tuner_plugins.nmf.kernels.parallel import run_each
 from tuner_plugins.nmf.model.binning import read_bins
 from tuner_plugins.nmf.model.signal import SCALINGS, TRANSFORMS, SignalError
 from tuner_plugins.nmf.params import DEFAULTS
@@ -57,7 +58,7 @@ def bins_of(path: Path, chrom: str, start: int, end: int, widths: list[int], pol
     """Return what `quick_bins` says and writes."""
     rows = [np.zeros(-(-(end - start) // width)) for width in widths]
     addresses = [row.ctypes.data for row in rows]
-    return quick_bins(str(path), chrom, start, end, widths, policy, addresses), rows
+    return quick_bins(str(path), (chrom, start, end), widths, policy, addresses), rows
 
 
 @settings(deadline=None)
@@ -78,11 +79,10 @@ def bins_of(path: Path, chrom: str, start: int, end: int, widths: list[int], pol
 )
 def test_both_paths_give_the_same(tracks, region, k, threads, fine, **changes):
     setting = {**SETTING, "loadings_resolution": fine, **changes}
-    arguments = (tracks, CHROM, *region, k, setting)
-    found = quick_loadings(*arguments, threads)
+    found = quick_loadings(tracks, (CHROM, *region), k, setting, threads)
     assert found is not None
     values = np.frombuffer(found.values).reshape(k, found.bins)
-    expected = carefully(*arguments)
+    expected = carefully(tracks, CHROM, *region, k, setting)
     scale = np.abs(expected.values).max()
     np.testing.assert_allclose(values, expected.values, rtol=1e-7, atol=1e-8 * scale)
     weights = np.frombuffer(found.weights).reshape(k, len(tracks))
@@ -101,7 +101,7 @@ def test_the_plug_in_takes_the_quick_path(tracks, monkeypatch):
 @pytest.mark.parametrize("k", [7, 14])
 def test_more_loadings_than_tracks(tracks, k):
     """Rows beyond the tracks are the other halves of the vectors, then single tracks."""
-    found = quick_loadings(tracks, CHROM, START, END, k, {**SETTING, "num_iter": 1}, 1)
+    found = quick_loadings(tracks, (CHROM, START, END), k, {**SETTING, "num_iter": 1}, 1)
     expected = carefully(tracks, CHROM, START, END, k, {**SETTING, "num_iter": 1})
     assert found is not None
     np.testing.assert_allclose(
@@ -120,12 +120,12 @@ def test_more_loadings_than_tracks(tracks, k):
 )
 def test_what_is_not_quick_is_left_alone(tracks, change):
     start, end = change.pop("region", (START, END))
-    assert quick_loadings(tracks, CHROM, start, end, 2, {**SETTING, **change}, 1) is None
+    assert quick_loadings(tracks, (CHROM, start, end), 2, {**SETTING, **change}, 1) is None
 
 
 def test_tracks_without_the_chromosome_are_left_out(tracks, tmp_path):
     """Wherever they lie among the others; and a damaged one is nothing to leave out."""
-    expected = quick_loadings(tracks, CHROM, START, END, 3, {**SETTING, "scaling": "l2"}, 2)
+    expected = quick_loadings(tracks, (CHROM, START, END), 3, {**SETTING, "scaling": "l2"}, 2)
     assert (expected.tracks, expected.absent) == (6, [])
     short, long = {"chrX": 900}, {"chromosome_of_a_long_name": 900, "chr2": 5}
     absent = [
@@ -133,29 +133,29 @@ def test_tracks_without_the_chromosome_are_left_out(tracks, tmp_path):
         for i, chroms in enumerate((short, long, short))
     ]
     mixed = [absent[0], *tracks[:2], absent[1], *tracks[2:], absent[2]]
-    found = quick_loadings(mixed, CHROM, START, END, 3, {**SETTING, "scaling": "l2"}, 2)
+    found = quick_loadings(mixed, (CHROM, START, END), 3, {**SETTING, "scaling": "l2"}, 2)
     assert (found.tracks, found.absent) == (6, absent)
     assert bytes(found.values) == bytes(expected.values)
     assert bytes(found.weights)[: len(bytes(expected.weights))] == bytes(expected.weights)
-    assert quick_loadings(absent, CHROM, START, END, 3, SETTING, 1) is None
+    assert quick_loadings(absent, (CHROM, START, END), 3, SETTING, 1) is None
     damaged = Path(absent[1])
     damaged.write_bytes(damaged.read_bytes().replace(b"chr2", b"chr3").replace(b"chrom", b"chr3\0"))
     damaged.write_bytes(damaged.read_bytes()[:90])
-    assert quick_loadings(mixed, CHROM, START, END, 3, SETTING, 1) is None
+    assert quick_loadings(mixed, (CHROM, START, END), 3, SETTING, 1) is None
 
 
 def test_equal_tracks_are_left_alone(tracks):
     """Beyond the rank, what the start is would hang on rounding."""
     twice = [*tracks[:2], *tracks[:2]]
-    assert quick_loadings(twice, CHROM, START, END, 2, SETTING, 1) is not None
-    assert quick_loadings(twice, CHROM, START, END, 4, SETTING, 1) is None
+    assert quick_loadings(twice, (CHROM, START, END), 2, SETTING, 1) is not None
+    assert quick_loadings(twice, (CHROM, START, END), 4, SETTING, 1) is None
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_loadings_that_are_all_constant(tracks, k):
     """Their rank is 1, up to rounding: the smallest weights that do are taken."""
     flat = {**SETTING, "fl_lambda": 1e9}
-    found = quick_loadings(tracks, CHROM, START, END, k, flat, 1)
+    found = quick_loadings(tracks, (CHROM, START, END), k, flat, 1)
     expected = carefully(tracks, CHROM, START, END, k, flat)
     assert found is not None
     np.testing.assert_allclose(
@@ -173,7 +173,7 @@ def test_loadings_that_are_all_constant(tracks, k):
     widths=st.lists(st.integers(1, 400), min_size=1, max_size=2),
     policy=st.sampled_from(["zero", "mean"]),
 )
-def test_files_of_every_kind_are_binned_alike(
+def test_files_of_every_kind_are_binned_alike(  # noqa: PLR0913 - drawn values
     tmp_path, data, region, compress, version, order, widths, policy
 ):
     path = tmp_path / "a.bw"
@@ -235,11 +235,11 @@ def test_what_the_careful_reader_refuses_is_left_alone(tmp_path, compress):
 def inflate(packed: bytes, room: int) -> bytes | None:
     library, slack = load_kernels(quick=True), 320
     assert library is not None
-    out, size = ctypes.create_string_buffer(room + slack + 8), ctypes.c_int64()
+    out, size = ctypes.create_string_buffer(room + slack + 8), ctypes.c_int64(room)
     out[room + slack :] = b"untouched"[:8]
-    rest = map(ctypes.c_int64, (room + slack, len(packed)))
-    capacity, length = rest
-    if library.tuner_inflate(out, capacity, ctypes.byref(size), packed, length):
+    state = ctypes.create_string_buffer(1 << 16)  # an inflate_state is 24 kB
+    length = ctypes.c_int64(len(packed))
+    if library.tuner_inflate_zlib(state, out, ctypes.byref(size), packed, length):
         return None
     assert out.raw[room + slack :] == b"untouched"[:8]
     return out.raw[: size.value]
@@ -447,9 +447,9 @@ def test_a_failure_in_a_helper_thread_is_not_lost():
         done.append(number)
         return number != 3
 
-    assert False in fast_path._each(work, range(8), 2)
-    assert fast_path._each(lambda number: number != 1 or None, [2, 0, 1], 3) == [True, None, True]
-    assert fast_path._each(lambda number: True, [0], 3) == [True]
+    assert False in run_each(work, range(8), 2)
+    assert run_each(lambda number: number != 1 or None, [2, 0, 1], 3) == [True, None, True]
+    assert run_each(lambda number: True, [0], 3) == [True]
     assert 3 in done
 
 

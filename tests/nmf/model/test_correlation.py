@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tuner_plugins.nmf.io.step_functions import Runs
 from tuner_plugins.nmf.model.correlation import annotation_correlations, best_correlation
 from tuner_plugins.nmf.model.factorize import Loadings
 
@@ -24,13 +25,13 @@ def test_equals_pearson_over_positions(seed: int, dtype: type) -> None:
     loadings = make_loadings(values, ends)
     dense = np.repeat(annotation.astype(float), np.diff(genes, prepend=0))
     expected = [np.corrcoef(column, dense)[0, 1] for column in loadings.expand().T.astype(float)]
-    found = annotation_correlations(loadings, genes, annotation)
+    found = annotation_correlations(loadings, Runs(genes, annotation))
     np.testing.assert_allclose(found, expected, atol=1e-10)
 
 
 def test_missing_annotation_counts_as_zero() -> None:
     loadings = make_loadings(np.array([[1.0, 5.0]]), np.array([10, 20]))
-    with_nan = annotation_correlations(loadings, np.array([10, 20]), np.array([np.nan, 1.0]))
+    with_nan = annotation_correlations(loadings, Runs(np.array([10, 20]), np.array([np.nan, 1.0])))
     assert with_nan[0] == pytest.approx(1.0)
 
 
@@ -40,14 +41,14 @@ def test_a_constant_loading_has_no_correlation(dtype: type) -> None:
     rounding = 1 + 4 * np.finfo(dtype).eps
     values = np.array([[3, 3, 3], [7, 7 * rounding, 7], [0, 0, 0], [1, 2, 1]], dtype)
     found = annotation_correlations(
-        make_loadings(values, ends), np.array([10, 20, 30]), np.array([0.0, 1.0, 0.0])
+        make_loadings(values, ends), Runs(ends, np.array([0.0, 1.0, 0.0]))
     )
     np.testing.assert_allclose(found, [0, 0, 0, 1], atol=1e-12)
 
 
 def test_a_constant_annotation_has_no_correlation() -> None:
     loadings = make_loadings(np.array([[1.0, 2.0]]), np.array([5, 10]))
-    found = annotation_correlations(loadings, np.array([10]), np.array([1.0]))
+    found = annotation_correlations(loadings, Runs(np.array([10]), np.array([1.0])))
     np.testing.assert_array_equal(found, 0)
 
 
@@ -60,4 +61,4 @@ def test_best_is_signed_unless_absolute() -> None:
 def test_an_annotation_of_another_region_is_refused() -> None:
     loadings = make_loadings(np.array([[1.0, 2.0]]), np.array([5, 10]))
     with pytest.raises(ValueError, match="11 positions, the loadings 10"):
-        annotation_correlations(loadings, np.array([11]), np.array([1.0]))
+        annotation_correlations(loadings, Runs(np.array([11]), np.array([1.0])))

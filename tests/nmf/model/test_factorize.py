@@ -14,9 +14,9 @@ from tuner_plugins.nmf.model.factorize import (
     make_signal,
     solve_loadings,
     solve_weights,
-    start_weights,
 )
 from tuner_plugins.nmf.model.signal import bin_signal, fill_gaps, join_runs
+from tuner_plugins.nmf.model.start import start_weights
 
 from tests.nmf.tracks import CHROM, LENGTH, make_tracks
 

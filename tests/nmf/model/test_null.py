@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tuner_plugins.nmf.io.step_functions import Runs
 from tuner_plugins.nmf.model.factorize import Loadings
 from tuner_plugins.nmf.model.null import draw_shifts, shifted_correlations
 
@@ -24,7 +25,7 @@ def test_it_is_what_rolling_the_annotation_gives(seed: int, size: int) -> None:
     values = rng.integers(0, 2, len(genes)).astype(float)
     values[0], values[-1] = 1.0, np.nan
     shifts = rng.integers(0, size + 1, 9)
-    found = shifted_correlations(loadings, genes, values, shifts)
+    found = shifted_correlations(loadings, Runs(genes, values), shifts)
     columns = np.repeat(loadings.values, np.diff(ends, prepend=0), axis=1)
     annotation = np.repeat(np.nan_to_num(values), np.diff(genes, prepend=0))
     for shift, row in zip(shifts, found, strict=True):
@@ -47,8 +48,8 @@ def test_a_planted_signal_passes_and_chance_does_not() -> None:
     p_values = []
     for loading in (planted, chance):
         loadings = Loadings(np.stack([loading - loading.min()] * 2), bins, np.ones((2, 1)))
-        zero = shifted_correlations(loadings, genes, values, np.array([0]))
-        draws = shifted_correlations(loadings, genes, values, draw_shifts(size, 499, 0))
+        zero = shifted_correlations(loadings, Runs(genes, values), np.array([0]))
+        draws = shifted_correlations(loadings, Runs(genes, values), draw_shifts(size, 499, 0))
         null = compare("a", zero.max(), draws.max(axis=1), "maximize", False)
         p_values.append(null.p_value)
         assert null.draws == 499

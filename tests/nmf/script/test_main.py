@@ -263,7 +263,7 @@ def pipe(folder: Path, tmp_path: Path) -> str:
         ("-x", "1", "unrecognized arguments"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(
+def test_bad_input_is_one_line_and_exit_code_2(  # noqa: PLR0913 - fixtures and a table's columns
     plugin: NmfPlugin,
     folder: Path,
     tmp_path: Path,

@@ -9,10 +9,10 @@ import pyBigWig
 import pytest
 from tuner_plugins.nmf.io.annotation import read_annotation
 from tuner_plugins.nmf.io.bigwig import chromosomes, read_runs
-from tuner_plugins.nmf.io.step_functions import expand_runs
 from tuner_plugins.nmf.simulate.genome import FACTORS, make_genome
 from tuner_plugins.nmf.simulate.tracks import TRACK_TYPES, simulate_tracks
 
+from tests.nmf.tracks import expand_runs
 from tuner.plugin import InputError
 
 LENGTH = 4_000_000

@@ -17,7 +17,7 @@ import numpy as np
 
 from tuner_plugins.nmf.io.bigwig import read_runs
 from tuner_plugins.nmf.io.names import suggest_names
-from tuner_plugins.nmf.io.step_functions import Runs, join_sorted, merge_runs
+from tuner_plugins.nmf.io.step_functions import Runs, join_sorted, zero_gaps
 
 Feature = Literal["gene_body", "tss"]
 
@@ -94,10 +94,7 @@ def read_annotation(
                 f"{name}: a bigWig file has no strands, so no gene starts; "
                 "give a BED file with 6 columns, GTF or GFF3"
             )
-        runs = read_runs(name, chrom, start, end)
-        return merge_runs(
-            Runs(runs.ends, np.nan_to_num(runs.values, posinf=np.inf, neginf=-np.inf))
-        )
+        return zero_gaps(read_runs(name, chrom, start, end))
     intervals = _read_intervals(name, chrom)
     if feature == "tss":
         bounds = _tss_bounds(name, intervals, tss_window)
@@ -126,7 +123,7 @@ def _union(bounds: np.ndarray, start: int, end: int) -> Runs:
     records = bounds[first, 0], reach[last], np.ones(len(first), np.float32)
     runs = join_sorted([records], start, end)
     assert runs is not None, "a union is sorted"
-    return Runs(runs.ends, np.nan_to_num(runs.values))
+    return zero_gaps(runs)
 
 
 def _tss_bounds(name: str, intervals: list[_Interval], window: int) -> np.ndarray:

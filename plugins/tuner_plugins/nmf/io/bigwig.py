@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -25,15 +25,13 @@ from tuner_plugins.nmf.io.bigwig_index import (
     read_chromosomes,
     read_header,
 )
-from tuner_plugins.nmf.io.step_functions import Records, Runs, expand_runs, join_any, join_sorted
+from tuner_plugins.nmf.io.step_functions import Records, Runs, join_any, join_sorted
 
 __all__ = [
     "BigWigError",
     "chromosomes",
     "read_blocks",
     "read_runs",
-    "read_tracks",
-    "read_values",
 ]
 
 _LONGEST_READ = 1 << 22
@@ -100,29 +98,6 @@ def read_blocks(
             blocks = _read_stretch(source, header, stretch)
             for low, high, block in zip(first, last, blocks, strict=True):
                 yield swapped, chrom_id, low, high, bytes(block)
-
-
-def read_tracks(
-    paths: Iterable[str | os.PathLike[str]],
-    chrom: str,
-    start: int = 0,
-    end: int | None = None,
-    threads: int = 1,
-) -> list[Runs]:
-    """Read the same region of several files, `threads` of them at a time (see `read_runs`)."""
-    if threads <= 1:
-        return [read_runs(path, chrom, start, end) for path in paths]
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda path: read_runs(path, chrom, start, end), paths))
-
-
-def read_values(
-    path: str | os.PathLike[str], chrom: str, start: int = 0, end: int | None = None
-) -> np.ndarray:
-    """Read a region base by base: float32 of shape (end - start,), NaN where there is no data."""
-    return expand_runs(read_runs(path, chrom, start, end), start)
 
 
 def chromosomes(path: str | os.PathLike[str]) -> dict[str, int]:

@@ -6,7 +6,7 @@ import os
 
 from tuner_plugins.nmf.kernels.build import digest_of
 
-TYPE_CHECKING = False  # as in quick.py
+TYPE_CHECKING = False  # as in fast_path.py
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -49,7 +49,8 @@ def list_folder(folder: str, left_out: Answers, holds: Callable[[str], bool] = i
 
     Hidden files and folders do not count. `holds`: whether a regular file is a bigWig file.
     """
-    tracks, answers, others = found = [], [], []
+    found: Found = [], [], []
+    tracks, answers, others = found
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name[0] == "." or entry.is_dir():
             continue

@@ -17,6 +17,11 @@ def suggest_names(chrom: str, known: Collection[str]) -> str:
 
     Names are taken for the same where they differ by ``chr``, case, leading zeros, ``M`` and
     ``MT``, or, in a file that counts in the other numerals, Roman and Arabic ones.
+
+    Examples
+    --------
+    >>> suggest_names("MT", ["chr1", "chrM"])
+    "did you mean 'chrM'? it has chrM, chr1"
     """
     if not known:
         return "it has no entries at all"

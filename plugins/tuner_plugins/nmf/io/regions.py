@@ -56,6 +56,11 @@ def parse_region(text: str, coordinates: Coordinates = "0-based") -> Region:
     ------
     RegionError
         Where the text has another form, or holds no position.
+
+    Examples
+    --------
+    >>> parse_region("chr1:1,001-2,000", "1-based")
+    Region(chrom='chr1', start=1000, end=2000)
     """
     match = _PATTERN.fullmatch(text.strip())
     if match is None:

@@ -1,11 +1,12 @@
-"""Step functions over a stretch of a genome: made from records, expanded, averaged over bins."""
+"""Step functions over a stretch of a genome: made from records, averaged over bins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 Records = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Starts, ends (int64) and values (float32) of records, in the order of the file."""
@@ -29,20 +30,8 @@ class Runs(NamedTuple):
     values: np.ndarray
 
 
-def expand_runs(runs: Runs, start: int) -> np.ndarray:
-    """Return the value of a step function that begins at `start` at each of its bases."""
-    return np.repeat(runs.values, np.diff(runs.ends, prepend=start))
-
-
-def bin_runs(
-    runs: Runs,
-    start: int,
-    end: int,
-    width: int,
-    transform: Callable[[np.ndarray], np.ndarray] | None = None,
-    fill: float = 0.0,
-) -> np.ndarray:
-    """Average a transformed step function over bins of equal width.
+def bin_runs(runs: Runs, start: int, end: int, width: int) -> NDArray[np.float64]:
+    """Average a step function over bins of equal width.
 
     The work is proportional to the number of runs and bins, not of bases. Nothing is subtracted, so
     that no digits are lost: the result agrees with averages of the bases to rounding.
@@ -50,26 +39,24 @@ def bin_runs(
     Parameters
     ----------
     runs : Runs
-        A step function over ``[start, end)``.
+        A step function over ``[start, end)``, without NaN.
     start, end : int
         Region, 0-based and half-open.
     width : int
         Bases a bin; the last bin may be shorter.
-    transform : callable, optional
-        Applied to the values (float64), after NaN has been filled; elementwise.
-    fill : float
-        What NaN stands for.
 
     Returns
     -------
     ndarray of float64, shape (ceil((end - start) / width),)
+
+    Examples
+    --------
+    >>> bin_runs(Runs(np.array([4, 7]), np.array([1.0, 5.0])), 0, 7, 3)
+    array([1.        , 3.66666667, 5.        ])
     """
     if width < 1:
         raise ValueError(f"bins are 1 base wide or more; got {width}")
     values = runs.values.astype(np.float64)
-    values[np.isnan(values)] = fill
-    if transform is not None:
-        values = transform(values)
     stops = runs.ends - start
     begins = np.concatenate([np.zeros(1, stops.dtype), stops[:-1]])
     bins = -(-(end - start) // width)
@@ -84,9 +71,17 @@ def bin_runs(
     if total:
         offset = np.repeat(first + 1 - (np.cumsum(inner) - inner), inner)
         sums[offset + np.arange(total)] = np.repeat(values * width, inner)
-    sums[:-1] /= width
-    sums[-1] /= (end - start) - (bins - 1) * width
-    return sums
+    return sums / run_lengths(bin_ends(end - start, width))
+
+
+def bin_ends(size: int, width: int) -> NDArray[np.int64]:
+    """Return where each bin of a region of `size` bases ends; the last may be below `width`."""
+    return np.minimum(np.arange(1, -(-size // width) + 1) * width, size)
+
+
+def run_lengths(ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the bases in each run, from where each ends, the first one beginning at 0."""
+    return np.diff(ends, prepend=0)
 
 
 def join_sorted(batches: Iterable[Records], start: int, end: int) -> Runs | None:
@@ -147,6 +142,11 @@ def _fill_gaps(starts: np.ndarray, ends: np.ndarray, values: np.ndarray, gaps: n
     filled.ends[place], filled.values[place] = ends, values
     filled.ends[place[gaps] - 1] = starts[gaps]
     return filled
+
+
+def zero_gaps(runs: Runs) -> Runs:
+    """Return a step function with 0 in place of NaN."""
+    return merge_runs(Runs(runs.ends, np.nan_to_num(runs.values, posinf=np.inf, neginf=-np.inf)))
 
 
 def merge_runs(runs: Runs) -> Runs:

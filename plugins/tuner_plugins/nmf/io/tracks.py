@@ -24,7 +24,8 @@ def list_tracks(
     BigWigError
         A path that does not exist, a file that is named and is no bigWig file, or no track at all.
     """
-    tracks, answers, others = found = [], [], []
+    found: tuple[list[str], list[str], list[str]] = [], [], []
+    tracks, answers, others = found
     names = []
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
         name = os.fspath(path)

@@ -71,8 +71,8 @@ def _compile_parts(parts: Parts, command: Sequence[str], folder: str) -> list[st
             with open(f"{stem}.c", "w", encoding="utf-8") as file:
                 file.writelines(f'#include "{name}"\n' for name in names)
             words = [*command, "-c", f"{stem}.c", "-o", f"{stem}.o"]
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            running.append(subprocess.Popen(words, stdin=subprocess.DEVNULL, **quiet))
+            nothing = subprocess.DEVNULL
+            running.append(subprocess.Popen(words, stdin=nothing, stdout=nothing, stderr=nothing))
             objects.append(f"{stem}.o")
         codes = [process.wait(COMPILE_SECONDS) for process in running]
         return [] if any(codes) else objects

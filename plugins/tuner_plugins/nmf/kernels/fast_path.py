@@ -8,17 +8,20 @@ alone, and says so, for the careful path to begin again. Both give the same answ
 
 from __future__ import annotations
 
-import _thread
 import ctypes
 import os
 import sys
 
 from tuner_plugins.nmf.kernels.build import load_kernels
+from tuner_plugins.nmf.kernels.parallel import run_each
 
 TYPE_CHECKING = False  # importing typing for it would take milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
+
+    Region = tuple[str, int, int]
+    """Chromosome, start and end, 0-based and half-open."""
 
 _MOST_VALUES = 1 << 22
 _MOST_BINS = 1 << 17
@@ -30,7 +33,6 @@ _ABSENT = 2
 PROGRESS_BASES = 5e8
 _QUICK_TRANSFORMS = ("none", "log1p", "sqrt", "asinh")
 _QUICK_SCALINGS = ("none", "max", "l2", "std")
-_Doubles = ctypes.POINTER(ctypes.c_double)
 
 
 class _Request(ctypes.Structure):
@@ -90,19 +92,14 @@ class QuickLoadings:
 
 
 def quick_loadings(
-    paths: Sequence[str],
-    chrom: str,
-    start: int,
-    end: int,
-    k: int,
-    setting: Mapping[str, Any],
-    threads: int,
+    paths: Sequence[str], region: Region, k: int, setting: Mapping[str, Any], threads: int
 ) -> QuickLoadings | None:
     """Read tracks and factorise those that have the chromosome; None where the careful path has to.
 
     Arguments are those of `compute_loadings`. The loadings are those of ``setting["dtype"]``
     float64; float32 only shapes the file.
     """
+    _, start, end = region
     widths = quick_levels(setting)
     if widths is None or not 0 <= start < end or not 1 <= k <= _MOST_ROWS:
         return None
@@ -118,17 +115,19 @@ def quick_loadings(
 
     def read(number: int) -> bool | None:
         rows = [ctypes.addressof(s) + 8 * number * n for s, n in zip(signals, bins, strict=True)]
-        return quick_bins(paths[number], chrom, start, end, widths, setting["nan"], rows)
+        return quick_bins(paths[number], region, widths, setting["nan"], rows)
 
     # The largest first: no thread is left alone with one at the end.
     order = sorted(range(len(paths)), key=lambda number: -_file_size(paths[number]))
-    read_well = _each(read, order, threads)
+    read_well = run_each(read, order, threads)
     kept = [number for number, well in enumerate(read_well) if well]
     if False in read_well or not 0 < len(kept) <= _MOST_ROWS:
         return None
-    for signal, count in zip(signals, bins, strict=True):
+    levels = (_Level * len(widths))()
+    for i, (signal, count) in enumerate(zip(signals, bins, strict=True)):
         _close_ranks(signal, 8 * count, kept)
-    found = _factorize(library, signals, widths, bins, len(kept), end - start, k, setting)
+        levels[i] = _Level(len(kept), count, widths[i], end - start, ctypes.addressof(signal))
+    found = _factorize(library, levels, k, setting)
     if found is not None:
         found.absent = [paths[number] for number, well in enumerate(read_well) if well is None]
     return found
@@ -143,13 +142,7 @@ def _close_ranks(signal: Any, row_bytes: int, kept: Sequence[int]) -> None:
 
 
 def quick_bins(
-    path: str,
-    chrom: str,
-    start: int,
-    end: int,
-    widths: Sequence[int],
-    policy: str,
-    rows: Sequence[int],
+    path: str, region: Region, widths: Sequence[int], policy: str, rows: Sequence[int]
 ) -> bool | None:
     """Average a track over bins, as `read_bins` does; None where it has no such chromosome.
 
@@ -159,6 +152,7 @@ def quick_bins(
     library = load_kernels(quick=True)
     if library is None:
         return False
+    chrom, start, end = region
     levels = len(widths)
     asked, means = (ctypes.c_int64 * levels)(*widths), (ctypes.c_void_p * levels)(*rows)
     want = _Request(chrom.encode(), start, end, levels, asked, means, policy == "mean")
@@ -183,87 +177,36 @@ def _file_size(path: str) -> int:
 
 
 def quick_levels(setting: Mapping[str, Any]) -> list[int] | None:
-    """Return the bases a bin of each level; None where no problem of a setting can be done here."""
-    if setting["start"] == "random" or setting["resolution"] == 1:
-        return None
-    widths = [int(setting["resolution"])]
-    fine = int(setting["loadings_resolution"])
-    if fine and fine != widths[0]:
-        widths.append(fine)
-    return None if 1 in widths else widths
+    """Return `bin_widths`; None where no problem of a setting can be done here."""
+    widths = bin_widths(setting)
+    return None if setting["start"] == "random" or 1 in widths else widths
+
+
+def bin_widths(setting: Mapping[str, Any]) -> list[int]:
+    """Return the bases a bin of each level: the first is for weights, the last for loadings."""
+    widths = [int(setting["resolution"]), int(setting["loadings_resolution"])]
+    return widths if widths[1] and widths[1] != widths[0] else widths[:1]
 
 
 def _factorize(
-    library: Any,
-    signals: Sequence[Any],
-    widths: Sequence[int],
-    bins: Sequence[int],
-    tracks: int,
-    size: int,
-    k: int,
-    setting: Mapping[str, Any],
+    library: Any, levels: Any, k: int, setting: Mapping[str, Any]
 ) -> QuickLoadings | None:
+    """Factorise the signals of an array of `_Level`."""
+    tracks = levels[0].tracks
     if setting["start"] == "randomized_svd" and min(k, tracks) + 10 < tracks:
         return None  # there it is random indeed
-    lengths = [(ctypes.c_double * count)() for count in bins]
-    levels = (_Level * len(widths))(
-        *(
-            _Level(
-                tracks, bins[i], widths[i], size, *map(ctypes.addressof, (signals[i], lengths[i]))
-            )
-            for i in range(len(widths))
-        )
-    )
+    lengths = [(ctypes.c_double * level.bins)() for level in levels]
+    for level, row in zip(levels, lengths, strict=True):
+        level.lengths = ctypes.addressof(row)
     weights = (ctypes.c_double * (k * tracks))()
-    values = [(ctypes.c_double * (k * count))() for count in bins]
-    addresses = (ctypes.c_void_p * len(widths))(*map(ctypes.addressof, values))
+    values = [(ctypes.c_double * (k * level.bins))() for level in levels]
+    addresses = (ctypes.c_void_p * len(levels))(*map(ctypes.addressof, values))
     asked = _Setting(
         *(k, int(setting["num_iter"]), _QUICK_TRANSFORMS.index(setting["transform"])),
         *(_QUICK_SCALINGS.index(setting["scaling"]), setting["start"] == "randomized_svd"),
         *(float(setting[name]) for name in ("l2penalty", "fl_lambda", "tolerance")),
     )
     code = library.tuner_quick_factorize(
-        levels, ctypes.c_int64(len(widths)), ctypes.byref(asked), weights, addresses
+        levels, ctypes.c_int64(len(levels)), ctypes.byref(asked), weights, addresses
     )
-    return None if code else QuickLoadings(k, levels[len(widths) - 1], values[-1], weights)
-
-
-def _each(
-    work: Callable[[int], bool | None], numbers: Sequence[int], threads: int
-) -> list[bool | None]:
-    """Return `work` of 0 to n - 1, taken up in the order of `numbers` by `threads`.
-
-    After a False, what was not taken up yet is left, and False as well. `threading` would take
-    longer to import than a track takes to read.
-    """
-    waiting = iter(numbers)
-    results: list[bool | None] = [False] * len(numbers)
-
-    def serve(done: Any = None) -> None:
-        try:
-            for number in waiting:
-                results[number] = work(number)
-                if results[number] is False:
-                    break
-        finally:
-            if done is not None:
-                done.release()
-
-    locks = [_thread.allocate_lock() for _ in range(min(threads, len(numbers)) - 1)]
-    for lock in locks:
-        lock.acquire()
-        _thread.start_new_thread(serve, (lock,))
-    serve()
-    for lock in locks:
-        lock.acquire()
-    return results
-
-
-def available_threads() -> int:
-    """Return the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return min(int(asked), cores) if asked.isdigit() and int(asked) else cores
+    return None if code else QuickLoadings(k, levels[-1], values[-1], weights)

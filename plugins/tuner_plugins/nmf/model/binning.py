@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner_plugins.nmf.io.bigwig import read_blocks, read_runs
-from tuner_plugins.nmf.io.step_functions import bin_runs
+from tuner_plugins.nmf.io.step_functions import bin_ends, bin_runs, run_lengths
 from tuner_plugins.nmf.kernels.build import load_kernels
 from tuner_plugins.nmf.model.signal import fill_gaps
 
@@ -95,8 +95,7 @@ def _bin_blocks(
             if kernel(block, len(block), swapped, first, last, ctypes.byref(track)):
                 return None
     for width, row, bases in zip(widths, sums, covered, strict=True):
-        lengths = np.full(len(row), float(width))
-        lengths[-1] = end - start - (len(row) - 1) * width
+        lengths = run_lengths(bin_ends(end - start, width))
         if policy == "mean" and bases.any():
             row += (lengths - bases) * (row.sum() / bases.sum())
         row /= lengths

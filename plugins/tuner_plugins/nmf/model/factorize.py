@@ -29,12 +29,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner_plugins.nmf.io.step_functions import run_lengths
 from tuner_plugins.nmf.kernels.parallel import run_threads
 from tuner_plugins.nmf.model.products import project, weighted_products
 from tuner_plugins.nmf.model.prox_tv import has_warm_start, prox_tv1d_columns
+from tuner_plugins.nmf.model.start import start_weights
 
-STARTS = ("eigh", "randomized_svd", "random")
-_OVERSAMPLES = 10
 _GRAM_SPAN = 1 << 15
 _COLD_ROUNDS = 3  # in these, weights still move so much that steps remembered are of no use
 
@@ -78,11 +78,6 @@ def make_signal(values: NDArray[Any], ends: NDArray[np.int64], dtype: Any = None
     return Signal(values, ends, run_lengths(ends).astype(dtype), dtype)
 
 
-def run_lengths(ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the bases in each run, from where each ends."""
-    return np.diff(ends, prepend=0)
-
-
 class Loadings(NamedTuple):
     """Loadings over a region, as runs.
 
@@ -110,72 +105,6 @@ class Loadings(NamedTuple):
         return np.repeat(self.values.T, run_lengths(self.ends), axis=0)
 
 
-def start_weights(gram: NDArray[Any], k: int, start: str = "eigh", seed: int = 0) -> NDArray[Any]:
-    """Return the weights that the first round starts from.
-
-    Parameters
-    ----------
-    gram : ndarray of shape (tracks, tracks)
-        ``signal' signal``, over all positions.
-    k : int
-        Rows to give.
-    start : {"eigh", "randomized_svd", "random"}
-        ``eigh``: the signal's right singular vectors, each with the sign that leaves most of it
-        positive, negatives to 0; rows beyond the number of tracks are what that set to 0, then
-        single tracks. ``randomized_svd``: the same of the vectors that scikit-learn's
-        `randomized_svd` of the signal gives with this seed, computed from `gram`; rows beyond the
-        number of tracks are random. ``random``: uniform on [0, 1).
-    seed : int
-        Of the random numbers.
-
-    Returns
-    -------
-    ndarray of shape (k, tracks)
-
-    References
-    ----------
-    Boutsidis & Gallopoulos (2008), SVD based initialization, doi:10.1016/j.patcog.2007.09.010;
-    Halko, Martinsson & Tropp (2011), Finding structure with randomness, doi:10.1137/090771806.
-    """
-    tracks = len(gram)
-    weights = np.eye(tracks)[np.arange(k) % tracks]
-    if start == "random" or (start != "eigh" and k > tracks):
-        weights = np.random.RandomState(seed).uniform(size=(k, tracks))
-    if start == "random":
-        return weights
-    found = min(k, tracks)
-    if start == "randomized_svd" and found + _OVERSAMPLES < tracks:
-        vectors = _randomized_vectors(gram, found, seed)
-    else:
-        vectors = np.linalg.eigh(gram)[1].T[::-1][:found]
-    positive = np.maximum(vectors, 0)
-    negative = np.maximum(-vectors, 0)
-    flip = np.sum(negative**2, axis=1) > np.sum(positive**2, axis=1)
-    weights[:found] = np.where(flip[:, None], negative, positive)
-    if start == "eigh":
-        rest = weights[found : 2 * found]
-        rest[:] = np.where(flip[:, None], positive, negative)[: len(rest)]
-    return weights
-
-
-def _randomized_vectors(gram: NDArray[Any], k: int, seed: int) -> NDArray[Any]:
-    """Return the right singular vectors that a randomized SVD of the signal finds, (k, tracks).
-
-    The range finder multiplies random vectors by ``signal`` and ``signal'`` in turn, so that what
-    it spans is known from powers of `gram` alone.
-    """
-    tracks = len(gram)
-    basis = np.random.RandomState(seed).normal(size=(tracks, k + _OVERSAMPLES))
-    for _ in range(7 if k < 0.1 * tracks else 4):
-        basis = np.linalg.qr(gram @ basis)[0]
-    projected = basis.T @ gram
-    squares, axes = np.linalg.eigh(projected @ basis)
-    kept = squares > squares[-1] * np.finfo(squares.dtype).eps * tracks
-    small = (axes[:, kept].T @ projected) / np.sqrt(squares[kept])[:, None]
-    vectors: NDArray[Any] = np.linalg.svd(small, full_matrices=False)[2][:k]
-    return vectors
-
-
 def gram_matrix(signal: Signal, threads: int = 1) -> NDArray[np.float64]:
     """Return ``signal' signal`` over all positions, of shape (tracks, tracks)."""
     runs = signal.values.shape[1]
@@ -192,19 +121,29 @@ def gram_matrix(signal: Signal, threads: int = 1) -> NDArray[np.float64]:
     return total
 
 
-class WarmStart(NamedTuple):
-    """What one round leaves to the next: a column's steps hardly change any more.
+class Buffers(NamedTuple):
+    """Where rounds write: fresh memory of that size costs as much as the arithmetic.
 
     Attributes
     ----------
-    unsmoothed : ndarray of shape (k, runs)
-        Room for the loadings before the fused lasso.
-    steps : ndarray of int8 of shape (k, runs)
-        Sign of each loading's step before each run; 0 all over where nothing is known.
+    loadings, unsmoothed : ndarray of shape (k, runs)
+        After and before the fused lasso; one array where `steps` is None.
+    steps : ndarray of int8 of shape (k, runs) or None
+        What a round leaves to the next, since steps hardly change any more: the sign of each
+        loading's step before each run; 0 all over where nothing is known.
     """
 
+    loadings: NDArray[Any]
     unsmoothed: NDArray[Any]
-    steps: NDArray[np.int8]
+    steps: NDArray[np.int8] | None
+
+
+def make_buffers(signal: Signal, k: int, warm: bool = False) -> Buffers:
+    """Return buffers for k loadings; `warm`: each round begins with the steps of the one before."""
+    loadings = np.empty((k, signal.values.shape[1]), signal.dtype)
+    if not warm:
+        return Buffers(loadings, loadings, None)
+    return Buffers(loadings, np.empty_like(loadings), np.zeros(loadings.shape, np.int8))
 
 
 def solve_loadings(
@@ -213,8 +152,7 @@ def solve_loadings(
     l2penalty: float,
     fl_lambda: float,
     threads: int = 1,
-    out: NDArray[Any] | None = None,
-    warm: WarmStart | None = None,
+    buffers: Buffers | None = None,
 ) -> NDArray[Any]:
     """Return the loadings (k, runs) for these weights: ridge, negatives to 0, fused lasso.
 
@@ -228,28 +166,24 @@ def solve_loadings(
         Weight of the total variation along the genome, per base.
     threads : int
         How many to use.
-    out : ndarray of shape (k, runs), optional
-        Where to write: fresh memory of that size costs as much as the arithmetic.
-    warm : WarmStart, optional
-        From the round before, and for the next one. The answer is the same.
+    buffers : Buffers, optional
+        Of the round before, and for the next one. The answer is the same.
     """
     gram = weights @ weights.T + l2penalty * np.eye(len(weights))  # W W' + l2penalty I
     projection = np.linalg.pinv(gram, hermitian=True) @ weights
-    if out is None:
-        out = np.empty((len(weights), signal.values.shape[1]), dtype=signal.dtype)
-    unsmoothed = out if warm is None else warm.unsmoothed
+    out, unsmoothed, steps = buffers or make_buffers(signal, len(weights))
     project(signal.values, projection, unsmoothed, threads)
-    steps = None if warm is None else warm.steps
     return prox_tv1d_columns(unsmoothed, fl_lambda, signal.lengths, out, threads, steps)
 
 
 def solve_weights(signal: Signal, loadings: NDArray[Any], threads: int = 1) -> NDArray[Any]:
     """Return the weights for these loadings: least squares, negatives to 0, (k, tracks)."""
     gram, cross = weighted_products(loadings, signal.values, signal.lengths, threads)
-    return np.maximum(np.linalg.lstsq(gram, cross, rcond=None)[0], 0)
+    weights: NDArray[Any] = np.maximum(np.linalg.lstsq(gram, cross, rcond=None)[0], 0)
+    return weights
 
 
-def factorize(
+def factorize(  # noqa: PLR0913 - the method's own parameters, each of them searched
     signal: Signal,
     k: int,
     num_iter: int,
@@ -259,7 +193,6 @@ def factorize(
     seed: int = 0,
     tolerance: float = 0.0,
     threads: int = 1,
-    weights: NDArray[Any] | None = None,
 ) -> Loadings:
     """Factorise ``signal ~ weights' loadings`` by the rounds on top of this module.
 
@@ -279,21 +212,23 @@ def factorize(
         all rounds.
     threads : int
         How many to use; the result is the same.
-    weights : ndarray of shape (k, tracks), optional
-        Start from these instead.
 
     Returns
     -------
     Loadings
+
+    Examples
+    --------
+    >>> tracks = np.array([[1.0, 3.0, 1.0], [2.0, 6.0, 2.0]])
+    >>> found = factorize(make_signal(tracks, np.array([40, 60, 100])), 1, 3, 0.0, 0.0)
+    >>> found.expand().shape, (found.weights.T @ found.values).round(6).tolist()
+    ((100, 1), [[1.0, 3.0, 1.0], [2.0, 6.0, 2.0]])
     """
-    if weights is None:
-        weights = start_weights(gram_matrix(signal, threads), k, start, seed)
-    loadings = np.empty((k, signal.values.shape[1]), signal.dtype)
-    warm = None
-    if num_iter > _COLD_ROUNDS and has_warm_start(signal.dtype):
-        warm = WarmStart(np.empty_like(loadings), np.zeros(loadings.shape, np.int8))
+    weights = start_weights(gram_matrix(signal, threads), k, start, seed)
+    warm = num_iter > _COLD_ROUNDS and has_warm_start(signal.dtype)
+    buffers = make_buffers(signal, k, warm)
     for _ in range(num_iter):
-        solve_loadings(signal, weights, l2penalty, fl_lambda, threads, loadings, warm)
+        loadings = solve_loadings(signal, weights, l2penalty, fl_lambda, threads, buffers)
         previous, weights = weights, solve_weights(signal, loadings, threads)
         if np.max(np.abs(weights - previous)) <= tolerance * np.max(weights):
             break

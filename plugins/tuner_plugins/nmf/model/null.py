@@ -14,22 +14,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner_plugins.nmf.model.correlation import annotation_correlations
+from tuner_plugins.nmf.io.step_functions import Runs, run_lengths
+from tuner_plugins.nmf.model.correlation import annotation_correlations, centre
 from tuner_plugins.nmf.model.factorize import Loadings
 
 
 def shifted_correlations(
-    loadings: Loadings,
-    ends: NDArray[np.int64],
-    values: NDArray,
-    shifts: NDArray[np.int64],
+    loadings: Loadings, annotation: Runs, shifts: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Correlate every loading with the annotation shifted circularly to the right.
 
     Parameters
     ----------
     loadings : Loadings
-    ends, values : ndarray of shape (annotation runs,)
+    annotation : Runs
         As in `correlation.annotation_correlations`.
     shifts : ndarray of shape (count,)
         Bases, from 0 to the region's length.
@@ -38,25 +36,20 @@ def shifted_correlations(
     -------
     ndarray of shape (count, k)
     """
-    observed = annotation_correlations(loadings, ends, values)
-    annotation = np.nan_to_num(np.asarray(values, dtype=float))
-    lengths = np.diff(ends, prepend=0)
-    size = int(ends[-1])
-    annotation = annotation - annotation @ lengths / size
-    edges = np.concatenate([[0], ends])[None, :] + shifts[:, None]
-    laps, inside = np.divmod(edges, size)
-    positions = np.concatenate([[0], loadings.ends]).astype(float)
+    observed = annotation_correlations(loadings, annotation)
+    genes, norm = centre(np.nan_to_num(annotation.values), run_lengths(annotation.ends))
+    edges = np.concatenate([[0], annotation.ends])[None, :] + shifts[:, None]
+    laps, inside = np.divmod(edges, loadings.size)
+    positions = np.concatenate([[0], loadings.ends])
+    lengths = run_lengths(loadings.ends)
     found = np.zeros((len(shifts), len(loadings.values)))
-    norm = np.sqrt(annotation**2 @ lengths)
     for row, loading in enumerate(loadings.values):
         if observed[row] == 0:
             continue  # constant, or there is nothing to correlate with
-        bases = np.diff(positions)
-        centred = loading - loading @ bases / size
-        integral = np.concatenate([[0.0], np.cumsum(centred * bases)])
+        centred, scale = centre(loading, lengths)
+        integral = np.concatenate([[0.0], np.cumsum(centred * lengths)])
         at_edges = np.interp(inside, positions, integral) + laps * integral[-1]
-        scale = np.sqrt(centred**2 @ bases) * norm
-        found[:, row] = np.diff(at_edges, axis=1) @ annotation / scale
+        found[:, row] = np.diff(at_edges, axis=1) @ genes / (scale * norm)
     return np.clip(found, -1.0, 1.0)
 
 

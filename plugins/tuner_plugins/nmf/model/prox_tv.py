@@ -118,18 +118,15 @@ def prox_tv1d_columns(
     ProxError
         As `prox_tv1d`, and if a row is not contiguous, the types differ, or `steps` come without
         an `out` of its own.
+
+    Examples
+    --------
+    >>> prox_tv1d_columns(np.array([[0.0, 0.0, 6.0, 6.0], [1.0, 3.0, 1.0, 1.0]]), 1.0)
+    array([[0.5, 0.5, 5.5, 5.5],
+           [1.5, 1.5, 1.5, 1.5]])
     """
     out = columns if out is None else out
-    if not (np.isfinite(lam) and lam >= 0):
-        raise ProxError(f"lam must be a finite number of at least 0, not {lam}")
-    if columns.ndim != 2 or out.shape != columns.shape:
-        raise ProxError(f"expected two arrays of shape (k, n), not {columns.shape} and {out.shape}")
-    if columns.dtype not in (np.float64, np.float32) or out.dtype != columns.dtype:
-        raise ProxError(f"expected float64 or float32 twice, not {columns.dtype} and {out.dtype}")
-    if not out.flags.writeable:
-        raise ProxError("the output is read-only: pass `out`")
-    if not all(a.strides[1] == a.itemsize or a.shape[1] < 2 for a in (columns, out)):
-        raise ProxError("each column must be contiguous: pass the loadings transposed, (k, n)")
+    _check_columns(columns, lam, out)
     if weights is not None:
         weights = np.ascontiguousarray(weights, dtype=columns.dtype)
         if weights.shape != columns.shape[1:]:
@@ -152,8 +149,27 @@ def prox_tv1d_columns(
     return out
 
 
+def _check_columns(columns: Array, lam: float, out: Array) -> None:
+    if not (np.isfinite(lam) and lam >= 0):
+        raise ProxError(f"lam must be a finite number of at least 0, not {lam}")
+    if columns.ndim != 2 or out.shape != columns.shape:
+        raise ProxError(f"expected two arrays of shape (k, n), not {columns.shape} and {out.shape}")
+    if columns.dtype not in (np.float64, np.float32) or out.dtype != columns.dtype:
+        raise ProxError(f"expected float64 or float32 twice, not {columns.dtype} and {out.dtype}")
+    if not out.flags.writeable:
+        raise ProxError("the output is read-only: pass `out`")
+    if not all(a.strides[1] == a.itemsize or a.shape[1] < 2 for a in (columns, out)):
+        raise ProxError("each column must be contiguous: pass the loadings transposed, (k, n)")
+
+
 def has_warm_start(dtype: Any) -> bool:
-    """Return whether `prox_tv1d_columns` makes use of steps, for columns of this type."""
+    """Return whether `prox_tv1d_columns` makes use of steps, for columns of this type.
+
+    Examples
+    --------
+    >>> has_warm_start(np.float32)
+    False
+    """
     return np.dtype(dtype) == np.float64 and load_kernels() is not None
 
 
@@ -172,11 +188,12 @@ def _c_prox() -> ProxKernel | None:
     function.restype = ctypes.c_int
 
     def kernel(y: Array, weights: Array | None, out: Array, lam: float, steps: Array | None) -> int:
-        wide = [None if a is None else a.astype(np.float64, copy=False) for a in (y, weights)]
+        wide = y.astype(np.float64, copy=False)
+        heavy = None if weights is None else weights.astype(np.float64, copy=False)
         answer = out
         if out.dtype != np.float64:
-            answer = wide[0] if steps is None else np.empty(out.shape)
-        addresses = [None if a is None else a.ctypes.data for a in (*wide, answer, steps)]
+            answer = wide if steps is None else np.empty(out.shape)
+        addresses = [None if a is None else a.ctypes.data for a in (wide, heavy, answer, steps)]
         status = int(function(*addresses[:3], y.size, lam, addresses[3]))
         if answer is not out:
             out[:] = answer

@@ -54,7 +54,9 @@ def _compile_taut_string() -> Callable[..., None]:
         return numba.njit(nogil=True)(_taut_string)
 
 
-def _taut_string(y: Any, weights: Any, x: Any, lam: float, low: float, high: float) -> None:
+def _taut_string(  # noqa: C901 - Numba compiles one function, in the steps of taut_string.h
+    y: Any, weights: Any, x: Any, lam: float, low: float, high: float
+) -> None:
     """Pull the string tight: see ``kernels/prox/taut_string.h``, which this follows step by step.
 
     ``hull[side]`` holds segments (sum, weight, end) of the ceiling's minorant (0) and of the

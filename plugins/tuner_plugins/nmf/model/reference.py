@@ -7,7 +7,7 @@ slowed down: it is what speed-ups are measured against, and the oracle of the fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SETTING = {"num_iter": 50, "l2penalty": 1.0, "fl_lambda": 1.0, "start": "randomized_svd"}
-"""The scaffold's own values."""
+START = "randomized_svd"
+ROUNDS: Mapping[str, Any] = {"num_iter": 50, "l2penalty": 1.0, "fl_lambda": 1.0}
+"""The scaffold's own start and arguments of `factorize_per_base`."""
 
 
 def read_per_base(
@@ -28,7 +29,7 @@ def read_per_base(
     -------
     ndarray of shape (end - start, tracks)
     """
-    import pyBigWig
+    import pyBigWig  # type: ignore[import-not-found]  # has no stubs
 
     signal = np.empty((end - start, len(paths)))
     for column, path in enumerate(paths):
@@ -99,7 +100,7 @@ def factorize_per_base(
 def warm_up() -> None:
     """Import and compile what the reference needs, so that neither is on a clock."""
     signal = np.arange(12.0).reshape(6, 2)
-    factorize_per_base(signal, start_weights(signal, 2, "randomized_svd", 0), 1, 1.0, 1.0)
+    factorize_per_base(signal, start_weights(signal, 2, START, 0), 1, 1.0, 1.0)
 
 
 @cache
@@ -112,7 +113,7 @@ def _compiled_prox() -> Callable[[NDArray[np.float64], float], NDArray[np.float6
     return compiled
 
 
-def _prox_dynamic_programming(signal, penalty):  # type: ignore[no-untyped-def]
+def _prox_dynamic_programming(signal: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
     """Solve ``argmin_x 1/2 |x - signal|^2 + penalty * sum |x[i+1] - x[i]|``.
 
     Forward pass: the derivative of the partial minimum is a piecewise linear function, kept as a

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner_plugins.nmf.io.step_functions import Runs
+from tuner_plugins.nmf.io.step_functions import Runs, bin_ends, run_lengths
 from tuner_plugins.nmf.kernels.parallel import run_threads
-from tuner_plugins.nmf.model.factorize import Signal, make_signal, run_lengths
+from tuner_plugins.nmf.model.factorize import Signal, make_signal
 
 TRANSFORMS = ("none", "log1p", "sqrt", "asinh")
 SCALINGS = ("none", "max", "l2", "std")
@@ -79,8 +79,8 @@ def bin_signal(
     dtype : {float64, float32}
         Of the signal, and of all that is computed from it.
     """
-    ends = np.minimum(np.arange(1, means.shape[1] + 1) * width, size)
-    return make_signal(transform_values(means, transform).astype(dtype, copy=False), ends)
+    values = transform_values(means, transform).astype(dtype, copy=False)
+    return make_signal(values, bin_ends(size, width))
 
 
 def join_runs(

@@ -9,10 +9,11 @@ import sys
 
 from tuner_plugins.nmf.io.folder import LEFT_OUT, describe_taken, is_bigwig, list_folder
 from tuner_plugins.nmf.kernels.build import load_kernels
-from tuner_plugins.nmf.kernels.fast_path import QuickLoadings, available_threads, quick_loadings
-from tuner_plugins.nmf.script.placing import put_in_place
+from tuner_plugins.nmf.kernels.fast_path import QuickLoadings, quick_loadings
+from tuner_plugins.nmf.kernels.parallel import available_threads
+from tuner_plugins.nmf.script.placing import npy_head, write_whole
 
-TYPE_CHECKING = False  # as in quick.py
+TYPE_CHECKING = False  # as in fast_path.py
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
@@ -74,10 +75,11 @@ def run_quick(words: Sequence[str]) -> bool:
                 return False
         found = list_folder(given["bw_dir"], LEFT_OUT)
         setting = choose_setting(end - start, k)
-        threads = available_threads()
-        loadings = quick_loadings(found[0], chrom, start, end, k, setting, threads)
-        if loadings is None or not _save_quick(out, loadings, setting["dtype"]):
+        region = chrom, start, end
+        loadings = quick_loadings(found[0], region, k, setting, available_threads())
+        if loadings is None:
             return False
+        _save_quick(out, loadings, setting["dtype"])
     except (ValueError, OSError):
         return False
     tell(describe_taken(found, loadings.absent, chrom, f", {chrom}:{start}-{end}, k {k}"))
@@ -110,30 +112,16 @@ def run_quick_and_leave(words: Sequence[str]) -> bool:
     return False
 
 
-def _save_quick(path: str, loadings: QuickLoadings, dtype: str) -> bool:
-    """Write what `save_loadings` writes; False, and nothing left behind, where that fails."""
+def _save_quick(path: str, loadings: QuickLoadings, dtype: str) -> None:
+    """Write what `save_loadings` writes."""
     library = load_kernels(quick=True)
     assert library is not None
-    single = dtype == "float32"
-    descr = ("<" if sys.byteorder == "little" else ">") + ("f4" if single else "f8")
-    shape = (loadings.size, loadings.k)
-    head = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
-    room = -(10 + len(head) + 1) % 64  # the format wants the data to begin at a multiple of 64
-    length = len(head) + room + 1
-    prefix = b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little")
-    temporary = f"{path}.{os.getpid()}.part"
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    try:
-        try:
-            os.write(handle, prefix + head.encode() + b" " * room + b"\n")
-            sizes = (loadings.k, loadings.bins, loadings.width, loadings.size)
-            whole = map(ctypes.c_int64, sizes)
-            failed = library.tuner_quick_write(handle, loadings.values, *whole, single)
-        finally:
-            os.close(handle)
-        if not failed:
-            put_in_place(temporary, path)
-        return not failed
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+
+    def write(handle: int) -> None:
+        os.write(handle, npy_head(dtype, loadings.size, loadings.k))
+        sizes = (loadings.k, loadings.bins, loadings.width, loadings.size)
+        whole = map(ctypes.c_int64, sizes)
+        if library.tuner_quick_write(handle, loadings.values, *whole, dtype == "float32"):
+            raise OSError(f"{path} cannot be written")
+
+    write_whole(path, write)

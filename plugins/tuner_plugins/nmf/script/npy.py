@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
+from io import FileIO
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuner_plugins.nmf.io.folder import is_bigwig
-from tuner_plugins.nmf.model.factorize import Loadings, run_lengths
-from tuner_plugins.nmf.script.placing import put_in_place
+from tuner_plugins.nmf.io.step_functions import run_lengths
+from tuner_plugins.nmf.model.factorize import Loadings
+from tuner_plugins.nmf.script.placing import npy_head, write_whole
 
 _BLOCK_BYTES = 1 << 20
 _PROGRESS_SECONDS = 1.0
@@ -41,8 +45,7 @@ def output_problem(path: str) -> str | None:
 def save_loadings(path: str, loadings: Loadings, dtype: str = "float64") -> None:
     """Write loadings per base as an array of shape (positions, k), for `numpy.load`.
 
-    Every value is written, none left as a hole in the file. The file appears under its name when it
-    is whole; until then it has a temporary name beside it, which is removed on failure.
+    Every value is written, none left as a hole in the file, which appears when it is whole.
 
     Parameters
     ----------
@@ -57,25 +60,17 @@ def save_loadings(path: str, loadings: Loadings, dtype: str = "float64") -> None
     OSError
         The file cannot be written.
     """
-    temporary = f"{path}.{os.getpid()}.part"
-    try:
-        with open(temporary, "xb", buffering=0) as file:
+
+    def write(handle: int) -> None:
+        with open(handle, "wb", buffering=0, closefd=False) as file:
+            file.write(npy_head(dtype, loadings.size, len(loadings.values)))
             _write(file, loadings, np.dtype(dtype))
-        put_in_place(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+
+    write_whole(path, write)
 
 
-def _write(file, loadings: Loadings, dtype: np.dtype) -> None:  # type: ignore[no-untyped-def]
+def _write(file: FileIO, loadings: Loadings, dtype: np.dtype[Any]) -> None:
     k, runs = loadings.values.shape
-    header = {
-        "descr": np.lib.format.dtype_to_descr(dtype),
-        "fortran_order": False,
-        "shape": (loadings.size, k),
-    }
-    np.lib.format.write_array_header_1_0(file, header)
     lengths = run_lengths(loadings.ends)
     report_at = time.monotonic() + _PROGRESS_SECONDS if sys.stderr.isatty() else float("inf")
     positions = max(1, _BLOCK_BYTES // (k * dtype.itemsize))
@@ -95,7 +90,9 @@ def _write(file, loadings: Loadings, dtype: np.dtype) -> None:  # type: ignore[n
         print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def _write_repeated(file, rows, lengths, positions: int) -> None:  # type: ignore[no-untyped-def]
+def _write_repeated(
+    file: FileIO, rows: NDArray[Any], lengths: NDArray[np.int64], positions: int
+) -> None:
     """Write each row as often as its run is long; a single run may be longer than a block."""
     if len(rows) > 1:
         _write_all(file, np.repeat(rows, lengths, axis=0))
@@ -107,7 +104,7 @@ def _write_repeated(file, rows, lengths, positions: int) -> None:  # type: ignor
         remaining -= len(block)
 
 
-def _write_all(file, block) -> None:  # type: ignore[no-untyped-def]
-    data = memoryview(block).cast("B") if block.size else b""
+def _write_all(file: FileIO, block: NDArray[Any]) -> None:
+    data = block.data.cast("B") if block.size else b""
     while len(data):
         data = data[file.write(data) :]

@@ -1,9 +1,43 @@
-"""Where a finished file goes: under its name, at once."""
+"""The ``.npy`` file of a script: how it begins, and how it appears under its name at once."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import sys
+
+TYPE_CHECKING = False  # as in fast_path.py
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def npy_head(dtype: str, rows: int, columns: int) -> bytes:
+    """Return what a ``.npy`` file begins with (version 1.0): its type, shape and padding.
+
+    `dtype` is ``"float64"`` or ``"float32"``.
+    """
+    descr = ("<" if sys.byteorder == "little" else ">") + ("f4" if dtype == "float32" else "f8")
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
+    text += " " * (-(10 + len(text) + 1) % 64) + "\n"  # data begin at a multiple of 64
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def write_whole(path: str, write: Callable[[int], None]) -> None:
+    """Let `write` fill a new file, which it is given open; then put that at `path`.
+
+    Until then the file has a temporary name beside it, which is removed on failure.
+    """
+    temporary = f"{path}.{os.getpid()}.part"
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        try:
+            write(handle)
+        finally:
+            os.close(handle)
+        put_in_place(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
 
 
 def put_in_place(temporary: str, path: str) -> None:

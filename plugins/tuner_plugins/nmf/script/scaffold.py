@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tuner_plugins.nmf.model.reference import (
-    SETTING,
+    ROUNDS,
+    START,
     factorize_per_base,
     read_per_base,
     start_weights,
@@ -31,14 +32,8 @@ def main() -> None:
     given = parser.parse_args()
     region = given.chromosome_number, given.start_pos, given.end_pos
     signal = read_per_base(sorted(given.bw_dir.glob("*.bw")), *region)
-    weights = start_weights(signal, given.k, str(SETTING["start"]), seed=0)
-    loadings, _ = factorize_per_base(
-        signal,
-        weights,
-        int(SETTING["num_iter"]),
-        float(SETTING["l2penalty"]),
-        float(SETTING["fl_lambda"]),
-    )
+    weights = start_weights(signal, given.k, START, seed=0)
+    loadings, _ = factorize_per_base(signal, weights, **ROUNDS)
     with open(given.output_file, "wb") as file:
         np.save(file, loadings)
 

@@ -22,12 +22,19 @@ from tuner_plugins.nmf.io import (
 )
 from tuner_plugins.nmf.io.regions import parse_region
 from tuner_plugins.nmf.kernels import build, fast_path, parallel, sources
-from tuner_plugins.nmf.model import binning, factorize, products, prox_tv, prox_tv_numba, signal
+from tuner_plugins.nmf.model import (
+    binning,
+    factorize,
+    products,
+    prox_tv,
+    prox_tv_numba,
+    signal,
+    start,
+)
 from tuner_plugins.nmf.script import fast_main, main, npy, placing
 
 SCRIPT_MODULES = (
     *(
-        parallel,
         products,
         prox_tv_numba,
         prox_tv,
@@ -38,11 +45,11 @@ SCRIPT_MODULES = (
         bigwig,
         tracks,
     ),
-    *(factorize, signal, binning, pipeline, npy, main),
+    *(start, factorize, signal, binning, pipeline, npy, main),
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
-QUICK_MODULES = (kernel_folder, build, folder, placing, fast_path, fast_main)
+QUICK_MODULES = (kernel_folder, build, parallel, folder, placing, fast_path, fast_main)
 """The quick path: as little as the usual case needs."""
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")

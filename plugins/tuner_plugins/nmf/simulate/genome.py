@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from tuner.plugin import InputError
@@ -31,6 +32,8 @@ class Genome:
 
     Attributes
     ----------
+    start, end : int
+        The simulated part of its chromosome, 0-based and half-open.
     genes : tuple of Gene
         The annotated genes, apart from each other and in order.
     factors : ndarray, shape (cells, len(FACTORS))
@@ -44,6 +47,8 @@ class Genome:
         Where reads can be placed at all.
     """
 
+    start: int
+    end: int
     genes: tuple[Gene, ...]
     factors: np.ndarray
     sites: np.ndarray
@@ -68,14 +73,16 @@ def make_genome(rng: np.random.Generator, chrom: str, start: int, end: int) -> G
     sites = np.searchsorted((peaks[1:] + peaks[:-1]) / 2, centre)
     factors[:, 3] = np.exp(-(((centre - peaks[sites]) / 250) ** 2))
     background = slow_variation(rng, cells, 0.25)
-    return Genome(tuple(genes), factors, sites, background, _lay_mappable(rng, cells))
+    mappable = _lay_mappable(rng, cells)
+    return Genome(start, end, tuple(genes), factors, sites, background, mappable)
 
 
 def slow_variation(rng: np.random.Generator, cells: int, spread: float) -> np.ndarray:
     """Return a log-normal factor that varies over some 20 kb."""
     knots = gaussian_filter1d(rng.standard_normal(cells // 100 + 8), 2.0)
     knots *= spread / 0.375  # the filter leaves that much of a standard deviation of 1
-    return np.exp(np.interp(np.arange(cells), np.arange(len(knots)) * 100, knots))
+    logs: NDArray[np.float64] = np.interp(np.arange(cells), np.arange(len(knots)) * 100, knots)
+    return np.exp(logs)
 
 
 def _lay_mappable(rng: np.random.Generator, cells: int) -> np.ndarray:
@@ -86,7 +93,8 @@ def _lay_mappable(rng: np.random.Generator, cells: int) -> np.ndarray:
     edges = np.zeros(cells + 1)
     np.add.at(edges, begins, 1)
     np.add.at(edges, np.minimum(begins + lengths, cells), -1)
-    return np.cumsum(edges)[:-1] == 0
+    mappable: NDArray[np.bool_] = np.cumsum(edges)[:-1] == 0
+    return mappable
 
 
 def _lay_genes(rng: np.random.Generator, chrom: str, start: int, end: int) -> list[Gene]:

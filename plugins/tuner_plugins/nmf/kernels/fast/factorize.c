@@ -168,7 +168,7 @@ static double quick_factor(const double *row, const quick_signal *s, int scaling
     return factor > QUICK_EPS * largest ? factor : 1;
 }
 
-/* The start from singular vectors: see start_weights in factorize.py. */
+/* The start from singular vectors: see start_weights in start.py. */
 static int quick_start(const quick_signal *s, int64_t k, int plain_rest, double *weights)
 {
     static const double none = 0;

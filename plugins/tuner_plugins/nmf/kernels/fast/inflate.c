@@ -4,7 +4,6 @@
  * keep from call to call. Whatever zlib itself might refuse, or accept for history's sake, gives a
  * status: the careful path asks zlib then. The checksum is held against what came out.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "inflate.h"
@@ -370,13 +369,4 @@ int tuner_inflate_zlib(inflate_state *s, uint8_t *out, int64_t *size, const uint
     uint32_t check = (uint32_t)end[0] << 24 | (uint32_t)end[1] << 16 | (uint32_t)end[2] << 8 | end[3];
     *size = place - out;
     return inflate_checksum(out, *size) == check ? INFLATE_OK : INFLATE_BAD;
-}
-
-int tuner_inflate(uint8_t *out, int64_t room, int64_t *size, const uint8_t *in, int64_t packed)
-{
-    inflate_state *s = malloc(sizeof *s);
-    *size = room - INFLATE_SLACK;
-    int status = s && *size >= 0 ? tuner_inflate_zlib(s, out, size, in, packed) : INFLATE_BAD;
-    free(s);
-    return status;
 }

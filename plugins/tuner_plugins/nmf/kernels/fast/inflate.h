@@ -33,7 +33,4 @@ typedef struct {
 int tuner_inflate_zlib(inflate_state *s, uint8_t *out, int64_t *size, const uint8_t *in,
                        int64_t packed);
 
-/* The same with a state of its own. `room`: of `out`, INFLATE_SLACK included. */
-int tuner_inflate(uint8_t *out, int64_t room, int64_t *size, const uint8_t *in, int64_t packed);
-
 #endif
