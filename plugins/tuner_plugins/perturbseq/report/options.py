@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -89,6 +89,15 @@ class AnalysisOptions:
             raise AnalysisError("n_permutations and n_score_permutations must be at least 1")
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Figures that share a caption, by file stem, and the section of the report they stand in."""
+
+    figures: Mapping[str, Figure]
+    caption: str
+    section: str
+
+
 @dataclass
 class Analysis:
     """What the analysis found.
@@ -97,16 +106,23 @@ class Analysis:
     ----------
     adata : AnnData
         Cells by genes with everything under documented keys, see `analyse`.
-    tables, figures : dict
-        By file stem, in the order of the report.
+    tables : dict
+        By file stem.
+    drawn : list of Drawn
+        Figures with their captions, in the order of the report.
     notes : list of str
         What was left out and why, in sentences.
     """
 
     adata: ad.AnnData
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    figures: dict[str, Figure] = field(default_factory=dict)
+    drawn: list[Drawn] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """All figures by file stem."""
+        return {name: figure for one in self.drawn for name, figure in one.figures.items()}
 
 
 @dataclass(frozen=True)

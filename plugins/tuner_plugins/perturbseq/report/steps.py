@@ -246,10 +246,10 @@ def calibrate(
     model: Model,
     options: AnalysisOptions,
     guides: NDArray[np.object_] | None,
-) -> NDArray[np.float64] | None:
-    """Test mock perturbations of control cells: p, or None where that cannot be done."""
+) -> None:
+    """Test mock perturbations of control cells; note where that cannot be done."""
     if options.calibration == "none":
-        return None
+        return
     try:
         mock = co.pseudo_perturbations(
             model.control,
@@ -259,7 +259,7 @@ def calibrate(
         )
     except AnalysisError as error:
         found.notes.append(f"Calibration was left out: {error}.")
-        return None
+        return
     alone = replace(
         model.rows(mock.index.to_numpy()),
         design=sparse.csr_matrix(mock.to_numpy()),
@@ -274,4 +274,3 @@ def calibrate(
         f"independent), {int((found.tables['calibration']['q'] < options.q_threshold).sum())} "
         f"coefficients at q < {options.q_threshold:g}."
     )
-    return p
