@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from tuner_plugins.perturbseq.data.cell_cycle import G2M_GENES, S_GENES
-from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError
 
 CONTROL = "non-targeting"
 MITOCHONDRIAL = tuple(
@@ -207,7 +207,7 @@ def _counts(
     guides = pd.factorize(obs["guide"], sort=True)[0]
     own = np.zeros((guides.max() + 1, len(genes)))
     if guide_spread > 0:  # drawn only where it is asked for: other screens keep their numbers
-        own = rng.normal(0.0, guide_spread, own.shape)
+        own += rng.normal(0.0, guide_spread, own.shape)
     in_s, in_g2m = genes.isin(S_GENES), genes.isin(G2M_GENES)
     works = truth.cells["works"].to_numpy() & (position >= 0)
     angle, depth = truth.cells["angle"].to_numpy(), truth.cells["depth"].to_numpy()

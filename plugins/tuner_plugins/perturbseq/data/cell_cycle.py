@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError
 
 S_GENES = tuple(
     """MCM5 PCNA TYMS FEN1 MCM2 MCM4 RRM1 UNG GINS2 MCM6 CDCA7 DTL PRIM1 UHRF1 MLF1IP HELLS RFC2

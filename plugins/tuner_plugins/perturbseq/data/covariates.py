@@ -11,7 +11,7 @@ from scipy import sparse
 
 from tuner_plugins.perturbseq.data.cell_cycle import PHASES, phase_positions, symbols_hint
 from tuner_plugins.perturbseq.data.labels import column_of
-from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError
 
 TOTAL = "total_counts"
 MITO = "pct_counts_mt"
@@ -140,7 +140,7 @@ def count_covariate(name: str, counts: sparse.csr_matrix, mitochondrial: np.ndar
     totals = row_sums(counts)
     if name == TOTAL:
         return totals
-    return 100.0 * row_sums(counts[:, mitochondrial]) / np.maximum(totals, 1.0)
+    return np.asarray(100.0 * row_sums(counts[:, mitochondrial]) / np.maximum(totals, 1.0))
 
 
 def row_sums(counts: sparse.csr_matrix) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError
 
 
 def stratified_folds(
@@ -104,7 +104,7 @@ def leave_batch_out_folds(batches: np.ndarray, n_folds: int) -> np.ndarray:
     for batch in np.argsort(-sizes, kind="stable"):
         fold_of[batch] = np.argmin(filled)
         filled[fold_of[batch]] += sizes[batch]
-    return fold_of[codes]
+    return np.asarray(fold_of[codes])
 
 
 def small_groups(groups: np.ndarray, folds: np.ndarray) -> list[str]:

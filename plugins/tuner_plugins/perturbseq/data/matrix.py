@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anndata
 import h5py
@@ -24,6 +24,9 @@ from tuner_plugins.perturbseq.data.stored import (
     symbols_of,
     unreadable,
 )
+
+Block: TypeAlias = sparse.csr_matrix | np.ndarray
+"""Some rows of a matrix, float64, shape (cells, genes)."""
 
 BLOCK_CELLS = 8192
 LARGEST_COUNT = float(2**53)
@@ -54,9 +57,7 @@ class CellMatrix:
     values: Any = None
     path: Path | None = None
 
-    def blocks(
-        self, rows: np.ndarray, size: int = BLOCK_CELLS
-    ) -> Iterator[tuple[slice, sparse.csr_matrix | np.ndarray]]:
+    def blocks(self, rows: np.ndarray, size: int = BLOCK_CELLS) -> Iterator[tuple[slice, Block]]:
         """Return the wanted rows in blocks, in file order.
 
         Parameters
@@ -148,9 +149,7 @@ def open_cells(
     return cells
 
 
-def require_counts(
-    block: sparse.csr_matrix | np.ndarray, cells: pd.Index, genes: pd.Index, what: CellMatrix
-) -> None:
+def require_counts(block: Block, cells: pd.Index, genes: pd.Index, what: CellMatrix) -> None:
     """Raise unless every value is a finite whole number that is not negative.
 
     Parameters
@@ -167,38 +166,36 @@ def require_counts(
     CellsError
         Naming the first value that is none.
     """
-    data = block.data if sparse.issparse(block) else block.reshape(-1)
+    values = _stored_values(block)
     with np.errstate(invalid="ignore"):
-        good = (data >= 0) & (data < LARGEST_COUNT) & (data == np.floor(data))
-    if good.all():
-        return
-    first = int(np.argmin(good))
-    name = value_name(block, first, cells, genes)
-    raise CellsError(
-        f"{what.origin}: {what.where} does not hold counts: {name} is {data[first]:g}; "
-        "expected whole numbers >= 0, name the layer that holds them (layer)"
-    )
+        good = (values >= 0) & (values < LARGEST_COUNT) & (values == np.floor(values))
+    if not good.all():
+        first = int(np.argmin(good))
+        raise CellsError(
+            f"{what.origin}: {what.where} does not hold counts: "
+            f"{_value_name(block, first, cells, genes)} is {values[first]:g}; "
+            "expected whole numbers >= 0, name the layer that holds them (layer)"
+        )
 
 
-def require_finite(
-    block: sparse.csr_matrix | np.ndarray, cells: pd.Index, genes: pd.Index, what: CellMatrix
-) -> None:
+def require_finite(block: Block, cells: pd.Index, genes: pd.Index, what: CellMatrix) -> None:
     """Raise `CellsError` unless every value is finite; parameters as in `require_counts`."""
-    data = block.data if sparse.issparse(block) else block.reshape(-1)
-    good = np.isfinite(data)
-    if good.all():
-        return
-    first = int(np.argmin(good))
-    name = value_name(block, first, cells, genes)
-    raise CellsError(
-        f"{what.origin}: {what.where} holds {data[first]:g} at {name}; expected finite values, "
-        "remove or impute them"
-    )
+    values = _stored_values(block)
+    good = np.isfinite(values)
+    if not good.all():
+        first = int(np.argmin(good))
+        raise CellsError(
+            f"{what.origin}: {what.where} holds {values[first]:g} at "
+            f"{_value_name(block, first, cells, genes)}; expected finite values, "
+            "remove or impute them"
+        )
 
 
-def value_name(
-    block: sparse.csr_matrix | np.ndarray, position: int, cells: pd.Index, genes: pd.Index
-) -> str:
+def _stored_values(block: Any) -> np.ndarray:
+    return np.asarray(block.data if sparse.issparse(block) else block).reshape(-1)
+
+
+def _value_name(block: Any, position: int, cells: pd.Index, genes: pd.Index) -> str:
     """Name the cell and gene of the value at `position` of the stored values."""
     if sparse.issparse(block):
         row = int(np.searchsorted(block.indptr, position, side="right")) - 1
@@ -210,7 +207,7 @@ def value_name(
 
 def _row_blocks(
     stored: Any, rows: np.ndarray, size: int, what: CellMatrix
-) -> Iterator[tuple[slice, sparse.csr_matrix | np.ndarray]]:
+) -> Iterator[tuple[slice, Block]]:
     done = 0
     for start in range(0, stored.shape[0], size):
         stop = min(start + size, stored.shape[0])

@@ -197,8 +197,8 @@ def _variable(moments: Moments, choice: GeneChoice) -> np.ndarray:
     if choice.limits is not None:
         low, high, least = choice.limits
         filled = np.nan_to_num(dispersion, nan=0.0)
-        return (mean > low) & (mean < high) & (filled > least)
+        return np.asarray((mean > low) & (mean < high) & (filled > least))
     ranked = np.argsort(np.nan_to_num(-dispersion, nan=np.inf), kind="stable")
     chosen = np.zeros(len(mean), dtype=bool)
     chosen[ranked[: choice.highly_variable]] = True
-    return chosen & np.isfinite(dispersion)
+    return np.asarray(chosen & np.isfinite(dispersion))

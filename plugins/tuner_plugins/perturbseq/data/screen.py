@@ -16,12 +16,12 @@ from tuner_plugins.perturbseq.data.covariates import Covariates, numbers_of, rea
 from tuner_plugins.perturbseq.data.labels import Design, Labels, column_of, read_design
 from tuner_plugins.perturbseq.data.matrix import (
     Cells,
-    CellsError,
     open_cells,
     require_counts,
     require_finite,
 )
 from tuner_plugins.perturbseq.data.response import GeneChoice
+from tuner_plugins.perturbseq.data.stored import CellsError
 
 LOG = "log1p_cp10k"
 COUNTS = "counts"

@@ -206,7 +206,7 @@ def pseudo_perturbations(
         own = np.asarray(guides)[rows].astype(str)
         return pd.DataFrame({n: (own == n).astype(float) for n in names[1::2]}, index=rows)
     left = rng.permutation(len(rows))
-    budget, columns = len(rows) // 2, {}
+    budget, columns = len(rows) // 2, dict[str, NDArray[np.float64]]()
     for size in sorted(sizes):
         if size > budget or size < 1:
             continue

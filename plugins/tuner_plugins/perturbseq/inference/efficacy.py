@@ -91,7 +91,7 @@ class Mixture:
     @property
     def separation(self) -> float:
         """Distance of the groups in standard deviations of the controls."""
-        return (self.mean - self.control_mean) / self.control_variance**0.5
+        return float((self.mean - self.control_mean) / self.control_variance**0.5)
 
     def posterior(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probability of having moved; it never falls with the score."""
@@ -101,7 +101,7 @@ class Mixture:
             scores = np.maximum(scores, turn)
         odds = log_normal(scores, self.mean, self.variance)
         odds = odds - log_normal(scores, self.control_mean, self.control_variance)
-        return expit(odds + np.log(self.proportion) - np.log1p(-self.proportion))
+        return np.asarray(expit(odds + np.log(self.proportion) - np.log1p(-self.proportion)))
 
 
 def log_normal(x: NDArray[np.float64], mean: float, variance: float) -> NDArray[np.float64]:
@@ -324,7 +324,7 @@ def efficacy_weights(
         converged = bool(np.abs(updated - weights).max(initial=0.0) < tol)
         weights = updated
     means = np.ones(ones.shape[1])
-    for k in np.flatnonzero(reweighted):
+    for k in map(int, np.flatnonzero(reweighted)):
         means[k] = weights[target == k].mean()
     table = pd.DataFrame(
         {
@@ -340,5 +340,5 @@ def efficacy_weights(
     )
     everywhere = sparse.lil_array(full * means)
     everywhere[np.flatnonzero(known)[cell], target] = weights
-    doubt = np.bincount(target, weights * (1 - weights), minlength=ones.shape[1])
+    doubt = np.bincount(target, weights * (1 - weights), ones.shape[1]).astype(np.float64)
     return Efficacy(sparse.csr_array(everywhere), doubt, table, iteration, converged)

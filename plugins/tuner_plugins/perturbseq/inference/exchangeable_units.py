@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from tuner_plugins.perturbseq.data.labels import column_of
-from tuner_plugins.perturbseq.data.matrix import CellsError
 from tuner_plugins.perturbseq.data.screen import Screen
+from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.inference.plate_layout import (
     like_neighbours,
     place_of,

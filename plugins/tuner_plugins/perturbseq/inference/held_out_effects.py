@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,8 @@ def perturbation_table(
         for fold, (coef, intercept, unit) in enumerate(fits):
             rows = np.flatnonzero(dataset.folds[where] == fold)
             mine = X[rows][:, problem.columns[fold]]
-            values = Y[rows].toarray() if sparse.issparse(Y) else Y[rows]
+            values: Any = Y[rows]
+            values = values.toarray() if sparse.issparse(values) else values
             error = (values - mine @ coef.T - intercept) * unit
             sums.add(fold, mine[:, :k], error, half[where][rows])
     own = np.array([coef[:, :k].T * unit for coef, _, unit in fits])
@@ -175,4 +177,4 @@ def _row_correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     b = b - b.mean(axis=1, keepdims=True)
     scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     products = (a * b).sum(axis=1)
-    return np.divide(products, scale, out=np.full(len(a), np.nan), where=scale > 0)
+    return np.asarray(np.divide(products, scale, out=np.full(len(a), np.nan), where=scale > 0))

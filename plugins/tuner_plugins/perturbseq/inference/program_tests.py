@@ -101,7 +101,7 @@ def stratum_codes(strata: ArrayLike | None, n: int) -> NDArray[np.int64]:
     values = pd.Series(np.asarray(strata))
     if values.isna().any():
         raise AnalysisError(f"{int(values.isna().sum())} cells have no batch: name it or drop them")
-    return pd.factorize(values.astype(str), sort=True)[0].astype(np.int64)
+    return np.asarray(pd.factorize(values.astype(str), sort=True)[0], dtype=np.int64)
 
 
 def _test_one(

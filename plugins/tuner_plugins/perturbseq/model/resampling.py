@@ -72,7 +72,7 @@ class Model:
     @property
     def control(self) -> NDArray[np.bool_]:
         """Cells without a perturbation, (cells,)."""
-        return np.diff(self.design.indptr) == 0
+        return np.asarray(np.diff(self.design.indptr) == 0)
 
     @property
     def penalty_factor(self) -> NDArray[np.float64]:
@@ -249,8 +249,9 @@ def _summed_by_label(
     if sparse.issparse(values):
         columns = sparse.csc_matrix(values)
         data = columns.data.astype(np.float64, copy=False)
-        small = np.uint16 if n_groups < 2**16 else np.int32
-        turned = np.ascontiguousarray(labels.T, dtype=small)
+        turned = np.ascontiguousarray(labels.T)
+        if n_groups < 2**16:
+            turned = turned.astype(np.uint16)
 
         def piece(first: int) -> None:
             last = min(first + LANES, values.shape[1])

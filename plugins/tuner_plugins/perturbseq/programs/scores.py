@@ -50,7 +50,7 @@ def control_weights(
         start = np.searchsorted(pool_ranks, rank[gene]) - size // 2
         start = min(max(int(start), 0), len(pool) - size)
         weights[pool[start : start + size]] += 1.0
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def score_programs(

@@ -15,8 +15,8 @@ import numpy as np
 from tuner_plugins.enet.errors import DataError
 from tuner_plugins.perturbseq.data.cell_cycle import G2M_GENES, S_GENES
 from tuner_plugins.perturbseq.data.labels import column_of
-from tuner_plugins.perturbseq.data.matrix import CellsError
 from tuner_plugins.perturbseq.data.screen import open_screen, recipe_of
+from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.load import load
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions

@@ -183,7 +183,7 @@ def _variable_genes(view: ad.AnnData, options: PrepareOptions) -> NDArray[np.boo
             max_mean=options.max_mean,
             min_disp=options.min_disp,
         )
-        chosen = view.var["highly_variable"].to_numpy() & varied
+        chosen = np.asarray(view.var["highly_variable"].to_numpy() & varied)
         if chosen.sum() >= 10:
             return chosen
     return varied

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -83,9 +84,10 @@ def embedding(
     size = float(np.clip(12_000 / max(len(coordinates), 1), 0.5, 12))
     order = np.random.default_rng(0).permutation(len(coordinates))  # no group lies on top
     points = coordinates[order]
-    style = {"s": size, "linewidths": 0, "rasterized": True}
+    style: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
     if pd.api.types.is_numeric_dtype(values) and values.nunique() > 12:
-        drawn = axes.scatter(*points.T, c=values.to_numpy()[order], cmap=SEQUENTIAL, **style)
+        x, y = points.T
+        drawn = axes.scatter(x, y, c=values.to_numpy()[order], cmap=SEQUENTIAL, **style)
         axes.figure.colorbar(drawn, ax=axes, shrink=0.6)
     else:
         _categories(axes, points, values.astype("category").iloc[order], style)
@@ -95,12 +97,13 @@ def embedding(
 
 
 def _categories(
-    axes: Axes, points: NDArray[np.float64], values: pd.Series, style: Mapping[str, object]
+    axes: Axes, points: NDArray[np.float64], values: pd.Series, style: Mapping[str, Any]
 ) -> None:
     names = list(values.cat.categories)
     codes = values.cat.codes.to_numpy()
     colours = np.array([*palette(len(names)), MISSING])
-    axes.scatter(*points.T, c=colours[codes], **style)
+    x, y = points.T
+    axes.scatter(x, y, c=colours[codes], **style)
     if len(names) <= MAX_LEGEND:
         handles = [
             axes.scatter([], [], color=colour, s=20, label=str(name))
