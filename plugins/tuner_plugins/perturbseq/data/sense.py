@@ -81,9 +81,9 @@ def _apart(screen: Screen) -> list[str]:
     if len(levels) < 2:
         return []
     # Labels that are met in one batch are comparable, and so is what is linked by a third.
-    links = sparse.coo_array((np.ones(len(labels)), (labels, batches + len(names))))
     size = len(names) + len(levels)
-    links = sparse.coo_array((links.data, links.coords), shape=(size, size))
+    ends = (labels, batches + len(names))
+    links = sparse.coo_array((np.ones(len(labels)), ends), shape=(size, size))
     part = connected_components(links, directed=False)[1][: len(names)]
     control = names == ""
     home = part[control][0] if control.any() else np.bincount(part).argmax()

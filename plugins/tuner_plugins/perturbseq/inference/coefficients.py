@@ -22,6 +22,9 @@ from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.kernels import count_reached
 from tuner_plugins.perturbseq.inference.program_tests import adjust, empirical_p
 
+STABLE = 0.9
+"""A coefficient that is selected in this share of the halves counts as stable."""
+
 
 def entry_statistic(
     gram: NDArray[np.float64],
@@ -237,7 +240,6 @@ def stability_selection(
     strata: NDArray[np.int64],
     *,
     n_pairs: int = 50,
-    threshold: float = 0.9,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], float]:
     """Return how often each coefficient is selected in complementary halves of the cells.
@@ -252,22 +254,18 @@ def stability_selection(
     strata : ndarray of int, (cells,)
         Halves are taken within each stratum, perturbation by batch.
     n_pairs : int
-    threshold : float
-        Above 0.5: what is selected at least this often counts as stable.
     seed : int
 
     Returns
     -------
     probability : ndarray, (genes, perturbations)
     expected_false : float
-        Bound of Meinshausen & Buehlmann on the expected number of false ones among the stable:
-        q^2 / ((2 threshold - 1) p), q being the mean number selected in a half and p all.
+        Bound of Meinshausen & Buehlmann on the expected number of false ones among those with
+        probability `STABLE`: q^2 / ((2 STABLE - 1) p), q being the mean number selected in a half
+        and p all.
     """
-    if not 0.5 < threshold <= 1 or n_pairs < 1:
-        raise AnalysisError(
-            f"stability selection needs 0.5 < threshold <= 1 and n_pairs >= 1; "
-            f"got threshold={threshold}, n_pairs={n_pairs}"
-        )
+    if n_pairs < 1:
+        raise AnalysisError(f"stability selection needs n_pairs >= 1; got {n_pairs}")
     rng = np.random.default_rng(seed)
     total: NDArray[np.float64] | None = None
     for _ in range(n_pairs):
@@ -279,4 +277,4 @@ def stability_selection(
     assert total is not None
     probability = total / (2 * n_pairs)
     mean_selected = float(probability.sum())
-    return probability, mean_selected**2 / ((2 * threshold - 1) * probability.size)
+    return probability, mean_selected**2 / ((2 * STABLE - 1) * probability.size)

@@ -69,9 +69,7 @@ def any_effect(p: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return adjust(np.where(tested[:, 0] > 0, joined, np.nan))
 
 
-def permute_within(
-    strata: NDArray[np.int64], rng: np.random.Generator, where: NDArray[np.bool_] | None = None
-) -> NDArray[np.int64]:
+def permute_within(strata: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return row numbers permuted within strata.
 
     Parameters
@@ -79,8 +77,6 @@ def permute_within(
     strata : ndarray of int, (cells,)
         Batch of each cell.
     rng : numpy Generator
-    where : ndarray of bool, (cells,), optional
-        Only these rows move.
 
     Returns
     -------
@@ -89,7 +85,7 @@ def permute_within(
     """
     rows = np.arange(len(strata))
     for stratum in np.unique(strata):
-        here = np.flatnonzero(strata == stratum if where is None else (strata == stratum) & where)
+        here = np.flatnonzero(strata == stratum)
         rows[here] = rng.permutation(here)
     return rows
 

@@ -30,7 +30,6 @@ def analyse(
     model: Model,
     options: AnalysisOptions | None = None,
     *,
-    counts_layer: str | None = None,
     obs_columns: Mapping[str, str] | None = None,
     guides: NDArray[np.object_] | None = None,
     surface: Surface | None = None,
@@ -40,7 +39,8 @@ def analyse(
     Parameters
     ----------
     adata : AnnData
-        The cells of `model`, in its order; its genes and possibly more. Gains, besides what
+        The cells of `model`, in its order, with raw counts in X of its genes and possibly more.
+        Gains, besides what
         `prepare` adds: ``varm`` ``coef``, ``coef_p``, ``coef_q`` (genes by perturbations, NaN for
         genes without a model), ``var["program"]``, ``obsm["program_scores"]``,
         ``obs["discovery"]``, and ``uns`` ``programs``, ``modules``, ``program_colors``,
@@ -48,8 +48,6 @@ def analyse(
     model : Model
         Design, covariates, responses and the setting.
     options : AnalysisOptions, optional
-    counts_layer : str, optional
-        Layer with counts; None for X.
     obs_columns : mapping, optional
         Title to column of obs, for the UMAP panels.
     guides : ndarray, (cells,), optional
@@ -70,7 +68,7 @@ def analyse(
     options = options or AnalysisOptions()
     _check(adata, model, options, guides)
     found = Analysis(adata)
-    prepare(adata, counts_layer, options.view)
+    prepare(adata, options.view)
     coef, table = fit_coefficients(found, model, options)
     significant = wide(table, "q", coef) < options.q_threshold
     programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())

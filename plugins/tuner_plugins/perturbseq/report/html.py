@@ -109,16 +109,13 @@ def storable(adata: ad.AnnData) -> ad.AnnData:
     return copy
 
 
-def _shown(name: str, table: pd.DataFrame) -> pd.DataFrame:
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table that the page shows: the most significant first."""
-    for column in ("q_permutation", "q"):
-        if column in table:
-            order = ["q", "p"] if column == "q" and "p" in table else [column]
-            if name == "program_tests":
-                table = table.assign(_size=-table["effect_size"].abs())
-                return table.sort_values([column, "_size"], kind="stable").drop(columns="_size")
-            return table.sort_values(order, kind="stable")
-    return table
+    by = [column for column in ("q", "p") if "q" in table and column in table]
+    if "q_permutation" in table:
+        by = ["q_permutation"]
+        table = table.sort_values("effect_size", key=lambda size: -size.abs(), kind="stable")
+    return (table.sort_values(by, kind="stable") if by else table).head(MAX_ROWS)
 
 
 def render(analysis: Analysis, pictures: Mapping[str, Path], title: str) -> str:
@@ -139,21 +136,16 @@ def render(analysis: Analysis, pictures: Mapping[str, Path], title: str) -> str:
     for name, heading in TABLES.items():
         if name in analysis.tables:
             table = analysis.tables[name]
-            html = (
-                _shown(name, table)
-                .head(MAX_ROWS)
-                .to_html(
-                    index=False, border=0, na_rep="", float_format=lambda value: f"{value:.3g}"
-                )
+            html = _shown(table).to_html(
+                index=False, border=0, na_rep="", float_format=lambda value: f"{value:.3g}"
             )
             tables.append({"name": name, "heading": heading, "n": len(table), "html": html})
     folder = resources.files("tuner_plugins.perturbseq.report")
     template = folder.joinpath("report.html.j2").read_text()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    adata = analysis.adata
     return environment.from_string(template).render(
         title=title,
-        facts=_facts(adata, analysis),
+        facts=_facts(analysis),
         notes=analysis.notes,
         sections=sections,
         tables=tables,
@@ -161,10 +153,10 @@ def render(analysis: Analysis, pictures: Mapping[str, Path], title: str) -> str:
     )
 
 
-def _facts(adata: ad.AnnData, analysis: Analysis) -> dict[str, str]:
-    coefficients = analysis.tables["coefficients"]
+def _facts(analysis: Analysis) -> dict[str, str]:
+    adata, coefficients = analysis.adata, analysis.tables["coefficients"]
     setting = adata.uns["elasticnet"]
-    facts = {
+    return {
         "cells": f"{adata.n_obs:,}",
         "genes with a model": f"{coefficients['gene'].nunique():,}",
         "perturbations": f"{coefficients['perturbation'].nunique():,}",
@@ -174,4 +166,3 @@ def _facts(adata: ad.AnnData, analysis: Analysis) -> dict[str, str]:
         "modules": f"{analysis.tables['modules']['module'].nunique()}",
         "coefficients at q < 0.05": f"{int((coefficients['q'] < 0.05).sum()):,}",
     }
-    return facts

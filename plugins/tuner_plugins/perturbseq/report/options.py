@@ -48,8 +48,6 @@ class AnalysisOptions:
     efficacy : bool
         Learn how far each perturbed cell was perturbed.
     clustering : ClusterOptions
-    n_control_genes : int
-        Matched to each gene of a program.
     gmt : Path or None
         Gene sets; without them enrichment is left out.
     enrich_online : str or None
@@ -72,7 +70,6 @@ class AnalysisOptions:
     calibration: Literal["random", "guides", "none"] = "random"
     efficacy: bool = False
     clustering: ClusterOptions = field(default_factory=ClusterOptions)
-    n_control_genes: int = 50
     gmt: Path | None = None
     enrich_online: str | None = None
     term_sizes: tuple[int, int] = (5, 500)

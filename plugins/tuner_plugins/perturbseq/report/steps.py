@@ -107,8 +107,8 @@ def fit_coefficients(
         )
         table["selection_probability"] = probability.ravel()
         found.notes.append(
-            f"Stability selection at 0.9: {int((probability >= 0.9).sum())} coefficients, of "
-            f"which at most {bound:.1f} are expected to be false."
+            f"Stability selection at {co.STABLE}: {int((probability >= co.STABLE).sum())} "
+            f"coefficients, of which at most {bound:.1f} are expected to be false."
         )
     found.tables["coefficients"] = table
     store_coefficients(found.adata, coef, table, model)
@@ -190,9 +190,7 @@ def compare_with_control(
     if not programs.order:
         return
     adata = found.adata
-    scores = score_programs(
-        adata, programs.members(), layer="lognorm", n_control=options.n_control_genes
-    )
+    scores = score_programs(adata, programs.members(), layer="lognorm")
     tested = np.ones(adata.n_obs, bool) if options.discovery == 1 else ~adata.obs["discovery"]
     rows = np.flatnonzero(tested)
     table = compare_programs(
