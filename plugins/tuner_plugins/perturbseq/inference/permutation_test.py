@@ -57,7 +57,7 @@ class Null:
         return (b + 1) / (len(self.shuffled) + 1)
 
 
-def permutation_null(
+def permutation_null(  # noqa: PLR0913  what is compared, how often, on how many threads
     dataset: Dataset,
     problem: Problem,
     alphas: Sequence[float] | np.ndarray,
@@ -94,19 +94,18 @@ def permutation_null(
     threads : int
         For the fits; the result does not depend on it.
     """
-    observed = cross_validate(problem, alphas, l1_ratios, threads=threads).partial_r2.max()
+
+    def best(problem: Problem) -> float:
+        found = cross_validate(problem, alphas, l1_ratios, threads=threads)
+        return float(found.partial_r2.max())
+
     parts = (
         shuffled_statistics(dataset, permutations, seed)
         if units is None
         else unit_statistics(dataset, units, permutations, seed)
     )
-    shuffled = [
-        cross_validate(
-            replace(problem, statistics=part), alphas, l1_ratios, threads=threads
-        ).partial_r2.max()
-        for part in parts
-    ]
-    return Null(float(observed), np.array(shuffled), CELLS if units is None else units.among)
+    shuffled = np.array([best(replace(problem, statistics=part)) for part in parts])
+    return Null(best(problem), shuffled, CELLS if units is None else units.among)
 
 
 def shuffled_statistics(dataset: Dataset, count: int, seed: int) -> Iterator[Statistics]:

@@ -42,7 +42,7 @@ def problem_of(
     )
 
 
-def elastic_net(
+def elastic_net(  # noqa: PLR0913  keywords of a call in a notebook
     adata: anndata.AnnData,
     alpha: float,
     l1_ratio: float,

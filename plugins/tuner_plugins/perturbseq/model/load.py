@@ -24,7 +24,6 @@ def load(
     penalise_covariates: bool = False,
     scale_genes: bool = False,
     composition: bool | None = False,
-    threads: int = 1,
 ) -> tuple[ad.AnnData, Model]:
     """Read a screen into memory, its counts and its model with one setting.
 
@@ -43,7 +42,6 @@ def load(
     composition : bool, optional
         Make good for the shift of all genes where some moved, see `composition`; None does so
         where counts are divided by their own sum.
-    threads : int
 
     Returns
     -------
@@ -90,7 +88,6 @@ def load(
         l1_ratio=l1_ratio,
         penalise_covariates=penalise_covariates,
         composition=None if found is None else found.table,
-        threads=threads,
     )
     if screen.recipe.symbols is not None:
         adata.var["gene_id"] = screen.counts.genes.astype(str)
