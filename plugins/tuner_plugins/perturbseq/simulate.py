@@ -96,6 +96,15 @@ def simulate(  # noqa: PLR0913  keys of the section `simulate` of a configuratio
     -------
     mapping of str to Path
         ``screen``, ``truth``, ``cells`` and ``gene_sets``.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     paths = simulate(Path(folder), seed=1, cells=50, genes=150, perturbations=3)
+    ...     screen = anndata.read_h5ad(paths["screen"])
+    >>> screen.shape, sorted(set(screen.obs["perturbation"]))
+    ((50, 150), ['PERT1', 'PERT2', 'PERT3', 'non-targeting'])
     """
     fixed = len(MITOCHONDRIAL) + len(S_GENES) + len(G2M_GENES)
     if genes < fixed + 10 * programs:

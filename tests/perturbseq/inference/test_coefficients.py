@@ -10,11 +10,10 @@ from scipy import sparse
 from scipy.stats import norm
 from tuner_plugins.enet.statistics import summarise
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference.calibration import inflation, pseudo_perturbations
 from tuner_plugins.perturbseq.inference.coefficients import (
     entry_statistic,
-    inflation,
     permutation_p,
-    pseudo_perturbations,
     stability_selection,
     tabulate,
 )

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from tuner_plugins.perturbseq.data.labels import Labels
 from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
 from tuner_plugins.perturbseq.errors import AnalysisError
-from tuner_plugins.perturbseq.inference.coefficients import pseudo_perturbations
+from tuner_plugins.perturbseq.inference.calibration import pseudo_perturbations
 from tuner_plugins.perturbseq.inference.efficacy import efficacy_weights, whiten
 from tuner_plugins.perturbseq.inference.mixture import fit_mixture, log_normal, tail_p
 from tuner_plugins.perturbseq.model.load import load

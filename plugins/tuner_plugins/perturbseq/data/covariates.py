@@ -70,6 +70,15 @@ def read_covariates(
     ------
     CellsError
         No such column, missing values, or a score whose genes are not measured.
+
+    Examples
+    --------
+    >>> obs = pd.DataFrame({"batch": ["a", "b", "b"], "depth": [10, 20, 30]})
+    >>> planned = read_covariates(obs, pd.Index(["MT-CYB"]), ["depth", "pct_counts_mt"], "batch")
+    >>> planned.names, planned.counted
+    (['batch[b]', 'depth', 'pct_counts_mt'], {'pct_counts_mt': 2})
+    >>> planned.values.tolist()
+    [[0.0, 10.0, nan], [1.0, 20.0, nan], [1.0, 30.0, nan]]
     """
     if len(set(names)) < len(names) or batch in names:
         raise CellsError(f"a covariate is named twice: {', '.join(names)}; name it once")
@@ -121,6 +130,11 @@ def is_mitochondrial(symbols: pd.Index) -> np.ndarray:
 
     Their symbols start with ``MT-`` in human, ``mt-`` in mouse, ``mt:`` in fly; R's ``make.names``
     makes ``MT.`` of it.
+
+    Examples
+    --------
+    >>> is_mitochondrial(pd.Index(["MT-CYB", "mt-Nd1", "MTOR"])).tolist()
+    [True, True, False]
     """
     return np.asarray(pd.Index(symbols.astype(str)).str.match(r"(?i:mt)[-.:]"))
 

@@ -30,7 +30,6 @@ Block: TypeAlias = sparse.csr_matrix | np.ndarray
 
 BLOCK_CELLS = 8192
 LARGEST_COUNT = float(2**53)
-IN_MEMORY = "the AnnData object"
 
 
 @dataclass(frozen=True)
@@ -134,6 +133,14 @@ def open_cells(
     ------
     CellsError
         No such layer, an unreadable file, or names that are not unique.
+
+    Examples
+    --------
+    >>> cells = open_cells(anndata.AnnData(np.array([[3.0, 0.0], [1.0, 2.0]])))
+    >>> cells.matrix.shape, cells.genes.tolist(), cells.layers
+    ((2, 2), ['0', '1'], ('X',))
+    >>> [block.tolist() for _, block in cells.matrix.blocks(np.array([1]))]
+    [[[1.0, 2.0]]]
     """
     if isinstance(source, anndata.AnnData):
         cells = _from_memory(source, layer, symbols)
@@ -170,23 +177,20 @@ def require_counts(block: Block, cells: pd.Index, genes: pd.Index, what: CellMat
     with np.errstate(invalid="ignore"):
         good = (values >= 0) & (values < LARGEST_COUNT) & (values == np.floor(values))
     if not good.all():
-        first = int(np.argmin(good))
+        value, name = _first_bad(block, good, cells, genes)
         raise CellsError(
-            f"{what.origin}: {what.where} does not hold counts: "
-            f"{_value_name(block, first, cells, genes)} is {values[first]:g}; "
-            "expected whole numbers >= 0, name the layer that holds them (layer)"
+            f"{what.origin}: {what.where} does not hold counts: {name} is {value:g}; expected "
+            "whole numbers >= 0, name the layer that holds them (layer)"
         )
 
 
 def require_finite(block: Block, cells: pd.Index, genes: pd.Index, what: CellMatrix) -> None:
     """Raise `CellsError` unless every value is finite; parameters as in `require_counts`."""
-    values = _stored_values(block)
-    good = np.isfinite(values)
+    good = np.isfinite(_stored_values(block))
     if not good.all():
-        first = int(np.argmin(good))
+        value, name = _first_bad(block, good, cells, genes)
         raise CellsError(
-            f"{what.origin}: {what.where} holds {values[first]:g} at "
-            f"{_value_name(block, first, cells, genes)}; expected finite values, "
+            f"{what.origin}: {what.where} holds {value:g} at {name}; expected finite values, "
             "remove or impute them"
         )
 
@@ -195,14 +199,15 @@ def _stored_values(block: Any) -> np.ndarray:
     return np.asarray(block.data if sparse.issparse(block) else block).reshape(-1)
 
 
-def _value_name(block: Any, position: int, cells: pd.Index, genes: pd.Index) -> str:
-    """Name the cell and gene of the value at `position` of the stored values."""
+def _first_bad(block: Any, good: np.ndarray, cells: pd.Index, genes: pd.Index) -> tuple[float, str]:
+    """Return the first of the stored values that is not good, and its cell and gene."""
+    position = int(np.argmin(good))
     if sparse.issparse(block):
         row = int(np.searchsorted(block.indptr, position, side="right")) - 1
         column = int(block.indices[position])
     else:
         row, column = divmod(position, block.shape[1])
-    return f"cell '{cells[row]}', gene '{genes[column]}'"
+    return float(_stored_values(block)[position]), f"cell '{cells[row]}', gene '{genes[column]}'"
 
 
 def _row_blocks(
@@ -229,7 +234,10 @@ def _row_blocks(
 
 
 def _from_memory(
-    adata: anndata.AnnData, layer: str | None, symbols: str | None, origin: str = IN_MEMORY
+    adata: anndata.AnnData,
+    layer: str | None,
+    symbols: str | None,
+    origin: str = "the AnnData object",
 ) -> Cells:
     named = layers_of(adata)
     layers = _layer_names(named, adata.raw is not None)

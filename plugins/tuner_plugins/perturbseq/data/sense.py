@@ -63,6 +63,17 @@ def notes_on_labels(screen: Screen, guide: str | None) -> list[str]:
     ------
     CellsError
         No perturbation shares a batch with the cells that it is compared with.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from tuner_plugins.perturbseq.data.labels import Labels
+    >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
+    >>> adata = AnnData(np.array([[3.0, 0.0], [1.0, 2.0], [0.0, 4.0]]))
+    >>> adata.obs["perturbation"] = ["A", "control", "NTC1"]
+    >>> [note] = notes_on_labels(open_screen(adata, Recipe(Labels())), guide=None)
+    >>> print(note)
+    looks like a control and counts as a perturbation: 'NTC1'; name it in data.control if it is one
     """
     notes = []
     like = [name for name in screen.design.names if LIKE_CONTROL.search(name)]

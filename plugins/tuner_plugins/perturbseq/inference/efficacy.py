@@ -188,6 +188,23 @@ def efficacy_weights(
     ------
     AnalysisError
         With fewer than `MIN_CONTROLS` control cells.
+
+    Examples
+    --------
+    >>> def least_squares(x, y, added):
+    ...     x, mean = x.toarray(), y.mean(axis=0)
+    ...     centred = x - x.mean(axis=0)
+    ...     gram = centred.T @ centred + np.diag(added)
+    ...     coef = np.linalg.solve(gram, centred.T @ (y - mean)).T
+    ...     return coef, mean - coef @ x.mean(axis=0)
+    >>> rng = np.random.default_rng(0)
+    >>> design = pd.DataFrame({"STAT1": np.repeat([0.0, 1.0], 100)})
+    >>> moved = np.arange(200) >= 150  # half of the perturbed cells
+    >>> responses = 2.0 * moved[:, None] + rng.normal(size=(200, 8))
+    >>> found = efficacy_weights(design, np.empty((200, 0)), responses, least_squares)
+    >>> found.table[["perturbation", "n_cells", "proportion", "reweighted"]].round(1)
+      perturbation  n_cells  proportion  reweighted
+    0        STAT1      100         0.5        True
     """
     ones = sparse.csr_array(design.to_numpy(dtype=np.float64))
     control = np.diff(ones.indptr) == 0

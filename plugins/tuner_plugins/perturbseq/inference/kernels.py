@@ -82,6 +82,13 @@ def van_elteren(
         Positive where treated cells score higher; NaN where no stratum compares anything.
     p : ndarray, (programs,)
         Two-sided, at least the smallest normal float: never 0.
+
+    Examples
+    --------
+    >>> scores = np.array([[3.0], [4.0], [5.0], [0.0], [1.0], [2.0]])
+    >>> z, p = van_elteren(scores, np.arange(6) < 3, np.zeros(6, dtype=np.int64))
+    >>> round(z.item(), 2), round(p.item(), 3)
+    (1.96, 0.05)
     """
     width = scores.shape[1]
     excess = np.zeros(width)

@@ -93,6 +93,23 @@ def permutation_null(  # noqa: PLR0913  what is compared, how often, on how many
         What got its perturbation as one. None: single cells.
     threads : int
         For the fits; the result does not depend on it.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from tuner_plugins.perturbseq.data.dataset import build
+    >>> from tuner_plugins.perturbseq.data.labels import Labels
+    >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
+    >>> from tuner_plugins.perturbseq.model.anndata_fit import problem_of
+    >>> counts = np.random.default_rng(0).poisson([[5.0, 9.0, 4.0]] * 40).astype(float)
+    >>> counts[::2, 0] += 20  # in cells with perturbation A
+    >>> adata = AnnData(counts)
+    >>> adata.obs["perturbation"] = ["A", "control"] * 20
+    >>> dataset = build(open_screen(adata, Recipe(Labels())), np.repeat([0, 1], 20))
+    >>> grid = [0.01, 0.1], [0.5]
+    >>> null = permutation_null(dataset, problem_of(dataset), *grid, permutations=19, seed=0)
+    >>> null.p, null.among
+    (0.05, 'cells')
     """
 
     def best(problem: Problem) -> float:

@@ -169,6 +169,14 @@ def shifts(
     voters : ndarray of int, (labels,)
     moved : ndarray of bool, (genes,)
         Genes that differ from the shift of some label, at a false discovery rate of 5 %.
+
+    Examples
+    --------
+    >>> ratio = np.full((1, 60), -0.2)  # the shares of most genes fell by 18 %
+    >>> ratio[0, :5] = 2.0  # where five rose
+    >>> shift, voters, moved = shifts(ratio, np.full((1, 60), 0.02))
+    >>> shift.round(2).tolist(), voters.tolist(), int(moved.sum())
+    ([-0.2], [55], 5)
     """
     known = np.isfinite(ratio)
     moved = np.zeros(ratio.shape[1], dtype=bool)

@@ -50,6 +50,21 @@ def load(
         where a column of var was named; ``var["gene_id"]`` has their names in the file.
     model : Model
         Of the genes that were chosen; further responses from obs are left out.
+
+    Examples
+    --------
+    >>> from tuner_plugins.perturbseq.data.labels import Labels
+    >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
+    >>> counts = np.random.default_rng(0).poisson([[5.0, 9.0, 4.0]] * 40).astype(float)
+    >>> counts[:20, 0] += 20
+    >>> adata = ad.AnnData(counts)
+    >>> adata.obs["perturbation"] = ["A"] * 20 + ["control"] * 20
+    >>> adata, model = load(open_screen(adata, Recipe(Labels())), alpha=0.01, l1_ratio=0.5)
+    >>> model.coefficients().round(1)
+         A
+    0  0.9
+    1 -0.6
+    2 -0.7
     """
     screen, transform = learn(screen, np.zeros(len(screen.obs), dtype=np.int64))
     found = None

@@ -47,6 +47,17 @@ class Model:
     composition : DataFrame, optional
         Shifts that the responses were freed of, see `composition.Composition`.
     threads : int
+
+    Examples
+    --------
+    >>> design = sparse.csr_matrix(np.repeat([[1.0], [0.0]], 20, axis=0))
+    >>> responses = np.repeat([[2.0, 1.0], [0.5, 1.0]], 20, axis=0)
+    >>> names, strata = (["STAT1"], ["IRF1", "ACTB"]), np.zeros(40, dtype=np.int64)
+    >>> model = Model(design, np.empty((40, 0)), responses, *names, strata, 0.01, 0.5)
+    >>> model.coefficients().round(2)
+          STAT1
+    IRF1   1.45
+    ACTB   0.00
     """
 
     design: sparse.csr_matrix
@@ -229,6 +240,15 @@ def bootstrap_coefficients(model: Model, n_resamples: int, seed: int) -> Iterato
     Yields
     ------
     pandas.DataFrame, (genes, perturbations)
+
+    Examples
+    --------
+    >>> design = sparse.csr_matrix(np.repeat([[1.0], [0.0]], 20, axis=0))
+    >>> responses = np.random.default_rng(0).normal(size=(40, 1)) + 3.0 * design.toarray()
+    >>> rest = np.empty((40, 0)), responses, ["STAT1"], ["IRF1"], np.zeros(40, dtype=np.int64)
+    >>> samples = bootstrap_coefficients(Model(design, *rest, 0.01, 0.5), n_resamples=3, seed=0)
+    >>> [bool(sample.loc["IRF1", "STAT1"] > 2.0) for sample in samples]
+    [True, True, True]
     """
     groups = cell_groups(model)
     order = np.argsort(groups, kind="stable")

@@ -89,6 +89,16 @@ def cluster(
     ------
     AnalysisError
         For row names that repeat, or a coefficient that is not finite.
+
+    Examples
+    --------
+    >>> up, down = np.array([1.0, 1.0, 0.0]), np.array([0.0, -1.0, 1.0])
+    >>> table = pd.DataFrame([up, 2 * up, down, 3 * down, 0 * up], index=list("abcde"))
+    >>> found = cluster(table)
+    >>> found.members()
+    {'P0': ['d', 'c'], 'P1': ['b', 'a']}
+    >>> found.labels.isna().tolist()
+    [False, False, False, False, True]
     """
     options = options or ClusterOptions()
     if not table.index.is_unique:
@@ -132,6 +142,12 @@ def find_modules(
     options : ClusterOptions, optional
     acting : ndarray of bool, (perturbations,), optional
         Perturbations to cluster; None for those with a coefficient.
+
+    Examples
+    --------
+    >>> coef = pd.DataFrame({"A": [1.0, 0.0], "B": [2.0, 0.0], "C": [0.0, -1.0], "D": [0.0, -3.0]})
+    >>> find_modules(coef).members()
+    {'M0': ['D', 'C'], 'M1': ['B', 'A']}
     """
     acting = (coef != 0).to_numpy().any(axis=0) if acting is None else np.asarray(acting)
     enough = acting.sum() >= FEWEST_FOR_MODULES

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference import coefficients as co
+from tuner_plugins.perturbseq.inference.calibration import inflation, pseudo_perturbations
 from tuner_plugins.perturbseq.inference.efficacy import Efficacy, efficacy_weights
 from tuner_plugins.perturbseq.inference.program_tests import (
     any_effect,
@@ -34,6 +35,7 @@ from tuner_plugins.perturbseq.programs.clustering import (
     cluster,
     find_modules,
 )
+from tuner_plugins.perturbseq.programs.gprofiler import gprofiler
 from tuner_plugins.perturbseq.programs.grouping import describe, members, notes_on, own_gene
 from tuner_plugins.perturbseq.programs.scores import score_programs
 from tuner_plugins.perturbseq.programs.stability import stability
@@ -222,7 +224,7 @@ def look_up(
     sets = programs.members() | enrichment.direction_sets(coef, significant)
     background = list(coef.index.astype(str))
     if options.enrich_online is not None:
-        table = enrichment.gprofiler(sets, background, organism=options.enrich_online)
+        table = gprofiler(sets, background, organism=options.enrich_online)
     elif options.gmt is not None:
         low, high = options.term_sizes
         terms = enrichment.read_gmt(options.gmt)
@@ -249,7 +251,7 @@ def calibrate(
     if options.calibration == "none":
         return
     try:
-        mock = co.pseudo_perturbations(
+        mock = pseudo_perturbations(
             model.control,
             cells_of(model),
             guides=guides if options.calibration == "guides" else None,
@@ -267,7 +269,7 @@ def calibrate(
     p = _p_values(alone, options)
     found.tables["calibration"] = co.tabulate(alone.coefficients(), p, cells_of(alone))
     found.notes.append(
-        f"{mock.shape[1]} mock perturbations of control cells: inflation {co.inflation(p):.2f} "
+        f"{mock.shape[1]} mock perturbations of control cells: inflation {inflation(p):.2f} "
         f"(1 is calibrated), Kolmogorov-Smirnov p {uniformity(p):.2g} (genes taken for "
         f"independent), {int((found.tables['calibration']['q'] < options.q_threshold).sum())} "
         f"coefficients at q < {options.q_threshold:g}."
