@@ -249,8 +249,7 @@ def _from_memory(
         var = adata.var
     if values is None:
         raise CellsError(f"{origin} has no X; name a layer: {', '.join(layers)}")
-    if sparse.issparse(values) and values.format != "csr":
-        values = values.tocsr()
+    values = values.tocsr() if sparse.issparse(values) else values
     matrix = CellMatrix(origin, where, tuple(values.shape), values=values)
     return Cells(matrix, adata.obs.copy(), var.index.copy(), symbols_of(var, symbols), layers)
 
