@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -39,10 +41,15 @@ def stratified_folds(
     [[2, 2], [2, 2]]
     """
     _require_folds(n_folds, len(groups))
-    rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.permutation(len(groups)), _codes(batches), _codes(groups)))
-    folds = np.empty(len(groups), dtype=np.int64)
-    folds[order] = np.arange(len(groups)) % n_folds
+    return deal((_codes(batches), _codes(groups)), n_folds, seed)
+
+
+def deal(keys: Sequence[np.ndarray], n_folds: int, seed: int) -> np.ndarray:
+    """Deal cells to folds in turn, sorted by the last of `keys` first and shuffled where alike."""
+    n = len(keys[0])
+    order = np.lexsort((np.random.default_rng(seed).permutation(n), *keys))
+    folds = np.empty(n, dtype=np.int64)
+    folds[order] = np.arange(n) % n_folds
     return folds
 
 

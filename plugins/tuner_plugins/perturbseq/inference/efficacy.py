@@ -26,6 +26,7 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.covariance import ledoit_wolf_shrinkage
 from threadpoolctl import threadpool_limits
 
+from tuner_plugins.perturbseq.data.folds import deal
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.mixture import Mixture, fit_mixture
 
@@ -72,14 +73,6 @@ class Efficacy:
     table: pd.DataFrame
     iterations: int
     converged: bool
-
-
-def _inner_folds(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Deal the cells of each group to folds in turn."""
-    order = np.lexsort((np.random.default_rng(seed).permutation(len(labels)), labels))
-    folds = np.empty(len(labels), dtype=np.int64)
-    folds[order] = np.arange(len(labels)) % FOLDS
-    return folds
 
 
 def whiten(
@@ -213,7 +206,8 @@ def efficacy_weights(
             f"efficacy weights need at least {MIN_CONTROLS} control cells to train on; "
             f"got {int(control.sum())}: switch them off or name the control label"
         )
-    folds = _inner_folds(np.unique(ones.toarray(), axis=0, return_inverse=True)[1].ravel(), seed)
+    labels = np.unique(ones.toarray(), axis=0, return_inverse=True)[1].ravel()
+    folds = deal((labels,), FOLDS, seed)
     cell, target = ones.nonzero()
     weights, weighted = np.ones(len(cell)), ones
     mixtures: dict[int, Mixture] = {}
