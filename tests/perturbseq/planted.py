@@ -21,7 +21,7 @@ class Planted:
     effects: pd.DataFrame  # genes x perturbations
 
 
-def planted_screen(
+def planted_screen(  # noqa: PLR0913  what a test may vary
     *,
     n_cells: int = 2400,
     n_programs: int = 3,

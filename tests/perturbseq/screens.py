@@ -32,7 +32,7 @@ def small_screen(
     )
 
 
-def plate_screen(
+def plate_screen(  # noqa: PLR0913  what a test may vary
     seed: int,
     *,
     guides: int = 2,

@@ -1,9 +1,9 @@
-"""Perturb-seq: from counts to designs, programs, significance and figures.
+"""Perturb-seq: from counts to designs, programs, significance and a report.
 
-Reading: `screen`, `cells`, `covariates`, `response`, `transform`, `dataset`, `folds`. After the
-fit: `loading` reads a screen, `composition` makes good for what its genes owe to each other, for
-`analysis.analyse`, which joins `prepare`, `refits` and
-`coefficients` (fits and their significance), `programs` and `stability` (clusters), `scores` and
-`significance` (tests in cells), `efficacy`, `enrichment`, `figures` and `heatmaps`;
-`report.write` makes the files.
+`data` reads a screen: matrix, labels, covariates, responses, folds, statistics. `model` fits it and
+its resamples, and makes good for what counts of genes owe to each other (`composition`).
+`inference` tests coefficients, programs and the best held-out gain, and learns which cells were
+perturbed (`efficacy`). `programs` clusters genes and perturbations, scores programs in cells and
+looks them up in gene sets. `report.command.analyse_file` joins them; `report.html.write` writes
+the files. `simulate` draws a screen with a known answer.
 """

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from tuner_plugins.perturbseq.data.cell_cycle import G2M_GENES, S_GENES
-from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError
 
 CONTROL = "non-targeting"
 MITOCHONDRIAL = tuple(
@@ -47,7 +47,7 @@ class Truth:
     cells: pd.DataFrame
 
 
-def simulate(
+def simulate(  # noqa: PLR0913  keys of the section `simulate` of a configuration
     folder: Path,
     *,
     seed: int,
@@ -96,6 +96,15 @@ def simulate(
     -------
     mapping of str to Path
         ``screen``, ``truth``, ``cells`` and ``gene_sets``.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     paths = simulate(Path(folder), seed=1, cells=50, genes=150, perturbations=3)
+    ...     screen = anndata.read_h5ad(paths["screen"])
+    >>> screen.shape, sorted(set(screen.obs["perturbation"]))
+    ((50, 150), ['PERT1', 'PERT2', 'PERT3', 'non-targeting'])
     """
     fixed = len(MITOCHONDRIAL) + len(S_GENES) + len(G2M_GENES)
     if genes < fixed + 10 * programs:
@@ -105,7 +114,14 @@ def simulate(
     rng = np.random.default_rng(seed)
     gene_table = _genes(rng, genes, programs)
     pert_table, effects = _effects(rng, gene_table, perturbations, modules, null_fraction, effect)
-    obs, truth_cells = _cells(rng, cells, pert_table.index, guides, batches, penetrance, depth)
+    obs = _labels(rng, cells, pert_table.index, guides, batches)
+    truth_cells = pd.DataFrame(
+        {
+            "angle": rng.uniform(0.0, 2 * np.pi, cells),
+            "works": (obs["perturbation"] != CONTROL) & (rng.random(cells) < penetrance),
+            "depth": np.exp(rng.normal(np.log(depth), 0.4, cells)),
+        }
+    )
     truth = Truth(gene_table, pert_table, effects, truth_cells)
     counts = _counts(rng, obs, truth, dispersion, guide_spread)
     return _write(Path(folder), obs, counts, truth, rng)
@@ -151,15 +167,10 @@ def _effects(
     return pd.DataFrame({"module": module}, index=names), effects
 
 
-def _cells(
-    rng: np.random.Generator,
-    cells: int,
-    perturbations: pd.Index,
-    guides: int,
-    batches: int,
-    penetrance: float,
-    depth: int,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _labels(
+    rng: np.random.Generator, cells: int, perturbations: pd.Index, guides: int, batches: int
+) -> pd.DataFrame:
+    """Draw the perturbation, guide and batch of each cell."""
     labels = np.array([CONTROL, *perturbations], dtype=object)
     share = rng.gamma(4.0, size=len(labels))
     share[1:] *= 0.9 / share[1:].sum()
@@ -173,7 +184,7 @@ def _cells(
     )
     chosen = rng.permutation(chosen)
     guide = rng.integers(1, guides + 1, cells)
-    obs = pd.DataFrame(
+    return pd.DataFrame(
         {
             "perturbation": labels[chosen].astype(str),
             "guide": [f"{labels[p]}_g{g}" for p, g in zip(chosen, guide, strict=True)],
@@ -181,15 +192,6 @@ def _cells(
         },
         index=[f"cell{i:06d}" for i in range(1, cells + 1)],
     )
-    truth = pd.DataFrame(
-        {
-            "angle": rng.uniform(0.0, 2 * np.pi, cells),
-            "works": (chosen > 0) & (rng.random(cells) < penetrance),
-            "depth": np.exp(rng.normal(np.log(depth), 0.4, cells)),
-        },
-        index=obs.index,
-    )
-    return obs, truth
 
 
 def _counts(
@@ -207,7 +209,7 @@ def _counts(
     guides = pd.factorize(obs["guide"], sort=True)[0]
     own = np.zeros((guides.max() + 1, len(genes)))
     if guide_spread > 0:  # drawn only where it is asked for: other screens keep their numbers
-        own = rng.normal(0.0, guide_spread, own.shape)
+        own += rng.normal(0.0, guide_spread, own.shape)
     in_s, in_g2m = genes.isin(S_GENES), genes.isin(G2M_GENES)
     works = truth.cells["works"].to_numpy() & (position >= 0)
     angle, depth = truth.cells["angle"].to_numpy(), truth.cells["depth"].to_numpy()

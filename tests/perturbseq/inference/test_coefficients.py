@@ -10,11 +10,10 @@ from scipy import sparse
 from scipy.stats import norm
 from tuner_plugins.enet.statistics import summarise
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference.calibration import inflation, pseudo_perturbations
 from tuner_plugins.perturbseq.inference.coefficients import (
     entry_statistic,
-    inflation,
     permutation_p,
-    pseudo_perturbations,
     stability_selection,
     tabulate,
 )
@@ -287,8 +286,8 @@ def test_halves_are_complementary_and_balanced():
         sizes = [np.bincount(halves[strata == s], minlength=2) for s in range(3)]
         assert all(abs(a - b) <= 1 for a, b in sizes)
     assert not all((seen[0] == other).all() for other in seen[1:])
-    with pytest.raises(AnalysisError, match="0.5 < threshold"):
-        stability_selection(select, strata, threshold=0.5)
+    with pytest.raises(AnalysisError, match="n_pairs >= 1; got 0"):
+        stability_selection(select, strata, n_pairs=0)
 
 
 def test_bootstraps_keep_the_size_of_every_group():

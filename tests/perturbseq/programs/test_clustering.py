@@ -10,8 +10,9 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 from tuner_plugins.perturbseq.colours import palette
 from tuner_plugins.perturbseq.errors import AnalysisError
-from tuner_plugins.perturbseq.programs.clustering import cluster, find_modules, find_programs
+from tuner_plugins.perturbseq.programs.clustering import cluster, find_modules
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions, _graph, _leiden
+from tuner_plugins.perturbseq.programs.grouping import describe
 from tuner_plugins.perturbseq.programs.stability import stability
 
 from tests.perturbseq.planted import planted_screen
@@ -40,9 +41,9 @@ def ridge_coefficients(planted, rows=None) -> pd.DataFrame:
 def test_planted_programs_and_modules_come_back(seed):
     planted = planted_screen(seed=seed)
     coef = ridge_coefficients(planted)
-    moved = pd.DataFrame(np.abs(coef) > 0.5, index=coef.index, columns=coef.columns)
-    planted.adata.varm["coef"] = coef
-    programs, modules = find_programs(planted.adata, significant=moved)
+    moved = np.abs(coef.to_numpy()) > 0.5
+    programs = cluster(coef, keep=moved.any(axis=1))
+    modules = find_modules(coef, acting=moved.any(axis=0))
     found = programs.labels.cat.add_categories("none").fillna("none")
     assert adjusted_rand_score(planted.programs, found) >= 0.9
     active = planted.modules != "none"
@@ -132,20 +133,18 @@ def test_bad_tables_are_refused_in_one_line(spoil, words):
     assert "\n" not in str(caught.value)
 
 
-def test_bad_options_and_missing_coefficients_are_refused():
+def test_bad_options_are_refused():
     with pytest.raises(AnalysisError, match="resolution=0"):
         ClusterOptions(resolution=0)
-    with pytest.raises(AnalysisError, match=r"varm\['coef'\]"):
-        find_programs(AnnData(np.ones((2, 3), dtype=np.float32)))
 
 
 def test_var_is_really_written_under_copy_on_write():
     table, _ = noisy_blocks(3)
     adata = AnnData(np.ones((2, len(table)), dtype=np.float32))
     adata.var_names = table.index
-    adata.varm["coef"] = table
+    programs = cluster(table)
     with pd.option_context("mode.copy_on_write", True):
-        programs, _ = find_programs(adata)
+        describe(adata, programs, find_modules(table))
     assert adata.var["program"].notna().all()
     assert (adata.var["program"].astype(str) == programs.labels.astype(str)).all()
 

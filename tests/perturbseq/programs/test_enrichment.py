@@ -16,9 +16,9 @@ from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.programs.enrichment import (
     direction_sets,
     enrich,
-    gprofiler,
     read_gmt,
 )
+from tuner_plugins.perturbseq.programs.gprofiler import gprofiler
 
 GENES = [f"G{i}" for i in range(200)]
 

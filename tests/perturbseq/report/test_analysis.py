@@ -9,14 +9,18 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.program_tests import uniformity
 from tuner_plugins.perturbseq.model.resampling import cell_groups
+from tuner_plugins.perturbseq.programs.clustering import cluster
+from tuner_plugins.perturbseq.report import gallery
 from tuner_plugins.perturbseq.report.analysis import analyse
 from tuner_plugins.perturbseq.report.embedding import PrepareOptions
+from tuner_plugins.perturbseq.report.gallery import GALLERY, Entry, Evidence
 from tuner_plugins.perturbseq.report.html import safe_stem, write
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Surface
 from tuner_plugins.perturbseq.report.steps import (
@@ -221,6 +225,43 @@ def test_figures_are_png_and_pdf_with_editable_text(analysed, folder):
     assert {"umap", "coefficients", "program_clustermap", "program_dotplot", "qq"} <= set(
         analysed[1].figures
     )
+
+
+def test_every_figure_of_the_report_has_a_caption():
+    assert all(entry.caption.endswith(".") and entry.section for entry in GALLERY)
+    with pytest.raises(TypeError, match="caption"):
+        Entry(lambda evidence: {})
+
+
+def test_a_figure_is_added_by_a_function_and_an_entry(analysed, monkeypatch, tmp_path):
+    def depth(evidence):
+        figure = Figure()
+        figure.subplots().hist(evidence.found.adata.obs["n_counts"])
+        return {"depth": figure, "again/depth": figure}
+
+    entry = Entry(depth, "Counts of <cells>.", section="Quality")
+    monkeypatch.setattr(gallery, "GALLERY", (entry, Entry(lambda evidence: {}, "Nothing.")))
+    found = analysed[1]
+    coef, nothing = found.adata.varm["coef"], cluster(pd.DataFrame(index=["G"]))
+    drawn = gallery.draw(Evidence(found, options_of(), coef, nothing, nothing))
+    write(replace(found, drawn=drawn), tmp_path)
+    stems = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert stems == {"depth.png", "depth.pdf", "again_depth.png", "again_depth.pdf"}
+    page = (tmp_path / "report.html").read_text()
+    assert re.findall("<h2>(.*)</h2>", page) == ["Quality", "Tables"]
+    assert re.findall("<figcaption>(.*)</figcaption>", page) == ["Counts of &lt;cells&gt;."]
+    assert re.findall('<figure id="(.*)">', page) == ["depth"]
+    assert page.count("<img ") == 2
+
+
+def test_volcanoes_stand_in_a_section_of_their_own(analysed, folder):
+    page = (folder / "report.html").read_text()
+    first, second = page.split("<h2>Perturbations with the most significant coefficients</h2>")
+    names = [name for name in analysed[1].figures if name.startswith("volcano_")]
+    assert len(names) == 2
+    assert all(f'alt="{name}"' in second for name in names)
+    assert "volcano_" not in first
+    assert page.count("<figcaption>") == len(GALLERY)
 
 
 class Sources(HTMLParser):

@@ -28,7 +28,7 @@ def cycling(n=300, seed=0):
 
 def test_everything_stands_under_its_key():
     adata, cycle, phase = cycling()
-    prepare(adata, options=PrepareOptions(cell_cycle=cycle))
+    prepare(adata, PrepareOptions(cell_cycle=cycle))
     assert adata.obsm["X_umap"].shape == (300, 2)
     assert adata.obsm["X_pca"].shape == (300, adata.uns["prepare"]["n_pcs"])
     assert np.isfinite(adata.obsm["X_umap"]).all()
@@ -53,7 +53,7 @@ def test_counts_are_left_as_they_were_and_lognorm_is_the_definition():
 def test_a_panel_is_normalised_by_the_named_totals():
     adata, *_ = cycling(60)
     adata.obs["total_counts"] = 20_000.0
-    prepare(adata, options=PrepareOptions(size_factor="total_counts"))
+    prepare(adata, PrepareOptions(size_factor="total_counts"))
     expected = np.log1p(adata.X.toarray() / 2)
     np.testing.assert_allclose(adata.layers["lognorm"].toarray(), expected, rtol=1e-5)
 
@@ -62,7 +62,7 @@ def test_a_cell_may_show_no_gene_of_a_panel():
     adata, *_ = cycling(60)
     adata.X = sparse.csr_matrix(adata.X.toarray() * (np.arange(60) != 7)[:, None])
     adata.obs["total_counts"] = 20_000.0
-    prepare(adata, options=PrepareOptions(size_factor="total_counts"))
+    prepare(adata, PrepareOptions(size_factor="total_counts"))
     assert adata.obs["pct_mt"].iloc[7] == 0.0
     assert np.isfinite(adata.obsm["X_umap"]).all()
 
@@ -72,7 +72,7 @@ def test_same_coordinates_twice_and_for_any_threads():
     for threads in (1, 2, 2):
         planted = planted_screen(n_cells=300)
         with threadpool_limits(threads):
-            prepare(planted.adata, "counts")
+            prepare(planted.adata)
         coordinates.append(planted.adata.obsm["X_umap"])
     np.testing.assert_array_equal(coordinates[0], coordinates[1])
     np.testing.assert_array_equal(coordinates[0], coordinates[2])
@@ -91,27 +91,26 @@ def test_dense_counts_a_constant_gene_and_few_genes_work():
 def test_phases_that_are_there_are_kept_and_missing_genes_give_none():
     adata, cycle, _ = cycling(60)
     adata.obs["phase"] = "mine"
-    prepare(adata, options=PrepareOptions(cell_cycle=cycle))
+    prepare(adata, PrepareOptions(cell_cycle=cycle))
     assert set(adata.obs["phase"]) == {"mine"}
     other, *_ = cycling(60)
-    prepare(other, options=PrepareOptions(cell_cycle={"S": ["A"], "G2M": ["B"]}))
+    prepare(other, PrepareOptions(cell_cycle={"S": ["A"], "G2M": ["B"]}))
     assert "phase" not in other.obs
 
 
 @pytest.mark.parametrize(
-    ("spoil", "layer", "words"),
+    ("spoil", "words"),
     [
-        (lambda a: None, "raw", "no layer 'raw'"),
-        (lambda a: a.X.data.__iadd__(0.5), None, "must hold raw counts"),
-        (lambda a: a.X.data.__imul__(-1), None, "must hold raw counts"),
-        (lambda a: a.X.data.__imul__(0), None, "60 cells have no counts"),
+        (lambda a: a.X.data.__iadd__(0.5), "must hold raw counts"),
+        (lambda a: a.X.data.__imul__(-1), "must hold raw counts"),
+        (lambda a: a.X.data.__imul__(0), "60 cells have no counts"),
     ],
 )
-def test_what_is_no_counts_is_refused_in_one_line(spoil, layer, words):
+def test_what_is_no_counts_is_refused_in_one_line(spoil, words):
     adata, *_ = cycling(60)
     spoil(adata)
     with pytest.raises(AnalysisError, match=words) as caught:
-        prepare(adata, layer)
+        prepare(adata)
     assert "\n" not in str(caught.value)
 
 
@@ -120,4 +119,4 @@ def test_too_few_cells_and_a_bad_size_factor_are_refused():
     with pytest.raises(AnalysisError, match="4 cells"):
         prepare(adata[:3].copy())
     with pytest.raises(AnalysisError, match="no obs column 'depth'"):
-        prepare(adata, options=PrepareOptions(size_factor="depth"))
+        prepare(adata, PrepareOptions(size_factor="depth"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError
 
 S_GENES = tuple(
     """MCM5 PCNA TYMS FEN1 MCM2 MCM4 RRM1 UNG GINS2 MCM6 CDCA7 DTL PRIM1 UHRF1 MLF1IP HELLS RFC2
@@ -53,6 +53,11 @@ def phase_positions(genes: pd.Index, score: str) -> np.ndarray:
     ------
     CellsError
         Fewer than ten of them are measured.
+
+    Examples
+    --------
+    >>> phase_positions(pd.Index(["ACTB", *S_GENES[:10]]), "S_score").tolist()
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     """
     wanted = set(PHASES[score])
     wanted |= {RENAMED[name] for name in wanted & RENAMED.keys()}
@@ -90,6 +95,11 @@ def score_weights(
     -------
     array, shape (genes,)
         A cell's score is the product of its expression with these; they sum to zero.
+
+    Examples
+    --------
+    >>> score_weights(np.array([0.1, 2.0, 0.2, 2.1]), [1]).round(3).tolist()
+    [-0.333, 1.0, -0.333, -0.333]
     """
     positions = np.asarray(positions, dtype=np.int64)
     listed = np.zeros(len(mean_expression), dtype=bool)

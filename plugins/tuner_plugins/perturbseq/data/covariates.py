@@ -11,7 +11,7 @@ from scipy import sparse
 
 from tuner_plugins.perturbseq.data.cell_cycle import PHASES, phase_positions, symbols_hint
 from tuner_plugins.perturbseq.data.labels import column_of
-from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError
 
 TOTAL = "total_counts"
 MITO = "pct_counts_mt"
@@ -70,6 +70,15 @@ def read_covariates(
     ------
     CellsError
         No such column, missing values, or a score whose genes are not measured.
+
+    Examples
+    --------
+    >>> obs = pd.DataFrame({"batch": ["a", "b", "b"], "depth": [10, 20, 30]})
+    >>> planned = read_covariates(obs, pd.Index(["MT-CYB"]), ["depth", "pct_counts_mt"], "batch")
+    >>> planned.names, planned.counted
+    (['batch[b]', 'depth', 'pct_counts_mt'], {'pct_counts_mt': 2})
+    >>> planned.values.tolist()
+    [[0.0, 10.0, nan], [1.0, 20.0, nan], [1.0, 30.0, nan]]
     """
     if len(set(names)) < len(names) or batch in names:
         raise CellsError(f"a covariate is named twice: {', '.join(names)}; name it once")
@@ -121,6 +130,11 @@ def is_mitochondrial(symbols: pd.Index) -> np.ndarray:
 
     Their symbols start with ``MT-`` in human, ``mt-`` in mouse, ``mt:`` in fly; R's ``make.names``
     makes ``MT.`` of it.
+
+    Examples
+    --------
+    >>> is_mitochondrial(pd.Index(["MT-CYB", "mt-Nd1", "MTOR"])).tolist()
+    [True, True, False]
     """
     return np.asarray(pd.Index(symbols.astype(str)).str.match(r"(?i:mt)[-.:]"))
 
@@ -140,7 +154,7 @@ def count_covariate(name: str, counts: sparse.csr_matrix, mitochondrial: np.ndar
     totals = row_sums(counts)
     if name == TOTAL:
         return totals
-    return 100.0 * row_sums(counts[:, mitochondrial]) / np.maximum(totals, 1.0)
+    return np.asarray(100.0 * row_sums(counts[:, mitochondrial]) / np.maximum(totals, 1.0))
 
 
 def row_sums(counts: sparse.csr_matrix) -> np.ndarray:

@@ -50,6 +50,17 @@ def build(screen: Screen, folds: np.ndarray | None = None, *, threads: int = 1) 
     ------
     CellsError
         Counts that are none, empty cells, no gene left.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from tuner_plugins.perturbseq.data.labels import Labels
+    >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
+    >>> adata = AnnData(np.array([[3.0, 0.0], [1.0, 2.0], [0.0, 4.0], [2.0, 2.0]]))
+    >>> adata.obs["perturbation"] = ["A", "control", "A", "control"]
+    >>> dataset = build(open_screen(adata, Recipe(Labels())), np.array([0, 0, 1, 1]))
+    >>> dataset.statistics.cells.tolist(), dataset.transform.responses.tolist()
+    ([2.0, 2.0], ['0', '1'])
     """
     folds = np.zeros(len(screen.obs), dtype=np.int64) if folds is None else folds
     n_folds = int(folds.max()) + 1

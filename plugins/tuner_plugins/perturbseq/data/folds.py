@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError
 
 
 def stratified_folds(
@@ -30,12 +32,24 @@ def stratified_folds(
     -------
     array of int, shape (cells,)
         Fold labels 0 .. n_folds - 1.
+
+    Examples
+    --------
+    >>> groups, batches = np.repeat(["A", "B"], 4), np.repeat("b1", 8)
+    >>> folds = stratified_folds(groups, batches, n_folds=2, seed=0)
+    >>> pd.crosstab(groups, folds).to_numpy().tolist()
+    [[2, 2], [2, 2]]
     """
     _require_folds(n_folds, len(groups))
-    rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.permutation(len(groups)), _codes(batches), _codes(groups)))
-    folds = np.empty(len(groups), dtype=np.int64)
-    folds[order] = np.arange(len(groups)) % n_folds
+    return deal((_codes(batches), _codes(groups)), n_folds, seed)
+
+
+def deal(keys: Sequence[np.ndarray], n_folds: int, seed: int) -> np.ndarray:
+    """Deal cells to folds in turn, sorted by the last of `keys` first and shuffled where alike."""
+    n = len(keys[0])
+    order = np.lexsort((np.random.default_rng(seed).permutation(n), *keys))
+    folds = np.empty(n, dtype=np.int64)
+    folds[order] = np.arange(n) % n_folds
     return folds
 
 
@@ -52,6 +66,12 @@ def unit_folds(units: np.ndarray, batches: np.ndarray, n_folds: int, seed: int) 
         0 .. units - 1.
     batches, n_folds, seed
         As in `stratified_folds`.
+
+    Examples
+    --------
+    >>> folds = unit_folds(np.repeat([0, 1], 4), np.repeat("b1", 8), n_folds=2, seed=0)
+    >>> np.bincount(folds[:4]).tolist(), np.bincount(folds[4:]).tolist()
+    ([2, 2], [2, 2])
     """
     order = np.random.default_rng(seed).permutation(int(units.max()) + 1)
     return stratified_folds(order[units], batches, n_folds, seed)
@@ -71,6 +91,13 @@ def leave_guide_out_folds(
         Perturbation label and guide of each cell; control cells are dealt by guide as well.
     n_folds, seed : int
         As in `stratified_folds`.
+
+    Examples
+    --------
+    >>> guides = np.array(["g1", "g1", "g2", "g2"])
+    >>> folds = leave_guide_out_folds(np.repeat("A", 4), guides, n_folds=2, seed=0)
+    >>> bool(folds[0] == folds[1] != folds[2] == folds[3])
+    True
     """
     _require_folds(n_folds, len(groups))
     rng = np.random.default_rng(seed)
@@ -92,6 +119,11 @@ def leave_batch_out_folds(batches: np.ndarray, n_folds: int) -> np.ndarray:
         Batch of each cell.
     n_folds : int
         Made smaller if there are fewer batches.
+
+    Examples
+    --------
+    >>> leave_batch_out_folds(np.array(["b1", "b1", "b1", "b2", "b3", "b3"]), n_folds=2).tolist()
+    [0, 0, 0, 1, 1, 1]
     """
     codes = _codes(batches)
     sizes = np.bincount(codes)
@@ -104,11 +136,17 @@ def leave_batch_out_folds(batches: np.ndarray, n_folds: int) -> np.ndarray:
     for batch in np.argsort(-sizes, kind="stable"):
         fold_of[batch] = np.argmin(filled)
         filled[fold_of[batch]] += sizes[batch]
-    return fold_of[codes]
+    return np.asarray(fold_of[codes])
 
 
 def small_groups(groups: np.ndarray, folds: np.ndarray) -> list[str]:
-    """Flag perturbations that are missing from the training or held-out cells of some fold."""
+    """Flag perturbations that are missing from the training or held-out cells of some fold.
+
+    Examples
+    --------
+    >>> small_groups(np.array(["A", "A", "B", "B"]), np.array([0, 0, 0, 1]))
+    ["perturbation 'A': all 2 cells are in one fold, which is then predicted without it"]
+    """
     counts = pd.crosstab(groups, folds)
     total = counts.sum(axis=1)
     notes = []

@@ -107,6 +107,15 @@ def read_design(obs: pd.DataFrame, labels: Labels) -> Design:
     CellsError
         No such column, an absent control label, a perturbation without cells, or cells that are
         unassigned or have several perturbations while no policy is chosen for them.
+
+    Examples
+    --------
+    >>> obs = pd.DataFrame({"perturbation": ["A", "control", "B,A", "B"]})
+    >>> design = read_design(obs, Labels(separator=",", multiple="additive"))
+    >>> design.names, design.groups.tolist()
+    (['A', 'B'], ['A', '', 'A,B', 'B'])
+    >>> design.matrix.toarray().tolist()
+    [[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
     """
     column = column_of(obs, labels.perturbation, "perturbation")
     _require_categories_used(column, labels.perturbation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anndata
 import h5py
@@ -25,9 +25,11 @@ from tuner_plugins.perturbseq.data.stored import (
     unreadable,
 )
 
+Block: TypeAlias = sparse.csr_matrix | np.ndarray
+"""Some rows of a matrix, float64, shape (cells, genes)."""
+
 BLOCK_CELLS = 8192
 LARGEST_COUNT = float(2**53)
-IN_MEMORY = "the AnnData object"
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,7 @@ class CellMatrix:
     values: Any = None
     path: Path | None = None
 
-    def blocks(
-        self, rows: np.ndarray, size: int = BLOCK_CELLS
-    ) -> Iterator[tuple[slice, sparse.csr_matrix | np.ndarray]]:
+    def blocks(self, rows: np.ndarray, size: int = BLOCK_CELLS) -> Iterator[tuple[slice, Block]]:
         """Return the wanted rows in blocks, in file order.
 
         Parameters
@@ -133,6 +133,14 @@ def open_cells(
     ------
     CellsError
         No such layer, an unreadable file, or names that are not unique.
+
+    Examples
+    --------
+    >>> cells = open_cells(anndata.AnnData(np.array([[3.0, 0.0], [1.0, 2.0]])))
+    >>> cells.matrix.shape, cells.genes.tolist(), cells.layers
+    ((2, 2), ['0', '1'], ('X',))
+    >>> [block.tolist() for _, block in cells.matrix.blocks(np.array([1]))]
+    [[[1.0, 2.0]]]
     """
     if isinstance(source, anndata.AnnData):
         cells = _from_memory(source, layer, symbols)
@@ -148,9 +156,7 @@ def open_cells(
     return cells
 
 
-def require_counts(
-    block: sparse.csr_matrix | np.ndarray, cells: pd.Index, genes: pd.Index, what: CellMatrix
-) -> None:
+def require_counts(block: Block, cells: pd.Index, genes: pd.Index, what: CellMatrix) -> None:
     """Raise unless every value is a finite whole number that is not negative.
 
     Parameters
@@ -167,50 +173,46 @@ def require_counts(
     CellsError
         Naming the first value that is none.
     """
-    data = block.data if sparse.issparse(block) else block.reshape(-1)
+    values = _stored_values(block)
     with np.errstate(invalid="ignore"):
-        good = (data >= 0) & (data < LARGEST_COUNT) & (data == np.floor(data))
-    if good.all():
-        return
-    first = int(np.argmin(good))
-    name = value_name(block, first, cells, genes)
-    raise CellsError(
-        f"{what.origin}: {what.where} does not hold counts: {name} is {data[first]:g}; "
-        "expected whole numbers >= 0, name the layer that holds them (layer)"
-    )
+        good = (values >= 0) & (values < LARGEST_COUNT) & (values == np.floor(values))
+    if not good.all():
+        value, name = _first_bad(block, good, cells, genes)
+        raise CellsError(
+            f"{what.origin}: {what.where} does not hold counts: {name} is {value:g}; expected "
+            "whole numbers >= 0, name the layer that holds them (layer)"
+        )
 
 
-def require_finite(
-    block: sparse.csr_matrix | np.ndarray, cells: pd.Index, genes: pd.Index, what: CellMatrix
-) -> None:
+def require_finite(block: Block, cells: pd.Index, genes: pd.Index, what: CellMatrix) -> None:
     """Raise `CellsError` unless every value is finite; parameters as in `require_counts`."""
-    data = block.data if sparse.issparse(block) else block.reshape(-1)
-    good = np.isfinite(data)
-    if good.all():
-        return
-    first = int(np.argmin(good))
-    name = value_name(block, first, cells, genes)
-    raise CellsError(
-        f"{what.origin}: {what.where} holds {data[first]:g} at {name}; expected finite values, "
-        "remove or impute them"
-    )
+    good = np.isfinite(_stored_values(block))
+    if not good.all():
+        value, name = _first_bad(block, good, cells, genes)
+        raise CellsError(
+            f"{what.origin}: {what.where} holds {value:g} at {name}; expected finite values, "
+            "remove or impute them"
+        )
 
 
-def value_name(
-    block: sparse.csr_matrix | np.ndarray, position: int, cells: pd.Index, genes: pd.Index
-) -> str:
-    """Name the cell and gene of the value at `position` of the stored values."""
+def _stored_values(block: Any) -> np.ndarray:
+    return np.asarray(block.data if sparse.issparse(block) else block).reshape(-1)
+
+
+def _first_bad(block: Any, good: np.ndarray, cells: pd.Index, genes: pd.Index) -> tuple[float, str]:
+    """Return the first of the stored values that is not good, and its cell and gene."""
+    position = int(np.argmin(good))
     if sparse.issparse(block):
         row = int(np.searchsorted(block.indptr, position, side="right")) - 1
         column = int(block.indices[position])
     else:
         row, column = divmod(position, block.shape[1])
-    return f"cell '{cells[row]}', gene '{genes[column]}'"
+    return float(_stored_values(block)[position]), f"cell '{cells[row]}', gene '{genes[column]}'"
 
 
 def _row_blocks(
     stored: Any, rows: np.ndarray, size: int, what: CellMatrix
-) -> Iterator[tuple[slice, sparse.csr_matrix | np.ndarray]]:
+) -> Iterator[tuple[slice, Block]]:
     done = 0
     for start in range(0, stored.shape[0], size):
         stop = min(start + size, stored.shape[0])
@@ -232,7 +234,10 @@ def _row_blocks(
 
 
 def _from_memory(
-    adata: anndata.AnnData, layer: str | None, symbols: str | None, origin: str = IN_MEMORY
+    adata: anndata.AnnData,
+    layer: str | None,
+    symbols: str | None,
+    origin: str = "the AnnData object",
 ) -> Cells:
     named = layers_of(adata)
     layers = _layer_names(named, adata.raw is not None)
@@ -244,8 +249,7 @@ def _from_memory(
         var = adata.var
     if values is None:
         raise CellsError(f"{origin} has no X; name a layer: {', '.join(layers)}")
-    if sparse.issparse(values) and values.format != "csr":
-        values = values.tocsr()
+    values = values.tocsr() if sparse.issparse(values) else values
     matrix = CellMatrix(origin, where, tuple(values.shape), values=values)
     return Cells(matrix, adata.obs.copy(), var.index.copy(), symbols_of(var, symbols), layers)
 

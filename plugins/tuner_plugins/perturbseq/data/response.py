@@ -98,6 +98,11 @@ def per_10k(counts: sparse.csr_matrix, sizes: np.ndarray) -> sparse.csr_matrix:
         Raw counts.
     sizes : array, shape (cells,)
         Size factors: the counts of each cell over the whole transcriptome.
+
+    Examples
+    --------
+    >>> per_10k(sparse.csr_matrix([[1.0, 3.0]]), np.array([4.0])).toarray().tolist()
+    [[2500.0, 7500.0]]
     """
     scaled = counts.copy()
     scaled.data = counts.data * np.repeat(PER_10K / sizes, np.diff(counts.indptr))
@@ -105,7 +110,13 @@ def per_10k(counts: sparse.csr_matrix, sizes: np.ndarray) -> sparse.csr_matrix:
 
 
 def log1p_10k(linear: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Take log1p; zeros stay zeros."""
+    """Take log1p; zeros stay zeros.
+
+    Examples
+    --------
+    >>> log1p_10k(sparse.csr_matrix([[0.0, 1.0]])).toarray().round(3).tolist()
+    [[0.0, 0.693]]
+    """
     logged = linear.copy()
     np.log1p(logged.data, out=logged.data)
     return logged
@@ -146,6 +157,13 @@ def choose_genes(
     ------
     CellsError
         An unknown name, or nothing is left.
+
+    Examples
+    --------
+    >>> moments = Moments(genes=2)
+    >>> moments.add(sparse.csr_matrix([[5.0, 1.0], [5.0, 0.0]]))
+    >>> choose_genes(moments, pd.Index(["CD4", "CD8A"]), GeneChoice(min_cells=2)).tolist()
+    [True, False]
     """
     chosen = np.ones(len(genes), dtype=bool)
     if choice.names is not None:
@@ -197,8 +215,8 @@ def _variable(moments: Moments, choice: GeneChoice) -> np.ndarray:
     if choice.limits is not None:
         low, high, least = choice.limits
         filled = np.nan_to_num(dispersion, nan=0.0)
-        return (mean > low) & (mean < high) & (filled > least)
+        return np.asarray((mean > low) & (mean < high) & (filled > least))
     ranked = np.argsort(np.nan_to_num(-dispersion, nan=np.inf), kind="stable")
     chosen = np.zeros(len(mean), dtype=bool)
     chosen[ranked[: choice.highly_variable]] = True
-    return chosen & np.isfinite(dispersion)
+    return np.asarray(chosen & np.isfinite(dispersion))

@@ -16,12 +16,12 @@ from tuner_plugins.perturbseq.data.covariates import Covariates, numbers_of, rea
 from tuner_plugins.perturbseq.data.labels import Design, Labels, column_of, read_design
 from tuner_plugins.perturbseq.data.matrix import (
     Cells,
-    CellsError,
     open_cells,
     require_counts,
     require_finite,
 )
 from tuner_plugins.perturbseq.data.response import GeneChoice
+from tuner_plugins.perturbseq.data.stored import CellsError
 
 LOG = "log1p_cp10k"
 COUNTS = "counts"
@@ -124,6 +124,14 @@ def open_screen(source: Path | anndata.AnnData, recipe: Recipe) -> Screen:
     ------
     CellsError
         Anything in the annotation that does not fit the recipe.
+
+    Examples
+    --------
+    >>> adata = anndata.AnnData(np.array([[3.0, 0.0], [1.0, 2.0], [0.0, 4.0]]))
+    >>> adata.obs["perturbation"] = ["A", "control", "control"]
+    >>> screen = open_screen(adata, Recipe(Labels()))
+    >>> screen.design.names, screen.counts.matrix.shape, screen.needs_counts
+    (['A'], (3, 2), True)
     """
     counts = open_cells(source, recipe.layer, recipe.symbols)
     layered = recipe.response not in (LOG, COUNTS)

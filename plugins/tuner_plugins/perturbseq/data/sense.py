@@ -63,6 +63,17 @@ def notes_on_labels(screen: Screen, guide: str | None) -> list[str]:
     ------
     CellsError
         No perturbation shares a batch with the cells that it is compared with.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from tuner_plugins.perturbseq.data.labels import Labels
+    >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
+    >>> adata = AnnData(np.array([[3.0, 0.0], [1.0, 2.0], [0.0, 4.0]]))
+    >>> adata.obs["perturbation"] = ["A", "control", "NTC1"]
+    >>> [note] = notes_on_labels(open_screen(adata, Recipe(Labels())), guide=None)
+    >>> print(note)
+    looks like a control and counts as a perturbation: 'NTC1'; name it in data.control if it is one
     """
     notes = []
     like = [name for name in screen.design.names if LIKE_CONTROL.search(name)]
@@ -81,9 +92,9 @@ def _apart(screen: Screen) -> list[str]:
     if len(levels) < 2:
         return []
     # Labels that are met in one batch are comparable, and so is what is linked by a third.
-    links = sparse.coo_array((np.ones(len(labels)), (labels, batches + len(names))))
     size = len(names) + len(levels)
-    links = sparse.coo_array((links.data, links.coords), shape=(size, size))
+    ends = (labels, batches + len(names))
+    links = sparse.coo_array((np.ones(len(labels)), ends), shape=(size, size))
     part = connected_components(links, directed=False)[1][: len(names)]
     control = names == ""
     home = part[control][0] if control.any() else np.bincount(part).argmax()

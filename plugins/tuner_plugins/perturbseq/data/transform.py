@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -120,7 +121,7 @@ def blocks(
         parts = [screen.design.matrix[where], sparse.csr_matrix(fixed[where])]
         if logged is not None and scored:
             parts.append(sparse.csr_matrix(logged @ transform.scores))
-        values = layer
+        values: Any = layer
         if values is None:
             values = logged if screen.recipe.response == LOG else counts
         Y = _joined(values[:, transform.kept], screen.extra[where])

@@ -1,4 +1,4 @@
-"""Which coefficients are more than chance: full refits under permuted labels, and calibration.
+"""Which coefficients are more than chance: full refits under permuted labels.
 
 An elastic net sets many coefficients to exactly zero, under the null as well, which would leave
 p-values in lumps. A coefficient is therefore ranked by what it was before the penalty shrank it,
@@ -16,11 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.kernels import count_reached
 from tuner_plugins.perturbseq.inference.program_tests import adjust, empirical_p
+
+STABLE = 0.9
+"""A coefficient that is selected in this share of the halves counts as stable."""
 
 
 def entry_statistic(
@@ -95,6 +97,13 @@ def permutation_p(
     -------
     Counts
         p = (b + 1) / (B + 1), never 0.
+
+    Examples
+    --------
+    >>> observed = np.array([[3.0, -0.5]])
+    >>> nulls = [np.array([[1.0, 1.0]]), np.array([[-1.0, 0.2]])]
+    >>> permutation_p(observed, nulls).p.round(3).tolist()
+    [[0.333, 0.667]]
     """
     extreme = np.abs(observed)
     varied = np.ones(len(observed), dtype=bool)
@@ -149,6 +158,14 @@ def tabulate(
     pandas.DataFrame
         ``gene``, ``perturbation``, ``coef``, ``p``, ``q`` (Benjamini-Hochberg over all rows) and
         ``n_cells``, the cells of the perturbation.
+
+    Examples
+    --------
+    >>> coef = pd.DataFrame([[0.5, 0.0]], index=["CD4"], columns=["STAT1", "JAK2"])
+    >>> tabulate(coef, np.array([[0.01, 0.8]]), n_cells=[40, 50])
+      gene perturbation  coef     p     q  n_cells
+    0  CD4        STAT1   0.5  0.01  0.02       40
+    1  CD4         JAK2   0.0  0.80  0.80       50
     """
     n_genes, n_targets = coef.shape
     cells = np.zeros(n_targets, dtype=int) if n_cells is None else np.asarray(n_cells)
@@ -164,80 +181,11 @@ def tabulate(
     )
 
 
-def pseudo_perturbations(
-    control: NDArray[np.bool_],
-    sizes: Sequence[int],
-    *,
-    guides: NDArray[np.object_] | None = None,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Make a design of perturbations that did nothing, from control cells alone.
-
-    Parameters
-    ----------
-    control : ndarray of bool, (cells,)
-    sizes : sequence of int
-        Cells of the true perturbations: the mock ones have such sizes, as far as half of the
-        control cells go. Not used with guides.
-    guides : ndarray, (cells,), optional
-        Guide of each cell: every second non-targeting guide then is a perturbation, which shows
-        what guides do beyond chance.
-    seed : int
-
-    Returns
-    -------
-    pandas.DataFrame, (control cells, mock perturbations)
-        Rows are numbered as the control cells are in the data.
-
-    Raises
-    ------
-    AnalysisError
-        If control cells, or their guides, do not suffice.
-    """
-    rows = np.flatnonzero(control)
-    rng = np.random.default_rng(seed)
-    if guides is not None:
-        names = sorted(set(np.asarray(guides)[rows].astype(str)))
-        if len(names) < 2:
-            raise AnalysisError(
-                f"calibration by guide needs two non-targeting guides; got {len(names)}: "
-                "split control cells at random instead"
-            )
-        own = np.asarray(guides)[rows].astype(str)
-        return pd.DataFrame({n: (own == n).astype(float) for n in names[1::2]}, index=rows)
-    left = rng.permutation(len(rows))
-    budget, columns = len(rows) // 2, {}
-    for size in sorted(sizes):
-        if size > budget or size < 1:
-            continue
-        chosen = np.zeros(len(rows))
-        chosen[left[:size]] = 1.0
-        columns[f"mock {len(columns)}"] = chosen
-        left, budget = left[size:], budget - size
-    if not columns:
-        raise AnalysisError(
-            f"{len(rows)} control cells are too few to mock a perturbation of "
-            f"{min(sizes, default=0)} cells; calibration needs twice as many"
-        )
-    return pd.DataFrame(columns, index=rows)
-
-
-def inflation(p: NDArray[np.float64]) -> float:
-    """Return the median chi-square of p-values over its expectation: 1 when calibrated.
-
-    Devlin & Roeder (1999), doi:10.1111/j.0006-341X.1999.00997.x.
-    """
-    values = np.asarray(p, dtype=np.float64).ravel()
-    values = values[~np.isnan(values)]
-    return float(np.median(chi2.isf(values, 1)) / chi2.ppf(0.5, 1))
-
-
 def stability_selection(
     select: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
     strata: NDArray[np.int64],
     *,
     n_pairs: int = 50,
-    threshold: float = 0.9,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], float]:
     """Return how often each coefficient is selected in complementary halves of the cells.
@@ -252,22 +200,26 @@ def stability_selection(
     strata : ndarray of int, (cells,)
         Halves are taken within each stratum, perturbation by batch.
     n_pairs : int
-    threshold : float
-        Above 0.5: what is selected at least this often counts as stable.
     seed : int
 
     Returns
     -------
     probability : ndarray, (genes, perturbations)
     expected_false : float
-        Bound of Meinshausen & Buehlmann on the expected number of false ones among the stable:
-        q^2 / ((2 threshold - 1) p), q being the mean number selected in a half and p all.
+        Bound of Meinshausen & Buehlmann on the expected number of false ones among those with
+        probability `STABLE`: q^2 / ((2 STABLE - 1) p), q being the mean number selected in a half
+        and p all.
+
+    Examples
+    --------
+    >>> always = np.array([[True, False]])  # a gene, two perturbations
+    >>> strata = np.zeros(10, dtype=np.int64)
+    >>> probability, _ = stability_selection(lambda halves: np.array([always, always]), strata)
+    >>> probability.tolist()
+    [[1.0, 0.0]]
     """
-    if not 0.5 < threshold <= 1 or n_pairs < 1:
-        raise AnalysisError(
-            f"stability selection needs 0.5 < threshold <= 1 and n_pairs >= 1; "
-            f"got threshold={threshold}, n_pairs={n_pairs}"
-        )
+    if n_pairs < 1:
+        raise AnalysisError(f"stability selection needs n_pairs >= 1; got {n_pairs}")
     rng = np.random.default_rng(seed)
     total: NDArray[np.float64] | None = None
     for _ in range(n_pairs):
@@ -279,4 +231,4 @@ def stability_selection(
     assert total is not None
     probability = total / (2 * n_pairs)
     mean_selected = float(probability.sum())
-    return probability, mean_selected**2 / ((2 * threshold - 1) * probability.size)
+    return probability, mean_selected**2 / ((2 * STABLE - 1) * probability.size)

@@ -23,12 +23,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
-from scipy.special import expit
-from scipy.stats import hypergeom
 from sklearn.covariance import ledoit_wolf_shrinkage
 from threadpoolctl import threadpool_limits
 
+from tuner_plugins.perturbseq.data.folds import deal
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference.mixture import Mixture, fit_mixture
 
 Refit = Callable[[Any, Any, NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """From X (cells, columns), Y (cells, genes) and what is added to the diagonal of X'X (columns,) to
@@ -37,11 +37,11 @@ coef (genes, columns) and intercept (genes,)."""
 MAX_CONTROLS = 2000
 """Control cells, drawn at random, that the covariance of genes is taken from."""
 
-TAIL, LEVEL = 0.95, 1e-3
-"""More perturbed cells than controls must lie beyond this quantile of the controls' scores, and so
-many more that chance does it once in a thousand times. Two normal groups fit heavy tails as well:
-without this, one in eight mock perturbations of real control cells was split into a few outliers
-and the rest, the groups four and more standard deviations apart."""
+FOLDS = 5
+"""Cells are scored by a model of the other folds."""
+
+MAX_ITERATIONS, TOLERANCE = 50, 1e-3
+"""Weights are learnt until none changes by more than `TOLERANCE`."""
 
 MIN_CONTROLS = 20
 """Control cells needed to know the spread of scores without an effect."""
@@ -54,15 +54,14 @@ class Efficacy:
     Attributes
     ----------
     weights : csr_array, (cells, perturbations)
-        In place of the ones of the design. Cells outside the training set have the expected weight
-        of their perturbation: their responses are never looked at.
+        In place of the ones of the design.
     doubt : ndarray, (perturbations,)
-        Sum of weight x (1 - weight) over the training cells. The expected square of a design entry
+        Sum of weight x (1 - weight) over the cells. The expected square of a design entry
         that is 1 with probability w is w, not w squared: add this to the diagonal of X'X, or
         coefficients come out too large.
     table : pandas.DataFrame
-        One row a perturbation: ``perturbation``, ``n_cells`` (training), ``proportion`` of cells
-        that moved, ``separation`` of the two groups in standard deviations of the controls,
+        One row a perturbation: ``perturbation``, ``n_cells``, ``proportion`` of cells that
+        moved, ``separation`` of the two groups in standard deviations of the controls,
         ``p`` of so many cells beyond the controls' tail, ``reweighted``.
     iterations : int
     converged : bool
@@ -74,102 +73,6 @@ class Efficacy:
     table: pd.DataFrame
     iterations: int
     converged: bool
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Two normal groups on a line: `proportion` moved to `mean` with `variance`."""
-
-    proportion: float
-    mean: float
-    variance: float
-    control_mean: float
-    control_variance: float
-    better: bool
-    p: float = 1.0
-
-    @property
-    def separation(self) -> float:
-        """Distance of the groups in standard deviations of the controls."""
-        return (self.mean - self.control_mean) / self.control_variance**0.5
-
-    def posterior(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probability of having moved; it never falls with the score."""
-        gap = 1 / self.control_variance - 1 / self.variance
-        if gap > 0:  # a wider group wins again far on the wrong side: stop at the turning point
-            turn = (self.control_mean / self.control_variance - self.mean / self.variance) / gap
-            scores = np.maximum(scores, turn)
-        odds = log_normal(scores, self.mean, self.variance)
-        odds = odds - log_normal(scores, self.control_mean, self.control_variance)
-        return expit(odds + np.log(self.proportion) - np.log1p(-self.proportion))
-
-
-def log_normal(x: NDArray[np.float64], mean: float, variance: float) -> NDArray[np.float64]:
-    """Return the log density of a normal variable; SciPy's checks take ten times as long."""
-    return np.asarray(-0.5 * ((x - mean) ** 2 / variance + np.log(2 * np.pi * variance)))
-
-
-def fit_mixture(
-    scores: NDArray[np.float64], controls: NDArray[np.float64], max_iter: int = 500
-) -> Mixture:
-    """Fit the mixture of control-like and moved cells, controls fixed.
-
-    Parameters
-    ----------
-    scores : ndarray, (cells,)
-        Of perturbed cells, larger meaning more perturbed.
-    controls : ndarray, (control cells,)
-        The same score of control cells.
-    max_iter : int
-        Of expectation-maximisation; it stops when the proportion moves by less than 1e-8.
-
-    Returns
-    -------
-    Mixture
-        `better` says that two groups win over one by the Bayesian information criterion, and that
-        more cells lie beyond the controls' tail than chance puts there (`LEVEL`).
-    """
-    base, spread = float(controls.mean()), max(float(controls.var()), np.finfo(float).tiny)
-    n = len(scores)
-    proportion, mean = 0.5, max(float(np.quantile(scores, 0.75)), base + spread**0.5)
-    variance = spread
-    for _ in range(max_iter):
-        mixture = Mixture(proportion, mean, variance, base, spread, better=True)
-        moved = mixture.posterior(scores)
-        total = max(float(moved.sum()), 1e-12)
-        mean = max(float(moved @ scores) / total, base)
-        variance = max(float(moved @ (scores - mean) ** 2) / total, spread)
-        before, proportion = proportion, float(np.clip(total / n, 1 / (2 * n), 1 - 1 / (2 * n)))
-        if abs(proportion - before) < 1e-8:
-            break
-    two = np.logaddexp(
-        np.log(proportion) + log_normal(scores, mean, variance),
-        np.log1p(-proportion) + log_normal(scores, base, spread),
-    ).sum()
-    one = log_normal(scores, scores.mean(), max(scores.var(), spread)).sum()
-    p = tail_p(scores, controls)
-    better = bool(2 * (two - one) > np.log(n) and mean - base > spread**0.5 and p < LEVEL)
-    return Mixture(proportion, mean, variance, base, spread, better, p)
-
-
-def tail_p(scores: NDArray[np.float64], controls: NDArray[np.float64]) -> float:
-    """Return Fisher's one-sided p-value of more cells beyond the controls' quantile `TAIL`."""
-    cut = np.quantile(controls, TAIL)
-    here, there = int((scores > cut).sum()), int((controls > cut).sum())
-    both = len(scores) + len(controls)
-    return float(hypergeom.sf(here - 1, both, here + there, len(scores)))
-
-
-def _inner_folds(labels: NDArray[np.int64], n_folds: int, seed: int) -> NDArray[np.int64]:
-    """Deal the cells of each group to folds in turn."""
-    order = np.lexsort((np.random.default_rng(seed).permutation(len(labels)), labels))
-    folds = np.empty(len(labels), dtype=np.int64)
-    folds[order] = np.arange(len(labels)) % n_folds
-    return folds
-
-
-def _dense(block: Any) -> NDArray[np.float64]:
-    return np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)
 
 
 def whiten(
@@ -235,7 +138,9 @@ def _scores(
     beta, gamma = coef[:, :n_targets], coef[:, n_targets:]
     controls = np.flatnonzero(rest & (np.diff(design.indptr) == 0))
     controls = np.sort(rng.permutation(controls)[:MAX_CONTROLS])
-    residuals = _dense(responses[controls]) - covariates[controls] @ gamma.T
+    observed = responses[controls]
+    observed = observed.toarray() if sparse.issparse(observed) else np.asarray(observed)
+    residuals = observed - covariates[controls] @ gamma.T
     direction = whiten(residuals, beta)
     here = ~rest
     raw = np.asarray(responses[here] @ direction)
@@ -251,10 +156,6 @@ def efficacy_weights(
     responses: Any,
     refit: Refit,
     *,
-    train: NDArray[np.bool_] | None = None,
-    n_folds: int = 5,
-    max_iter: int = 50,
-    tol: float = 1e-3,
     seed: int = 0,
 ) -> Efficacy:
     """Learn how much each perturbed cell was perturbed.
@@ -268,77 +169,79 @@ def efficacy_weights(
         Never densified as a whole.
     refit : callable
         Fits the model, see `Refit`.
-    train : ndarray of bool, (cells,), optional
-        Cells to learn from; the others' responses are not used.
-    n_folds : int
-        Cells are scored by a model of the other folds.
-    max_iter, tol : int, float
-        Iterate until no weight changes by more than `tol`.
     seed : int
         Of the folds.
 
     Returns
     -------
     Efficacy
-        `converged` is False when `max_iter` did not suffice.
+        `converged` is False when `MAX_ITERATIONS` did not suffice.
 
     Raises
     ------
     AnalysisError
         With fewer than `MIN_CONTROLS` control cells.
+
+    Examples
+    --------
+    >>> def least_squares(x, y, added):
+    ...     x, mean = x.toarray(), y.mean(axis=0)
+    ...     centred = x - x.mean(axis=0)
+    ...     gram = centred.T @ centred + np.diag(added)
+    ...     coef = np.linalg.solve(gram, centred.T @ (y - mean)).T
+    ...     return coef, mean - coef @ x.mean(axis=0)
+    >>> rng = np.random.default_rng(0)
+    >>> design = pd.DataFrame({"STAT1": np.repeat([0.0, 1.0], 100)})
+    >>> moved = np.arange(200) >= 150  # half of the perturbed cells
+    >>> responses = 2.0 * moved[:, None] + rng.normal(size=(200, 8))
+    >>> found = efficacy_weights(design, np.empty((200, 0)), responses, least_squares)
+    >>> found.table[["perturbation", "n_cells", "proportion", "reweighted"]].round(1)
+      perturbation  n_cells  proportion  reweighted
+    0        STAT1      100         0.5        True
     """
-    known = np.ones(len(design), dtype=bool) if train is None else np.asarray(train, dtype=bool)
-    full = sparse.csr_array(design.to_numpy(dtype=np.float64))
-    ones, y, c = full[known], responses[known], np.asarray(covariates, dtype=np.float64)[known]
+    ones = sparse.csr_array(design.to_numpy(dtype=np.float64))
     control = np.diff(ones.indptr) == 0
     if control.sum() < MIN_CONTROLS:
         raise AnalysisError(
             f"efficacy weights need at least {MIN_CONTROLS} control cells to train on; "
             f"got {int(control.sum())}: switch them off or name the control label"
         )
-    groups = np.unique(ones.toarray(), axis=0, return_inverse=True)[1].ravel()
-    folds = _inner_folds(groups, n_folds, seed)
+    labels = np.unique(ones.toarray(), axis=0, return_inverse=True)[1].ravel()
+    folds = deal((labels,), FOLDS, seed)
     cell, target = ones.nonzero()
-    weights = np.ones(len(cell))
+    weights, weighted = np.ones(len(cell)), ones
     mixtures: dict[int, Mixture] = {}
     reweighted = np.zeros(ones.shape[1], dtype=bool)
     converged, iteration = False, 0
-    while not converged and iteration < max_iter:
+    while not converged and iteration < MAX_ITERATIONS:
         iteration += 1
-        weighted = sparse.csr_array((weights, (cell, target)), shape=ones.shape)
         scores = np.empty(ones.shape)
         rng = np.random.default_rng(seed)  # the same controls in every iteration
-        for fold in range(n_folds):
+        for fold in range(FOLDS):
             here = folds == fold
             with threadpool_limits(1):  # the last bits must not depend on the machine
-                scores[here] = _scores(weighted, c, y, ~here, refit, rng)
+                scores[here] = _scores(weighted, covariates, responses, ~here, refit, rng)
         updated = np.ones_like(weights)
-        for k in range(ones.shape[1]):
+        for k in map(int, np.flatnonzero(np.bincount(target) >= 2)):
             mine = target == k
-            if mine.sum() < 2:
-                continue
             mixtures[k] = fit_mixture(scores[cell[mine], k], scores[control, k])
             reweighted[k] |= mixtures[k].better  # for good: switching back and forth never ends
             if reweighted[k]:
                 updated[mine] = mixtures[k].posterior(scores[cell[mine], k])
-        converged = bool(np.abs(updated - weights).max(initial=0.0) < tol)
+        converged = bool(np.abs(updated - weights).max(initial=0.0) < TOLERANCE)
         weights = updated
-    means = np.ones(ones.shape[1])
-    for k in np.flatnonzero(reweighted):
-        means[k] = weights[target == k].mean()
+        weighted = sparse.csr_array((weights, (cell, target)), shape=ones.shape)
+    n = len(reweighted)
     table = pd.DataFrame(
         {
             "perturbation": design.columns,
-            "n_cells": np.bincount(target, minlength=ones.shape[1]),
-            "proportion": means,
-            "separation": [
-                mixtures[k].separation if k in mixtures else np.nan for k in range(len(means))
-            ],
-            "p": [mixtures[k].p if k in mixtures else np.nan for k in range(len(means))],
+            "n_cells": np.bincount(target, minlength=n),
+            "proportion": [weights[target == k].mean() if reweighted[k] else 1.0 for k in range(n)],
+            "separation": [mixtures[k].separation if k in mixtures else np.nan for k in range(n)],
+            "p": [mixtures[k].p if k in mixtures else np.nan for k in range(n)],
             "reweighted": reweighted,
         }
     )
-    everywhere = sparse.lil_array(full * means)
-    everywhere[np.flatnonzero(known)[cell], target] = weights
-    doubt = np.bincount(target, weights * (1 - weights), minlength=ones.shape[1])
-    return Efficacy(sparse.csr_array(everywhere), doubt, table, iteration, converged)
+    weighted.eliminate_zeros()
+    doubt = np.bincount(target, weights * (1 - weights), n).astype(np.float64)
+    return Efficacy(weighted, doubt, table, iteration, converged)

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from tuner_plugins.perturbseq.data.labels import column_of
-from tuner_plugins.perturbseq.data.matrix import CellsError
 from tuner_plugins.perturbseq.data.screen import Screen
+from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.inference.plate_layout import (
     like_neighbours,
     place_of,
@@ -90,6 +90,18 @@ def units_of(
     CellsError
         No such column, a cell without a unit or a well, units of several perturbations, no
         perturbation with two units, a name that is no well's, or a well with several units.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from tuner_plugins.perturbseq.data.labels import Labels
+    >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
+    >>> adata = AnnData(np.ones((4, 2)))
+    >>> adata.obs["perturbation"] = ["A", "A", "A", "control"]
+    >>> adata.obs["guide"] = ["A_1", "A_1", "A_2", "NT_1"]
+    >>> units = units_of(open_screen(adata, Recipe(Labels())))
+    >>> units.among, units.codes.tolist(), units.design.tolist()
+    ('guide', [0, 0, 1, 2], [[1.0], [1.0], [0.0]])
     """
     wells = _wells(screen.obs, well)
     found = _exchanged(screen, unit, guide)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,22 @@ def perturbation_table(
         controls, mean over folds; ``ceiling``, what a perfect prediction could reach given the
         noise of that shift: the square root of its reliability, from the correlation of two halves
         of the cells by the formula of Spearman (1910) and Brown (1910).
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from tuner_plugins.perturbseq.data.dataset import build
+    >>> from tuner_plugins.perturbseq.data.labels import Labels
+    >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
+    >>> from tuner_plugins.perturbseq.model.anndata_fit import problem_of
+    >>> counts = np.random.default_rng(0).poisson([[5.0, 9.0, 4.0]] * 40).astype(float)
+    >>> counts[::2, 0] += 20  # in cells with perturbation A
+    >>> adata = AnnData(counts)
+    >>> adata.obs["perturbation"] = ["A", "control"] * 20
+    >>> dataset = build(open_screen(adata, Recipe(Labels())), np.repeat([0, 1], 20))
+    >>> perturbation_table(dataset, problem_of(dataset), alpha=0.01, l1_ratio=0.5).round(2)
+      perturbation  cells  partial_r2  correlation  ceiling
+    0            A     20        0.84         0.97      1.0
     """
     k = len(dataset.screen.design.names)
     sums = _HeldOut.empty(problem.n_folds, k, dataset.statistics.n_genes)
@@ -58,7 +75,8 @@ def perturbation_table(
         for fold, (coef, intercept, unit) in enumerate(fits):
             rows = np.flatnonzero(dataset.folds[where] == fold)
             mine = X[rows][:, problem.columns[fold]]
-            values = Y[rows].toarray() if sparse.issparse(Y) else Y[rows]
+            values: Any = Y[rows]
+            values = values.toarray() if sparse.issparse(values) else values
             error = (values - mine @ coef.T - intercept) * unit
             sums.add(fold, mine[:, :k], error, half[where][rows])
     own = np.array([coef[:, :k].T * unit for coef, _, unit in fits])
@@ -175,4 +193,4 @@ def _row_correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     b = b - b.mean(axis=1, keepdims=True)
     scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
     products = (a * b).sum(axis=1)
-    return np.divide(products, scale, out=np.full(len(a), np.nan), where=scale > 0)
+    return np.asarray(np.divide(products, scale, out=np.full(len(a), np.nan), where=scale > 0))

@@ -7,9 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
-LANES = 8
-"""Columns that `permuted_cross_dense` sums side by side."""
-
 
 @numba.njit(inline="always")
 def _next(state: np.uint64) -> tuple[np.uint64, np.uint64]:
@@ -85,6 +82,13 @@ def van_elteren(
         Positive where treated cells score higher; NaN where no stratum compares anything.
     p : ndarray, (programs,)
         Two-sided, at least the smallest normal float: never 0.
+
+    Examples
+    --------
+    >>> scores = np.array([[3.0], [4.0], [5.0], [0.0], [1.0], [2.0]])
+    >>> z, p = van_elteren(scores, np.arange(6) < 3, np.zeros(6, dtype=np.int64))
+    >>> round(z.item(), 2), round(p.item(), 3)
+    (1.96, 0.05)
     """
     width = scores.shape[1]
     excess = np.zeros(width)
@@ -105,57 +109,32 @@ def van_elteren(
     return z, np.where(np.isnan(z), np.nan, p)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
-def permuted_cross_dense(
-    values: NDArray[np.float64], labels: NDArray[np.int32], first: int, out: NDArray[np.float64]
-) -> None:
-    """Sum a tile of columns by permuted labels.
-
-    Parameters
-    ----------
-    values : ndarray, (cells, LANES)
-        A contiguous tile of the responses.
-    labels : ndarray of int, (permutations, cells)
-        Group of each cell; the last group, ``out.shape[1]``, is dropped.
-    first : int
-        Where the tile stands among the columns of `out`.
-    out : ndarray, (permutations, groups, columns)
-        Overwritten in the tile's columns that exist.
-    """
-    n_permutations, n = labels.shape
-    n_groups = out.shape[1]
-    width = min(LANES, out.shape[2] - first)
-    sums = np.empty((n_groups + 1, LANES))
-    for b in range(n_permutations):
-        sums[:] = 0.0
-        for i in range(n):
-            k = labels[b, i]
-            for lane in range(LANES):
-                sums[k, lane] += values[i, lane]
-        for k in range(n_groups):
-            for lane in range(width):
-                out[b, k, first + lane] = sums[k, lane]
-
-
 @numba.njit(cache=True, nogil=True)
-def permuted_cross_sparse(
+def permuted_cross(
     indptr: NDArray[np.int32],
     rows: NDArray[np.int32],
     values: NDArray[np.float64],
     labels: NDArray[np.int32],
-    first: int,
-    last: int,
     out: NDArray[np.float64],
 ) -> None:
-    """Sum columns `first` to `last` of a matrix in CSC form by permuted labels.
+    """Sum columns of a matrix in CSC form by permuted labels.
 
-    `labels` is (cells, permutations) here, so that a value is added to all permutations at once;
-    `out` is as in `permuted_cross_dense`.
+    Parameters
+    ----------
+    indptr : ndarray of int, (columns + 1,)
+        Where each column begins among `rows` and `values`, and the last one ends.
+    rows, values : ndarray
+        Of the whole matrix.
+    labels : ndarray of int, (cells, permutations)
+        Group of each cell; the last group, ``out.shape[1]``, is dropped. Cells come first, so that
+        a value is added to all permutations at once.
+    out : ndarray, (permutations, groups, columns)
+        Overwritten.
     """
     n_permutations = labels.shape[1]
     n_groups = out.shape[1]
     sums = np.empty((n_groups + 1, n_permutations))
-    for column in range(first, last):
+    for column in range(len(indptr) - 1):
         sums[:] = 0.0
         for p in range(indptr[column], indptr[column + 1]):
             value, row = values[p], rows[p]

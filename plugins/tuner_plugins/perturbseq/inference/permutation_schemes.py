@@ -70,6 +70,12 @@ def unit_orders(
     ------
     array of int, shape (units,)
         A move is never the identity and never comes twice.
+
+    Examples
+    --------
+    >>> units = Units("well", np.arange(3), np.eye(3), places=np.arange(3))
+    >>> [order.tolist() for order in unit_orders(units, np.zeros(3, dtype=int), count=9)]
+    [[2, 1, 0], [2, 0, 1], [1, 0, 2], [1, 2, 0], [0, 2, 1]]
     """
     rng = np.random.default_rng(seed)
     if units.places is None:
@@ -96,6 +102,11 @@ def moves(strata: np.ndarray) -> int:
     strata stay neighbours as far as strata stand alike on the plate. With strata of one size the
     moves and the identity are a group, and the test is exact where the plate is alike all along,
     its ends apart; with strata of several sizes it is nearly so.
+
+    Examples
+    --------
+    >>> moves(np.zeros(6, dtype=int))
+    11
     """
     longest = int(np.unique(strata, return_counts=True)[1].max())
     # two units: the mirrored order is the other one
@@ -116,6 +127,12 @@ def smallest_p(
         As in `unit_orders`.
     held : array of int, shape (units,), optional
         Folds that labels take with them, from `whole_folds`.
+
+    Examples
+    --------
+    >>> units = Units("well", np.arange(6), np.repeat(np.eye(2), 3, axis=0), places=np.arange(6))
+    >>> round(smallest_p(units, np.zeros(6, dtype=int), count=99), 3)
+    0.333
     """
     total = moves(strata)
     if count < total:
@@ -135,7 +152,14 @@ def smallest_p(
 
 
 def arrangements(units: Units, strata: np.ndarray) -> float:
-    """Return the number of arrangements of labels within strata; inf if there are too many."""
+    """Return the number of arrangements of labels within strata; inf if there are too many.
+
+    Examples
+    --------
+    >>> units = Units("guide", np.arange(4), np.repeat(np.eye(2), 2, axis=0))
+    >>> round(arrangements(units, np.zeros(4, dtype=int)))
+    6
+    """
     if units.places is not None:
         return moves(strata) + 1
     labels = pd.factorize(pd.MultiIndex.from_arrays(units.design.T))[0]

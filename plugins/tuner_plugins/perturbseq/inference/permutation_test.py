@@ -20,6 +20,7 @@ from tuner_plugins.perturbseq.inference.permutation_schemes import (
     unit_orders,
     whole_folds,
 )
+from tuner_plugins.perturbseq.inference.relabelling import with_cross_sums, with_unit_labels
 
 AT_ONCE_BYTES = 200_000_000
 ROUNDING = 1e-12
@@ -56,7 +57,7 @@ class Null:
         return (b + 1) / (len(self.shuffled) + 1)
 
 
-def permutation_null(
+def permutation_null(  # noqa: PLR0913  what is compared, how often, on how many threads
     dataset: Dataset,
     problem: Problem,
     alphas: Sequence[float] | np.ndarray,
@@ -92,20 +93,36 @@ def permutation_null(
         What got its perturbation as one. None: single cells.
     threads : int
         For the fits; the result does not depend on it.
+
+    Examples
+    --------
+    >>> from anndata import AnnData
+    >>> from tuner_plugins.perturbseq.data.dataset import build
+    >>> from tuner_plugins.perturbseq.data.labels import Labels
+    >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
+    >>> from tuner_plugins.perturbseq.model.anndata_fit import problem_of
+    >>> counts = np.random.default_rng(0).poisson([[5.0, 9.0, 4.0]] * 40).astype(float)
+    >>> counts[::2, 0] += 20  # in cells with perturbation A
+    >>> adata = AnnData(counts)
+    >>> adata.obs["perturbation"] = ["A", "control"] * 20
+    >>> dataset = build(open_screen(adata, Recipe(Labels())), np.repeat([0, 1], 20))
+    >>> grid = [0.01, 0.1], [0.5]
+    >>> null = permutation_null(dataset, problem_of(dataset), *grid, permutations=19, seed=0)
+    >>> null.p, null.among
+    (0.05, 'cells')
     """
-    observed = cross_validate(problem, alphas, l1_ratios, threads=threads).partial_r2.max()
+
+    def best(problem: Problem) -> float:
+        found = cross_validate(problem, alphas, l1_ratios, threads=threads)
+        return float(found.partial_r2.max())
+
     parts = (
         shuffled_statistics(dataset, permutations, seed)
         if units is None
         else unit_statistics(dataset, units, permutations, seed)
     )
-    shuffled = [
-        cross_validate(
-            replace(problem, statistics=part), alphas, l1_ratios, threads=threads
-        ).partial_r2.max()
-        for part in parts
-    ]
-    return Null(float(observed), np.array(shuffled), CELLS if units is None else units.among)
+    shuffled = np.array([best(replace(problem, statistics=part)) for part in parts])
+    return Null(best(problem), shuffled, CELLS if units is None else units.among)
 
 
 def shuffled_statistics(dataset: Dataset, count: int, seed: int) -> Iterator[Statistics]:
@@ -140,7 +157,7 @@ def unit_statistics(dataset: Dataset, units: Units, count: int, seed: int) -> It
         return
     sums = _unit_sums(dataset, units)
     for order in unit_orders(units, strata, count, seed):
-        yield _relabelled(dataset.statistics, units.design[order], *sums)
+        yield with_unit_labels(dataset.statistics, units.design[order], *sums)
 
 
 def _with_folds(
@@ -171,7 +188,7 @@ def _with_folds(
         gram, cross = np.zeros_like(sums.gram), np.zeros_like(sums.cross)
         gram[:, at[:, None], at] = np.tensordot(inside, by_unit.gram, 1)
         cross[:, at] = np.tensordot(inside, by_unit.cross, 1)
-        yield _relabelled(
+        yield with_unit_labels(
             replace(sums, gram=gram, cross=cross, squares=inside @ by_unit.squares),
             units.design[order],
             inside * cells,
@@ -198,29 +215,6 @@ def _unit_sums(dataset: Dataset, units: Units) -> tuple[np.ndarray, np.ndarray, 
     return cells.reshape(shape), of_columns.reshape(*shape, -1), of_genes.reshape(*shape, -1)
 
 
-def _relabelled(
-    sums: Statistics,
-    design: np.ndarray,
-    cells: np.ndarray,
-    of_columns: np.ndarray,
-    of_genes: np.ndarray,
-) -> Statistics:
-    """Return the statistics where the units have the rows of `design`; all sums are unshifted."""
-    k = design.shape[1]
-    shift, gram = sums.x_shift[:k], sums.gram.copy()
-    totals = cells @ design
-    gram[:, 0, 1 : k + 1] = totals - sums.cells[:, None] * shift
-    gram[:, 1 : k + 1, 0] = gram[:, 0, 1 : k + 1]
-    crossed = totals[:, :, None] * shift
-    gram[:, 1 : k + 1, 1 : k + 1] = (
-        design.T @ (cells[:, :, None] * design)
-        - crossed
-        - crossed.transpose(0, 2, 1)
-        + sums.cells[:, None, None] * np.outer(shift, shift)
-    )
-    return _replaced(replace(sums, gram=gram), design.T @ of_columns, design.T @ of_genes)
-
-
 def _with_orders(dataset: Dataset, orders: Sequence[np.ndarray]) -> Iterator[Statistics]:
     """Pass over the cells once for all `orders`."""
     design = dataset.screen.design.matrix
@@ -236,7 +230,7 @@ def _with_orders(dataset: Dataset, orders: Sequence[np.ndarray]) -> Iterator[Sta
             product = by_fold @ Y
             with_genes[number] += product.toarray() if sparse.issparse(product) else product
     for number in range(len(orders)):
-        yield _replaced(
+        yield with_cross_sums(
             dataset.statistics,
             with_columns[number].reshape(folds, k, -1),
             with_genes[number].reshape(folds, k, -1),
@@ -249,22 +243,3 @@ def _fold_rows(design: sparse.csr_matrix, folds: np.ndarray, n_folds: int) -> sp
     rows = design.indices + k * np.repeat(folds, np.diff(design.indptr))
     columns = np.repeat(np.arange(design.shape[0]), np.diff(design.indptr))
     return sparse.csr_matrix((design.data, (rows, columns)), shape=(n_folds * k, design.shape[0]))
-
-
-def _replaced(sums: Statistics, with_columns: np.ndarray, with_genes: np.ndarray) -> Statistics:
-    """Put new sums of perturbations with covariates and responses in; unshifted (folds, k, ...)."""
-    k = with_genes.shape[1]
-    gram, cross = sums.gram.copy(), sums.cross.copy()
-    cells = sums.cells
-    # Z holds X - x_shift: D'1 is unchanged by a shuffle, and so is D'D
-    shifts, column_shift = sums.x_shift[:k], sums.x_shift[k:]
-    totals = gram[:, 0, 1 : k + 1] + cells[:, None] * shifts
-    column_totals = gram[:, 0, k + 1 :]
-    mixed = with_columns - totals[:, :, None] * column_shift
-    mixed -= shifts[:, None] * column_totals[:, None, :]
-    gram[:, 1 : k + 1, k + 1 :] = mixed
-    gram[:, k + 1 :, 1 : k + 1] = mixed.transpose(0, 2, 1)
-    cross[:, 1 : k + 1] = (
-        with_genes - totals[:, :, None] * sums.y_shift - shifts[:, None] * cross[:, :1]
-    )
-    return replace(sums, gram=gram, cross=cross)

@@ -39,7 +39,15 @@ class Place(NamedTuple):
 
 
 def place_of(label: str) -> Place | None:
-    """Read a well's name (``A1``, ``A01``, ``AF48``, ``P1_A01``); None if it is no such name."""
+    """Read a well's name (``A1``, ``A01``, ``AF48``, ``P1_A01``); None if it is no such name.
+
+    Examples
+    --------
+    >>> place_of("P1_B03")
+    Place(plate=(('P', 1),), row=2, column=3)
+    >>> place_of("B99") is None
+    True
+    """
     match = _WELL.fullmatch(label.strip().upper())
     if match is None:
         return None
@@ -72,6 +80,11 @@ def places_of_units(
     array of int, shape (units,), or None
         0 .. units - 1. None where a label is no well, or a well holds cells of two units: units
         have no place of their own then.
+
+    Examples
+    --------
+    >>> places_of_units(np.array([0, 1, 2]), np.array(["B01", "A02", "A01"])).tolist()
+    [2, 1, 0]
     """
     labels, names = pd.factorize(wells)
     found = [place_of(str(name)) for name in names]
@@ -110,6 +123,12 @@ def stand_together(labels: np.ndarray) -> bool:
     -------
     bool
         Always the same for the same labels: the orders have a seed of their own.
+
+    Examples
+    --------
+    >>> labels = np.repeat(np.arange(8), 3)
+    >>> stand_together(labels), stand_together(np.tile(np.arange(8), 3))
+    (True, False)
     """
     codes = pd.factorize(labels)[0]
     rng = np.random.default_rng(_SEED)

@@ -16,6 +16,11 @@ def empirical_p(exceeding: ArrayLike, n_permutations: int) -> NDArray[np.float64
     """Return (b + 1) / (B + 1): the p-value of b of B permutations at least as extreme.
 
     Never 0 (Phipson & Smyth 2010, doi:10.2202/1544-6115.1585).
+
+    Examples
+    --------
+    >>> empirical_p([0, 4], 99).tolist()
+    [0.01, 0.05]
     """
     return (np.asarray(exceeding, dtype=np.float64) + 1.0) / (n_permutations + 1.0)
 
@@ -32,6 +37,11 @@ def adjust(p: ArrayLike) -> NDArray[np.float64]:
     -------
     ndarray
         Same shape.
+
+    Examples
+    --------
+    >>> adjust([0.01, 0.04, np.nan, 0.03]).round(3).tolist()
+    [0.03, 0.04, nan, 0.04]
     """
     values = np.asarray(p, dtype=np.float64)
     adjusted = np.full(values.shape, np.nan)
@@ -61,6 +71,12 @@ def any_effect(p: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     -------
     ndarray, (genes,) or (perturbations,)
         NaN where nothing was tested.
+
+    Examples
+    --------
+    >>> p = np.array([[0.001, 0.9], [0.5, 0.7]])  # the first gene answers
+    >>> any_effect(p, 1).round(3).tolist()
+    [0.004, 0.7]
     """
     values = np.sort(np.moveaxis(np.asarray(p, dtype=np.float64), axis, 1), axis=1)  # NaN last
     tested = np.isfinite(values).sum(axis=1, keepdims=True)
@@ -69,9 +85,7 @@ def any_effect(p: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return adjust(np.where(tested[:, 0] > 0, joined, np.nan))
 
 
-def permute_within(
-    strata: NDArray[np.int64], rng: np.random.Generator, where: NDArray[np.bool_] | None = None
-) -> NDArray[np.int64]:
+def permute_within(strata: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return row numbers permuted within strata.
 
     Parameters
@@ -79,8 +93,6 @@ def permute_within(
     strata : ndarray of int, (cells,)
         Batch of each cell.
     rng : numpy Generator
-    where : ndarray of bool, (cells,), optional
-        Only these rows move.
 
     Returns
     -------
@@ -89,7 +101,7 @@ def permute_within(
     """
     rows = np.arange(len(strata))
     for stratum in np.unique(strata):
-        here = np.flatnonzero(strata == stratum if where is None else (strata == stratum) & where)
+        here = np.flatnonzero(strata == stratum)
         rows[here] = rng.permutation(here)
     return rows
 
@@ -101,7 +113,7 @@ def stratum_codes(strata: ArrayLike | None, n: int) -> NDArray[np.int64]:
     values = pd.Series(np.asarray(strata))
     if values.isna().any():
         raise AnalysisError(f"{int(values.isna().sum())} cells have no batch: name it or drop them")
-    return pd.factorize(values.astype(str), sort=True)[0].astype(np.int64)
+    return np.asarray(pd.factorize(values.astype(str), sort=True)[0], dtype=np.int64)
 
 
 def _test_one(
@@ -187,6 +199,17 @@ def compare_programs(
     ------
     AnalysisError
         Without control cells, or scores that are not finite.
+
+    Examples
+    --------
+    >>> scores = pd.DataFrame({"P0": [2.0, 3.0, 2.5, 2.5, 0.0, 0.5, 0.2, 0.1]})
+    >>> design = pd.DataFrame({"STAT1": [1, 1, 1, 1, 0, 0, 0, 0]})
+    >>> table = compare_programs(scores, design, design["STAT1"].to_numpy() == 0)
+    >>> table[["program", "perturbation", "n_cells", "difference"]]
+      program perturbation  n_cells  difference
+    0      P0        STAT1        4         2.3
+    >>> bool(table["p_permutation"].item() < 0.05)
+    True
     """
     control = np.asarray(control, dtype=bool)
     if not control.any():
@@ -226,7 +249,13 @@ _TEST_COLUMNS = (
 
 
 def uniformity(p: ArrayLike) -> float:
-    """Return the Kolmogorov-Smirnov p-value of uniform p-values: small means miscalibrated."""
+    """Return the Kolmogorov-Smirnov p-value of uniform p-values: small means miscalibrated.
+
+    Examples
+    --------
+    >>> uniformity(np.linspace(0.0, 1.0, 50)) > 0.9, uniformity(np.linspace(0.0, 0.5, 50)) < 0.01
+    (True, True)
+    """
     values = np.asarray(p, dtype=np.float64).ravel()
     values = values[~np.isnan(values)]
     if not len(values):

@@ -27,6 +27,16 @@ def problem_of(
         Penalise them too, divided by their standard deviation.
     scale_genes : bool
         Divide responses by their standard deviation before they are fitted.
+
+    Examples
+    --------
+    >>> adata = anndata.AnnData(np.array([[3.0, 1.0], [1.0, 2.0], [5.0, 4.0]]))
+    >>> adata.obs = adata.obs.assign(perturbation=["A", "control", "A"], depth=[4.0, 3.0, 9.0])
+    >>> dataset = build(open_screen(adata, Recipe(Labels(), covariates=["depth"])))
+    >>> problem_of(dataset).penalty_factor.tolist()
+    [1.0, 0.0]
+    >>> problem_of(dataset, penalise_covariates=True).penalty_factor.tolist()
+    [1.0, 1.0]
     """
     perturbations = len(dataset.screen.design.names)
     factor = np.ones(perturbations + len(dataset.screen.covariates.names))
@@ -42,7 +52,7 @@ def problem_of(
     )
 
 
-def elastic_net(
+def elastic_net(  # noqa: PLR0913  keywords of a call in a notebook
     adata: anndata.AnnData,
     alpha: float,
     l1_ratio: float,
@@ -94,6 +104,19 @@ def elastic_net(
     ------
     CellsError
         Labels, covariates or counts that cannot be used.
+
+    Examples
+    --------
+    >>> counts = np.random.default_rng(0).poisson([[5.0, 9.0, 4.0]] * 40).astype(float)
+    >>> counts[:20, 0] += 20
+    >>> adata = anndata.AnnData(counts)
+    >>> adata.obs["perturbation"] = ["A"] * 20 + ["NT"] * 20
+    >>> elastic_net(adata, alpha=0.01, l1_ratio=0.5, control=["NT"])
+    >>> adata.varm["elasticnet_coef"].round(1)
+         A
+    0  0.9
+    1 -0.6
+    2 -0.7
     """
     recipe = Recipe(
         Labels(perturbation, tuple(control)),

@@ -169,6 +169,14 @@ def shifts(
     voters : ndarray of int, (labels,)
     moved : ndarray of bool, (genes,)
         Genes that differ from the shift of some label, at a false discovery rate of 5 %.
+
+    Examples
+    --------
+    >>> ratio = np.full((1, 60), -0.2)  # the shares of most genes fell by 18 %
+    >>> ratio[0, :5] = 2.0  # where five rose
+    >>> shift, voters, moved = shifts(ratio, np.full((1, 60), 0.02))
+    >>> shift.round(2).tolist(), voters.tolist(), int(moved.sum())
+    ([-0.2], [55], 5)
     """
     known = np.isfinite(ratio)
     moved = np.zeros(ratio.shape[1], dtype=bool)
@@ -185,17 +193,17 @@ def shifts(
         with np.errstate(invalid="ignore"):
             off = np.abs(ratio - shift[:, None]) / np.hypot(error, NOISE)
         found = np.nan_to_num(adjust(2 * norm.sf(off)), nan=1.0) < 0.05
-        again = found.any(axis=0)
-        if (again == moved).all():
+        before, moved = moved, np.asarray(found.any(axis=0))
+        if (before == moved).all():
             break
-        moved = again
     return shift, voters, moved
 
 
 def _mode(ratio: NDArray[np.float64], error: NDArray[np.float64]) -> float:
     """Return the value that the most genes agree with, each within its error."""
     width = KERNEL * np.hypot(error, NOISE)
-    grid = np.linspace(*np.quantile(ratio, [0.02, 0.98]), 200)
+    low, high = np.quantile(ratio, [0.02, 0.98])
+    grid = np.linspace(low, high, 200)
     agree = np.exp(-0.5 * ((ratio - grid[:, None]) / width) ** 2).sum(axis=1)
     value = float(grid[np.argmax(agree)])
     for _ in range(100):

@@ -24,7 +24,6 @@ def load(
     penalise_covariates: bool = False,
     scale_genes: bool = False,
     composition: bool | None = False,
-    threads: int = 1,
 ) -> tuple[ad.AnnData, Model]:
     """Read a screen into memory, its counts and its model with one setting.
 
@@ -43,7 +42,6 @@ def load(
     composition : bool, optional
         Make good for the shift of all genes where some moved, see `composition`; None does so
         where counts are divided by their own sum.
-    threads : int
 
     Returns
     -------
@@ -52,6 +50,21 @@ def load(
         where a column of var was named; ``var["gene_id"]`` has their names in the file.
     model : Model
         Of the genes that were chosen; further responses from obs are left out.
+
+    Examples
+    --------
+    >>> from tuner_plugins.perturbseq.data.labels import Labels
+    >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
+    >>> counts = np.random.default_rng(0).poisson([[5.0, 9.0, 4.0]] * 40).astype(float)
+    >>> counts[:20, 0] += 20
+    >>> adata = ad.AnnData(counts)
+    >>> adata.obs["perturbation"] = ["A"] * 20 + ["control"] * 20
+    >>> adata, model = load(open_screen(adata, Recipe(Labels())), alpha=0.01, l1_ratio=0.5)
+    >>> model.coefficients().round(1)
+         A
+    0  0.9
+    1 -0.6
+    2 -0.7
     """
     screen, transform = learn(screen, np.zeros(len(screen.obs), dtype=np.int64))
     found = None
@@ -90,7 +103,6 @@ def load(
         l1_ratio=l1_ratio,
         penalise_covariates=penalise_covariates,
         composition=None if found is None else found.table,
-        threads=threads,
     )
     if screen.recipe.symbols is not None:
         adata.var["gene_id"] = screen.counts.genes.astype(str)

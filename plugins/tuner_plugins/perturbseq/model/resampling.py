@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,16 +12,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from tuner_plugins.enet.path import alpha_max, fit_grid
-from tuner_plugins.enet.statistics import Statistics, summarise
-from tuner_plugins.enet.sweep import Refit
+from tuner_plugins.enet import Refit, Statistics, alpha_max, fit_grid, summarise
 from tuner_plugins.perturbseq.inference.coefficients import entry_statistic
-from tuner_plugins.perturbseq.inference.kernels import (
-    LANES,
-    permuted_cross_dense,
-    permuted_cross_sparse,
-)
 from tuner_plugins.perturbseq.inference.program_tests import permute_within
+from tuner_plugins.perturbseq.inference.relabelling import sums_by_label, with_cross_sums
 
 AT_ONCE = 200_000_000
 """Bytes of sums that are held while permutations share a pass over the responses."""
@@ -54,6 +47,17 @@ class Model:
     composition : DataFrame, optional
         Shifts that the responses were freed of, see `composition.Composition`.
     threads : int
+
+    Examples
+    --------
+    >>> design = sparse.csr_matrix(np.repeat([[1.0], [0.0]], 20, axis=0))
+    >>> responses = np.repeat([[2.0, 1.0], [0.5, 1.0]], 20, axis=0)
+    >>> names, strata = (["STAT1"], ["IRF1", "ACTB"]), np.zeros(40, dtype=np.int64)
+    >>> model = Model(design, np.empty((40, 0)), responses, *names, strata, 0.01, 0.5)
+    >>> model.coefficients().round(2)
+          STAT1
+    IRF1   1.45
+    ACTB   0.00
     """
 
     design: sparse.csr_matrix
@@ -72,7 +76,7 @@ class Model:
     @property
     def control(self) -> NDArray[np.bool_]:
         """Cells without a perturbation, (cells,)."""
-        return np.diff(self.design.indptr) == 0
+        return np.asarray(np.diff(self.design.indptr) == 0)
 
     @property
     def penalty_factor(self) -> NDArray[np.float64]:
@@ -224,48 +228,10 @@ def permuted_statistics(
     group = np.full(model.design.shape[0], k, dtype=np.int32)
     group[np.repeat(np.arange(len(group)), np.diff(model.design.indptr))] = model.design.indices
     labels = np.ascontiguousarray(group[np.asarray(orders)])
-    with_covariates = _summed_by_label(model.covariates, labels, k, model.threads)
-    with_genes = _summed_by_label(model.responses, labels, k, model.threads)
-    cells, x_shift = summed.cells[0], summed.x_shift
-    sizes = summed.gram[0, 0, 1 : k + 1] + cells * x_shift[:k]
-    for mixed, crossed in zip(with_covariates, with_genes, strict=True):
-        gram, cross = summed.gram.copy(), summed.cross.copy()
-        # Z holds X - x_shift and Y - y_shift: (D - s)'(C - t) from D'C and the totals.
-        block = mixed - np.outer(sizes, x_shift[k:])
-        block -= np.outer(x_shift[:k], gram[0, 0, k + 1 :])
-        gram[0, 1 : k + 1, k + 1 :] = block
-        gram[0, k + 1 :, 1 : k + 1] = block.T
-        cross[0, 1 : k + 1] = crossed - np.outer(sizes, summed.y_shift)
-        cross[0, 1 : k + 1] -= np.outer(x_shift[:k], cross[0, 0])
-        yield replace(summed, gram=gram, cross=cross)
-
-
-def _summed_by_label(
-    values: Any, labels: NDArray[np.int32], n_groups: int, threads: int
-) -> NDArray[np.float64]:
-    """Sum rows by permuted labels, (permutations, groups, columns); columns among threads."""
-    out = np.zeros((len(labels), n_groups, values.shape[1]))
-    pieces = range(0, values.shape[1], LANES)
-    if sparse.issparse(values):
-        columns = sparse.csc_matrix(values)
-        data = columns.data.astype(np.float64, copy=False)
-        small = np.uint16 if n_groups < 2**16 else np.int32
-        turned = np.ascontiguousarray(labels.T, dtype=small)
-
-        def piece(first: int) -> None:
-            last = min(first + LANES, values.shape[1])
-            permuted_cross_sparse(columns.indptr, columns.indices, data, turned, first, last, out)
-    else:
-
-        def piece(first: int) -> None:
-            tile = np.zeros((len(values), LANES))
-            part = values[:, first : first + LANES]
-            tile[:, : part.shape[1]] = part
-            permuted_cross_dense(tile, labels, first, out)
-
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        list(pool.map(piece, pieces))
-    return out
+    with_covariates = sums_by_label(model.covariates, labels, k, model.threads)
+    with_genes = sums_by_label(model.responses, labels, k, model.threads)
+    for sums in zip(with_covariates, with_genes, strict=True):
+        yield with_cross_sums(summed, *(one[None] for one in sums))
 
 
 def bootstrap_coefficients(model: Model, n_resamples: int, seed: int) -> Iterator[pd.DataFrame]:
@@ -274,6 +240,15 @@ def bootstrap_coefficients(model: Model, n_resamples: int, seed: int) -> Iterato
     Yields
     ------
     pandas.DataFrame, (genes, perturbations)
+
+    Examples
+    --------
+    >>> design = sparse.csr_matrix(np.repeat([[1.0], [0.0]], 20, axis=0))
+    >>> responses = np.random.default_rng(0).normal(size=(40, 1)) + 3.0 * design.toarray()
+    >>> rest = np.empty((40, 0)), responses, ["STAT1"], ["IRF1"], np.zeros(40, dtype=np.int64)
+    >>> samples = bootstrap_coefficients(Model(design, *rest, 0.01, 0.5), n_resamples=3, seed=0)
+    >>> [bool(sample.loc["IRF1", "STAT1"] > 2.0) for sample in samples]
+    [True, True, True]
     """
     groups = cell_groups(model)
     order = np.argsort(groups, kind="stable")

@@ -8,11 +8,9 @@ named in the order of the dendrogram of the cluster means.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 from numpy.typing import NDArray
 
 from tuner_plugins.perturbseq.colours import palette
@@ -75,7 +73,7 @@ def cluster(
     table : pandas.DataFrame, (rows, columns)
         Genes by perturbations for programs, its transpose for modules. Unique row names.
     options : ClusterOptions, optional
-        Neighbours, resolution, metric, seed.
+        Neighbours, resolution, seed.
     prefix : str
         Of the cluster names.
     keep : ndarray of bool, (rows,), optional
@@ -91,6 +89,16 @@ def cluster(
     ------
     AnalysisError
         For row names that repeat, or a coefficient that is not finite.
+
+    Examples
+    --------
+    >>> up, down = np.array([1.0, 1.0, 0.0]), np.array([0.0, -1.0, 1.0])
+    >>> table = pd.DataFrame([up, 2 * up, down, 3 * down, 0 * up], index=list("abcde"))
+    >>> found = cluster(table)
+    >>> found.members()
+    {'P0': ['d', 'c'], 'P1': ['b', 'a']}
+    >>> found.labels.isna().tolist()
+    [False, False, False, False, True]
     """
     options = options or ClusterOptions()
     if not table.index.is_unique:
@@ -134,68 +142,13 @@ def find_modules(
     options : ClusterOptions, optional
     acting : ndarray of bool, (perturbations,), optional
         Perturbations to cluster; None for those with a coefficient.
+
+    Examples
+    --------
+    >>> coef = pd.DataFrame({"A": [1.0, 0.0], "B": [2.0, 0.0], "C": [0.0, -1.0], "D": [0.0, -3.0]})
+    >>> find_modules(coef).members()
+    {'M0': ['D', 'C'], 'M1': ['B', 'A']}
     """
     acting = (coef != 0).to_numpy().any(axis=0) if acting is None else np.asarray(acting)
     enough = acting.sum() >= FEWEST_FOR_MODULES
     return cluster(coef.T, options, prefix="M", keep=acting & enough)
-
-
-def find_programs(
-    adata: AnnData,
-    key: str = "coef",
-    *,
-    options: ClusterOptions | None = None,
-    significant: pd.DataFrame | None = None,
-) -> tuple[Clustering, Clustering]:
-    """Find gene programs and perturbation modules of an AnnData with coefficients.
-
-    Parameters
-    ----------
-    adata : AnnData
-        With ``varm[key]``, a DataFrame of genes by perturbations. Gains ``var["program"]``,
-        ``uns["program_colors"]``, ``uns["programs"]`` and ``uns["modules"]``.
-    key : str
-        Where the coefficients are.
-    options : ClusterOptions, optional
-        For both clusterings.
-    significant : pandas.DataFrame of bool, (genes, perturbations), optional
-        Cluster only genes and perturbations with a significant coefficient.
-
-    Returns
-    -------
-    tuple of Clustering
-        Programs of genes, modules of perturbations.
-
-    Raises
-    ------
-    AnalysisError
-        If ``varm[key]`` is no DataFrame.
-    """
-    coef = adata.varm.get(key)
-    if not isinstance(coef, pd.DataFrame):
-        raise AnalysisError(
-            f"varm['{key}'] must be a DataFrame of genes by perturbations; "
-            f"got {type(coef).__name__}: fit the elastic net first"
-        )
-    if significant is not None:
-        significant = significant.reindex(index=coef.index, columns=coef.columns, fill_value=False)
-    genes = None if significant is None else significant.to_numpy().any(axis=1)
-    targets = None if significant is None else significant.to_numpy().any(axis=0)
-    programs = cluster(coef, options, prefix="P", keep=genes)
-    modules = find_modules(coef, options, targets)
-    adata.var["program"] = programs.labels.reindex(adata.var_names.astype(str)).array
-    adata.uns["program_colors"] = np.array(list(programs.colours.values()), dtype=str)
-    adata.uns["programs"] = _described(programs, options)
-    adata.uns["modules"] = _described(modules, options)
-    return programs, modules
-
-
-def _described(clustering: Clustering, options: ClusterOptions | None) -> dict[str, Any]:
-    """Return what an .h5ad can hold: arrays, strings and numbers."""
-    settings = {k: v for k, v in vars(options or ClusterOptions()).items() if v is not None}
-    return {
-        "order": np.array(clustering.order, dtype=str),
-        "labels": clustering.labels[clustering.order].astype(str).to_numpy(dtype=str),
-        "tree": clustering.tree,
-        "params": settings,
-    }

@@ -7,7 +7,6 @@ and the iterations of Leiden.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import igraph
 import leidenalg
@@ -22,8 +21,6 @@ from threadpoolctl import threadpool_limits
 
 from tuner_plugins.perturbseq.errors import AnalysisError
 
-Metric = Literal["cosine", "euclidean"]
-
 RESOLUTIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0)
 """Leiden resolutions that are tried where none is given."""
 
@@ -32,7 +29,6 @@ NEIGHBORS = (2, 3, 5, 10, 15)
 
 ONE_CLUSTER = 0.1
 """Mean silhouette below which a split is not taken for structure."""
-
 
 FEW_ROWS = 30
 """Rows up to which cuts of a tree are tried beside communities of a graph.
@@ -63,8 +59,6 @@ class ClusterOptions:
         with the best mean silhouette are taken (Rousseeuw 1987,
         doi:10.1016/0377-0427(87)90125-7): fixed ones split large uniform programs. Where both are
         None and rows are few, the cuts of an average-linkage tree are tried as well.
-    metric : {"cosine", "euclidean"}
-        "cosine" groups rows by the shape of their profile, "euclidean" by size as well.
     scale : bool
         Bring every column to unit standard deviation first.
     n_pcs : int or None
@@ -75,7 +69,6 @@ class ClusterOptions:
 
     n_neighbors: int | None = None
     resolution: float | None = None
-    metric: Metric = "cosine"
     scale: bool = False
     n_pcs: int | None = None
     seed: int = 0
@@ -91,7 +84,7 @@ class ClusterOptions:
 
 
 def features_of(values: NDArray[np.float64], options: ClusterOptions) -> NDArray[np.float64]:
-    """Return the rows as distances see them, (rows, columns)."""
+    """Return rows of unit length, (rows, columns): distances see the shape of a profile only."""
     if options.scale:
         spread = values.std(axis=0)
         values = values / np.where(spread > 0, spread, 1.0)
@@ -100,10 +93,8 @@ def features_of(values: NDArray[np.float64], options: ClusterOptions) -> NDArray
         with threadpool_limits(1):
             u, s, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
         values = u[:, : options.n_pcs] * s[: options.n_pcs]
-    if options.metric == "cosine":
-        norms = np.linalg.norm(values, axis=1, keepdims=True)
-        values = values / np.where(norms > 0, norms, 1.0)
-    return values
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.where(norms > 0, norms, 1.0))
 
 
 def _graph(features: NDArray[np.float64], n_neighbors: int) -> igraph.Graph:

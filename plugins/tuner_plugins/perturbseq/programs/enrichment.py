@@ -1,4 +1,4 @@
-"""Over-representation of gene sets, offline from a GMT file, or at g:Profiler when asked.
+"""Over-representation of gene sets, offline from a GMT file.
 
 The test is the one-sided hypergeometric one (Fisher's exact test). Its universe is the genes that
 were tested, not the genome: a screen that measured 2,000 genes can only have found those.
@@ -6,9 +6,6 @@ were tested, not the genome: a screen that measured 2,000 genes can only have fo
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,11 +21,10 @@ COLUMNS = (
     *("set", "term", "overlap", "set_size", "term_size", "background", "odds_ratio"),
     *("p", "q", "genes"),
 )
-GPROFILER = "https://biit.cs.ut.ee/gprofiler/api/gost/profile/"
 
 
 def read_gmt(path: Path) -> dict[str, list[str]]:
-    """Read gene sets: a line holds a name, a description and genes, separated by tabs.
+    r"""Read gene sets: a line holds a name, a description and genes, separated by tabs.
 
     Parameters
     ----------
@@ -43,6 +39,15 @@ def read_gmt(path: Path) -> dict[str, list[str]]:
     ------
     AnalysisError
         For a file that is absent, is not text, or has a line without genes or a term twice.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "sets.gmt"
+    ...     _ = path.write_text("INTERFERON\tHallmark\tIRF1\tSTAT1\n")
+    ...     read_gmt(path)
+    {'INTERFERON': ['IRF1', 'STAT1']}
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -105,6 +110,16 @@ def enrich(
     ------
     AnalysisError
         If a set has a gene outside the background, or no term is left.
+
+    Examples
+    --------
+    >>> genes = [f"G{i}" for i in range(20)]
+    >>> terms = {"PATHWAY": genes[:6], "OTHER": genes[10:16]}
+    >>> table = enrich({"P0": genes[:5]}, genes, terms)
+    >>> table[["set", "term", "overlap", "p"]].round(4)
+      set     term  overlap       p
+    0  P0  PATHWAY        5  0.0004
+    1  P0    OTHER        0  1.0000
     """
     names = _matched(background)
     place = {gene: i for i, gene in enumerate(names)}
@@ -194,6 +209,12 @@ def direction_sets(coef: pd.DataFrame, significant: pd.DataFrame) -> dict[str, l
     -------
     dict
         ``"STAT1 up"``, ``"STAT1 down"``, ...; only sets that hold a gene.
+
+    Examples
+    --------
+    >>> coef = pd.DataFrame({"STAT1": [0.8, -0.5, 0.1]}, index=["CD4", "IRF1", "ACTB"])
+    >>> direction_sets(coef, coef.abs() > 0.2)
+    {'STAT1 up': ['CD4'], 'STAT1 down': ['IRF1']}
     """
     sets: dict[str, list[str]] = {}
     for name in coef.columns:
@@ -203,82 +224,3 @@ def direction_sets(coef: pd.DataFrame, significant: pd.DataFrame) -> dict[str, l
             if len(genes):
                 sets[f"{name} {direction}"] = list(genes.astype(str))
     return sets
-
-
-def gprofiler(
-    sets: Mapping[str, Sequence[str]],
-    background: Sequence[str],
-    *,
-    organism: str = "hsapiens",
-    sources: Sequence[str] = ("GO:BP",),
-    url: str = GPROFILER,
-    timeout: float = 60.0,
-) -> pd.DataFrame:
-    """Ask g:Profiler (Kolberg et al. 2023, doi:10.1093/nar/gkad347), which needs the internet.
-
-    Its p-values come adjusted over the terms of a query; they are passed on as ``q`` and not
-    adjusted again, and ``p`` is missing.
-
-    Parameters
-    ----------
-    sets : mapping
-        Name to genes; empty ones are left out.
-    background : sequence of str
-        All genes that were tested.
-    organism, sources : str, sequence of str
-        In g:Profiler's names.
-    url, timeout : str, float
-        Of the service; seconds.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As `enrich`, for the terms that g:Profiler reports.
-
-    Raises
-    ------
-    AnalysisError
-        If the service cannot be reached or answers with something else.
-    """
-    query = {name: [str(g) for g in genes] for name, genes in sets.items() if len(genes)}
-    if not query:
-        return pd.DataFrame(columns=list(COLUMNS))
-    body = {
-        "organism": organism,
-        "query": query,
-        "sources": list(sources),
-        "background": [str(gene) for gene in background],
-        "domain_scope": "custom",
-        "significance_threshold_method": "fdr",
-        "user_threshold": 1.0,
-        "all_results": True,
-        "no_evidences": True,
-    }
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            results = json.load(answer)["result"]
-        rows = [
-            {
-                "set": row["query"],
-                "term": f"{row['name']} ({row['native']})",
-                "overlap": row["intersection_size"],
-                "set_size": row["query_size"],
-                "term_size": row["term_size"],
-                "background": row["effective_domain_size"],
-                "q": row["p_value"],
-            }
-            for row in results
-        ]
-    except (urllib.error.URLError, TimeoutError, ValueError, KeyError, TypeError) as error:
-        raise AnalysisError(
-            f"g:Profiler at {url} gave no answer that can be read ({error}): "
-            "use a GMT file, which needs no internet"
-        ) from error
-    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
-    order = {name: i for i, name in enumerate(query)}
-    return table.sort_values(
-        ["set", "q"], key=lambda c: c.map(order) if c.name == "set" else c, kind="stable"
-    ).reset_index(drop=True)

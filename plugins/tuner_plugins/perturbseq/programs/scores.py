@@ -37,6 +37,12 @@ def control_weights(
     -------
     ndarray, (genes,)
         Non-negative, adding up to one (or all zero).
+
+    Examples
+    --------
+    >>> means, inside = np.array([1.0, 2.0, 3.0, 9.0]), np.array([False, True, False, False])
+    >>> control_weights(means, inside, n_control=2).tolist()
+    [0.5, 0.0, 0.5, 0.0]
     """
     rank = np.empty(len(means), dtype=np.int64)
     rank[np.lexsort((np.arange(len(means)), means))] = np.arange(len(means))
@@ -50,7 +56,7 @@ def control_weights(
         start = np.searchsorted(pool_ranks, rank[gene]) - size // 2
         start = min(max(int(start), 0), len(pool) - size)
         weights[pool[start : start + size]] += 1.0
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def score_programs(
@@ -89,6 +95,16 @@ def score_programs(
     ------
     AnalysisError
         For a layer that is absent, an empty program or a gene that is not in the data.
+
+    Examples
+    --------
+    >>> values = np.array([[4.0, 4.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    >>> adata = AnnData(values, layers={"lognorm": values})
+    >>> adata.var_names = ["IRF1", "STAT1", "ACTB", "GAPDH"]
+    >>> score_programs(adata, {"P0": ["IRF1", "STAT1"]}, layer="lognorm")
+        P0
+    0  3.0
+    1  0.0
     """
     if layer not in (names := layers_of(adata)):
         raise AnalysisError(

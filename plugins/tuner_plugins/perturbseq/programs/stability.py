@@ -35,6 +35,17 @@ def stability(
     pandas.DataFrame
         One row a cluster: ``size``, ``jaccard_mean``, ``jaccard_sd``, ``resamples``, and
         ``adjusted_rand_mean``, the agreement of the whole clustering on rows clustered in both.
+
+    Examples
+    --------
+    >>> from tuner_plugins.perturbseq.programs.clustering import cluster
+    >>> up, down = [1.0, 1.0, 0.0], [0.0, -1.0, 1.0]
+    >>> coef = pd.DataFrame([up, up, down, down], index=list("abcd"))
+    >>> table = stability(cluster(coef), [coef, coef * 2], cluster)
+    >>> table[["cluster", "size", "jaccard_mean", "resamples"]]
+      cluster  size  jaccard_mean  resamples
+    0      P0     2           1.0          2
+    1      P1     2           1.0          2
     """
     members = {name: set(rows) for name, rows in reference.members().items()}
     jaccards: list[list[float]] = []

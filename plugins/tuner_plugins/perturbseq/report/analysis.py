@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.resampling import Model
 from tuner_plugins.perturbseq.programs.enrichment import read_gmt
-from tuner_plugins.perturbseq.report import figures, heatmaps
 from tuner_plugins.perturbseq.report.embedding import prepare
+from tuner_plugins.perturbseq.report.gallery import Evidence, draw
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Surface
 from tuner_plugins.perturbseq.report.steps import (
     calibrate,
@@ -30,7 +30,6 @@ def analyse(
     model: Model,
     options: AnalysisOptions | None = None,
     *,
-    counts_layer: str | None = None,
     obs_columns: Mapping[str, str] | None = None,
     guides: NDArray[np.object_] | None = None,
     surface: Surface | None = None,
@@ -40,7 +39,8 @@ def analyse(
     Parameters
     ----------
     adata : AnnData
-        The cells of `model`, in its order; its genes and possibly more. Gains, besides what
+        The cells of `model`, in its order, with raw counts in X of its genes and possibly more.
+        Gains, besides what
         `prepare` adds: ``varm`` ``coef``, ``coef_p``, ``coef_q`` (genes by perturbations, NaN for
         genes without a model), ``var["program"]``, ``obsm["program_scores"]``,
         ``obs["discovery"]``, and ``uns`` ``programs``, ``modules``, ``program_colors``,
@@ -48,8 +48,6 @@ def analyse(
     model : Model
         Design, covariates, responses and the setting.
     options : AnalysisOptions, optional
-    counts_layer : str, optional
-        Layer with counts; None for X.
     obs_columns : mapping, optional
         Title to column of obs, for the UMAP panels.
     guides : ndarray, (cells,), optional
@@ -70,21 +68,15 @@ def analyse(
     options = options or AnalysisOptions()
     _check(adata, model, options, guides)
     found = Analysis(adata)
-    prepare(adata, counts_layer, options.view)
+    prepare(adata, options.view)
     coef, table = fit_coefficients(found, model, options)
     significant = wide(table, "q", coef) < options.q_threshold
     programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())
     compare_with_control(found, model, options, programs)
     look_up(found, options, programs, coef, significant)
-    mock = calibrate(found, model, options, guides)
-    draw_cells(found, obs_columns or {})
-    if surface is not None:
-        setting = model.alpha, model.l1_ratio
-        found.figures["r2_surface"] = figures.r2_surface(
-            surface.r2, surface.alphas, surface.l1_ratios, setting
-        )
-    found.figures["coefficients"] = heatmaps.coefficient_heatmap(coef, programs, modules)
-    draw_tests(found, options, mock)
+    calibrate(found, model, options, guides)
+    evidence = Evidence(found, options, coef, programs, modules, obs_columns or {}, surface)
+    found.drawn = draw(evidence)
     return found
 
 
@@ -113,30 +105,3 @@ def _check(
         raise AnalysisError("calibration by guide needs the guide of each cell; name its column")
     if options.gmt is not None and options.enrich_online is None:
         read_gmt(options.gmt)
-
-
-def draw_cells(found: Analysis, obs_columns: Mapping[str, str]) -> None:
-    """Draw the cells by columns of obs, title to column, and by phase."""
-    adata = found.adata
-    panels = {t: adata.obs[c] for t, c in obs_columns.items() if c in adata.obs}
-    if "phase" in adata.obs:
-        panels["phase"] = adata.obs["phase"]
-    if panels:
-        found.figures["umap"] = figures.embeddings(adata.obsm["X_umap"], pd.DataFrame(panels))
-
-
-def draw_tests(found: Analysis, options: AnalysisOptions, mock: NDArray[np.float64] | None) -> None:
-    """Draw the tests of programs and of coefficients; `mock` are p-values without any effect."""
-    drawn, table = found.figures, found.tables["coefficients"]
-    tests = found.tables.get("program_tests")
-    if tests is not None and tests["effect_size"].notna().any():
-        drawn["program_clustermap"] = heatmaps.program_clustermap(
-            tests, q_threshold=options.q_threshold
-        )
-        drawn["program_dotplot"] = heatmaps.dotplot(tests)
-    groups = {"perturbations": table["p"].to_numpy()}
-    drawn["qq"] = figures.qq(groups if mock is None else {"mock of controls": mock} | groups)
-    hits = table[table["q"] < options.q_threshold]["perturbation"].value_counts()
-    ranked = sorted(hits.index, key=lambda name: (-hits[name], name))
-    for name in ranked[: options.max_volcanoes]:
-        drawn[f"volcano_{name}"] = figures.volcano(table, name, q_threshold=options.q_threshold)

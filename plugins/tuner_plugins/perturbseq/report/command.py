@@ -6,6 +6,7 @@ Everything comes as plain data, which a script without the tuner can hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import numpy as np
 from tuner_plugins.enet.errors import DataError
 from tuner_plugins.perturbseq.data.cell_cycle import G2M_GENES, S_GENES
 from tuner_plugins.perturbseq.data.labels import column_of
-from tuner_plugins.perturbseq.data.matrix import CellsError
 from tuner_plugins.perturbseq.data.screen import open_screen, recipe_of
+from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.load import load
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
@@ -67,7 +68,7 @@ def options_of(plain: Mapping[str, Any], size_factor: str | None) -> AnalysisOpt
     )
 
 
-def analyse_file(
+def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
     source: Path | ad.AnnData,
     recipe: Mapping[str, Any],
     setting: Mapping[str, Any],
@@ -115,7 +116,6 @@ def analyse_file(
         penalise_covariates=setting["penalise_covariates"],
         scale_genes=setting["scale_genes"],
         composition=options["composition"],
-        threads=threads,
     )
     panels = {"perturbation": made.labels.perturbation}
     if made.batch is not None:
@@ -126,7 +126,7 @@ def analyse_file(
         guides = column.astype(str).to_numpy(dtype=object)
     found = analyse(
         adata,
-        model,
+        replace(model, threads=threads),
         options_of(options, made.size_factor if made.size_factor in adata.obs else None),
         obs_columns=panels,
         guides=guides,

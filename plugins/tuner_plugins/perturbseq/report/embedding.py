@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -19,78 +18,53 @@ from sklearn.neighbors import KNeighborsTransformer
 from threadpoolctl import threadpool_limits
 
 from tuner_plugins.perturbseq.data.covariates import is_mitochondrial
-from tuner_plugins.perturbseq.data.matrix import layers_of
 from tuner_plugins.perturbseq.errors import AnalysisError
 
 EXACT_UP_TO = 50_000
 """Cells up to which neighbours are searched exactly; more have an approximate, seeded search."""
 
 
+TARGET_SUM = 1e4
+"""Counts per cell after normalisation."""
+
+VARIABLE = {"min_mean": 0.0125, "max_mean": 3.0, "min_disp": 0.5}
+"""Limits of highly variable genes, those of the usual notebook."""
+
+MAX_VALUE = 10.0
+"""Scaled expression is clipped there."""
+
+
 @dataclass(frozen=True)
 class PrepareOptions:
-    """Settings of the view; the defaults are those of the usual notebook.
+    """Options of the view; the defaults are those of the usual notebook.
 
     Attributes
     ----------
-    target_sum : float
-        Counts per cell after normalisation.
     size_factor : str or None
         Column of obs with the total counts of a cell, for panels of genes; None sums the counts.
-    min_mean, max_mean, min_disp : float
-        Of highly variable genes.
-    max_value : float
-        Scaled expression is clipped there.
     n_pcs, n_neighbors : int
     seed : int
     cell_cycle : mapping
         ``{"S": genes, "G2M": genes}``; empty for no phases.
     """
 
-    target_sum: float = 1e4
     size_factor: str | None = None
-    min_mean: float = 0.0125
-    max_mean: float = 3.0
-    min_disp: float = 0.5
-    max_value: float = 10.0
     n_pcs: int = 40
     n_neighbors: int = 20
     seed: int = 0
     cell_cycle: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def _counts(adata: ad.AnnData, layer: str | None) -> Any:
-    """Return the counts of a named layer (None: X), checked to be counts."""
-    if layer is not None and layer not in (names := layers_of(adata)):
-        raise AnalysisError(f"no layer '{layer}' with counts; there are: {', '.join(names) or '-'}")
-    counts = adata.X if layer is None else adata.layers[layer]
-    values = counts.data if sparse.issparse(counts) else np.asarray(counts)
-    if values.size and (values.min() < 0 or not np.array_equal(values, np.round(values))):
-        raise AnalysisError(
-            f"{'X' if layer is None else f'layer {layer!r}'} must hold raw counts, whole numbers "
-            f"from 0; got values such as {_odd(values):g}: name the layer with counts"
-        )
-    return counts
-
-
-def _odd(values: NDArray[Any]) -> float:
-    flat = np.ravel(values)
-    return float(flat[np.argmax((flat < 0) | (flat != np.round(flat)))])
-
-
-def prepare(
-    adata: ad.AnnData, layer: str | None = None, options: PrepareOptions | None = None
-) -> ad.AnnData:
+def prepare(adata: ad.AnnData, options: PrepareOptions | None = None) -> ad.AnnData:
     """Add quality, log-normalised expression, PCA, neighbours, UMAP and cell-cycle phase.
 
     Parameters
     ----------
     adata : AnnData
-        Cells by genes. Not changed where it was; gains ``layers["lognorm"]``, ``obs`` columns
-        ``n_counts``, ``n_genes``, ``pct_mt`` and (where the lists hold genes of the data)
-        ``S_score``, ``G2M_score``, ``phase`` unless obs has them already, ``var`` column
+        Cells by genes, raw counts in X. Not changed where it was; gains ``layers["lognorm"]``,
+        ``obs`` columns ``n_counts``, ``n_genes``, ``pct_mt`` and (where the lists hold genes of
+        the data) ``S_score``, ``G2M_score``, ``phase`` unless obs has them already, ``var`` column
         ``highly_variable``, ``obsm`` ``X_pca`` and ``X_umap``, and ``uns["prepare"]``.
-    layer : str, optional
-        Layer with the counts; None for X.
     options : PrepareOptions, optional
 
     Returns
@@ -101,19 +75,24 @@ def prepare(
     Raises
     ------
     AnalysisError
-        If the layer is absent or holds no counts, a cell is empty, or there are too few cells.
+        If X holds no counts, a cell is empty, or there are too few cells.
     """
     options = options or PrepareOptions()
     if adata.n_obs < 4 or adata.n_vars < 2:
         raise AnalysisError(
             f"the view needs 4 cells and 2 genes at least; got {adata.n_obs} x {adata.n_vars}"
         )
-    counts = _counts(adata, layer)
-    _quality(adata, counts, options)
-    adata.layers["lognorm"] = _log_normalised(adata, counts, options)
+    values = np.ravel(adata.X.data if sparse.issparse(adata.X) else adata.X)
+    odd = values[(values < 0) | (values != np.round(values))]
+    if len(odd):
+        raise AnalysisError(
+            f"X must hold raw counts, whole numbers from 0; got values such as {odd[0]:g}"
+        )
+    _quality(adata, options)
+    adata.layers["lognorm"] = _log_normalised(adata, options)
     view = ad.AnnData(adata.layers["lognorm"].copy(), obs=adata.obs[[]], var=adata.var[[]])
     _phases(adata, view, options)
-    chosen = _variable_genes(view, options)
+    chosen = _variable_genes(view)
     adata.var["highly_variable"] = chosen
     with threadpool_limits(1), warnings.catch_warnings():
         # One thread: UMAP blows up the last bits, which depend on the number of threads.
@@ -122,7 +101,8 @@ def prepare(
     return adata
 
 
-def _quality(adata: ad.AnnData, counts: Any, options: PrepareOptions) -> None:
+def _quality(adata: ad.AnnData, options: PrepareOptions) -> None:
+    counts = adata.X
     total = np.asarray(counts.sum(axis=1)).ravel()
     # of a panel of genes a cell may show none; its depth is known from elsewhere
     if options.size_factor is None and (total <= 0).any():
@@ -136,7 +116,7 @@ def _quality(adata: ad.AnnData, counts: Any, options: PrepareOptions) -> None:
     adata.obs["pct_mt"] = 100 * mitochondria / np.maximum(total, 1)
 
 
-def _log_normalised(adata: ad.AnnData, counts: Any, options: PrepareOptions) -> sparse.csr_matrix:
+def _log_normalised(adata: ad.AnnData, options: PrepareOptions) -> sparse.csr_matrix:
     if options.size_factor is None:
         size = adata.obs["n_counts"].to_numpy(dtype=np.float64)
     elif options.size_factor in adata.obs:
@@ -148,7 +128,7 @@ def _log_normalised(adata: ad.AnnData, counts: Any, options: PrepareOptions) -> 
         )
     if not (size > 0).all():
         raise AnalysisError(f"obs column '{options.size_factor}' must be above 0 in every cell")
-    scaled = sparse.diags_array(options.target_sum / size) @ sparse.csr_matrix(counts)
+    scaled = sparse.diags_array(TARGET_SUM / size) @ sparse.csr_matrix(adata.X)
     return sparse.csr_matrix(scaled.log1p(), dtype=np.float32)
 
 
@@ -173,17 +153,12 @@ def _phases(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> Non
             adata.obs[column] = view.obs[column]
 
 
-def _variable_genes(view: ad.AnnData, options: PrepareOptions) -> NDArray[np.bool_]:
+def _variable_genes(view: ad.AnnData) -> NDArray[np.bool_]:
     """Choose highly variable genes; all that vary where the limits leave fewer than ten."""
     varied = np.asarray(view.X.max(axis=0).toarray()).ravel() > 0
     if varied.sum() >= 50:
-        sc.pp.highly_variable_genes(
-            view,
-            min_mean=options.min_mean,
-            max_mean=options.max_mean,
-            min_disp=options.min_disp,
-        )
-        chosen = view.var["highly_variable"].to_numpy() & varied
+        sc.pp.highly_variable_genes(view, **VARIABLE)
+        chosen = np.asarray(view.var["highly_variable"].to_numpy() & varied)
         if chosen.sum() >= 10:
             return chosen
     return varied
@@ -191,7 +166,7 @@ def _variable_genes(view: ad.AnnData, options: PrepareOptions) -> NDArray[np.boo
 
 def _embed(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None:
     view.X = view.X.toarray()  # centring makes it dense anyway; only the variable genes are here
-    sc.pp.scale(view, max_value=options.max_value)
+    sc.pp.scale(view, max_value=MAX_VALUE)
     n_pcs = min(options.n_pcs, view.n_obs - 1, view.n_vars - 1)
     sc.pp.pca(view, n_comps=n_pcs, svd_solver="arpack", mask_var=None, random_state=options.seed)
     k = min(options.n_neighbors, view.n_obs - 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -64,9 +65,7 @@ def symmetric(values: NDArray[np.float64], quantile: float = 0.995) -> TwoSlopeN
     return TwoSlopeNorm(0.0, -limit, limit)
 
 
-def embedding(
-    coordinates: NDArray[np.float64], values: pd.Series, *, axes: Axes, name: str = "UMAP"
-) -> None:
+def embedding(coordinates: NDArray[np.float64], values: pd.Series, *, axes: Axes) -> None:
     """Draw cells coloured by a column of categories or numbers into `axes`.
 
     Up to `MAX_LEGEND` categories have a legend; more would not be told apart, and the ten largest
@@ -77,30 +76,30 @@ def embedding(
     coordinates : ndarray, (cells, 2)
     values : pandas.Series, (cells,)
     axes : Axes
-    name : str
-        Of the embedding, for the axes' labels.
     """
     size = float(np.clip(12_000 / max(len(coordinates), 1), 0.5, 12))
     order = np.random.default_rng(0).permutation(len(coordinates))  # no group lies on top
     points = coordinates[order]
-    style = {"s": size, "linewidths": 0, "rasterized": True}
+    style: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
     if pd.api.types.is_numeric_dtype(values) and values.nunique() > 12:
-        drawn = axes.scatter(*points.T, c=values.to_numpy()[order], cmap=SEQUENTIAL, **style)
+        x, y = points.T
+        drawn = axes.scatter(x, y, c=values.to_numpy()[order], cmap=SEQUENTIAL, **style)
         axes.figure.colorbar(drawn, ax=axes, shrink=0.6)
     else:
         _categories(axes, points, values.astype("category").iloc[order], style)
-    axes.set(title=str(values.name), xticks=[], yticks=[], xlabel=f"{name} 1", ylabel=f"{name} 2")
+    axes.set(title=str(values.name), xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
     axes.set_aspect("equal", "datalim")
     bare(axes)
 
 
 def _categories(
-    axes: Axes, points: NDArray[np.float64], values: pd.Series, style: Mapping[str, object]
+    axes: Axes, points: NDArray[np.float64], values: pd.Series, style: Mapping[str, Any]
 ) -> None:
     names = list(values.cat.categories)
     codes = values.cat.codes.to_numpy()
     colours = np.array([*palette(len(names)), MISSING])
-    axes.scatter(*points.T, c=colours[codes], **style)
+    x, y = points.T
+    axes.scatter(x, y, c=colours[codes], **style)
     if len(names) <= MAX_LEGEND:
         handles = [
             axes.scatter([], [], color=colour, s=20, label=str(name))
@@ -121,12 +120,12 @@ def _categories(
         axes.annotate(str(names[code]), where, fontsize=7, ha="center", weight="bold")
 
 
-def embeddings(coordinates: NDArray[np.float64], obs: pd.DataFrame, name: str = "UMAP") -> Figure:
+def embeddings(coordinates: NDArray[np.float64], obs: pd.DataFrame) -> Figure:
     """Draw one panel for each column of `obs`, side by side."""
     n = max(obs.shape[1], 1)
     figure = Figure(figsize=(5.4 * n, 4.2), layout="constrained")
     for axes, column in zip(np.atleast_1d(figure.subplots(1, n)), obs.columns, strict=False):
-        embedding(coordinates, obs[column], axes=axes, name=name)
+        embedding(coordinates, obs[column], axes=axes)
     return figure
 
 

@@ -22,17 +22,19 @@ MAX_NAMED = 120
 MAX_SHOWN = 60
 """Perturbations in the figures of programs; the tables hold the others."""
 
+LARGEST_DOT = 5.0
+"""-log10 q from which on dots do not grow."""
 
-def _cluster_tree(axes: Axes, clustering: Clustering, n: int, *, vertical: bool) -> None:
-    """Draw the tree of the clusters, every leaf over the middle of its rows; `n` rows in all."""
+
+def _draw_tree(
+    axes: Axes, tree: NDArray[np.float64], middles: NDArray[np.float64], n: int, *, vertical: bool
+) -> None:
+    """Draw a tree beside `n` rows or columns; `middles` are where its leaves stand among them."""
     axes.set_axis_off()
-    sizes = clustering.labels[clustering.order].value_counts(sort=False).to_numpy()
-    ends = np.cumsum(sizes)
-    middles = ends - sizes / 2 - 0.5
-    if len(sizes) > 1:
-        drawn = dendrogram(clustering.tree, no_plot=True)
-        # SciPy puts leaf i at 10 i + 5, in the order of the leaves, which is that of the labels.
-        leaves = np.arange(len(sizes)) * 10 + 5
+    if len(tree):
+        drawn = dendrogram(tree, no_plot=True)
+        # SciPy puts leaf i at 10 i + 5, in the order of the leaves.
+        leaves = np.arange(len(middles)) * 10 + 5
         for along, up in zip(drawn["icoord"], drawn["dcoord"], strict=True):
             place = np.interp(along, leaves, middles)
             axes.plot(*((up, place) if vertical else (place, up)), color="black", lw=0.8)
@@ -41,6 +43,12 @@ def _cluster_tree(axes: Axes, clustering: Clustering, n: int, *, vertical: bool)
         axes.invert_xaxis()
     else:
         axes.set_xlim(-0.5, n - 0.5)
+
+
+def _cluster_tree(axes: Axes, clustering: Clustering, n: int, *, vertical: bool) -> None:
+    """Draw the tree of the clusters, every leaf over the middle of its rows; `n` rows in all."""
+    sizes = clustering.labels[clustering.order].value_counts(sort=False).to_numpy()
+    _draw_tree(axes, clustering.tree, np.cumsum(sizes) - sizes / 2 - 0.5, n, vertical=vertical)
 
 
 def _strip(axes: Axes, names: Sequence[str], clustering: Clustering, *, vertical: bool) -> None:
@@ -130,71 +138,44 @@ def coefficient_heatmap(coef: pd.DataFrame, programs: Clustering, modules: Clust
     return figure
 
 
-def _wide(
-    table: pd.DataFrame, value: str, q: str, max_shown: int
-) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Return values and q, programs by perturbations, of the most significant perturbations."""
+def _wide(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Return effects and q, programs by perturbations, of the most significant perturbations."""
     programs = list(dict.fromkeys(table["program"]))
-    values = table.pivot(index="program", columns="perturbation", values=value).loc[programs]
-    adjusted = table.pivot(index="program", columns="perturbation", values=q).loc[programs]
-    values = values.dropna(axis=1, how="all")
-    n = values.shape[1]
-    adjusted = adjusted[values.columns]
-    ranking = pd.DataFrame(
-        {"q": adjusted.min(), "effect": -values.abs().max(), "name": values.columns}
+    values, adjusted = (
+        table.pivot(index="program", columns="perturbation", values=column).loc[programs]
+        for column in ("effect_size", "q_permutation")
     )
-    kept = list(ranking.sort_values(["q", "effect", "name"]).index[:max_shown])
-    note = "" if n <= max_shown else f" ({len(kept)} most significant of {n:,} perturbations)"
+    values = values.dropna(axis=1, how="all")
+    q, effect = adjusted[values.columns].min(), -values.abs().max()
+    ranking = pd.DataFrame({"q": q, "effect": effect, "name": values.columns})
+    kept = list(ranking.sort_values(["q", "effect", "name"]).index[:MAX_SHOWN])
+    n = values.shape[1]
+    note = "" if n <= MAX_SHOWN else f" ({len(kept)} most significant of {n:,} perturbations)"
     return values[kept], adjusted[kept], note
 
 
-def _tree_order(
-    values: NDArray[np.float64],
-) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+def _tree_order(values: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the rows in the order of their tree, and the tree; fewer than three have none."""
     if len(values) < 3:
-        return np.arange(len(values)), None
-    tree = linkage(np.nan_to_num(values), method="average", optimal_ordering=True)
+        return np.arange(len(values)), np.empty((0, 4))
+    numbers = np.nan_to_num(values.to_numpy(dtype=float))
+    tree = linkage(numbers, method="average", optimal_ordering=True)
     return leaves_list(tree), tree
 
 
-def _plain_tree(axes: Axes, tree: NDArray[np.float64] | None, n: int, *, vertical: bool) -> None:
-    axes.set_axis_off()
-    if tree is None:
-        return
-    drawn = dendrogram(tree, no_plot=True)
-    for along, up in zip(drawn["icoord"], drawn["dcoord"], strict=True):
-        place = (np.asarray(along) - 5) / 10
-        axes.plot(*((up, place) if vertical else (place, up)), color="black", lw=0.8)
-    if vertical:
-        axes.set_ylim(n - 0.5, -0.5)
-        axes.invert_xaxis()
-    else:
-        axes.set_xlim(-0.5, n - 0.5)
-
-
-def program_clustermap(
-    table: pd.DataFrame,
-    *,
-    value: str = "effect_size",
-    q: str = "q_permutation",
-    q_threshold: float = 0.05,
-    max_shown: int = MAX_SHOWN,
-) -> Figure:
+def program_clustermap(table: pd.DataFrame, *, q_threshold: float = 0.05) -> Figure:
     """Draw programs by perturbations, both in the order of their trees; dots where significant.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As `significance.compare_programs` gives it.
-    value, q : str
-        Columns to colour by and to mark.
+        As `program_tests.compare_programs` returns it. The `MAX_SHOWN` most significant
+        perturbations are shown; the title says so where some are left out.
     q_threshold : float
-    max_shown : int
-        The most significant perturbations; the title says so where some are left out.
     """
-    values, adjusted, note = _wide(table, value, q, max_shown)
-    rows, row_tree = _tree_order(values.to_numpy(dtype=float))
-    columns, column_tree = _tree_order(values.to_numpy(dtype=float).T)
+    values, adjusted, note = _wide(table)
+    rows, row_tree = _tree_order(values)
+    columns, column_tree = _tree_order(values.T)
     values, adjusted = values.iloc[rows, columns], adjusted.iloc[rows, columns]
     n_rows, n_columns = values.shape
     width, height = max(0.2 * n_columns, 3.5), max(0.28 * n_rows, 2.0)
@@ -208,40 +189,28 @@ def program_clustermap(
     _name_columns(main, list(values.columns))
     main.yaxis.tick_right()
     main.set_yticks(range(n_rows), values.index, fontsize=8)
-    _plain_tree(figure.add_subplot(grid[1, 0]), row_tree, n_rows, vertical=True)
-    _plain_tree(figure.add_subplot(grid[0, 1]), column_tree, n_columns, vertical=False)
-    figure.colorbar(image, cax=figure.add_subplot(grid[1, 2]), label=value.replace("_", " "))
+    beside, above = figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[0, 1])
+    _draw_tree(beside, row_tree, np.arange(n_rows), n_rows, vertical=True)
+    _draw_tree(above, column_tree, np.arange(n_columns), n_columns, vertical=False)
+    figure.colorbar(image, cax=figure.add_subplot(grid[1, 2]), label="effect size")
     figure.suptitle(f"program scores against control{note}; dot: q < {q_threshold:g}", fontsize=10)
     return figure
 
 
-def dotplot(
-    table: pd.DataFrame,
-    *,
-    value: str = "effect_size",
-    q: str = "q_permutation",
-    max_shown: int = MAX_SHOWN,
-    cap: float = 5.0,
-) -> Figure:
+def dotplot(table: pd.DataFrame) -> Figure:
     """Draw programs by perturbations as dots: size by -log10 adjusted p, colour by effect.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        As `significance.compare_programs` gives it.
-    value, q : str
-        Columns for colour and size.
-    max_shown : int
         As in `program_clustermap`.
-    cap : float
-        Largest -log10 q that still makes a dot grow.
     """
-    values, adjusted, note = _wide(table, value, q, max_shown)
-    columns, _ = _tree_order(values.to_numpy(dtype=float).T)
+    values, adjusted, note = _wide(table)
+    columns, _ = _tree_order(values.T)
     values, adjusted = values.iloc[:, columns], adjusted.iloc[:, columns]
     n_rows, n_columns = values.shape
-    size = np.minimum(-np.log10(adjusted.to_numpy(dtype=float)), cap)
-    area = 4 + 66 * np.nan_to_num(size) / cap
+    size = np.minimum(-np.log10(adjusted.to_numpy(dtype=float)), LARGEST_DOT)
+    area = 4 + 66 * np.nan_to_num(size) / LARGEST_DOT
     x, y = np.meshgrid(np.arange(n_columns), np.arange(n_rows))
     width, height = max(0.21 * n_columns, 3.5), max(0.28 * n_rows, 2.2)
     figure = Figure(figsize=(width + 3.0, height + 1.6), layout="constrained")
@@ -262,17 +231,17 @@ def dotplot(
     axes.set_xlim(-0.7, n_columns - 0.3)
     axes.set_ylim(n_rows - 0.3, -0.7)
     bare(axes)
-    figure.colorbar(dots, ax=axes, label=value.replace("_", " "), shrink=0.8, pad=0.02)
-    steps = [s for s in (1.3, cap / 2, cap) if s <= cap]
+    figure.colorbar(dots, ax=axes, label="effect size", shrink=0.8, pad=0.02)
     handles = [
-        axes.scatter([], [], s=4 + 66 * s / cap, color="#888888", label=f"{s:.1f}") for s in steps
+        axes.scatter([], [], s=4 + 66 * step / LARGEST_DOT, color="#888888", label=f"{step:.1f}")
+        for step in (1.3, LARGEST_DOT / 2, LARGEST_DOT)
     ]
-    handles[-1].set_label(f">= {cap:.1f}")
+    handles[-1].set_label(f">= {LARGEST_DOT:.1f}")
     figure.legend(
         handles=handles,
         title="-log10 q",
         loc="outside upper right",
-        ncols=len(steps),
+        ncols=len(handles),
         frameon=False,
         fontsize=7,
         title_fontsize=8,

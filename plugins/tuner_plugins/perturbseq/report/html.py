@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -19,16 +20,6 @@ from tuner_plugins.perturbseq.report.options import Analysis
 MAX_ROWS = 50
 """Rows of a table in the page; the files hold all."""
 
-CAPTIONS = {
-    "umap": "Cells by what they are, before any model: log-normalised expression, highly variable "
-    "genes, principal components, UMAP.",
-    "r2_surface": "Held-out R2 over the penalties; the cross marks the setting of this report.",
-    "coefficients": "Elastic-net coefficients. Genes are grouped into programs and perturbations "
-    "into modules, both in the order of the trees of their means.",
-    "program_clustermap": "Program scores against control cells, in standard deviations.",
-    "program_dotplot": "The same: colour is the effect, size the adjusted permutation p-value.",
-    "qq": "p-values of coefficients. Mock perturbations of control cells must follow the line.",
-}
 TABLES = {
     "program_tests": "Programs in perturbations, against control cells",
     "program_stability": "How often programs come back when cells are resampled",
@@ -75,36 +66,23 @@ def write(analysis: Analysis, folder: Path, *, title: str = "Perturb-seq analysi
     for name, table in analysis.tables.items():
         stem = folder / "tables" / safe_stem(name)
         stem.parent.mkdir(exist_ok=True)
-        written.append(_whole(stem.with_suffix(".csv"), _csv(table)))
-        written.append(_whole(stem.with_suffix(".parquet"), _parquet(table)))
-    taken: set[str] = set()
+        for suffix, put in ((".csv", table.to_csv), (".parquet", table.to_parquet)):
+            written.append(_whole(stem.with_suffix(suffix), partial(put, index=False)))
+    pictures: dict[str, Path] = {}
     for name, figure in analysis.figures.items():
-        stem = safe_stem(name)
-        while stem in taken:
-            stem += "_"
-        taken.add(stem)
-        written.extend(save(figure, folder / "figures" / stem))
-    pictures = [path for path in written if path.suffix == ".png"]
-    stored = storable(analysis.adata)
-    written.append(
-        _whole(
-            folder / "analysis.h5ad",
-            lambda path: stored.write_h5ad(path, compression="gzip"),
-        )
-    )
-    page = render(analysis, pictures, title)
-    written.append(
-        _whole(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
-    )
-    return written
-
-
-def _csv(table: pd.DataFrame) -> Callable[[Path], object]:
-    return lambda path: table.to_csv(path, index=False)
-
-
-def _parquet(table: pd.DataFrame) -> Callable[[Path], object]:
-    return lambda path: table.to_parquet(path, index=False)
+        stem = folder / "figures" / safe_stem(name)
+        while stem.with_name(f"{stem.name}.png") in written:
+            stem = stem.with_name(f"{stem.name}_")
+        png, pdf = save(figure, stem)
+        pictures[name] = png
+        written += [png, pdf]
+    whole = partial(storable(analysis.adata).write_h5ad, compression="gzip")
+    page = partial(Path.write_text, data=render(analysis, pictures, title), encoding="utf-8")
+    return [
+        *written,
+        _whole(folder / "analysis.h5ad", whole),
+        _whole(folder / "report.html", page),
+    ]
 
 
 def _whole(path: Path, put: Callable[[Path], object]) -> Path:
@@ -131,67 +109,54 @@ def storable(adata: ad.AnnData) -> ad.AnnData:
     return copy
 
 
-def _shown(name: str, table: pd.DataFrame) -> pd.DataFrame:
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table that the page shows: the most significant first."""
-    for column in ("q_permutation", "q"):
-        if column in table:
-            order = ["q", "p"] if column == "q" and "p" in table else [column]
-            if name == "program_tests":
-                table = table.assign(_size=-table["effect_size"].abs())
-                return table.sort_values([column, "_size"], kind="stable").drop(columns="_size")
-            return table.sort_values(order, kind="stable")
-    return table
+    by = [column for column in ("q", "p") if "q" in table and column in table]
+    if "q_permutation" in table:
+        by = ["q_permutation"]
+        table = table.sort_values("effect_size", key=lambda size: -size.abs(), kind="stable")
+    return (table.sort_values(by, kind="stable") if by else table).head(MAX_ROWS)
 
 
-def render(analysis: Analysis, pictures: list[Path], title: str) -> str:
+def render(analysis: Analysis, pictures: Mapping[str, Path], title: str) -> str:
     """Return the page as text: pictures embedded, no script, nothing fetched.
 
     Parameters
     ----------
     analysis : Analysis
-    pictures : list of Path
-        PNG files in the order of ``analysis.figures``.
+    pictures : mapping of str to Path
+        PNG file of each of ``analysis.figures``.
     title : str
     """
-    images = [
-        {
-            "name": name,
-            "caption": CAPTIONS.get(name, ""),
-            "data": base64.b64encode(path.read_bytes()).decode(),
-        }
-        for name, path in zip(analysis.figures, pictures, strict=True)
-    ]
+    sections: dict[str, list[tuple[dict[str, str], str]]] = {}
+    for drawn in analysis.drawn:
+        images = {n: base64.b64encode(pictures[n].read_bytes()).decode() for n in drawn.figures}
+        sections.setdefault(drawn.section, []).append((images, drawn.caption))
     tables = []
     for name, heading in TABLES.items():
         if name in analysis.tables:
             table = analysis.tables[name]
-            html = (
-                _shown(name, table)
-                .head(MAX_ROWS)
-                .to_html(
-                    index=False, border=0, na_rep="", float_format=lambda value: f"{value:.3g}"
-                )
+            html = _shown(table).to_html(
+                index=False, border=0, na_rep="", float_format=lambda value: f"{value:.3g}"
             )
             tables.append({"name": name, "heading": heading, "n": len(table), "html": html})
     folder = resources.files("tuner_plugins.perturbseq.report")
     template = folder.joinpath("report.html.j2").read_text()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    adata = analysis.adata
     return environment.from_string(template).render(
         title=title,
-        facts=_facts(adata, analysis),
+        facts=_facts(analysis),
         notes=analysis.notes,
-        main=[image for image in images if not image["name"].startswith("volcano_")],
-        volcanoes=[image for image in images if image["name"].startswith("volcano_")],
+        sections=sections,
         tables=tables,
         max_rows=MAX_ROWS,
     )
 
 
-def _facts(adata: ad.AnnData, analysis: Analysis) -> dict[str, str]:
-    coefficients = analysis.tables["coefficients"]
+def _facts(analysis: Analysis) -> dict[str, str]:
+    adata, coefficients = analysis.adata, analysis.tables["coefficients"]
     setting = adata.uns["elasticnet"]
-    facts = {
+    return {
         "cells": f"{adata.n_obs:,}",
         "genes with a model": f"{coefficients['gene'].nunique():,}",
         "perturbations": f"{coefficients['perturbation'].nunique():,}",
@@ -201,4 +166,3 @@ def _facts(adata: ad.AnnData, analysis: Analysis) -> dict[str, str]:
         "modules": f"{analysis.tables['modules']['module'].nunique()}",
         "coefficients at q < 0.05": f"{int((coefficients['q'] < 0.05).sum()):,}",
     }
-    return facts

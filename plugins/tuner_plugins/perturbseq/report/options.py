@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -48,8 +48,6 @@ class AnalysisOptions:
     efficacy : bool
         Learn how far each perturbed cell was perturbed.
     clustering : ClusterOptions
-    n_control_genes : int
-        Matched to each gene of a program.
     gmt : Path or None
         Gene sets; without them enrichment is left out.
     enrich_online : str or None
@@ -72,7 +70,6 @@ class AnalysisOptions:
     calibration: Literal["random", "guides", "none"] = "random"
     efficacy: bool = False
     clustering: ClusterOptions = field(default_factory=ClusterOptions)
-    n_control_genes: int = 50
     gmt: Path | None = None
     enrich_online: str | None = None
     term_sizes: tuple[int, int] = (5, 500)
@@ -89,6 +86,15 @@ class AnalysisOptions:
             raise AnalysisError("n_permutations and n_score_permutations must be at least 1")
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Figures that share a caption, by file stem, and the section of the report they stand in."""
+
+    figures: Mapping[str, Figure]
+    caption: str
+    section: str
+
+
 @dataclass
 class Analysis:
     """What the analysis found.
@@ -97,16 +103,23 @@ class Analysis:
     ----------
     adata : AnnData
         Cells by genes with everything under documented keys, see `analyse`.
-    tables, figures : dict
-        By file stem, in the order of the report.
+    tables : dict
+        By file stem.
+    drawn : list of Drawn
+        Figures with their captions, in the order of the report.
     notes : list of str
         What was left out and why, in sentences.
     """
 
     adata: ad.AnnData
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    figures: dict[str, Figure] = field(default_factory=dict)
+    drawn: list[Drawn] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """All figures by file stem."""
+        return {name: figure for one in self.drawn for name, figure in one.figures.items()}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference import coefficients as co
+from tuner_plugins.perturbseq.inference.calibration import inflation, pseudo_perturbations
 from tuner_plugins.perturbseq.inference.efficacy import Efficacy, efficacy_weights
 from tuner_plugins.perturbseq.inference.program_tests import (
     any_effect,
@@ -34,6 +35,7 @@ from tuner_plugins.perturbseq.programs.clustering import (
     cluster,
     find_modules,
 )
+from tuner_plugins.perturbseq.programs.gprofiler import gprofiler
 from tuner_plugins.perturbseq.programs.grouping import describe, members, notes_on, own_gene
 from tuner_plugins.perturbseq.programs.scores import score_programs
 from tuner_plugins.perturbseq.programs.stability import stability
@@ -107,8 +109,8 @@ def fit_coefficients(
         )
         table["selection_probability"] = probability.ravel()
         found.notes.append(
-            f"Stability selection at 0.9: {int((probability >= 0.9).sum())} coefficients, of "
-            f"which at most {bound:.1f} are expected to be false."
+            f"Stability selection at {co.STABLE}: {int((probability >= co.STABLE).sum())} "
+            f"coefficients, of which at most {bound:.1f} are expected to be false."
         )
     found.tables["coefficients"] = table
     store_coefficients(found.adata, coef, table, model)
@@ -190,9 +192,7 @@ def compare_with_control(
     if not programs.order:
         return
     adata = found.adata
-    scores = score_programs(
-        adata, programs.members(), layer="lognorm", n_control=options.n_control_genes
-    )
+    scores = score_programs(adata, programs.members(), layer="lognorm")
     tested = np.ones(adata.n_obs, bool) if options.discovery == 1 else ~adata.obs["discovery"]
     rows = np.flatnonzero(tested)
     table = compare_programs(
@@ -224,7 +224,7 @@ def look_up(
     sets = programs.members() | enrichment.direction_sets(coef, significant)
     background = list(coef.index.astype(str))
     if options.enrich_online is not None:
-        table = enrichment.gprofiler(sets, background, organism=options.enrich_online)
+        table = gprofiler(sets, background, organism=options.enrich_online)
     elif options.gmt is not None:
         low, high = options.term_sizes
         terms = enrichment.read_gmt(options.gmt)
@@ -246,12 +246,12 @@ def calibrate(
     model: Model,
     options: AnalysisOptions,
     guides: NDArray[np.object_] | None,
-) -> NDArray[np.float64] | None:
-    """Test mock perturbations of control cells: p, or None where that cannot be done."""
+) -> None:
+    """Test mock perturbations of control cells; note where that cannot be done."""
     if options.calibration == "none":
-        return None
+        return
     try:
-        mock = co.pseudo_perturbations(
+        mock = pseudo_perturbations(
             model.control,
             cells_of(model),
             guides=guides if options.calibration == "guides" else None,
@@ -259,7 +259,7 @@ def calibrate(
         )
     except AnalysisError as error:
         found.notes.append(f"Calibration was left out: {error}.")
-        return None
+        return
     alone = replace(
         model.rows(mock.index.to_numpy()),
         design=sparse.csr_matrix(mock.to_numpy()),
@@ -269,9 +269,8 @@ def calibrate(
     p = _p_values(alone, options)
     found.tables["calibration"] = co.tabulate(alone.coefficients(), p, cells_of(alone))
     found.notes.append(
-        f"{mock.shape[1]} mock perturbations of control cells: inflation {co.inflation(p):.2f} "
+        f"{mock.shape[1]} mock perturbations of control cells: inflation {inflation(p):.2f} "
         f"(1 is calibrated), Kolmogorov-Smirnov p {uniformity(p):.2g} (genes taken for "
         f"independent), {int((found.tables['calibration']['q'] < options.q_threshold).sum())} "
         f"coefficients at q < {options.q_threshold:g}."
     )
-    return p

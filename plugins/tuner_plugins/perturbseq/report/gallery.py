@@ -1,0 +1,157 @@
+"""The figures of the report, in its order.
+
+To add one, write a function that draws it from an `Evidence` and give it an entry in `GALLERY`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tuner_plugins.perturbseq.programs.clustering import Clustering
+from tuner_plugins.perturbseq.report import figures, heatmaps
+from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Drawn, Surface
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What figures are drawn from.
+
+    Attributes
+    ----------
+    found : Analysis
+        Cells and tables.
+    options : AnalysisOptions
+    coef : pandas.DataFrame, (genes, perturbations)
+    programs, modules : Clustering
+    obs_columns : mapping
+        Title to column of obs, for the UMAP panels.
+    surface : Surface, optional
+    """
+
+    found: Analysis
+    options: AnalysisOptions
+    coef: pd.DataFrame
+    programs: Clustering
+    modules: Clustering
+    obs_columns: Mapping[str, str] = field(default_factory=dict)
+    surface: Surface | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure of the report.
+
+    Attributes
+    ----------
+    draw : callable
+        From the evidence to figures by file stem; to none where there is nothing to draw.
+    caption : str
+    section : str
+        Heading of the page that it stands under.
+    """
+
+    draw: Callable[[Evidence], Mapping[str, Figure]]
+    caption: str
+    section: str = "Figures"
+
+
+def _umap(evidence: Evidence) -> Mapping[str, Figure]:
+    adata = evidence.found.adata
+    panels = {title: adata.obs[c] for title, c in evidence.obs_columns.items() if c in adata.obs}
+    if "phase" in adata.obs:
+        panels["phase"] = adata.obs["phase"]
+    if not panels:
+        return {}
+    return {"umap": figures.embeddings(adata.obsm["X_umap"], pd.DataFrame(panels))}
+
+
+def _r2_surface(evidence: Evidence) -> Mapping[str, Figure]:
+    surface, params = evidence.surface, evidence.found.adata.uns["elasticnet"]
+    if surface is None:
+        return {}
+    chosen = params["alpha"], params["l1_ratio"]
+    drawn = figures.r2_surface(surface.r2, surface.alphas, surface.l1_ratios, chosen)
+    return {"r2_surface": drawn}
+
+
+def _coefficients(evidence: Evidence) -> Mapping[str, Figure]:
+    drawn = heatmaps.coefficient_heatmap(evidence.coef, evidence.programs, evidence.modules)
+    return {"coefficients": drawn}
+
+
+def _tested(evidence: Evidence) -> pd.DataFrame | None:
+    """Return the tests of programs, if any was possible."""
+    tests = evidence.found.tables.get("program_tests")
+    return tests if tests is not None and tests["effect_size"].notna().any() else None
+
+
+def _program_clustermap(evidence: Evidence) -> Mapping[str, Figure]:
+    tests = _tested(evidence)
+    if tests is None:
+        return {}
+    drawn = heatmaps.program_clustermap(tests, q_threshold=evidence.options.q_threshold)
+    return {"program_clustermap": drawn}
+
+
+def _program_dotplot(evidence: Evidence) -> Mapping[str, Figure]:
+    tests = _tested(evidence)
+    return {} if tests is None else {"program_dotplot": heatmaps.dotplot(tests)}
+
+
+def _qq(evidence: Evidence) -> Mapping[str, Figure]:
+    tables = evidence.found.tables
+    titles = {"calibration": "mock of controls", "coefficients": "perturbations"}
+    groups = {title: tables[name]["p"] for name, title in titles.items() if name in tables}
+    return {"qq": figures.qq(groups)}
+
+
+def _volcanoes(evidence: Evidence) -> Mapping[str, Figure]:
+    table, level = evidence.found.tables["coefficients"], evidence.options.q_threshold
+    hits = table[table["q"] < level]["perturbation"].value_counts()
+    ranked = sorted(hits.index, key=lambda name: (-hits[name], name))
+    return {
+        f"volcano_{name}": figures.volcano(table, name, q_threshold=level)
+        for name in ranked[: evidence.options.max_volcanoes]
+    }
+
+
+GALLERY = (
+    Entry(
+        _umap,
+        "Cells by what they are, before any model: log-normalised expression, highly variable "
+        "genes, principal components, UMAP.",
+    ),
+    Entry(
+        _r2_surface,
+        "Held-out R2 over the penalties; the cross marks the params of this report.",
+    ),
+    Entry(
+        _coefficients,
+        "Elastic-net coefficients. Genes are grouped into programs and perturbations into "
+        "modules, both in the order of the trees of their means.",
+    ),
+    Entry(_program_clustermap, "Program scores against control cells, in standard deviations."),
+    Entry(
+        _program_dotplot,
+        "The same: colour is the effect, size the adjusted permutation p-value.",
+    ),
+    Entry(
+        _qq, "p-values of coefficients. Mock perturbations of control cells must follow the line."
+    ),
+    Entry(
+        _volcanoes,
+        "Coefficients of a perturbation and their p-values; significant ones are coloured.",
+        section="Perturbations with the most significant coefficients",
+    ),
+)
+"""Every figure of the report."""
+
+
+def draw(evidence: Evidence) -> list[Drawn]:
+    """Draw every entry of `GALLERY` that there is something to draw for."""
+    drawn = [Drawn(entry.draw(evidence), entry.caption, entry.section) for entry in GALLERY]
+    return [one for one in drawn if one.figures]
