@@ -1,8 +1,8 @@
 """Time the elastic-net sweep beside its peers: ``python -m benchmarks.elasticnet [S M L]``.
 
-What is timed is `validation.cross_validate`, which the plug-in's trials run: over a grid beside the
-peers, all columns penalised as they have it; and for one setting as a trial has it, covariates
-free, where folds share their columns and where each has its own (cell-cycle scores).
+What is timed is `cross_validate`, which `sweep` and the plug-in's trials run: over a grid beside
+the peers, all columns penalised as they have it; and for one alpha and l1_ratio as a trial has it,
+covariates free, where folds share their columns and where each has its own (cell-cycle scores).
 
 Everything runs in one process on one thread and is given in seconds of CPU time, so that a ratio
 holds on a busy machine too. Peers fit each gene on its own, so that their time is measured on some
@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet, enet_path
 from threadpoolctl import threadpool_limits
 from tuner_plugins.elasticnet import (
+    Problem,
     Statistics,
+    Sweep,
+    cross_validate,
     summarise,
     summarise_onto,
 )
-from tuner_plugins.enet.cross_validation import Problem, cross_validate
-from tuner_plugins.enet.cv_results import Surface
 
 RATIOS = np.array([0.1, 0.3, 0.5, 0.9, 1.0])
 FOLDS = 5
@@ -230,37 +232,26 @@ class Timed:
         return self.passing + self.fitting
 
 
-def problem_of(statistics: Statistics, tested: int, *, own_columns: bool = False) -> Problem:
-    """Return what the plug-in makes of a screen: `tested` columns penalised, those after free.
+def timed_trials(statistics: Statistics, tested: int) -> dict[str, float]:
+    """Return the CPU seconds of a trial, the best of four; what trials share is not in it.
 
-    With `own_columns` the last two columns change places from fold to fold, which changes no fit
-    and makes each fold one of its own.
+    A trial has `tested` penalised columns, those after free, as the plug-in makes of a screen.
     """
     whole = np.arange(statistics.n_columns)
+    alike = Problem.of(statistics, whole < tested, tested=tested)
+    # The last two columns change places from fold to fold, which changes no fit.
     turned = np.concatenate([whole[:-2], whole[:-3:-1]])
-    chosen = np.ones(statistics.n_genes, dtype=bool)
-    return Problem(
-        statistics,
-        [turned if own_columns and fold % 2 else whole for fold in range(FOLDS + 1)],
-        [chosen] * (FOLDS + 1),
-        tested,
-        (whole < tested).astype(np.float64),
-    )
-
-
-def timed_trials(statistics: Statistics, tested: int) -> dict[str, float]:
-    """Return the CPU seconds of a trial, the best of three; what trials share is not in it."""
-    found, setting = {}, [[value] for value in REFERENCE.values()]
-    for name, own in (("a trial", False), ("a trial, own columns", True)):
-        problem = problem_of(statistics, tested, own_columns=own)
-        times = [clock(lambda problem=problem: cross_validate(problem, *setting)) for _ in range(4)]
-        found[name] = min(seconds for seconds, _ in times[1:])
+    own = replace(alike, columns=[turned if fold % 2 else whole for fold in range(FOLDS + 1)])
+    found = {}
+    for name, problem in (("a trial", alike), ("a trial, own columns", own)):
+        run = partial(cross_validate, problem, *REFERENCE.values())
+        found[name] = min(clock(run)[0] for _ in range(4))
     return found
 
 
 def timed_sweep(
     size: Size, X: np.ndarray, folds: np.ndarray, alphas: np.ndarray, threads: int
-) -> tuple[Timed, Surface, np.ndarray, Statistics]:
+) -> tuple[Timed, Sweep, np.ndarray, Statistics]:
     """Return the times of a sweep, itself, the responses that peers are timed on, and the sums.
 
     The best of three, but for a pass in several blocks, which is timed once.
@@ -283,11 +274,11 @@ def timed_sweep(
             start = time.perf_counter()
             fitting, result = clock(
                 lambda total=total: cross_validate(
-                    problem_of(total, total.n_columns), alphas, RATIOS, threads=threads
+                    Problem.of(total), alphas, RATIOS, threads=threads
                 )
             )
             runs.append(Timed(passing, fitting, wall + time.perf_counter() - start))
-    assert isinstance(result, Surface)
+    assert isinstance(result, Sweep)
     best = min(runs, key=lambda run: run.wall if threads > 1 else run.seconds)
     return best, result, np.concatenate(few), total
 
@@ -311,7 +302,7 @@ def compare(name: str, threads: int, every_batch: bool) -> dict[str, Any]:
 
     def first() -> None:
         sums = summarise(X[:200], responses(small, X, 0), folds[:200], FOLDS)
-        cross_validate(problem_of(sums, sums.n_columns), alphas[:2], RATIOS)
+        cross_validate(Problem.of(sums), alphas[:2], RATIOS)
 
     compiling, _ = clock(first)
     timed, result, few, sums = timed_sweep(size, X, folds, alphas, 1)

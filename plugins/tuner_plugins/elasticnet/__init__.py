@@ -10,11 +10,13 @@ from tuner_plugins.enet import (
     Fits,
     PermutationTest,
     PerturbationElasticNet,
+    Problem,
     Refit,
     Shuffles,
     Statistics,
     Sweep,
     alpha_max,
+    cross_validate,
     fit,
     fit_grid,
     permutation_test,
@@ -22,7 +24,6 @@ from tuner_plugins.enet import (
     summarise,
     summarise_onto,
     sweep,
-    sweep_statistics,
 )
 
 __all__ = [
@@ -30,11 +31,13 @@ __all__ = [
     "Fits",
     "PerturbationElasticNet",
     "PermutationTest",
+    "Problem",
     "Refit",
     "Shuffles",
     "Statistics",
     "Sweep",
     "alpha_max",
+    "cross_validate",
     "fit",
     "fit_grid",
     "permutation_test",
@@ -42,5 +45,4 @@ __all__ = [
     "summarise",
     "summarise_onto",
     "sweep",
-    "sweep_statistics",
 ]

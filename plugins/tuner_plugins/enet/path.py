@@ -39,6 +39,23 @@ _PIECE = 8 * LANES
 
 
 @dataclass(frozen=True)
+class Refit:
+    """One fit on all cells.
+
+    Attributes
+    ----------
+    coef, intercept : (genes, columns), (genes,)
+        On the scale of X and Y.
+    kkt : float
+        Largest optimality residual, a correlation (see `Fits`).
+    """
+
+    coef: Floats
+    intercept: Floats
+    kkt: float
+
+
+@dataclass(frozen=True)
 class Fits:
     """Every fit of a grid, as the kernels left them; alphas and ratios in the caller's order.
 
@@ -73,7 +90,7 @@ def fit_grid(
     threads: int = 1,
     coefficients: bool = False,
     method: str = "auto",
-    held_out: int | None = None,
+    held: Statistics | None = None,
 ) -> Fits:
     """Fit every alpha and ratio on every training set (all cells if there is one fold).
 
@@ -91,8 +108,9 @@ def fit_grid(
         Keep the coefficients: sets x alphas x ratios x genes x columns numbers.
     method : {"auto", "newton", "descent"}
         Semismooth Newton (needs some disjoint columns) or coordinate descent.
-    held_out : int, optional
-        Only the first so many folds are held out, each in turn; all of them by default.
+    held : Statistics, optional
+        Cells to score the fits on, in place of every fold in turn: one fold, with the shifts of
+        `statistics`, which has one fold too and trains with all of it.
 
     Raises
     ------
@@ -103,7 +121,7 @@ def fit_grid(
     if method not in ("auto", "newton", "descent"):
         raise DataError(f"method must be auto, newton or descent; got {method!r}")
     weights = penalty_weights(penalty_factor, statistics.n_columns)
-    sets = training_sets(statistics, weights, held_out)
+    sets = training_sets(statistics, weights, held)
     eliminated = disjoint_columns(statistics.gram)
     use_newton = method == "newton" or (
         method == "auto" and worth_eliminating(eliminated, weights.size)
@@ -147,6 +165,30 @@ def fit_grid(
         int(steps),
         int(polished),
     )
+
+
+def fit(
+    summed: Statistics,
+    alpha: float,
+    l1_ratio: float,
+    penalty_factor: ArrayLike | None = None,
+    *,
+    threads: int = 1,
+    method: str = "auto",
+) -> Refit:
+    """Fit all cells of the statistics with one alpha and ratio; parameters as in `fit_grid`."""
+    fits = fit_grid(
+        summed.total(),
+        alpha,
+        l1_ratio,
+        penalty_factor,
+        threads=threads,
+        coefficients=True,
+        method=method,
+    )
+    assert fits.coef is not None
+    assert fits.intercept is not None
+    return Refit(fits.coef[0, 0, 0], fits.intercept[0, 0, 0], float(fits.kkt.max(initial=0.0)))
 
 
 def alpha_max(

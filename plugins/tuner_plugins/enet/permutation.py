@@ -18,10 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from tuner_plugins.enet.accumulate import Floats, Ints
 from tuner_plugins.enet.errors import DataError
+from tuner_plugins.enet.path import fit
 from tuner_plugins.enet.simd.lanes import add_labelled
 from tuner_plugins.enet.simd.vector import LANES
 from tuner_plugins.enet.statistics import Statistics, summarise
-from tuner_plugins.enet.sweep import fit
 
 _TOGETHER = 16
 """Shuffles that share one reading of Y: their sums of a tile of genes should stay in cache."""

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from tuner_plugins.enet.path import alpha_max, fit_grid
+from tuner_plugins.enet.path import Refit, alpha_max, fit_grid
 from tuner_plugins.enet.statistics import Statistics, summarise
-from tuner_plugins.enet.sweep import Refit
 from tuner_plugins.perturbseq.inference.coefficients import entry_statistic
 from tuner_plugins.perturbseq.inference.kernels import (
     LANES,
