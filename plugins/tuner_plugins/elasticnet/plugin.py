@@ -33,7 +33,7 @@ from tuner_plugins.elasticnet.summary import (
     summary_of,
     tables_of,
 )
-from tuner_plugins.enet import numpy_solver
+from tuner_plugins.enet import numpy_solver, penalty
 from tuner_plugins.enet.cross_validation import cross_validate
 from tuner_plugins.enet.cv_results import Sweep
 from tuner_plugins.enet.errors import DataError
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 SCRIPT_MODULES = (
     *(stored, matrix, labels, cell_cycle, covariates, response),
-    *(screen, transform, numpy_solver, elasticnet_script),
+    *(screen, transform, penalty, numpy_solver, elasticnet_script),
 )
 """What the frozen script is made of: each after what it needs."""
 

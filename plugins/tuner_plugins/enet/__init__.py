@@ -46,5 +46,4 @@ __all__ = [
 ]
 
 # Before any kernel is called: Numba looks into its cache at the first call.
-for _folder in (Path(__file__).parent, Path(__file__).parent / "simd"):
-    drop_stale(_folder)
+drop_stale(Path(__file__).parent)

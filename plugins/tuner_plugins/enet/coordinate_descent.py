@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from tuner_plugins.enet.accumulate import Floats
+from tuner_plugins.enet.penalty import soft_threshold, violation
 from tuner_plugins.enet.simd.lanes import add_product
 from tuner_plugins.enet.simd.vector import LANES
 
@@ -63,8 +64,7 @@ def descend(
             for lane in range(LANES):
                 old = coef[column, lane]
                 target = diagonal * old - gradient[column, lane]
-                shrunk = max(target - threshold, 0.0) + min(target + threshold, 0.0)
-                step = shrunk * scale - old
+                step = soft_threshold(target, threshold) * scale - old
                 steps[0, lane] = step
                 coef[column, lane] = old + step
                 moved |= step != 0.0
@@ -83,13 +83,7 @@ def residual(gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floa
         if norms[column] == 0.0:
             continue
         slope = gradient[column] + l2[column] * coef[column]
-        if coef[column] > 0.0:
-            excess = abs(slope + l1[column])
-        elif coef[column] < 0.0:
-            excess = abs(slope - l1[column])
-        else:
-            excess = max(abs(slope) - l1[column], 0.0)
-        worst = max(worst, excess / norms[column])
+        worst = max(worst, violation(slope, coef[column], l1[column]) / norms[column])
     return worst
 
 
@@ -283,7 +277,7 @@ def polish(
                 continue
             old = coef[column]
             target = gram[column, column] * old - gradient[column]
-            shrunk = max(target - l1[column], 0.0) + min(target + l1[column], 0.0)
+            shrunk = soft_threshold(target, l1[column])
             coef[column] = shrunk / (gram[column, column] + l2[column])
             if coef[column] != old:
                 _add_row(gradient, coef[column] - old, gram[column])

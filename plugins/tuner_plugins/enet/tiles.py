@@ -13,6 +13,7 @@ from numba import njit
 
 from tuner_plugins.enet.accumulate import Floats, Ints
 from tuner_plugins.enet.coordinate_descent import polish
+from tuner_plugins.enet.penalty import violation
 from tuner_plugins.enet.simd.lanes import padded, set_product
 from tuner_plugins.enet.simd.vector import LANES
 
@@ -206,12 +207,7 @@ def certify(work: Work, gram: Floats, norms: Floats) -> None:
         for lane in range(LANES):
             value = coef[column, lane]
             pull = slope[column, lane] - cross[column, lane] + l2[column] * value
-            if value > 0.0:
-                excess = abs(pull + l1[column])
-            elif value < 0.0:
-                excess = abs(pull - l1[column])
-            else:
-                excess = max(abs(pull) - l1[column], 0.0)
+            excess = violation(pull, value, l1[column])
             worst[lane] = max(worst[lane], excess / norms[column])
 
 

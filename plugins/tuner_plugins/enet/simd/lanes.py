@@ -14,11 +14,11 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tuner_plugins.enet.penalty import choose, soft_threshold
 from tuner_plugins.enet.simd.vector import (
     DOUBLES,
     WORD,
     ZEROS,
-    choose,
     data_of,
     every,
     get,
@@ -148,11 +148,8 @@ def shrink(
     count, zero = 0, spread(0.0)
     for row in range(thresholds.shape[0]):
         value, limit, factor = get(values, row), spread(thresholds[row]), spread(inverses[row])
-        above, below = value - limit, value + limit
-        is_above, is_below = above > zero, below < zero
-        kept = choose(is_above, above, choose(is_below, below, zero))
-        is_active = is_above | is_below
-        put(shrunk, row, kept * factor)
+        is_active = abs(value) > limit
+        put(shrunk, row, soft_threshold(value, limit) * factor)
         put(weights, row, choose(is_active, factor, zero))
         # Without a branch, which could not be predicted.
         active[count] = row

@@ -2,13 +2,16 @@
 
 Numba leaves vectorising to LLVM, which must assume that any two arrays overlap, and gives up where
 a loop divides, takes roots or has conditions. With these types a kernel says what happens to all
-lanes at once, in the plain operators ``+ - * / < <= > == |``, and sums stay in registers. They
-exist in compiled code only.
+lanes at once, in the plain operators ``+ - * / < <= > == |``, whose right side may be a number,
+with `abs`, `math.sqrt` and the functions of `penalty`; sums stay in registers. They exist in
+compiled code only.
 """
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -16,7 +19,16 @@ from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import (
+    intrinsic,
+    lower_builtin,
+    models,
+    overload,
+    register_jitable,
+    register_model,
+)
+
+from tuner_plugins.enet.penalty import choose, soft_threshold, violation
 
 LANES = 16
 """Genes that are solved together: two registers of AVX-512, so that a factor loaded serves both."""
@@ -108,20 +120,41 @@ def _operator(function: Any, operands: Any, result: Any, build: Any) -> None:
         return build(builder, *arguments)
 
 
-def _compare(sign: str) -> Any:
+def _binary(function: Any, result: Any, build: Callable[[Any, Any, Any], Any]) -> None:
+    """Let compiled code use an operator on lanes and lanes, or lanes and a number."""
+
+    def with_number(builder: Any, left: Any, right: Any) -> Any:
+        return build(builder, left, spread_of(builder, right))
+
+    _operator(function, (_lanes, _lanes), result, build)
+    _operator(function, (_lanes, types.float64), result, with_number)
+
+
+def _compare(sign: str) -> Callable[[Any, Any, Any], Any]:
     return lambda builder, left, right: builder.fcmp_ordered(sign, left, right)
 
 
-_pair = (_lanes, _lanes)
-_operator(operator.add, _pair, _lanes, lambda builder, a, b: builder.fadd(a, b, flags=_FUSE))
-_operator(operator.sub, _pair, _lanes, lambda builder, a, b: builder.fsub(a, b, flags=_FUSE))
-_operator(operator.mul, _pair, _lanes, lambda builder, a, b: builder.fmul(a, b, flags=_FUSE))
-_operator(operator.truediv, _pair, _lanes, lambda builder, a, b: builder.fdiv(a, b))
+def _call(name: str) -> Callable[[Any, Any], Any]:
+    """Return the code of a function that LLVM has for vectors."""
+
+    def build(builder: Any, value: Any) -> Any:
+        kind = ir.FunctionType(DOUBLES, [DOUBLES])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f64")
+        return builder.call(function, [value])
+
+    return build
+
+
+_binary(operator.add, _lanes, lambda builder, a, b: builder.fadd(a, b, flags=_FUSE))
+_binary(operator.sub, _lanes, lambda builder, a, b: builder.fsub(a, b, flags=_FUSE))
+_binary(operator.mul, _lanes, lambda builder, a, b: builder.fmul(a, b, flags=_FUSE))
+_binary(operator.truediv, _lanes, lambda builder, a, b: builder.fdiv(a, b))
+for _function, _sign in ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">")):
+    _binary(_function, _mask, _compare(_sign))
+_binary(operator.eq, _mask, _compare("=="))
 _operator(operator.neg, (_lanes,), _lanes, lambda builder, a: builder.fneg(a))
-_operator(operator.lt, _pair, _mask, _compare("<"))
-_operator(operator.le, _pair, _mask, _compare("<="))
-_operator(operator.gt, _pair, _mask, _compare(">"))
-_operator(operator.eq, _pair, _mask, _compare("=="))
+_operator(abs, (_lanes,), _lanes, _call("fabs"))
+_operator(math.sqrt, (_lanes,), _lanes, _call("sqrt"))
 _operator(operator.or_, (_mask, _mask), _mask, lambda builder, a, b: builder.or_(a, b))
 
 
@@ -211,13 +244,29 @@ def spread(typing_context: Any, value: Any) -> Any:
 
 
 @intrinsic  # type: ignore[misc]
-def choose(typing_context: Any, condition: Any, yes: Any, no: Any) -> Any:
+def _select(typing_context: Any, condition: Any, yes: Any, no: Any) -> Any:
     """Return `yes` in the lanes where `condition` holds, `no` in the others."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(*arguments)
 
     return _lanes(_mask, _lanes, _lanes), build
+
+
+@overload(choose)  # type: ignore[untyped-decorator]
+def _choose(condition: Any, yes: Any, no: Any) -> Any:
+    # Numba compares signatures with these, annotations included.
+    def of_lanes(condition: Any, yes: Any, no: Any) -> Any:
+        return _select(condition, yes, no)
+
+    def of_numbers(condition: Any, yes: Any, no: Any) -> Any:
+        return yes if condition else no
+
+    return of_lanes if condition is _mask else of_numbers
+
+
+for _formula in (soft_threshold, violation):
+    register_jitable(_formula)
 
 
 @intrinsic  # type: ignore[misc]
@@ -238,26 +287,3 @@ def every(typing_context: Any, condition: Any) -> Any:
         return builder.not_(_any_of(builder, builder.not_(arguments[0])))
 
     return types.boolean(_mask), build
-
-
-def _by_name(name: str, typing_context: Any, value: Any) -> Any:
-    """Return typing and code of a function that LLVM has for vectors."""
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(DOUBLES, [DOUBLES])
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f64")
-        return builder.call(function, arguments)
-
-    return _lanes(_lanes), build
-
-
-@intrinsic  # type: ignore[misc]
-def square_root(typing_context: Any, value: Any) -> Any:
-    """Return the square root in every lane."""
-    return _by_name("sqrt", typing_context, value)
-
-
-@intrinsic  # type: ignore[misc]
-def magnitude(typing_context: Any, value: Any) -> Any:
-    """Return the absolute value in every lane."""
-    return _by_name("fabs", typing_context, value)
