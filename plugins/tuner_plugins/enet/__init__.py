@@ -15,12 +15,6 @@ from tuner_plugins.enet.errors import DataError
 from tuner_plugins.enet.estimator import PerturbationElasticNet
 from tuner_plugins.enet.kernel_cache import drop_stale
 from tuner_plugins.enet.path import Fits, Refit, alpha_max, fit, fit_grid
-from tuner_plugins.enet.permutation import (
-    PermutationTest,
-    Shuffles,
-    permutation_test,
-    permutations_within,
-)
 from tuner_plugins.enet.statistics import Statistics, summarise, summarise_onto
 from tuner_plugins.enet.sweep import sweep
 
@@ -28,18 +22,14 @@ __all__ = [
     "DataError",
     "Fits",
     "PerturbationElasticNet",
-    "PermutationTest",
     "Problem",
     "Refit",
-    "Shuffles",
     "Statistics",
     "Sweep",
     "alpha_max",
     "cross_validate",
     "fit",
     "fit_grid",
-    "permutation_test",
-    "permutations_within",
     "summarise",
     "summarise_onto",
     "sweep",

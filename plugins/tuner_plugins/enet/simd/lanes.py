@@ -197,21 +197,3 @@ def add_quadratic(out: Any, coef: Any, diagonal: Any, linear: Any, rows: Any, co
         value = get(coef, k)
         total = total + value * (spread(diagonal[k]) * value - two * get(linear, k))
     put(out, 0, total)
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def add_labelled(sums: Any, labels: Any, values: Any, count: int) -> None:
-    """Add every row of `values` to the rows of `sums` that its labels name.
-
-    Parameters
-    ----------
-    sums : (rows, LANES) float64
-        Added to.
-    labels : (count, width) int64
-        Rows of `sums`: each row of `values` is added to `width` of them.
-    values : (count, LANES) float64
-    """
-    for row in range(count):
-        value = get(values, row)
-        for at in range(labels.shape[1]):
-            put(sums, labels[row, at], get(sums, labels[row, at]) + value)
