@@ -109,7 +109,7 @@ def null_figure(summary: Summary) -> Figure:
     values = np.append(summary.null.shuffled, summary.null.observed)
     spread = max(float(np.ptp(values)), 1e-9)
     bins = np.linspace(values.min() - 0.02 * spread, values.max() + 0.02 * spread, 60)
-    axes.hist(summary.null.shuffled, bins=bins, color="grey", label="labels shuffled")
+    axes.hist(summary.null.shuffled, bins=bins.tolist(), color="grey", label="labels shuffled")
     axes.axvline(summary.null.observed, color=MARK, lw=2, label="labels as they are")
     axes.set(xlabel="best partial R2 over the grid", ylabel="permutations")
     axes.set_title(

@@ -47,7 +47,7 @@ from tuner_plugins.perturbseq.data import (
     stored,
     transform,
 )
-from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 if TYPE_CHECKING:

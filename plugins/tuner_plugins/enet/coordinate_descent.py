@@ -15,16 +15,15 @@ from numba import njit
 from tuner_plugins.enet.accumulate import Floats
 from tuner_plugins.enet.penalty import soft_threshold, violation
 from tuner_plugins.enet.simd.lanes import add_product
-from tuner_plugins.enet.simd.vector import LANES
+from tuner_plugins.enet.simd.vector import FAST, LANES
 
-_FAST = {"contract", "nsz"}
 _RIDGE = 1e-13
 _SWEEPS = 40
 _ROUNDS = 400
 _PATIENCE = 60
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def descend(
     gram: Floats,
     gradient: Floats,
@@ -75,7 +74,7 @@ def descend(
             break
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def residual(gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats) -> float:
     """Return the largest KKT violation of one gene, in units of `norms`."""
     worst = 0.0
@@ -87,7 +86,7 @@ def residual(gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floa
     return worst
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _add_row(target: Floats, factor: float, row: Floats) -> None:
     """Add ``factor * row`` to `target`; `row` may be longer."""
     for at in range(target.shape[0]):
@@ -100,7 +99,7 @@ def _set_row(target: Floats, row: Floats) -> None:
         target[at] = row[at]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _cholesky(matrix: Floats, size: int) -> bool:
     """Factor the lower triangle of `matrix` in place; tell whether it was positive definite."""
     for row in range(size):
@@ -117,7 +116,7 @@ def _cholesky(matrix: Floats, size: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _newton_direction(
     gram: Floats,
     gradient: Floats,
@@ -160,7 +159,7 @@ def _newton_direction(
     return True
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _line_search(
     gradient: Floats,
     moved: Floats,
@@ -209,7 +208,7 @@ def _line_search(
     return place, -1
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def polish(
     gram: Floats,
     cross: Floats,

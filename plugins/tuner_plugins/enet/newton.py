@@ -39,7 +39,6 @@ from tuner_plugins.enet.simd.vector import (
     spread,
 )
 
-_FAST = {"contract", "nsz"}
 _STEPS = 14
 _PATIENCE = 4
 _PIVOT = 1e-11
@@ -187,7 +186,7 @@ def evaluate(blocks: Blocks, state: State, penalty: Penalty) -> bool:
         else:
             put(state.free, column, one)
     put(state.residual, 0, worst)
-    return every(worst <= get(state.goal, 0))
+    return bool(every(worst <= get(state.goal, 0)))
 
 
 @njit(cache=True, nogil=True)

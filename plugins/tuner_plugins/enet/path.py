@@ -10,6 +10,7 @@ is found, f being the penalty factors: scikit-learn's ``ElasticNet`` where all a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -136,19 +137,14 @@ def fit_grid(
         np.zeros(genes),
     )
     reduced = projection(sets)
-    if use_newton:
-        blocks = onehot_blocks(sets, eliminated)
-        pieces = _run(
-            threads,
-            genes,
-            lambda low, high: fit_onehot(low, high, sets, blocks, reduced, grid, output),
-        )
-    else:
-        pieces = _run(
-            threads,
-            genes,
-            lambda low, high: (0, fit_gram(low, high, sets, reduced, grid, output)),
-        )
+    blocks = onehot_blocks(sets, eliminated) if use_newton else None
+
+    def work(low: int, high: int) -> tuple[int, int]:
+        if blocks is None:
+            return 0, fit_gram(low, high, sets, reduced, grid, output)
+        return fit_onehot(low, high, sets, blocks, reduced, grid, output)
+
+    pieces = _run(threads, genes, work)
     steps, polished = np.sum(pieces, axis=0) if pieces else (0, 0)
     back = np.argsort(order)
     coef = intercept = None
@@ -217,7 +213,9 @@ def penalties(alphas: ArrayLike, l1_ratios: ArrayLike) -> tuple[Floats, Floats]:
     return a, r
 
 
-def _run(threads, genes, work):  # type: ignore[no-untyped-def]
+def _run(
+    threads: int, genes: int, work: Callable[[int, int], tuple[int, int]]
+) -> list[tuple[int, int]]:
     """Run `work` on pieces of the genes, whose bounds do not depend on the threads."""
     bounds = [(low, min(low + _PIECE, genes)) for low in range(0, genes, _PIECE)]
     if threads <= 1:

@@ -129,8 +129,12 @@ class Statistics:
 
     def without_cells(self) -> Statistics:
         """Return the statistics of no cells at all."""
-        none = (np.zeros_like(sums) for sums in (self.gram, self.cross, self.squares))
-        return Statistics(*none, self.x_shift, self.y_shift)
+        return replace(
+            self,
+            gram=np.zeros_like(self.gram),
+            cross=np.zeros_like(self.cross),
+            squares=np.zeros_like(self.squares),
+        )
 
     def total(self) -> Statistics:
         """Return the statistics of all cells, as one fold."""

@@ -12,7 +12,6 @@ from typing import Any
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from tuner_plugins.enet.penalty import choose, soft_threshold
 from tuner_plugins.enet.simd.vector import (
@@ -29,6 +28,7 @@ from tuner_plugins.enet.simd.vector import (
     spread,
     spread_of,
     store_row,
+    typed_intrinsic,
 )
 
 BLOCK = 8
@@ -38,13 +38,13 @@ PAIR = 2
 """Rows of those that are left over; the number of all rows must be a multiple of it."""
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def padded(size: int) -> int:
     """Round `size` up to a multiple of `PAIR`."""
     return (size + PAIR - 1) // PAIR * PAIR
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def copy(source: Any, target: Any) -> None:
     """Copy rows of lanes; `target` may have fewer than `source`."""
     for row in range(target.shape[0]):
@@ -91,7 +91,7 @@ def _product(
     return context.get_dummy_value()
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def add_product(
     typing_context: Any, out: Any, base: Any, factors: Any, lanes: Any, rows: Any, count: Any
 ) -> Any:
@@ -116,7 +116,7 @@ def add_product(
     return types.void(out, base, factors, lanes, rows, types.int64), build
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def set_product(
     typing_context: Any, out: Any, factors: Any, lanes: Any, rows: Any, count: Any
 ) -> Any:
@@ -129,7 +129,7 @@ def set_product(
     return types.void(out, factors, lanes, rows, types.int64), build
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def shrink(
     values: Any, thresholds: Any, inverses: Any, shrunk: Any, weights: Any, active: Any
 ) -> int:
@@ -157,7 +157,7 @@ def shrink(
     return count
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def list_changes(new: Any, old: Any, change: Any, rows: Any, count: int) -> int:
     """Set ``old = new``, keep by how much they differed, and return how many rows did.
 
@@ -180,7 +180,7 @@ def list_changes(new: Any, old: Any, change: Any, rows: Any, count: int) -> int:
     return found
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def add_quadratic(out: Any, coef: Any, diagonal: Any, linear: Any, rows: Any, count: int) -> None:
     """Add ``sum over k in rows[:count] of coef_k (diagonal_k coef_k - 2 linear_k)`` to `out`.
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Concatenate, ParamSpec
 
 from llvmlite import ir
 from numba import types
@@ -37,37 +38,32 @@ DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
 WORD = ir.IntType(64)
 ZEROS = ir.Constant(DOUBLES, [0.0] * LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
+FAST = {"contract", "nsz"}
+"""Fast-math flags of kernels: a product may be fused with a sum, a zero may lose its sign."""
+
 _FUSE = ("contract",)
 _SECOND_CACHE = 2
+_P = ParamSpec("_P")
 
 
-class _LanesType(types.Type):  # type: ignore[misc]
+def typed_intrinsic(function: Callable[Concatenate[Any, _P], Any]) -> Callable[_P, Any]:
+    """Make an intrinsic, typed as compiled code calls it: without the typing context."""
+    return intrinsic(function)  # type: ignore[return-value]  # typed as if Python could call it
+
+
+class _LanesType(types.Type):
     """`LANES` numbers."""
 
-    def __init__(self) -> None:
-        super().__init__(name="Lanes")
 
-
-class _MaskType(types.Type):  # type: ignore[misc]
+class _MaskType(types.Type):
     """`LANES` truth values."""
 
-    def __init__(self) -> None:
-        super().__init__(name="Mask")
+
+_lanes, _mask = _LanesType("Lanes"), _MaskType("Mask")
 
 
-_lanes, _mask = _LanesType(), _MaskType()
-
-
-@register_model(_LanesType)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, DOUBLES)
-
-
-@register_model(_MaskType)
-class _MaskModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _BITS)
+for _kind, _vector in ((_LanesType, DOUBLES), (_MaskType, _BITS)):
+    register_model(_kind)(partial(models.PrimitiveModel, be_type=_vector))
 
 
 def data_of(context: Any, builder: Any, kind: Any, value: Any) -> Any:
@@ -112,10 +108,10 @@ def _operator(function: Any, operands: Any, result: Any, build: Any) -> None:
     """Let compiled code use an operator on lanes or masks."""
 
     @infer_global(function)
-    class _Template(ConcreteTemplate):  # type: ignore[misc]
+    class _Template(ConcreteTemplate):
         cases = [signature(result, *operands)]
 
-    @lower_builtin(function, *operands)  # type: ignore[untyped-decorator]
+    @lower_builtin(function, *operands)  # type: ignore[untyped-decorator]  # numba has no types here
     def _lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return build(builder, *arguments)
 
@@ -158,7 +154,7 @@ _operator(math.sqrt, (_lanes,), _lanes, _call("sqrt"))
 _operator(operator.or_, (_mask, _mask), _mask, lambda builder, a, b: builder.or_(a, b))
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def get(typing_context: Any, array: Any, row: Any) -> Any:
     """Return a row of a C-ordered float64 array (rows, LANES); nothing is checked."""
     _require_rows(array)
@@ -184,7 +180,7 @@ def _element_of(context: Any, builder: Any, kind: Any, arguments: Any) -> tuple[
     return builder.gep(matrix.data, [place]), context.get_data_type(kind.dtype)
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     """Have the numbers of a later `fetch` brought near."""
     _require_rows(array)
@@ -204,7 +200,7 @@ def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     return types.void(array, types.int64, types.int64), build
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def fetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     """Return `LANES` numbers from `column` on in a row of a C-ordered matrix, unchecked."""
     _require_rows(array)
@@ -220,7 +216,7 @@ def fetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     return _lanes(array, types.int64, types.int64), build
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def put(typing_context: Any, array: Any, row: Any, value: Any) -> Any:
     """Set a row of a C-ordered float64 array (rows, LANES); nothing is checked."""
     _require_rows(array)
@@ -233,7 +229,7 @@ def put(typing_context: Any, array: Any, row: Any, value: Any) -> Any:
     return types.void(array, types.int64, _lanes), build
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def spread(typing_context: Any, value: Any) -> Any:
     """Return the same number to all lanes."""
 
@@ -243,7 +239,7 @@ def spread(typing_context: Any, value: Any) -> Any:
     return _lanes(types.float64), build
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def _select(typing_context: Any, condition: Any, yes: Any, no: Any) -> Any:
     """Return `yes` in the lanes where `condition` holds, `no` in the others."""
 
@@ -253,7 +249,7 @@ def _select(typing_context: Any, condition: Any, yes: Any, no: Any) -> Any:
     return _lanes(_mask, _lanes, _lanes), build
 
 
-@overload(choose)  # type: ignore[untyped-decorator]
+@overload(choose)
 def _choose(condition: Any, yes: Any, no: Any) -> Any:
     # Numba compares signatures with these, annotations included.
     def of_lanes(condition: Any, yes: Any, no: Any) -> Any:
@@ -269,7 +265,7 @@ for _formula in (soft_threshold, violation):
     register_jitable(_formula)
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def some(typing_context: Any, condition: Any) -> Any:
     """Return whether `condition` holds in any lane."""
 
@@ -279,7 +275,7 @@ def some(typing_context: Any, condition: Any) -> Any:
     return types.boolean(_mask), build
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def every(typing_context: Any, condition: Any) -> Any:
     """Return whether `condition` holds in all lanes."""
 
