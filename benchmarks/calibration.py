@@ -45,9 +45,7 @@ def best_setting(config: ElasticNetConfig) -> tuple[float, float]:
     """Return alpha and l1_ratio with the best held-out R2 of the grid."""
     problem = ElasticNetPlugin(config).load().tuned[0].data.problem
     alphas = grid_alphas(problem, config.surface)
-    surface = cross_validate(problem, alphas, config.surface.l1_ratios)
-    row, column = surface.best
-    return float(surface.alphas[row]), float(surface.l1_ratios[column])
+    return cross_validate(problem, alphas, config.surface.l1_ratios).best
 
 
 def analysed(

@@ -1,8 +1,8 @@
 """Time the elastic-net sweep beside its peers: ``python -m benchmarks.elasticnet [S M L]``.
 
-What is timed is `validation.cross_validate`, which the plug-in's trials run: over a grid beside the
-peers, all columns penalised as they have it; and for one setting as a trial has it, covariates
-free, where folds share their columns and where each has its own (cell-cycle scores).
+What is timed is `cross_validate`, which `sweep` and the plug-in's trials run: over a grid beside
+the peers, all columns penalised as they have it; and for one alpha and l1_ratio as a trial has it,
+covariates free, where folds share their columns and where each has its own (cell-cycle scores).
 
 Everything runs in one process on one thread and is given in seconds of CPU time, so that a ratio
 holds on a busy machine too. Peers fit each gene on its own, so that their time is measured on some
@@ -17,28 +17,33 @@ import json
 import resource
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import ElasticNet, enet_path
 from threadpoolctl import threadpool_limits
 from tuner_plugins.elasticnet import (
+    Problem,
     Statistics,
+    Sweep,
+    cross_validate,
     summarise,
     summarise_onto,
 )
-from tuner_plugins.enet.cross_validation import Problem, cross_validate
-from tuner_plugins.enet.cv_results import Surface
 
-RATIOS = np.array([0.1, 0.3, 0.5, 0.9, 1.0])
-FOLDS = 5
-REFERENCE = {"alpha": 5e-4, "l1_ratio": 0.5}
-"""The fit of the published analysis that the sweep is compared with."""
+from benchmarks.elasticnet_peers import (
+    FOLDS,
+    PEERS,
+    RATIOS,
+    REFERENCE,
+    clock,
+    reference_fit,
+    shared_gram,
+)
 
 
 @dataclass(frozen=True)
@@ -97,96 +102,6 @@ def responses(size: Size, X: np.ndarray, block: int) -> np.ndarray:
     return Y
 
 
-def clock(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the CPU seconds of `work` and what it gave."""
-    start = time.process_time()
-    result = work()
-    return time.process_time() - start, result
-
-
-def reference_fit(X: np.ndarray, Y: np.ndarray) -> None:
-    """Fit all genes once as the published analysis does it."""
-    ElasticNet(max_iter=10_000, **REFERENCE).fit(X, Y)
-
-
-def shared_gram(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray) -> float:
-    """Sweep with scikit-learn at its best: all genes and penalties share Gram matrix and X'y.
-
-    Gives the CPU seconds that went into what does not depend on the number of genes.
-    """
-    shared = 0.0
-    for fold in range(FOLDS):
-        train = folds != fold
-
-        def prepare(train: np.ndarray = train) -> tuple[np.ndarray, np.ndarray]:
-            centred = np.asfortranarray(X[train] - X[train].mean(axis=0))
-            return centred, centred.T @ centred
-
-        seconds, (centred, gram) = clock(prepare)
-        shared += seconds
-        responses = np.asfortranarray(Y[train] - Y[train].mean(axis=0))
-        cross = centred.T @ responses
-        for gene in range(Y.shape[1]):
-            for ratio in RATIOS:
-                enet_path(
-                    centred,
-                    responses[:, gene],
-                    l1_ratio=ratio,
-                    alphas=alphas,
-                    precompute=gram,
-                    Xy=np.ascontiguousarray(cross[:, gene]),
-                    tol=1e-10,
-                    max_iter=100_000,
-                    check_input=False,
-                )
-    return shared
-
-
-def celer_sweep(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray) -> None:
-    """Sweep with celer, warm-started along alpha."""
-    celer = importlib.import_module("celer")
-    for train, gene, ratio in _problems(Y, folds):
-        X_train, y = np.asfortranarray(X[train] - X[train].mean(axis=0)), Y[train, gene]
-        celer.celer_path(X_train, y - y.mean(), "lasso", alphas=alphas, l1_ratio=ratio, tol=1e-10)
-
-
-def skglm_sweep(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray) -> None:
-    """Sweep with skglm."""
-    skglm = importlib.import_module("skglm")
-    for train, gene, ratio in _problems(Y, folds):
-        model = skglm.ElasticNet(l1_ratio=ratio, tol=1e-10, warm_start=True)
-        for alpha in alphas:
-            model.set_params(alpha=alpha).fit(X[train], Y[train, gene])
-
-
-def adelie_sweep(X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray) -> None:
-    """Sweep with adelie, on one thread."""
-    adelie = importlib.import_module("adelie")
-    for train, gene, ratio in _problems(Y, folds):
-        adelie.grpnet(
-            np.asfortranarray(X[train]),
-            adelie.glm.gaussian(np.ascontiguousarray(Y[train, gene])),
-            alpha=ratio,
-            lmda_path=alphas,
-            tol=1e-12,
-            early_exit=False,
-            progress_bar=False,
-            n_threads=1,
-        )
-
-
-def _problems(Y: np.ndarray, folds: np.ndarray) -> list[tuple[np.ndarray, int, float]]:
-    return [
-        (folds != fold, gene, float(ratio))
-        for fold in range(FOLDS)
-        for gene in range(Y.shape[1])
-        for ratio in RATIOS
-    ]
-
-
-PEERS = {"celer": celer_sweep, "skglm": skglm_sweep, "adelie": adelie_sweep}
-
-
 def timed_peers(
     size: Size, X: np.ndarray, Y: np.ndarray, folds: np.ndarray, alphas: np.ndarray
 ) -> dict[str, tuple[float, int]]:
@@ -230,37 +145,26 @@ class Timed:
         return self.passing + self.fitting
 
 
-def problem_of(statistics: Statistics, tested: int, *, own_columns: bool = False) -> Problem:
-    """Return what the plug-in makes of a screen: `tested` columns penalised, those after free.
+def timed_trials(statistics: Statistics, tested: int) -> dict[str, float]:
+    """Return the CPU seconds of a trial, the best of four; what trials share is not in it.
 
-    With `own_columns` the last two columns change places from fold to fold, which changes no fit
-    and makes each fold one of its own.
+    A trial has `tested` penalised columns, those after free, as the plug-in makes of a screen.
     """
     whole = np.arange(statistics.n_columns)
+    alike = Problem.of(statistics, whole < tested, tested=tested)
+    # The last two columns change places from fold to fold, which changes no fit.
     turned = np.concatenate([whole[:-2], whole[:-3:-1]])
-    chosen = np.ones(statistics.n_genes, dtype=bool)
-    return Problem(
-        statistics,
-        [turned if own_columns and fold % 2 else whole for fold in range(FOLDS + 1)],
-        [chosen] * (FOLDS + 1),
-        tested,
-        (whole < tested).astype(np.float64),
-    )
-
-
-def timed_trials(statistics: Statistics, tested: int) -> dict[str, float]:
-    """Return the CPU seconds of a trial, the best of three; what trials share is not in it."""
-    found, setting = {}, [[value] for value in REFERENCE.values()]
-    for name, own in (("a trial", False), ("a trial, own columns", True)):
-        problem = problem_of(statistics, tested, own_columns=own)
-        times = [clock(lambda problem=problem: cross_validate(problem, *setting)) for _ in range(4)]
-        found[name] = min(seconds for seconds, _ in times[1:])
+    own = replace(alike, columns=[turned if fold % 2 else whole for fold in range(FOLDS + 1)])
+    found = {}
+    for name, problem in (("a trial", alike), ("a trial, own columns", own)):
+        run = partial(cross_validate, problem, *REFERENCE.values())
+        found[name] = min(clock(run)[0] for _ in range(4))
     return found
 
 
 def timed_sweep(
     size: Size, X: np.ndarray, folds: np.ndarray, alphas: np.ndarray, threads: int
-) -> tuple[Timed, Surface, np.ndarray, Statistics]:
+) -> tuple[Timed, Sweep, np.ndarray, Statistics]:
     """Return the times of a sweep, itself, the responses that peers are timed on, and the sums.
 
     The best of three, but for a pass in several blocks, which is timed once.
@@ -283,11 +187,11 @@ def timed_sweep(
             start = time.perf_counter()
             fitting, result = clock(
                 lambda total=total: cross_validate(
-                    problem_of(total, total.n_columns), alphas, RATIOS, threads=threads
+                    Problem.of(total), alphas, RATIOS, threads=threads
                 )
             )
             runs.append(Timed(passing, fitting, wall + time.perf_counter() - start))
-    assert isinstance(result, Surface)
+    assert isinstance(result, Sweep)
     best = min(runs, key=lambda run: run.wall if threads > 1 else run.seconds)
     return best, result, np.concatenate(few), total
 
@@ -311,7 +215,7 @@ def compare(name: str, threads: int, every_batch: bool) -> dict[str, Any]:
 
     def first() -> None:
         sums = summarise(X[:200], responses(small, X, 0), folds[:200], FOLDS)
-        cross_validate(problem_of(sums, sums.n_columns), alphas[:2], RATIOS)
+        cross_validate(Problem.of(sums), alphas[:2], RATIOS)
 
     compiling, _ = clock(first)
     timed, result, few, sums = timed_sweep(size, X, folds, alphas, 1)

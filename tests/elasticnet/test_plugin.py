@@ -156,7 +156,7 @@ def test_scrambled_held_out_cells_change_no_fit(screen, tmp_path):
         for loaded in (before, after):
             part, names = loaded.problem.training[fold], loaded.dataset.transform.responses
             chosen = np.flatnonzero(loaded.problem.chosen[fold])
-            from tuner_plugins.enet.sweep import fit
+            from tuner_plugins.enet.path import fit
 
             found = fit(part.genes(chosen), 0.01, 0.5, loaded.problem.penalty_factor)
             coefs.append(pd.DataFrame(found.coef, index=names[chosen]))

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import ElasticNet
 from tuner_plugins.elasticnet.nested import nested
 from tuner_plugins.enet.cross_validation import Problem, cross_validate, refit
-from tuner_plugins.enet.cv_results import Surface
+from tuner_plugins.enet.cv_results import Sweep
 from tuner_plugins.enet.errors import DataError
 from tuner_plugins.enet.path import fit_grid
 from tuner_plugins.enet.statistics import summarise
@@ -118,8 +118,7 @@ def test_scores_from_statistics_are_those_of_predictions(kind):
 
 def test_without_covariates_the_base_is_the_training_mean():
     X, Y, folds = _data()
-    columns, chosen = [np.arange(TESTED)] * 4, [np.ones(6, dtype=bool)] * 4
-    problem = Problem(summarise(X, Y, folds), columns, chosen, TESTED, np.ones(TESTED))
+    problem = Problem.of(summarise(X[:, :TESTED], Y, folds))
     surface = cross_validate(problem, [0.01], [0.5])
     np.testing.assert_allclose(surface.base[:, 0, 0], surface.sst, rtol=1e-9)
 
@@ -127,12 +126,11 @@ def test_without_covariates_the_base_is_the_training_mean():
 def test_a_constant_gene_counts_for_nothing():
     X, Y, folds = _data()
     Y = np.column_stack([Y, np.full(len(Y), 3.0)])
-    columns, chosen = [np.arange(6)] * 4, [np.ones(7, dtype=bool)] * 4
     factor = np.r_[np.ones(TESTED), 0, 0]
-    problem = Problem(summarise(X, Y, folds), columns, chosen, TESTED, factor)
-    with_it = cross_validate(problem, [0.01], [0.5])
-    without = replace(problem, statistics=summarise(X, Y[:, :6], folds), chosen=[chosen[0][:6]] * 4)
-    alone = cross_validate(without, [0.01], [0.5])
+    with_it, alone = (
+        cross_validate(Problem.of(sums, factor, tested=TESTED), [0.01], [0.5])
+        for sums in (summarise(X[:, :6], Y, folds), summarise(X[:, :6], Y[:, :6], folds))
+    )
     for name in ("r2", "r2_covariates", "delta_r2", "partial_r2", "r2_mean"):
         assert getattr(with_it, name) == pytest.approx(getattr(alone, name), abs=1e-12)
 
@@ -164,13 +162,7 @@ def test_nested_estimate_never_sees_its_fold(kind):
 
 def test_two_folds_leave_none_to_choose_by():
     X, Y, _ = _data()
-    problem = Problem(
-        summarise(X, Y, np.arange(len(X)) % 2),
-        [np.arange(6)] * 3,
-        [np.ones(6, dtype=bool)] * 3,
-        TESTED,
-        np.ones(6),
-    )
+    problem = Problem.of(summarise(X[:, :6], Y, np.arange(len(X)) % 2))
     assert nested(problem, cross_validate(problem, ALPHAS, RATIOS)) is None
     with pytest.raises(DataError, match="two folds"):
         cross_validate(replace(problem, statistics=summarise(X, Y)), ALPHAS, RATIOS)
@@ -201,9 +193,9 @@ def test_threads_change_nothing():
     np.testing.assert_array_equal(one.sse, two.sse)
 
 
-def _surface(r2_folds: np.ndarray, nonzeros: np.ndarray) -> Surface:
+def _surface(r2_folds: np.ndarray, nonzeros: np.ndarray) -> Sweep:
     folds = r2_folds.shape[0]
-    return Surface(
+    return Sweep(
         np.array([0.01, 0.1, 1.0]),
         np.array([0.5]),
         (1 - r2_folds)[..., None],
@@ -213,6 +205,7 @@ def _surface(r2_folds: np.ndarray, nonzeros: np.ndarray) -> Surface:
         np.ones((folds, 1), dtype=bool),
         nonzeros,
         0.0,
+        lambda alpha, l1_ratio: None,
     )
 
 
@@ -221,7 +214,8 @@ def test_one_standard_error_is_that_of_paired_differences():
     fold = np.array([0.1, 0.5, 0.9])[:, None]
     loss = np.array([0.0, 0.01, 0.05]) + np.array([[0, 0.02, 0], [0, -0.025, 0], [0, 0.012, 0]])
     surface = _surface((fold - loss)[..., None], np.array([[9.0], [4.0], [1.0]]))
-    assert surface.best == (0, 0)
+    assert surface.best_index == (0, 0)
+    assert surface.best == (0.01, 0.5)
     assert surface.one_standard_error() == (1, 0)
     same = _surface(np.repeat(fold, 3, axis=1)[..., None], np.array([[9.0], [4.0], [1.0]]))
     assert same.one_standard_error() == (2, 0)
@@ -243,12 +237,18 @@ def test_folds_that_differ_are_fitted_once_each(kind, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["newton", "descent"])
-def test_some_folds_held_out_are_fitted_as_among_all(method):
+def test_held_cells_are_scored_by_a_fit_of_all_others(method):
     X, Y, folds = _data()
     summed = summarise(X[:, :6], Y, folds)
     options = {"coefficients": True, "method": method}
     every = fit_grid(summed, ALPHAS, RATIOS, **options)
-    first = fit_grid(summed, ALPHAS, RATIOS, held_out=2, **options)
-    assert len(first.sse) == 2
-    for name in ("sse", "nonzero", "coef", "intercept"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(every, name)[:2])
+    for fold in range(3):
+        one = slice(fold, fold + 1)
+        training, held = summed.training(one), summed.folds(one)
+        alone = fit_grid(training, ALPHAS, RATIOS, held=held, **options)
+        for name in ("sse", "coef", "intercept"):
+            got, want = getattr(alone, name)[0], getattr(every, name)[fold]
+            np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
+        np.testing.assert_array_equal(alone.nonzero[0], every.nonzero[fold])
+    with pytest.raises(DataError, match="one fold"):
+        fit_grid(summed, ALPHAS, RATIOS, held=summed)

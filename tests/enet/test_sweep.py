@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
-from tuner_plugins.elasticnet import DataError, fit, summarise, sweep_statistics
+from tuner_plugins.elasticnet import DataError, Problem, cross_validate, fit, summarise
 from tuner_plugins.enet import sweep
 
 from tests.enet.designs import simulate
@@ -74,17 +74,15 @@ def test_held_out_cells_change_no_fit():
 def test_shuffled_labels_gain_nothing():
     p = simulate(2, cells=600, genes=40)
     rng = np.random.default_rng(3)
-    covariates = np.arange(p.design, p.X.shape[1])
-    factor = np.r_[np.ones(p.design), np.zeros(covariates.size)]
+    factor = np.r_[np.ones(p.design), np.zeros(p.X.shape[1] - p.design)]
     gains = []
     for shuffled in (False, True):
         X = p.X.copy()
         if shuffled:
             X[:, : p.design] = rng.permutation(X[:, : p.design])
         summed = summarise(X, p.Y, p.folds)
-        full = sweep_statistics(summed, [1e-3], [0.5], factor)
-        base = sweep_statistics(summed.columns(covariates), [1e-3], [0.5], factor[covariates])
-        gain = 1 - full.sse.sum(axis=(1, 2, 3)) / base.sse.sum(axis=(1, 2, 3))
+        found = cross_validate(Problem.of(summed, factor, tested=p.design), [1e-3], [0.5])
+        gain = 1 - found.sse.sum(axis=(1, 2, 3)) / found.base.sum(axis=(1, 2, 3))
         gains.append((gain.mean(), gain.std(ddof=1) / 2))
     assert gains[0][0] > 10 * gains[0][1]
     assert gains[1][0] <= 2 * gains[1][1]
@@ -125,9 +123,9 @@ def test_shapes_and_errors_of_the_mean():
     p = simulate(7)
     result = sweep(p.X, p.Y, ALPHAS, RATIOS[:2], p.folds)
     assert result.sse.shape == (4, 3, 2, 11)
-    assert result.r2.shape == result.r2_se.shape == result.nonzero.shape == (3, 2)
+    assert result.r2.shape == result.r2_se.shape == result.nonzeros.shape == (3, 2)
     np.testing.assert_allclose(result.r2_se, result.r2_folds.std(axis=0, ddof=1) / 2)
-    assert (np.diff(result.nonzero[:, 1]) > 0).all()
+    assert (np.diff(result.nonzeros[:, 1]) > 0).all()
 
 
 def test_constant_gene_and_absent_perturbation_give_finite_scores():

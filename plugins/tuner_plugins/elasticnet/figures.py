@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner_plugins.elasticnet.summary import Summary
-from tuner_plugins.enet.cv_results import Surface
+from tuner_plugins.enet.cv_results import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def figures_of(summary: Summary, alpha: float, l1_ratio: float) -> Mapping[str, 
     return drawn
 
 
-def surface_figure(surface: Surface, alpha: float, l1_ratio: float) -> Figure:
+def surface_figure(surface: Sweep, alpha: float, l1_ratio: float) -> Figure:
     """Draw held-out R2 over rising alpha and l1_ratio as a heat map, the chosen setting marked."""
     figure, axes = _new(6.4, 4.2)
     low = float(np.quantile(surface.r2, 0.1))
@@ -51,7 +51,7 @@ def surface_figure(surface: Surface, alpha: float, l1_ratio: float) -> Figure:
     order = np.argsort(surface.l1_ratios)
     row = np.interp(l1_ratio, surface.l1_ratios[order], order.astype(float))
     axes.plot(column, row, "o", mfc="none", mec=MARK, mew=2, ms=10, label="chosen")
-    best = surface.best
+    best = surface.best_index
     axes.plot(best[0], best[1], "x", color="white", mew=2, ms=8, label="best of the grid")
     axes.legend(loc="lower left", fontsize=8, facecolor="grey", labelcolor="white")
     axes.set(xlabel="alpha", ylabel="l1_ratio", title="Held-out R2")
@@ -59,7 +59,7 @@ def surface_figure(surface: Surface, alpha: float, l1_ratio: float) -> Figure:
     return figure
 
 
-def path_figure(surface: Surface, alpha: float) -> Figure:
+def path_figure(surface: Sweep, alpha: float) -> Figure:
     """Draw held-out R2 along alpha for each l1_ratio, with standard errors over folds."""
     figure, axes = _new(6.4, 4.2)
     error = surface.r2_se
@@ -78,7 +78,7 @@ def path_figure(surface: Surface, alpha: float) -> Figure:
     return figure
 
 
-def nonzero_figure(surface: Surface, alpha: float) -> Figure:
+def nonzero_figure(surface: Sweep, alpha: float) -> Figure:
     """Draw the mean number of non-zero coefficients of a gene along alpha."""
     figure, axes = _new(6.4, 4.2)
     for index, (ratio, colour) in enumerate(_coloured(surface)):
@@ -109,7 +109,7 @@ def null_figure(summary: Summary) -> Figure:
     values = np.append(summary.null.shuffled, summary.null.observed)
     spread = max(float(np.ptp(values)), 1e-9)
     bins = np.linspace(values.min() - 0.02 * spread, values.max() + 0.02 * spread, 60)
-    axes.hist(summary.null.shuffled, bins=bins, color="grey", label="labels shuffled")
+    axes.hist(summary.null.shuffled, bins=bins.tolist(), color="grey", label="labels shuffled")
     axes.axvline(summary.null.observed, color=MARK, lw=2, label="labels as they are")
     axes.set(xlabel="best partial R2 over the grid", ylabel="permutations")
     axes.set_title(
@@ -127,7 +127,7 @@ def _new(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _coloured(surface: Surface) -> list[tuple[float, object]]:
+def _coloured(surface: Sweep) -> list[tuple[float, object]]:
     from matplotlib import colormaps
 
     colours = colormaps["cividis"](np.linspace(0, 0.95, len(surface.l1_ratios)))

@@ -8,9 +8,8 @@ import numpy as np
 
 from tuner_plugins.enet.accumulate import Floats
 from tuner_plugins.enet.cross_validation import Problem, rescaled
-from tuner_plugins.enet.cv_results import Surface
+from tuner_plugins.enet.cv_results import Sweep, held_out_r2
 from tuner_plugins.enet.path import fit_grid
-from tuner_plugins.enet.sweep import held_out_r2
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Nested:
     l1_ratios: Floats
 
 
-def nested(problem: Problem, surface: Surface, *, threads: int = 1) -> Nested | None:
+def nested(problem: Problem, surface: Sweep, *, threads: int = 1) -> Nested | None:
     """Choose alpha and l1_ratio without each fold in turn, and score the choice on that fold.
 
     The best of a surface is optimistic, being chosen on the cells that it is scored on; this is

@@ -33,9 +33,9 @@ from tuner_plugins.elasticnet.summary import (
     summary_of,
     tables_of,
 )
-from tuner_plugins.enet import numpy_solver
+from tuner_plugins.enet import numpy_solver, penalty
 from tuner_plugins.enet.cross_validation import cross_validate
-from tuner_plugins.enet.cv_results import Surface
+from tuner_plugins.enet.cv_results import Sweep
 from tuner_plugins.enet.errors import DataError
 from tuner_plugins.perturbseq.data import (
     cell_cycle,
@@ -47,7 +47,7 @@ from tuner_plugins.perturbseq.data import (
     stored,
     transform,
 )
-from tuner_plugins.perturbseq.data.matrix import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 SCRIPT_MODULES = (
     *(stored, matrix, labels, cell_cycle, covariates, response),
-    *(screen, transform, numpy_solver, elasticnet_script),
+    *(screen, transform, penalty, numpy_solver, elasticnet_script),
 )
 """What the frozen script is made of: each after what it needs."""
 
@@ -157,13 +157,13 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             raise InputError(f"analysis.gene_sets: {error}") from error
         return loaded.notes
 
-    def run(self, case: Case, params: Params, seed: int) -> Surface:
+    def run(self, case: Case, params: Params, seed: int) -> Sweep:
         """Cross-validate one setting."""
         alpha, ratio = _setting(params)
         problem = case.data.problem
         return cross_validate(problem, [alpha], [ratio], threads=available_threads())
 
-    def score(self, case: Case, output: Surface) -> Mapping[str, float]:
+    def score(self, case: Case, output: Sweep) -> Mapping[str, float]:
         """Return held-out R2, what the perturbations add to it, and the KKT residual."""
         return {
             "r2": float(output.r2[0, 0]),

@@ -17,8 +17,8 @@ import pandas as pd
 from scipy import sparse
 
 from tuner_plugins.enet.numpy_solver import solve
-from tuner_plugins.perturbseq.data.matrix import CellsError
 from tuner_plugins.perturbseq.data.screen import Recipe, Screen, open_screen, recipe_of
+from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.data.transform import Transform, blocks, learn
 
 SETTING: Mapping[str, Any] = {}
@@ -66,15 +66,15 @@ def sum_blocks(screen: Screen, transform: Transform) -> Sums:
         totals.gram[1 : k + 1, at] += mixed
         totals.gram[at, 1 : k + 1] += mixed.T
         totals.gram[1 : k + 1, 1 : k + 1] += (design.T @ design).toarray()
-        if sparse.issparse(Y):
-            totals.cross[at] += (Y.T @ dense).T
-            totals.cross[1 : k + 1] += (design.T @ Y).toarray()
-            totals.squares[:] += np.asarray(Y.multiply(Y).sum(axis=0)).reshape(-1)
-        else:
+        if isinstance(Y, np.ndarray):
             values = Y - totals.y_shift
             totals.cross[at] += dense.T @ values
             totals.cross[1 : k + 1] += design.T @ values
             totals.squares[:] += (values**2).sum(axis=0)
+        else:
+            totals.cross[at] += (Y.T @ dense).T
+            totals.cross[1 : k + 1] += (design.T @ Y).toarray()
+            totals.squares[:] += np.asarray(Y.multiply(Y).sum(axis=0)).reshape(-1)
     assert totals is not None, "a design has at least one cell"
     return totals
 

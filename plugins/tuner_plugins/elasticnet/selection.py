@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tuner.plugin import InputError, Tried
-from tuner_plugins.enet.cv_results import Surface, standard_error
+from tuner_plugins.enet.cv_results import Sweep, standard_error
 
 FOLD = "r2_fold"
 
 
-def fold_metrics(output: Surface) -> dict[str, float]:
+def fold_metrics(output: Sweep) -> dict[str, float]:
     """Return the held-out R2 of each fold at the only setting of `output`, by name."""
     return {f"{FOLD}{fold}": float(r2) for fold, r2 in enumerate(output.r2_folds[:, 0, 0])}
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from tuner_plugins.elasticnet.config import SurfaceSection
 from tuner_plugins.elasticnet.nested import Nested, nested
-from tuner_plugins.enet.cross_validation import Problem, cross_validate, refit, rescaled
-from tuner_plugins.enet.cv_results import Surface, standard_error
+from tuner_plugins.enet.cross_validation import Problem, cross_validate, refit
+from tuner_plugins.enet.cv_results import Sweep, standard_error
 from tuner_plugins.enet.path import alpha_max
 from tuner_plugins.perturbseq.data.dataset import Dataset
 from tuner_plugins.perturbseq.inference.exchangeable_units import Units
@@ -57,9 +57,9 @@ class Summary:
 
     Attributes
     ----------
-    surface : Surface
+    surface : Sweep
         Over the grid.
-    chosen : Surface
+    chosen : Sweep
         At the chosen setting alone.
     nested : Nested or None
         The estimate that has seen neither fit nor choice.
@@ -71,8 +71,8 @@ class Summary:
         Penalised coefficients of each response in the fit to all cells.
     """
 
-    surface: Surface
-    chosen: Surface
+    surface: Sweep
+    chosen: Sweep
     nested: Nested | None
     null: Null | None
     perturbations: pd.DataFrame
@@ -127,12 +127,8 @@ def summary_of(
 
 def grid_alphas(problem: Problem, grid: SurfaceSection) -> np.ndarray:
     """Return log-spaced alphas, rising to where all penalised coefficients are zero."""
-    last = problem.columns[-1]
-    version = problem.n_folds if problem.n_folds > 1 else 0
-    whole = rescaled(problem.statistics.total().columns(last), *problem.scales(version))
-    chosen = whole.genes(np.flatnonzero(problem.chosen[-1]))
     ratio = max(max(grid.l1_ratios), 0.1)
-    top = alpha_max(chosen, ratio, problem.penalty_factor)
+    top = alpha_max(problem.whole, ratio, problem.penalty_factor)
     top = top if top > 0 else 1.0
     return np.geomspace(SMALLEST_ALPHA * top, top, grid.alphas)
 
@@ -162,7 +158,7 @@ def tables_of(
     return tables
 
 
-def _surface_table(surface: Surface) -> pd.DataFrame:
+def _surface_table(surface: Sweep) -> pd.DataFrame:
     alphas, ratios = np.meshgrid(surface.alphas, surface.l1_ratios, indexing="ij")
     columns = {
         "alpha": alphas,
@@ -183,7 +179,7 @@ def _choice_table(summary: Summary, alpha: float, l1_ratio: float) -> pd.DataFra
     surface = summary.surface
     rows = [_point("chosen", summary.chosen, (0, 0), alpha, l1_ratio)]
     for name, at in (
-        ("best of the grid", surface.best),
+        ("best of the grid", surface.best_index),
         ("one standard error", surface.one_standard_error()),
     ):
         rows.append(
@@ -205,7 +201,7 @@ def _choice_table(summary: Summary, alpha: float, l1_ratio: float) -> pd.DataFra
 
 
 def _point(
-    name: str, surface: Surface, at: tuple[int, int], alpha: float, l1_ratio: float
+    name: str, surface: Sweep, at: tuple[int, int], alpha: float, l1_ratio: float
 ) -> dict[str, object]:
     of_genes = surface.r2_genes[at][surface.mask.any(axis=0)]
     low, middle, high = np.quantile(of_genes, [0.1, 0.5, 0.9])

@@ -9,39 +9,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tuner_plugins.enet.cross_validation import Problem, cross_validate
+from tuner_plugins.enet.cv_results import Sweep
 from tuner_plugins.enet.errors import DataError
 from tuner_plugins.enet.estimator import PerturbationElasticNet
 from tuner_plugins.enet.kernel_cache import drop_stale
-from tuner_plugins.enet.path import Fits, alpha_max, fit_grid
-from tuner_plugins.enet.permutation import (
-    PermutationTest,
-    Shuffles,
-    permutation_test,
-    permutations_within,
-)
+from tuner_plugins.enet.path import Fits, Refit, alpha_max, fit, fit_grid
 from tuner_plugins.enet.statistics import Statistics, summarise, summarise_onto
-from tuner_plugins.enet.sweep import Refit, Sweep, fit, sweep, sweep_statistics
+from tuner_plugins.enet.sweep import sweep
 
 __all__ = [
     "DataError",
     "Fits",
     "PerturbationElasticNet",
-    "PermutationTest",
+    "Problem",
     "Refit",
-    "Shuffles",
     "Statistics",
     "Sweep",
     "alpha_max",
+    "cross_validate",
     "fit",
     "fit_grid",
-    "permutation_test",
-    "permutations_within",
     "summarise",
     "summarise_onto",
     "sweep",
-    "sweep_statistics",
 ]
 
 # Before any kernel is called: Numba looks into its cache at the first call.
-for _folder in (Path(__file__).parent, Path(__file__).parent / "simd"):
-    drop_stale(_folder)
+drop_stale(Path(__file__).parent)

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tuner_plugins.enet.simd.lanes import add_product, padded
-from tuner_plugins.enet.simd.vector import LANES, fetch, get, prefetch, put, spread
+from tuner_plugins.enet.simd.vector import FAST, LANES, fetch, get, prefetch, put, spread
 
 TILE = 512
 """Genes whose rows are read together: a multiple of `LANES`."""
@@ -25,8 +25,6 @@ ROWS = 32
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-_FAST = {"contract", "nsz"}
 
 
 @njit(cache=True, nogil=True)
@@ -244,7 +242,7 @@ def to_csr(matrix: NDArray[Any], columns: Ints, entries: int) -> tuple[Ints, Int
     return indptr, indices, values
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def add_sparse(
     fold: int,
     rows: Ints,

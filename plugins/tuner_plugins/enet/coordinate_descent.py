@@ -13,17 +13,17 @@ import numpy as np
 from numba import njit
 
 from tuner_plugins.enet.accumulate import Floats
+from tuner_plugins.enet.penalty import soft_threshold, violation
 from tuner_plugins.enet.simd.lanes import add_product
-from tuner_plugins.enet.simd.vector import LANES
+from tuner_plugins.enet.simd.vector import FAST, LANES
 
-_FAST = {"contract", "nsz"}
 _RIDGE = 1e-13
 _SWEEPS = 40
 _ROUNDS = 400
 _PATIENCE = 60
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def descend(
     gram: Floats,
     gradient: Floats,
@@ -63,8 +63,7 @@ def descend(
             for lane in range(LANES):
                 old = coef[column, lane]
                 target = diagonal * old - gradient[column, lane]
-                shrunk = max(target - threshold, 0.0) + min(target + threshold, 0.0)
-                step = shrunk * scale - old
+                step = soft_threshold(target, threshold) * scale - old
                 steps[0, lane] = step
                 coef[column, lane] = old + step
                 moved |= step != 0.0
@@ -75,7 +74,7 @@ def descend(
             break
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def residual(gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats) -> float:
     """Return the largest KKT violation of one gene, in units of `norms`."""
     worst = 0.0
@@ -83,17 +82,11 @@ def residual(gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floa
         if norms[column] == 0.0:
             continue
         slope = gradient[column] + l2[column] * coef[column]
-        if coef[column] > 0.0:
-            excess = abs(slope + l1[column])
-        elif coef[column] < 0.0:
-            excess = abs(slope - l1[column])
-        else:
-            excess = max(abs(slope) - l1[column], 0.0)
-        worst = max(worst, excess / norms[column])
+        worst = max(worst, violation(slope, coef[column], l1[column]) / norms[column])
     return worst
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _add_row(target: Floats, factor: float, row: Floats) -> None:
     """Add ``factor * row`` to `target`; `row` may be longer."""
     for at in range(target.shape[0]):
@@ -106,7 +99,7 @@ def _set_row(target: Floats, row: Floats) -> None:
         target[at] = row[at]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _cholesky(matrix: Floats, size: int) -> bool:
     """Factor the lower triangle of `matrix` in place; tell whether it was positive definite."""
     for row in range(size):
@@ -123,7 +116,7 @@ def _cholesky(matrix: Floats, size: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _newton_direction(
     gram: Floats,
     gradient: Floats,
@@ -166,7 +159,7 @@ def _newton_direction(
     return True
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _line_search(
     gradient: Floats,
     moved: Floats,
@@ -215,7 +208,7 @@ def _line_search(
     return place, -1
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def polish(
     gram: Floats,
     cross: Floats,
@@ -283,7 +276,7 @@ def polish(
                 continue
             old = coef[column]
             target = gram[column, column] * old - gradient[column]
-            shrunk = max(target - l1[column], 0.0) + min(target + l1[column], 0.0)
+            shrunk = soft_threshold(target, l1[column])
             coef[column] = shrunk / (gram[column, column] + l2[column])
             if coef[column] != old:
                 _add_row(gradient, coef[column] - old, gram[column])

@@ -8,7 +8,7 @@ from numba import njit
 from tuner_plugins.enet.accumulate import Floats
 from tuner_plugins.enet.coordinate_descent import descend
 from tuner_plugins.enet.simd.lanes import copy, set_product
-from tuner_plugins.enet.simd.vector import LANES
+from tuner_plugins.enet.simd.vector import FAST, LANES
 from tuner_plugins.enet.tiles import (
     Grid,
     Output,
@@ -26,10 +26,8 @@ from tuner_plugins.enet.tiles import (
     tile,
 )
 
-_FAST = {"contract", "nsz"}
 
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _project(projection: Projection, index: int, cross: Floats, left: Floats) -> None:
     """Return Z'Y of the penalised columns without what the free ones explain."""
     free, penalised = projection.free, projection.penalised
@@ -42,7 +40,7 @@ def _project(projection: Projection, index: int, cross: Floats, left: Floats) ->
                 left[column, lane] -= value * cross[free[row], lane]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _descend(
     work: Work, projection: Projection, index: int, left: Floats, shrunk: Floats, slope: Floats
 ) -> None:
@@ -64,7 +62,7 @@ def _descend(
     )
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _finish(
     work: Work, sets: Sets, projection: Projection, index: int, width: int, shrunk: Floats
 ) -> int:
@@ -88,7 +86,7 @@ def _finish(
     return polished
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _score(work: Work, sets: Sets, index: int, first: int, width: int) -> None:
     """Return squares - 2 coef'held + coef'gram coef, and count the penalised non-zeros, by lane."""
     coef, error, columns = work.coef, work.error, sets.weights.shape[0]
@@ -105,7 +103,7 @@ def _score(work: Work, sets: Sets, index: int, first: int, width: int) -> None:
                 work.nonzero[lane] += coef[row, lane] != 0.0
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def fit_gram(
     first_gene: int,
     last_gene: int,

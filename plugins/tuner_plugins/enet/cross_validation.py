@@ -8,18 +8,19 @@ its own. Scales are put in afterwards, by arithmetic on the statistics.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from tuner_plugins.enet.accumulate import Floats
-from tuner_plugins.enet.cv_results import Surface
+from tuner_plugins.enet.cv_results import Sweep
 from tuner_plugins.enet.errors import DataError
-from tuner_plugins.enet.path import fit_grid
-from tuner_plugins.enet.problem import independent
+from tuner_plugins.enet.path import Fits, Refit, fit, fit_grid, penalties
+from tuner_plugins.enet.problem import independent, penalty_weights
 from tuner_plugins.enet.statistics import Statistics
-from tuner_plugins.enet.sweep import fit
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,29 @@ class Problem:
     """
 
     statistics: Statistics
-    columns: Sequence[np.ndarray]
-    chosen: Sequence[np.ndarray]
+    columns: Sequence[NDArray[np.integer[Any]]]
+    chosen: Sequence[NDArray[np.bool_]]
     tested: int
     penalty_factor: Floats
     scale_genes: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        statistics: Statistics,
+        penalty_factor: ArrayLike | None = None,
+        *,
+        tested: int | None = None,
+    ) -> Problem:
+        """Return the problem where every fold has all columns (by default tested) and responses."""
+        columns, versions = statistics.n_columns, statistics.n_folds + 1
+        return cls(
+            statistics,
+            [np.arange(columns)] * versions,
+            [np.ones(statistics.n_genes, dtype=np.bool_)] * versions,
+            columns if tested is None else tested,
+            penalty_weights(penalty_factor, columns)[1:],
+        )
 
     @property
     def n_folds(self) -> int:
@@ -57,7 +76,7 @@ class Problem:
         return self.statistics.n_folds
 
     @property
-    def scaled_columns(self) -> np.ndarray:
+    def scaled_columns(self) -> NDArray[np.bool_]:
         """Which columns are divided by their standard deviation, (columns,)."""
         return (self.penalty_factor > 0) & (np.arange(len(self.penalty_factor)) >= self.tested)
 
@@ -68,7 +87,7 @@ class Problem:
         return same and not self.scale_genes and not self.scaled_columns.any()
 
     @cached_property
-    def mask(self) -> np.ndarray:
+    def mask(self) -> NDArray[np.bool_]:
         """Responses that count, (folds, responses): chosen, and not constant in training."""
         return np.array(self.chosen[: self.n_folds]) & (self.variance > 0)
 
@@ -80,19 +99,25 @@ class Problem:
     @cached_property
     def training(self) -> list[Statistics]:
         """The training set of each fold, one fold each, its own columns and scales."""
-        sets = self.statistics.training()
-        return [self._version(sets, fold, fold) for fold in range(sets.n_folds)]
+        sets = (self.statistics.training(fold) for fold in self._folds)
+        return [self._version(part, fold) for fold, part in enumerate(sets)]
 
     @cached_property
     def held(self) -> list[Statistics]:
         """The held-out cells of each fold, likewise."""
-        return [self._version(self.statistics, fold, fold) for fold in range(self.n_folds)]
+        sets = (self.statistics.folds(fold) for fold in self._folds)
+        return [self._version(part, fold) for fold, part in enumerate(sets)]
+
+    @cached_property
+    def whole(self) -> Statistics:
+        """All cells, with the columns, scales and chosen responses of the last version."""
+        return self._version(self.statistics.total(), -1).genes(np.flatnonzero(self.chosen[-1]))
 
     @cached_property
     def sst(self) -> Floats:
         """Held-out squares about the training mean, (folds, responses)."""
-        pairs = [joined(h, t) for h, t in zip(self.held, self.training, strict=True)]
-        return np.array([pair.total_sum_of_squares()[0] for pair in pairs])
+        pairs = zip(self.training, self.held, strict=True)
+        return np.concatenate([h.squares_about(t.cross[:, 0] / t.cells[:, None]) for t, h in pairs])
 
     @cached_property
     def free_base(self) -> Floats | None:
@@ -103,74 +128,56 @@ class Problem:
         pairs = zip(self.training, self.held, strict=True)
         return np.array([least_squares_errors(t.columns(keep), h.columns(keep)) for t, h in pairs])
 
-    def _version(self, sets: Statistics, fold: int, version: int) -> Statistics:
-        part = sets.folds(slice(fold, fold + 1)).columns(self.columns[version])
-        return rescaled(part, *self.scales(version))
+    @property
+    def _folds(self) -> list[slice]:
+        return [slice(fold, fold + 1) for fold in range(self.n_folds)]
+
+    def _version(self, part: Statistics, version: int) -> Statistics:
+        return rescaled(part.columns(self.columns[version]), *self.scales(version))
 
     def scales(self, version: int) -> tuple[Floats, Floats]:
-        """Return the divisors of columns and responses that a version has learnt."""
-        columns = self.columns[version]
-        ones = np.ones(len(columns)), np.ones(self.statistics.n_genes)
+        """Return the divisors of columns and responses that a version has learnt; -1: the last."""
+        columns, y = self.columns[version], np.ones(self.statistics.n_genes)
         if not self.scaled_columns.any() and not self.scale_genes:
-            return ones
-        everything = version == self.n_folds or self.n_folds == 1
-        sets = self.statistics.total() if everything else self.statistics.training()
-        fold = 0 if everything else version
-        part = sets.folds(slice(fold, fold + 1)).columns(columns)
+            return np.ones(len(columns)), y
+        last = version in (-1, len(self.columns) - 1)
+        sums = self.statistics
+        part = (sums.total() if last else sums.training(self._folds[version])).columns(columns)
         of_columns, of_genes = (np.sqrt(v) for v in training_variance(part))
         x = np.where(self.scaled_columns & (of_columns > 0), of_columns, 1.0)
-        y = np.where((of_genes > 0) & self.scale_genes, of_genes, 1.0)
-        return x, y
+        return x, np.where((of_genes > 0) & self.scale_genes, of_genes, y)
 
-    def errors(
+    def fits(
         self,
-        alphas: Sequence[float] | Floats,
-        l1_ratios: Sequence[float] | Floats,
-        threads: int,
+        alphas: ArrayLike,
+        l1_ratios: ArrayLike,
         *,
         covariates_only: bool = False,
-    ) -> tuple[Floats, Floats, float]:
-        """Fit all folds over a grid.
-
-        Returns
-        -------
-        sse : array, shape (folds, alphas, ratios, responses)
-            Held-out squared errors.
-        nonzeros : array, same shape
-            Penalised columns with a coefficient.
-        kkt : float
-            Largest optimality residual.
-        """
+        threads: int = 1,
+    ) -> list[Fits]:
+        """Fit every training set over a grid, in one call where they are alike; folds in order."""
         keep = np.arange(self.tested if covariates_only else 0, len(self.penalty_factor))
         factors = self.penalty_factor[keep]
         if self.alike:
             whole = self.statistics.columns(self.columns[0]).columns(keep)
-            fits = fit_grid(whole, alphas, l1_ratios, factors, threads=threads)
-            return fits.sse, fits.nonzero, float(fits.kkt.max(initial=0.0))
-        parts = []
-        for held, training in zip(self.held, self.training, strict=True):
-            pair = joined(held, training).columns(keep)
-            parts.append(fit_grid(pair, alphas, l1_ratios, factors, threads=threads, held_out=1))
-        return (
-            np.array([part.sse[0] for part in parts]),
-            np.array([part.nonzero[0] for part in parts]),
-            max(float(part.kkt.max(initial=0.0)) for part in parts),
-        )
-
-
-def joined(*parts: Statistics) -> Statistics:
-    """Put folds with the same shifts side by side."""
-    first = parts[0]
-    return replace(
-        first,
-        gram=np.concatenate([part.gram for part in parts]),
-        cross=np.concatenate([part.cross for part in parts]),
-        squares=np.concatenate([part.squares for part in parts]),
-    )
+            return [fit_grid(whole, alphas, l1_ratios, factors, threads=threads)]
+        return [
+            fit_grid(
+                training.columns(keep),
+                alphas,
+                l1_ratios,
+                factors,
+                threads=threads,
+                held=held.columns(keep),
+            )
+            for training, held in zip(self.training, self.held, strict=True)
+        ]
 
 
 def rescaled(sets: Statistics, x_scale: Floats, y_scale: Floats) -> Statistics:
     """Return the statistics of X / x_scale and Y / y_scale."""
+    if (x_scale == 1.0).all() and (y_scale == 1.0).all():
+        return sets
     by_column = np.concatenate(([1.0], x_scale))
     return Statistics(
         sets.gram / np.outer(by_column, by_column),
@@ -212,71 +219,50 @@ def _without_rounding(square: Floats, mean: Floats) -> Floats:
 
 
 def cross_validate(
-    problem: Problem,
-    alphas: Sequence[float] | Floats,
-    l1_ratios: Sequence[float] | Floats,
-    *,
-    threads: int = 1,
-) -> Surface:
+    problem: Problem, alphas: ArrayLike, l1_ratios: ArrayLike, *, threads: int = 1
+) -> Sweep:
     """Fit every fold over the grid and score it on the cells that it did not see.
 
     Parameters
     ----------
     problem : Problem
         Two folds or more.
-    alphas, l1_ratios : sequence of float
+    alphas, l1_ratios : array, shape (alphas,), (ratios,)
         The grid.
     threads : int
         Over responses; the result does not depend on it.
+
+    Raises
+    ------
+    DataError
+        One fold, penalties out of range.
     """
+    alphas, l1_ratios = penalties(alphas, l1_ratios)
     if problem.n_folds < 2:
         raise DataError("cross-validation needs two folds at least, there is one")
-    sse, nonzeros, kkt = problem.errors(alphas, l1_ratios, threads)
-    base = problem.free_base
-    if base is None:
-        base = problem.errors(alphas, l1_ratios, threads, covariates_only=True)[0]
+    fits = problem.fits(alphas, l1_ratios, threads=threads)
+    if problem.free_base is None:
+        alone = problem.fits(alphas, l1_ratios, threads=threads, covariates_only=True)
+        base = np.concatenate([part.sse for part in alone])
     else:
-        base = base[:, None, None, :]
-    return Surface(
-        np.asarray(alphas, dtype=np.float64),
-        np.asarray(l1_ratios, dtype=np.float64),
-        sse,
+        base = problem.free_base[:, None, None]
+    return Sweep(
+        alphas,
+        l1_ratios,
+        np.concatenate([part.sse for part in fits]),
         base,
         problem.sst,
         problem.variance,
         problem.mask,
-        nonzeros.mean(axis=(0, 3)),
-        kkt,
+        np.concatenate([part.nonzero for part in fits]).mean(axis=(0, 3)),
+        max(float(part.kkt.max(initial=0.0)) for part in fits),
+        partial(refit, problem, threads=threads),
     )
 
 
-@dataclass(frozen=True)
-class Coefficients:
-    """The fit to all cells, on the scale of the data.
-
-    Attributes
-    ----------
-    coef : array, shape (chosen responses, columns)
-        Tested columns first, then covariates.
-    intercept : array, shape (chosen responses,)
-        Constants.
-    kkt : float
-        Largest optimality residual.
-    """
-
-    coef: Floats
-    intercept: Floats
-    kkt: float
-
-
-def refit(problem: Problem, alpha: float, l1_ratio: float, *, threads: int = 1) -> Coefficients:
-    """Fit all cells with one setting."""
-    last = len(problem.columns) - 1
-    version = problem.n_folds if problem.n_folds > 1 else 0
-    x_scale, y_scale = problem.scales(version)
-    chosen = np.flatnonzero(problem.chosen[last])
-    part = problem.statistics.total().columns(problem.columns[last])
-    part = rescaled(part, x_scale, y_scale).genes(chosen)
-    found = fit(part, alpha, l1_ratio, problem.penalty_factor, threads=threads)
-    unit = y_scale[chosen]
-    return Coefficients(found.coef * unit[:, None] / x_scale, found.intercept * unit, found.kkt)
+def refit(problem: Problem, alpha: float, l1_ratio: float, *, threads: int = 1) -> Refit:
+    """Fit the chosen responses of all cells; coefficients are on the scale of the data."""
+    x_scale, y_scale = problem.scales(-1)
+    unit = y_scale[np.flatnonzero(problem.chosen[-1])]
+    found = fit(problem.whole, alpha, l1_ratio, problem.penalty_factor, threads=threads)
+    return Refit(found.coef * unit[:, None] / x_scale, found.intercept * unit, found.kkt)

@@ -16,7 +16,7 @@ from tuner_plugins.numba_cache import is_writable
 
 
 def drop_stale(folder: Path) -> bool:
-    """Delete what Numba has cached beside the modules in `folder`, if they are not those of then.
+    """Delete what Numba has cached below `folder`, if its modules are not those of then.
 
     Tell whether that was so. Nothing is done where the folder can't be written: the cache is
     then in a folder that is named by the sources (`numba_cache`). A cache that NUMBA_CACHE_DIR has
@@ -25,14 +25,14 @@ def drop_stale(folder: Path) -> bool:
     cache = folder / "__pycache__"
     stamp = cache / "kernels.sha256"
     digest = hashlib.sha256()
-    for source in sorted(folder.glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    for source in sorted(folder.rglob("*.py")):
+        digest.update(str(source.relative_to(folder)).encode() + b"\0" + source.read_bytes())
     now = digest.hexdigest()
     if stamp.is_file() and stamp.read_text() == now:
         return False
     if not is_writable(cache):
         return False
-    for compiled in cache.glob("*.nb[ic]"):
+    for compiled in folder.rglob("*.nb[ic]"):
         compiled.unlink(missing_ok=True)
     fresh = stamp.with_suffix(f".{os.getpid()}")
     fresh.write_text(now)

@@ -14,12 +14,14 @@ cells), are reported as unfinished, for `gram.polish`.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from tuner_plugins.enet.accumulate import Floats, Ints
+from tuner_plugins.enet.penalty import choose, violation
 from tuner_plugins.enet.simd.lanes import (
     add_product,
     copy,
@@ -30,17 +32,13 @@ from tuner_plugins.enet.simd.lanes import (
 )
 from tuner_plugins.enet.simd.vector import (
     LANES,
-    choose,
     every,
     get,
-    magnitude,
     put,
     some,
     spread,
-    square_root,
 )
 
-_FAST = {"contract", "nsz"}
 _STEPS = 14
 _PATIENCE = 4
 _PIVOT = 1e-11
@@ -177,11 +175,10 @@ def evaluate(blocks: Blocks, state: State, penalty: Penalty) -> bool:
             put(state.free, column, zero)
             continue
         theta = get(state.theta, column)
-        pull = choose(theta > zero, threshold, -threshold)
-        excess = choose(theta == zero, magnitude(slope) - threshold, magnitude(slope + pull))
+        excess = violation(slope, theta, threshold)
         worst = choose(excess <= worst, worst, excess)
         target = theta - slope
-        inside = magnitude(target) <= threshold
+        inside = abs(target) <= threshold
         if penalty.theta_l1[column] > 0.0:
             outward = slope + choose(target > zero, threshold, -threshold)
             put(state.slope, column, choose(inside, theta, outward))
@@ -189,7 +186,7 @@ def evaluate(blocks: Blocks, state: State, penalty: Penalty) -> bool:
         else:
             put(state.free, column, one)
     put(state.residual, 0, worst)
-    return every(worst <= get(state.goal, 0))
+    return bool(every(worst <= get(state.goal, 0)))
 
 
 @njit(cache=True, nogil=True)
@@ -224,7 +221,7 @@ def _restrict(state: State, q: int) -> None:
             continue
         # Row and column `row`: what an inactive theta moves is known, so it goes to the right side.
         known = (one - free) * get(state.slope, row)
-        moves = some(magnitude(known) > spread(0.0))
+        moves = some(abs(known) > spread(0.0))
         for other in range(q):
             if other == row:
                 continue
@@ -257,7 +254,7 @@ def _solve(hessian: Floats, step: Floats, q: int):  # type: ignore[no-untyped-de
             pivot = pivot - get(hessian, start + inner) * get(hessian, start + inner)
         low = pivot < least
         singular = singular | low
-        put(hessian, start + row, one / square_root(choose(low, least, pivot)))
+        put(hessian, start + row, one / math.sqrt(choose(low, least, pivot)))
     for row in range(q):
         start, total = _triangle(row), get(step, row)
         for inner in range(row):

@@ -10,7 +10,7 @@ from numba import njit
 from tuner_plugins.enet.accumulate import Floats, Ints
 from tuner_plugins.enet.newton import Blocks, Penalty, State, new_state, newton, refresh
 from tuner_plugins.enet.simd.lanes import add_product, add_quadratic, copy
-from tuner_plugins.enet.simd.vector import LANES
+from tuner_plugins.enet.simd.vector import FAST, LANES
 from tuner_plugins.enet.tiles import (
     Grid,
     Output,
@@ -27,7 +27,6 @@ from tuner_plugins.enet.tiles import (
     tile,
 )
 
-_FAST = {"contract", "nsz"}
 _NEARLY = 100.0
 
 
@@ -60,7 +59,7 @@ class OneHot(NamedTuple):
     held_g: Floats
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _gather(onehot: OneHot, index: int, cross: Floats, s: Floats, r: Floats) -> None:
     """Split Z'Y of the lanes into D'Y and scaled R'Y."""
     for row in range(onehot.eliminated.shape[0]):
@@ -72,7 +71,7 @@ def _gather(onehot: OneHot, index: int, cross: Floats, s: Floats, r: Floats) -> 
             r[column, lane] = factor * cross[onehot.rest[column], lane]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _assemble(onehot: OneHot, index: int, state: State, coef: Floats) -> None:
     """Write beta and theta, unscaled, to the columns of Z."""
     for row in range(onehot.eliminated.shape[0]):
@@ -101,7 +100,7 @@ def _penalty(work: Work, onehot: OneHot, index: int) -> Penalty:
     return Penalty(chosen(l1, eliminated), inverse, theta_l1, theta_l2)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _predict(
     path: Floats, earlier: Floats, index: int, ratio: int, alpha: int, theta: Floats
 ) -> None:
@@ -128,7 +127,7 @@ def _predict(
             _add_difference(path[at], earlier[at], share, 1.0 / neighbours, theta)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _add_difference(
     path: Floats, earlier: Floats, share: float, weight: float, theta: Floats
 ) -> None:
@@ -152,7 +151,7 @@ def _list_active(state: State, k: int) -> None:
             state.n_active[0] += 1
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _score(
     work: Work,
     sets: Sets,
@@ -189,7 +188,7 @@ def _score(
                 work.nonzero[lane] += state.beta[row, lane] != 0.0
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _polish(
     work: Work,
     sets: Sets,
@@ -222,7 +221,7 @@ def _polish(
     return polished
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def fit_onehot(
     first_gene: int,
     last_gene: int,

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tuner_plugins.enet.penalty import soft_threshold, violation
+
 GOAL = 1e-13
 GENES_AT_ONCE = 512
 MOST_SWEEPS = 1_000
@@ -60,28 +62,19 @@ def solve(
     left = cross[tied] - slopes.T @ cross[free]
     explained = reduced.diagonal() <= 1e-11 * norms[tied] ** 2
     n = gram[0, 0]
-    l1, l2 = n * alpha * l1_ratio * factor[tied], n * alpha * (1 - l1_ratio) * factor[tied]
+    l1, l2 = n * alpha * l1_ratio * factor, n * alpha * (1 - l1_ratio) * factor
     coef = np.zeros(cross.shape)
     weight = np.sqrt(squares)
     for start in range(0, cross.shape[1], GENES_AT_ONCE):
         part = slice(start, start + GENES_AT_ONCE)
         coef[tied, part] = _descend(
-            reduced, left[:, part], l1, l2, ~explained, norms[tied], weight[part]
+            reduced, left[:, part], l1[tied], l2[tied], ~explained, norms[tied], weight[part]
         )
     coef[free] = inverse @ cross[free] - slopes @ coef[tied]
-    every_l1, every_l2 = np.zeros(len(factor)), np.zeros(len(factor))
-    every_l1[tied], every_l2[tied] = l1, l2
-    excess = violation(gram @ coef - cross, coef, every_l1, every_l2)
+    excess = violation(gram @ coef - cross + l2[:, None] * coef, coef, l1[:, None])
     unit = np.outer(norms, weight)
     worst = np.divide(excess, unit, out=np.zeros_like(excess), where=unit > 0)
     return coef, float(worst.max(initial=0.0))
-
-
-def violation(gradient: np.ndarray, coef: np.ndarray, l1: np.ndarray, l2: np.ndarray) -> np.ndarray:
-    """Return by how much each coefficient violates its optimality condition, (columns, genes)."""
-    slope = gradient + l2[:, None] * coef
-    at_zero = np.maximum(np.abs(slope) - l1[:, None], 0.0)
-    return np.where(coef == 0, at_zero, np.abs(slope + l1[:, None] * np.sign(coef)))
 
 
 def _descend(
@@ -103,8 +96,7 @@ def _descend(
     for sweep in range(1, MOST_SWEEPS + 1):
         for j in columns:
             target = gram[j, j] * mine[j] - gradient[j]
-            moved = np.sign(target) * np.maximum(np.abs(target) - l1[j], 0.0)
-            step = moved / (gram[j, j] + l2[j]) - mine[j]
+            step = soft_threshold(target, l1[j]) / (gram[j, j] + l2[j]) - mine[j]
             mine[j] += step
             gradient += gram[:, j, None] * step
         if sweep % POLISH_EVERY == 0:
@@ -112,7 +104,7 @@ def _descend(
                 column, limit = active[gene], goal[:, active[gene]]
                 _polish(gram, cross[:, column], mine[:, gene], l1, l2, columns, limit)
         gradient = gram @ mine - cross[:, active]
-        excess = violation(gradient, mine, l1, l2)[columns]
+        excess = violation(gradient + l2[:, None] * mine, mine, l1[:, None])[columns]
         done = (excess <= goal[np.ix_(columns, active)]).all(axis=0)
         if done.any() or sweep == MOST_SWEEPS:
             coef[:, active[done]] = mine[:, done]
@@ -160,10 +152,9 @@ def _polish(
                 coef[on[first]] = 0.0
                 continue
             coef[on] = target
-        slope = gram @ coef - cross
-        excess = np.where(coef == 0, np.abs(slope) - l1, 0.0)[columns]
+        push = soft_threshold(cross - gram @ coef, l1)
+        excess = np.where(coef == 0, np.abs(push), 0.0)[columns]
         if (excess <= goal[columns]).all():
             return
         enters = columns[int(np.argmax(excess / np.sqrt(gram[columns, columns])))]
-        push = -np.sign(slope[enters]) * (np.abs(slope[enters]) - l1[enters])
-        coef[enters] = push / (gram[enters, enters] + l2[enters])
+        coef[enters] = push[enters] / (gram[enters, enters] + l2[enters])

@@ -10,6 +10,7 @@ is found, f being the penalty factors: scikit-learn's ``ElasticNet`` where all a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -36,6 +37,23 @@ TOLERANCE = 1e-12
 """Residual that a fit is solved to, in units of the norms of its column and gene."""
 
 _PIECE = 8 * LANES
+
+
+@dataclass(frozen=True)
+class Refit:
+    """One fit on all cells.
+
+    Attributes
+    ----------
+    coef, intercept : (genes, columns), (genes,)
+        On the scale of X and Y.
+    kkt : float
+        Largest optimality residual, a correlation (see `Fits`).
+    """
+
+    coef: Floats
+    intercept: Floats
+    kkt: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ def fit_grid(
     threads: int = 1,
     coefficients: bool = False,
     method: str = "auto",
-    held_out: int | None = None,
+    held: Statistics | None = None,
 ) -> Fits:
     """Fit every alpha and ratio on every training set (all cells if there is one fold).
 
@@ -91,8 +109,9 @@ def fit_grid(
         Keep the coefficients: sets x alphas x ratios x genes x columns numbers.
     method : {"auto", "newton", "descent"}
         Semismooth Newton (needs some disjoint columns) or coordinate descent.
-    held_out : int, optional
-        Only the first so many folds are held out, each in turn; all of them by default.
+    held : Statistics, optional
+        Cells to score the fits on, in place of every fold in turn: one fold, with the shifts of
+        `statistics`, which has one fold too and trains with all of it.
 
     Raises
     ------
@@ -103,7 +122,7 @@ def fit_grid(
     if method not in ("auto", "newton", "descent"):
         raise DataError(f"method must be auto, newton or descent; got {method!r}")
     weights = penalty_weights(penalty_factor, statistics.n_columns)
-    sets = training_sets(statistics, weights, held_out)
+    sets = training_sets(statistics, weights, held)
     eliminated = disjoint_columns(statistics.gram)
     use_newton = method == "newton" or (
         method == "auto" and worth_eliminating(eliminated, weights.size)
@@ -118,19 +137,14 @@ def fit_grid(
         np.zeros(genes),
     )
     reduced = projection(sets)
-    if use_newton:
-        blocks = onehot_blocks(sets, eliminated)
-        pieces = _run(
-            threads,
-            genes,
-            lambda low, high: fit_onehot(low, high, sets, blocks, reduced, grid, output),
-        )
-    else:
-        pieces = _run(
-            threads,
-            genes,
-            lambda low, high: (0, fit_gram(low, high, sets, reduced, grid, output)),
-        )
+    blocks = onehot_blocks(sets, eliminated) if use_newton else None
+
+    def work(low: int, high: int) -> tuple[int, int]:
+        if blocks is None:
+            return 0, fit_gram(low, high, sets, reduced, grid, output)
+        return fit_onehot(low, high, sets, blocks, reduced, grid, output)
+
+    pieces = _run(threads, genes, work)
     steps, polished = np.sum(pieces, axis=0) if pieces else (0, 0)
     back = np.argsort(order)
     coef = intercept = None
@@ -147,6 +161,30 @@ def fit_grid(
         int(steps),
         int(polished),
     )
+
+
+def fit(
+    summed: Statistics,
+    alpha: float,
+    l1_ratio: float,
+    penalty_factor: ArrayLike | None = None,
+    *,
+    threads: int = 1,
+    method: str = "auto",
+) -> Refit:
+    """Fit all cells of the statistics with one alpha and ratio; parameters as in `fit_grid`."""
+    fits = fit_grid(
+        summed.total(),
+        alpha,
+        l1_ratio,
+        penalty_factor,
+        threads=threads,
+        coefficients=True,
+        method=method,
+    )
+    assert fits.coef is not None
+    assert fits.intercept is not None
+    return Refit(fits.coef[0, 0, 0], fits.intercept[0, 0, 0], float(fits.kkt.max(initial=0.0)))
 
 
 def alpha_max(
@@ -175,7 +213,9 @@ def penalties(alphas: ArrayLike, l1_ratios: ArrayLike) -> tuple[Floats, Floats]:
     return a, r
 
 
-def _run(threads, genes, work):  # type: ignore[no-untyped-def]
+def _run(
+    threads: int, genes: int, work: Callable[[int, int], tuple[int, int]]
+) -> list[tuple[int, int]]:
     """Run `work` on pieces of the genes, whose bounds do not depend on the threads."""
     bounds = [(low, min(low + _PIECE, genes)) for low in range(0, genes, _PIECE)]
     if threads <= 1:

@@ -31,21 +31,18 @@ def penalty_weights(penalty_factor: ArrayLike | None, columns: int) -> Floats:
     return np.concatenate(([0.0], factors))
 
 
-def training_sets(statistics: Statistics, weights: Floats, held_out: int | None = None) -> Sets:
+def training_sets(statistics: Statistics, weights: Floats, held: Statistics | None = None) -> Sets:
     """Make folds the held-out part of a training set; all cells train if there is one fold.
 
-    All folds in turn, or the first `held_out` alone.
+    With `held`, all cells of `statistics` train and those of `held` are scored, one fold each.
     """
-    total = statistics.total()
-    held = statistics.folds(slice(held_out))
-    if statistics.n_folds == 1:
-        held = Statistics(
-            np.zeros_like(statistics.gram),
-            np.zeros_like(statistics.cross),
-            np.zeros_like(statistics.squares),
-            statistics.x_shift,
-            statistics.y_shift,
-        )
+    if held is not None:
+        if not statistics.n_folds == held.n_folds == 1:
+            raise DataError("training and held-out cells must be summed to one fold each")
+        total = statistics + held
+    else:
+        total = statistics.total()
+        held = statistics if statistics.n_folds > 1 else statistics.without_cells()
     gram = total.gram - held.gram
     empty = np.flatnonzero(gram[:, 0, 0] < 0.5)
     if empty.size:

@@ -100,6 +100,8 @@ class Statistics:
     def columns(self, keep: Sequence[int] | NDArray[Any]) -> Statistics:
         """Return the statistics of some columns of X, as indices or a mask."""
         index = _indices(keep, self.n_columns)
+        if np.array_equal(index, np.arange(self.n_columns)):
+            return self
         at = np.concatenate(([0], index + 1))
         return Statistics(
             np.ascontiguousarray(self.gram[:, at][:, :, at]),
@@ -125,6 +127,15 @@ class Statistics:
             self, gram=self.gram[keep], cross=self.cross[keep], squares=self.squares[keep]
         )
 
+    def without_cells(self) -> Statistics:
+        """Return the statistics of no cells at all."""
+        return replace(
+            self,
+            gram=np.zeros_like(self.gram),
+            cross=np.zeros_like(self.cross),
+            squares=np.zeros_like(self.squares),
+        )
+
     def total(self) -> Statistics:
         """Return the statistics of all cells, as one fold."""
         return replace(
@@ -134,23 +145,25 @@ class Statistics:
             squares=self.squares.sum(axis=0, keepdims=True),
         )
 
-    def training(self) -> Statistics:
-        """Return the statistics of every training set: all cells without those of the fold."""
-        total = self.total()
+    def training(self, keep: slice = slice(None)) -> Statistics:
+        """Return the statistics of training sets: all cells but the fold's, of folds `keep`."""
+        total, held = self.total(), self.folds(keep)
         return replace(
             self,
-            gram=total.gram - self.gram,
-            cross=total.cross - self.cross,
-            squares=np.maximum(total.squares - self.squares, 0.0),
+            gram=total.gram - held.gram,
+            cross=total.cross - held.cross,
+            squares=np.maximum(total.squares - held.squares, 0.0),
         )
 
     def total_sum_of_squares(self) -> Floats:
         """Return the held-out sums of squares about the training mean, (folds, genes)."""
         total = self.total()
         train = total.cells - self.cells
-        mean = (total.cross[:, 0] - self.cross[:, 0]) / train[:, None]
-        sums = self.cross[:, 0]
-        squares = self.squares - 2 * mean * sums + self.cells[:, None] * mean**2
+        return self.squares_about((total.cross[:, 0] - self.cross[:, 0]) / train[:, None])
+
+    def squares_about(self, mean: Floats) -> Floats:
+        """Return the sums of squares of Y - y_shift about `mean`; both (folds, genes)."""
+        squares = self.squares - 2 * mean * self.cross[:, 0] + self.cells[:, None] * mean**2
         return np.asarray(np.maximum(squares, 0.0))
 
 

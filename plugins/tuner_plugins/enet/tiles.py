@@ -13,10 +13,9 @@ from numba import njit
 
 from tuner_plugins.enet.accumulate import Floats, Ints
 from tuner_plugins.enet.coordinate_descent import polish
+from tuner_plugins.enet.penalty import violation
 from tuner_plugins.enet.simd.lanes import padded, set_product
-from tuner_plugins.enet.simd.vector import LANES
-
-_FAST = {"contract", "nsz"}
+from tuner_plugins.enet.simd.vector import FAST, LANES
 
 
 class Sets(NamedTuple):
@@ -172,7 +171,7 @@ def penalise(work: Work, sets: Sets, index: int, alpha: float, ratio: float) -> 
         work.l2[column] = strength * (1.0 - ratio) * sets.weights[column]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def load(work: Work, sets: Sets, index: int, first: int, width: int, tolerance: float) -> None:
     """Copy Z'Y of a training set and of its held-out cells into lanes; set units and goals.
 
@@ -191,7 +190,7 @@ def load(work: Work, sets: Sets, index: int, first: int, width: int, tolerance: 
             cross[column, lane] = 0.0
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def certify(work: Work, gram: Floats, norms: Floats) -> None:
     """Set `worst`, the largest violation of the optimality conditions in units of `norms`."""
     cross, coef, l1, l2, worst = work.cross, work.coef, work.l1, work.l2, work.worst
@@ -206,16 +205,11 @@ def certify(work: Work, gram: Floats, norms: Floats) -> None:
         for lane in range(LANES):
             value = coef[column, lane]
             pull = slope[column, lane] - cross[column, lane] + l2[column] * value
-            if value > 0.0:
-                excess = abs(pull + l1[column])
-            elif value < 0.0:
-                excess = abs(pull - l1[column])
-            else:
-                excess = max(abs(pull) - l1[column], 0.0)
+            excess = violation(pull, value, l1[column])
             worst[lane] = max(worst[lane], excess / norms[column])
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def polish_lane(work: Work, projection: Projection, index: int, lane: int) -> None:
     """Solve one lane to the end by `gram.polish`, from and into `coef`."""
     cross, coef, goal = work.cross, work.coef, work.goal[lane]
@@ -240,7 +234,7 @@ def polish_lane(work: Work, projection: Projection, index: int, lane: int) -> No
     fill_free(work, projection, index, lane)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def fill_free(work: Work, projection: Projection, index: int, lane: int) -> None:
     """Set the free coefficients that belong to the penalised ones, in one lane."""
     cross, coef = work.cross, work.coef
@@ -254,7 +248,7 @@ def fill_free(work: Work, projection: Projection, index: int, lane: int) -> None
         coef[free[row], lane] = value
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def store(work: Work, output: Output, at: tuple[int, int, int], first: int, width: int) -> None:
     """Write one fit of the tile to the output arrays."""
     for lane in range(width):

@@ -83,3 +83,13 @@ def fold_labels(folds: ArrayLike | None, cells: int, n_folds: int | None) -> Int
             f" with n_folds = {n_folds}"
         )
     return labels
+
+
+def fold_numbers(folds: ArrayLike) -> Ints:
+    """Return fold labels as numbers 0, 1, ... in sorted order; raise if they are not integers."""
+    labels = np.asarray(folds)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"folds must be one integer label a cell; got shape {labels.shape} of {labels.dtype}"
+        )
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)

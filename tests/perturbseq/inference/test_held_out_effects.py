@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from tuner_plugins.enet.cross_validation import rescaled
-from tuner_plugins.enet.sweep import fit
+from tuner_plugins.enet.path import fit
 from tuner_plugins.perturbseq.data.dataset import build
 from tuner_plugins.perturbseq.data.folds import stratified_folds
 from tuner_plugins.perturbseq.data.labels import Labels

@@ -12,13 +12,12 @@ from typing import Any
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
+from tuner_plugins.enet.penalty import choose, soft_threshold
 from tuner_plugins.enet.simd.vector import (
     DOUBLES,
     WORD,
     ZEROS,
-    choose,
     data_of,
     every,
     get,
@@ -29,6 +28,7 @@ from tuner_plugins.enet.simd.vector import (
     spread,
     spread_of,
     store_row,
+    typed_intrinsic,
 )
 
 BLOCK = 8
@@ -38,13 +38,13 @@ PAIR = 2
 """Rows of those that are left over; the number of all rows must be a multiple of it."""
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def padded(size: int) -> int:
     """Round `size` up to a multiple of `PAIR`."""
     return (size + PAIR - 1) // PAIR * PAIR
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def copy(source: Any, target: Any) -> None:
     """Copy rows of lanes; `target` may have fewer than `source`."""
     for row in range(target.shape[0]):
@@ -91,7 +91,7 @@ def _product(
     return context.get_dummy_value()
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def add_product(
     typing_context: Any, out: Any, base: Any, factors: Any, lanes: Any, rows: Any, count: Any
 ) -> Any:
@@ -116,7 +116,7 @@ def add_product(
     return types.void(out, base, factors, lanes, rows, types.int64), build
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def set_product(
     typing_context: Any, out: Any, factors: Any, lanes: Any, rows: Any, count: Any
 ) -> Any:
@@ -129,7 +129,7 @@ def set_product(
     return types.void(out, factors, lanes, rows, types.int64), build
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def shrink(
     values: Any, thresholds: Any, inverses: Any, shrunk: Any, weights: Any, active: Any
 ) -> int:
@@ -148,11 +148,8 @@ def shrink(
     count, zero = 0, spread(0.0)
     for row in range(thresholds.shape[0]):
         value, limit, factor = get(values, row), spread(thresholds[row]), spread(inverses[row])
-        above, below = value - limit, value + limit
-        is_above, is_below = above > zero, below < zero
-        kept = choose(is_above, above, choose(is_below, below, zero))
-        is_active = is_above | is_below
-        put(shrunk, row, kept * factor)
+        is_active = abs(value) > limit
+        put(shrunk, row, soft_threshold(value, limit) * factor)
         put(weights, row, choose(is_active, factor, zero))
         # Without a branch, which could not be predicted.
         active[count] = row
@@ -160,7 +157,7 @@ def shrink(
     return count
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def list_changes(new: Any, old: Any, change: Any, rows: Any, count: int) -> int:
     """Set ``old = new``, keep by how much they differed, and return how many rows did.
 
@@ -183,7 +180,7 @@ def list_changes(new: Any, old: Any, change: Any, rows: Any, count: int) -> int:
     return found
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def add_quadratic(out: Any, coef: Any, diagonal: Any, linear: Any, rows: Any, count: int) -> None:
     """Add ``sum over k in rows[:count] of coef_k (diagonal_k coef_k - 2 linear_k)`` to `out`.
 
@@ -200,21 +197,3 @@ def add_quadratic(out: Any, coef: Any, diagonal: Any, linear: Any, rows: Any, co
         value = get(coef, k)
         total = total + value * (spread(diagonal[k]) * value - two * get(linear, k))
     put(out, 0, total)
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def add_labelled(sums: Any, labels: Any, values: Any, count: int) -> None:
-    """Add every row of `values` to the rows of `sums` that its labels name.
-
-    Parameters
-    ----------
-    sums : (rows, LANES) float64
-        Added to.
-    labels : (count, width) int64
-        Rows of `sums`: each row of `values` is added to `width` of them.
-    values : (count, LANES) float64
-    """
-    for row in range(count):
-        value = get(values, row)
-        for at in range(labels.shape[1]):
-            put(sums, labels[row, at], get(sums, labels[row, at]) + value)

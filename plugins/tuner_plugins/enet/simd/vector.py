@@ -2,21 +2,34 @@
 
 Numba leaves vectorising to LLVM, which must assume that any two arrays overlap, and gives up where
 a loop divides, takes roots or has conditions. With these types a kernel says what happens to all
-lanes at once, in the plain operators ``+ - * / < <= > == |``, and sums stay in registers. They
-exist in compiled code only.
+lanes at once, in the plain operators ``+ - * / < <= > == |``, whose right side may be a number,
+with `abs`, `math.sqrt` and the functions of `penalty`; sums stay in registers. They exist in
+compiled code only.
 """
 
 from __future__ import annotations
 
+import math
 import operator
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Concatenate, ParamSpec
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import (
+    intrinsic,
+    lower_builtin,
+    models,
+    overload,
+    register_jitable,
+    register_model,
+)
+
+from tuner_plugins.enet.penalty import choose, soft_threshold, violation
 
 LANES = 16
 """Genes that are solved together: two registers of AVX-512, so that a factor loaded serves both."""
@@ -25,37 +38,32 @@ DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
 WORD = ir.IntType(64)
 ZEROS = ir.Constant(DOUBLES, [0.0] * LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
+FAST = {"contract", "nsz"}
+"""Fast-math flags of kernels: a product may be fused with a sum, a zero may lose its sign."""
+
 _FUSE = ("contract",)
 _SECOND_CACHE = 2
+_P = ParamSpec("_P")
 
 
-class _LanesType(types.Type):  # type: ignore[misc]
+def typed_intrinsic(function: Callable[Concatenate[Any, _P], Any]) -> Callable[_P, Any]:
+    """Make an intrinsic, typed as compiled code calls it: without the typing context."""
+    return intrinsic(function)  # type: ignore[return-value]  # typed as if Python could call it
+
+
+class _LanesType(types.Type):
     """`LANES` numbers."""
 
-    def __init__(self) -> None:
-        super().__init__(name="Lanes")
 
-
-class _MaskType(types.Type):  # type: ignore[misc]
+class _MaskType(types.Type):
     """`LANES` truth values."""
 
-    def __init__(self) -> None:
-        super().__init__(name="Mask")
+
+_lanes, _mask = _LanesType("Lanes"), _MaskType("Mask")
 
 
-_lanes, _mask = _LanesType(), _MaskType()
-
-
-@register_model(_LanesType)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, DOUBLES)
-
-
-@register_model(_MaskType)
-class _MaskModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _BITS)
+for _kind, _vector in ((_LanesType, DOUBLES), (_MaskType, _BITS)):
+    register_model(_kind)(partial(models.PrimitiveModel, be_type=_vector))
 
 
 def data_of(context: Any, builder: Any, kind: Any, value: Any) -> Any:
@@ -100,32 +108,53 @@ def _operator(function: Any, operands: Any, result: Any, build: Any) -> None:
     """Let compiled code use an operator on lanes or masks."""
 
     @infer_global(function)
-    class _Template(ConcreteTemplate):  # type: ignore[misc]
+    class _Template(ConcreteTemplate):
         cases = [signature(result, *operands)]
 
-    @lower_builtin(function, *operands)  # type: ignore[untyped-decorator]
+    @lower_builtin(function, *operands)  # type: ignore[untyped-decorator]  # numba has no types here
     def _lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return build(builder, *arguments)
 
 
-def _compare(sign: str) -> Any:
+def _binary(function: Any, result: Any, build: Callable[[Any, Any, Any], Any]) -> None:
+    """Let compiled code use an operator on lanes and lanes, or lanes and a number."""
+
+    def with_number(builder: Any, left: Any, right: Any) -> Any:
+        return build(builder, left, spread_of(builder, right))
+
+    _operator(function, (_lanes, _lanes), result, build)
+    _operator(function, (_lanes, types.float64), result, with_number)
+
+
+def _compare(sign: str) -> Callable[[Any, Any, Any], Any]:
     return lambda builder, left, right: builder.fcmp_ordered(sign, left, right)
 
 
-_pair = (_lanes, _lanes)
-_operator(operator.add, _pair, _lanes, lambda builder, a, b: builder.fadd(a, b, flags=_FUSE))
-_operator(operator.sub, _pair, _lanes, lambda builder, a, b: builder.fsub(a, b, flags=_FUSE))
-_operator(operator.mul, _pair, _lanes, lambda builder, a, b: builder.fmul(a, b, flags=_FUSE))
-_operator(operator.truediv, _pair, _lanes, lambda builder, a, b: builder.fdiv(a, b))
+def _call(name: str) -> Callable[[Any, Any], Any]:
+    """Return the code of a function that LLVM has for vectors."""
+
+    def build(builder: Any, value: Any) -> Any:
+        kind = ir.FunctionType(DOUBLES, [DOUBLES])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f64")
+        return builder.call(function, [value])
+
+    return build
+
+
+_binary(operator.add, _lanes, lambda builder, a, b: builder.fadd(a, b, flags=_FUSE))
+_binary(operator.sub, _lanes, lambda builder, a, b: builder.fsub(a, b, flags=_FUSE))
+_binary(operator.mul, _lanes, lambda builder, a, b: builder.fmul(a, b, flags=_FUSE))
+_binary(operator.truediv, _lanes, lambda builder, a, b: builder.fdiv(a, b))
+for _function, _sign in ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">")):
+    _binary(_function, _mask, _compare(_sign))
+_binary(operator.eq, _mask, _compare("=="))
 _operator(operator.neg, (_lanes,), _lanes, lambda builder, a: builder.fneg(a))
-_operator(operator.lt, _pair, _mask, _compare("<"))
-_operator(operator.le, _pair, _mask, _compare("<="))
-_operator(operator.gt, _pair, _mask, _compare(">"))
-_operator(operator.eq, _pair, _mask, _compare("=="))
+_operator(abs, (_lanes,), _lanes, _call("fabs"))
+_operator(math.sqrt, (_lanes,), _lanes, _call("sqrt"))
 _operator(operator.or_, (_mask, _mask), _mask, lambda builder, a, b: builder.or_(a, b))
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def get(typing_context: Any, array: Any, row: Any) -> Any:
     """Return a row of a C-ordered float64 array (rows, LANES); nothing is checked."""
     _require_rows(array)
@@ -151,7 +180,7 @@ def _element_of(context: Any, builder: Any, kind: Any, arguments: Any) -> tuple[
     return builder.gep(matrix.data, [place]), context.get_data_type(kind.dtype)
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     """Have the numbers of a later `fetch` brought near."""
     _require_rows(array)
@@ -171,7 +200,7 @@ def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     return types.void(array, types.int64, types.int64), build
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def fetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     """Return `LANES` numbers from `column` on in a row of a C-ordered matrix, unchecked."""
     _require_rows(array)
@@ -187,7 +216,7 @@ def fetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     return _lanes(array, types.int64, types.int64), build
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def put(typing_context: Any, array: Any, row: Any, value: Any) -> Any:
     """Set a row of a C-ordered float64 array (rows, LANES); nothing is checked."""
     _require_rows(array)
@@ -200,7 +229,7 @@ def put(typing_context: Any, array: Any, row: Any, value: Any) -> Any:
     return types.void(array, types.int64, _lanes), build
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def spread(typing_context: Any, value: Any) -> Any:
     """Return the same number to all lanes."""
 
@@ -210,8 +239,8 @@ def spread(typing_context: Any, value: Any) -> Any:
     return _lanes(types.float64), build
 
 
-@intrinsic  # type: ignore[misc]
-def choose(typing_context: Any, condition: Any, yes: Any, no: Any) -> Any:
+@typed_intrinsic
+def _select(typing_context: Any, condition: Any, yes: Any, no: Any) -> Any:
     """Return `yes` in the lanes where `condition` holds, `no` in the others."""
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -220,7 +249,23 @@ def choose(typing_context: Any, condition: Any, yes: Any, no: Any) -> Any:
     return _lanes(_mask, _lanes, _lanes), build
 
 
-@intrinsic  # type: ignore[misc]
+@overload(choose)
+def _choose(condition: Any, yes: Any, no: Any) -> Any:
+    # Numba compares signatures with these, annotations included.
+    def of_lanes(condition: Any, yes: Any, no: Any) -> Any:
+        return _select(condition, yes, no)
+
+    def of_numbers(condition: Any, yes: Any, no: Any) -> Any:
+        return yes if condition else no
+
+    return of_lanes if condition is _mask else of_numbers
+
+
+for _formula in (soft_threshold, violation):
+    register_jitable(_formula)
+
+
+@typed_intrinsic
 def some(typing_context: Any, condition: Any) -> Any:
     """Return whether `condition` holds in any lane."""
 
@@ -230,7 +275,7 @@ def some(typing_context: Any, condition: Any) -> Any:
     return types.boolean(_mask), build
 
 
-@intrinsic  # type: ignore[misc]
+@typed_intrinsic
 def every(typing_context: Any, condition: Any) -> Any:
     """Return whether `condition` holds in all lanes."""
 
@@ -238,26 +283,3 @@ def every(typing_context: Any, condition: Any) -> Any:
         return builder.not_(_any_of(builder, builder.not_(arguments[0])))
 
     return types.boolean(_mask), build
-
-
-def _by_name(name: str, typing_context: Any, value: Any) -> Any:
-    """Return typing and code of a function that LLVM has for vectors."""
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(DOUBLES, [DOUBLES])
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f64")
-        return builder.call(function, arguments)
-
-    return _lanes(_lanes), build
-
-
-@intrinsic  # type: ignore[misc]
-def square_root(typing_context: Any, value: Any) -> Any:
-    """Return the square root in every lane."""
-    return _by_name("sqrt", typing_context, value)
-
-
-@intrinsic  # type: ignore[misc]
-def magnitude(typing_context: Any, value: Any) -> Any:
-    """Return the absolute value in every lane."""
-    return _by_name("fabs", typing_context, value)

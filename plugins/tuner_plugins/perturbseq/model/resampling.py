@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from tuner_plugins.enet import Refit, Statistics, alpha_max, fit_grid, summarise
+from tuner_plugins.enet.path import Refit, alpha_max, fit_grid
+from tuner_plugins.enet.statistics import Statistics, summarise
 from tuner_plugins.perturbseq.inference.coefficients import entry_statistic
 from tuner_plugins.perturbseq.inference.program_tests import permute_within
 from tuner_plugins.perturbseq.inference.relabelling import sums_by_label, with_cross_sums
