@@ -17,11 +17,13 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tuner.config.load import Config, load_config
-from tuner.measure.machine import Drift
+from tuner.execution.jobs import now
+from tuner.measure.drift import Drift
 from tuner.measure.stopwatch import anchor, timed
 from tuner.objective import score
 from tuner.records import CaseRecord, TrialRecord
@@ -102,7 +104,9 @@ def scatter(
     for name, beside in (("alone", contextlib.nullcontext), ("beside a load", load)):
         run = lambda: config.plugin.run(case, record.params, 0)  # noqa: E731
         run()
-        drift = Drift({case.name: statistics.median(anchor() for _ in range(9))})
+        beats = statistics.median(anchor() for _ in range(9))
+        quiet = CaseRecord(case.name, {}, base, base, anchor=beats)
+        drift = Drift(replace(baseline, cases=[quiet]))
         wall, own = [], []
         with beside():
             for _ in range(repeats):
@@ -111,7 +115,8 @@ def scatter(
                 beat = (before + anchor()) / 2
                 seconds = watch.own_seconds
                 look = CaseRecord(case.name, {}, seconds, watch.cpu_seconds, seconds, beat)
-                own.append(score(gain, base / drift.correct(look).seconds))
+                corrected = drift.correct([look], now())[0].seconds
+                own.append(score(gain, base / corrected))
                 wall.append(score(gain, base / watch.seconds))
         found[name] = {"cv_wall": _cv(wall), "cv_ours": _cv(own)}
         found[name] |= {"wall": statistics.median(wall), "ours": statistics.median(own)}

@@ -31,17 +31,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.machine import compare
-from tuner.measure.drift import Measurement, measurement
-from tuner.measure.machine import Drift
+from tuner.measure.drift import Drift
 from tuner.measure.stopwatch import Timed, timed
 from tuner.objective import score
-from tuner.records import CaseRecord
+from tuner.records import CaseRecord, TrialRecord
 from tuner.selection.racing import Race, score_value
 
 SETTINGS = 30
@@ -51,6 +51,7 @@ INDIFFERENCE = 0.01
 ANCHOR = 0.001
 ANCHOR_COST = 0.01
 BASELINE = 30.0
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 AGAIN = 1
 
 
@@ -106,9 +107,10 @@ def make_settings(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 def ours(machine: Machine, gains: np.ndarray, seconds: np.ndarray, budget: float) -> int:
     """Look once at every setting, then race the best."""
-    drift = Drift({"case": ANCHOR})
+    case = CaseRecord("case", {}, BASELINE, BASELINE, anchor=ANCHOR)
+    drift = Drift(TrialRecord(0, "complete", {}, {}, [case], {}, [], START, START))
 
-    def look(index: int, again: int = 0) -> Measurement:
+    def look(index: int, again: int = 0) -> CaseRecord:
         found, beat = machine.measure(seconds[index])
         for _ in range(again):
             if not found.disturbed:
@@ -117,14 +119,15 @@ def ours(machine: Machine, gains: np.ndarray, seconds: np.ndarray, budget: float
             found = min(found, again, key=lambda watch: watch.waited / watch.seconds)
         machine.now += ANCHOR_COST
         own = found.own_seconds
-        case = CaseRecord("case", {}, own, found.cpu_seconds, own, beat, found.crowded)
-        return measurement(case, machine.now, ANCHOR)
+        return CaseRecord("case", {}, own, found.cpu_seconds, own, beat, found.crowded)
 
-    def corrected(found: Measurement) -> float:
-        own, beat = found.seconds, ANCHOR * (found.slowness or 1.0)
-        return drift.correct(CaseRecord("case", {}, own, own, own, beat)).seconds
+    def began(case: CaseRecord) -> datetime:
+        return START + timedelta(seconds=machine.now - case.seconds)
 
-    first = [corrected(look(index, AGAIN)) for index in range(len(gains))]
+    first = []
+    for index in range(len(gains)):
+        case = look(index, AGAIN)
+        first.append(drift.correct([case], began(case))[0].seconds)
     scores = [score(gain, BASELINE / t) for gain, t in zip(gains, first, strict=True)]
     chosen = [int(i) for i in np.argsort(scores)[::-1][:FINALISTS]]
     race = Race(
@@ -139,7 +142,7 @@ def ours(machine: Machine, gains: np.ndarray, seconds: np.ndarray, budget: float
         for index in order:
             before = machine.now
             found = look(index)
-            race.add(index, [found], machine.now - before)
+            race.add(index, drift.measurements([found], began(found)), machine.now - before)
     return race.verdict().standings[0].number
 
 

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.timing import simulate
-from tuner.measure.drift import Measurement, fit_levels
-from tuner.measure.machine import Drift, slowdown
+from tuner.measure.drift import Measurement
 from tuner.measure.stopwatch import Timed, anchor, timed
-from tuner.records import CaseRecord
 from tuner.selection.racing import Race, score_value
 
 BASE = {"a": 10.0, "b": 20.0}
@@ -138,48 +136,6 @@ def test_one_burst_does_not_end_a_finalists_hopes() -> None:
     assert race.verdict().standings[0].number == 2
 
 
-# -- levels --------------------------------------------------------------------------------------
-
-
-def drifting(rng: np.random.Generator, repeats: int, crowded: bool = False) -> list[Measurement]:
-    """Four settings in turns while the machine's speed wanders by far more than they differ."""
-    levels, found, slow = np.log([1.0, 1.02, 0.5, 2.0]), [], 0.0
-    for at in range(repeats * 4):
-        slow += rng.normal(0, 0.03)
-        beside = at % 12 < 4 and crowded
-        extra = rng.uniform(0, 0.2) if beside else 0.0
-        seconds = math.exp(levels[at % 4] + slow + extra + rng.normal(0, 0.01))
-        kernel = math.exp(slow + rng.normal(0, 0.02))
-        found.append(Measurement(at, seconds, 1.0, kernel, 0.3 if beside else 0.0, at % 4))
-    return found
-
-
-@pytest.mark.parametrize("crowded", [False, True])
-def test_levels_come_out_of_a_drift_with_honest_errors(crowded: bool) -> None:
-    scores = []
-    for seed in range(60):
-        level, covariance = fit_levels(drifting(np.random.default_rng(seed), 9, crowded), 4)
-        contrast = np.array([1.0, -1.0, 0.0, 0.0])
-        error = math.sqrt(contrast @ covariance @ contrast)
-        scores.append((contrast @ level - math.log(1 / 1.02)) / error)
-        assert error < 0.03
-    assert 0.5 < np.std(scores) < 1.4
-    assert abs(np.mean(scores)) < 0.5
-
-
-def test_what_waits_for_a_disk_does_not_drift() -> None:
-    rng = np.random.default_rng(0)
-    found = []
-    for at in range(40):
-        slow = math.exp(0.5 * math.sin(at / 6))
-        kernel = slow * math.exp(rng.normal(0, 0.02))
-        found.append(
-            Measurement(at, 1.0 if at % 2 else slow, float(at % 2 == 0), kernel, 0, at % 2)
-        )
-    level, _ = fit_levels(found, 2)
-    assert level == pytest.approx([0.0, 0.0], abs=0.02)
-
-
 # -- what times are made of ----------------------------------------------------------------------
 
 
@@ -202,20 +158,4 @@ def test_the_stop_watch_sees_sleep_and_work() -> None:
     assert 0.09 < slept.own_seconds <= slept.seconds
     worked = timed(lambda: sum(range(2_000_000)))
     assert worked.own_seconds >= 0.99 * worked.cpu_seconds > 0.01
-
-
-def test_drift_is_taken_out_of_the_computing_and_not_of_the_waiting() -> None:
-    drift = Drift({"a": 0.001})
-    slow = CaseRecord("a", {}, 3.0, 2.0, 3.0, anchor=0.002)
-    for _ in range(5):
-        found = drift.correct(slow)
-    assert found.run_seconds == pytest.approx(1.0 + 2.0 / 2, rel=0.01)
-    assert found.seconds == found.run_seconds
-    assert drift.correct(CaseRecord("other", {}, 3.0, 2.0, anchor=0.004)).seconds == 3.0
-
-
-def test_the_noise_of_the_kernel_is_not_passed_on() -> None:
-    assert slowdown([1.01], 1.0) == pytest.approx(1.0, abs=0.002)
-    assert slowdown([1.5], 1.0) == pytest.approx(1.5, rel=0.005)
-    assert slowdown([1.0, 1.0, 9.0], 1.0) == 1.0
     assert 1e-5 < anchor() < 0.5

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from tuner.config.load import Config
 from tuner.config.quiet import quiet
 from tuner.execution.jobs import TICK, CaseDone, Executor, JobDone
-from tuner.measure.machine import Drift
+from tuner.measure.drift import Drift
 from tuner.measure.noise import combine
 from tuner.objective import Reference
 from tuner.plugin import InputError, Params
@@ -96,7 +96,7 @@ class Coordinator:
         self._pruned = 0
         self.completed = 0
         self.costs = FixedCosts(config, study)
-        self.drift = Drift({})
+        self.drift = Drift()
 
     def run(self) -> str:
         """Run until done; return why it ended.
@@ -200,7 +200,7 @@ class Coordinator:
                 raise StudyStopped(f"{why}: {done[-1].reason}")
         noise = self._contenders.noise
         self._reference = Reference.of(done[-1].cases, self._objective.primary, noise)
-        self.drift = Drift.since(done[-1].cases)
+        self.drift = Drift(done[-1])
 
     # -- one trial ----------------------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class Coordinator:
         """Make a trial's record from all its looks; a repeat that fails takes none of them away."""
         cases = done.cases
         if not pending.is_baseline:
-            cases = tuple(map(self.drift.correct, cases))
+            cases = self.drift.correct(cases, done.started)
         params = pending.params(self._config)
         done = replace(done, cases=tuple(self.costs.charge(case, params) for case in cases))
         if not pending.looks or done.state == "complete":

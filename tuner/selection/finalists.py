@@ -17,8 +17,7 @@ import optuna
 
 from tuner.config.load import Config
 from tuner.execution.jobs import Executor, JobDone, TimeJob, run_alone
-from tuner.measure.drift import measurement
-from tuner.measure.machine import Drift
+from tuner.measure.drift import Drift
 from tuner.measure.noise import Noise, combine
 from tuner.objective import Objective, Reference
 from tuner.plugin import Params, Plugin
@@ -235,7 +234,7 @@ def _run(
             if not last:
                 referee.phase(f"{place + 1} of {len(order)}, round {rounds + 1}")
             if place == slot and baseline is not None and (timed := referee.time(own, True)):
-                for case in map(referee.drift.correct, timed[0]):
+                for case in referee.drift.correct(timed[0], timed[1].started):
                     found.setdefault(case.name, []).append(case)
                 for name, looks in found.items():
                     whole = combine(looks)
@@ -247,10 +246,7 @@ def _run(
                 race.drop(number)
                 continue
             cases, done = result
-            at, shots = done.started.timestamp(), []
-            for case in cases:
-                at += case.seconds
-                shots.append(measurement(case, at, referee.drift.reference(case.name)))
+            shots = referee.drift.measurements(cases, done.started)
             race.add(number, shots, (done.finished - done.started).total_seconds())
         rounds += 1
     return rounds > 0

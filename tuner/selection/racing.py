@@ -14,7 +14,6 @@ makes those times too good.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.measure.drift import Measurement, fit_levels
+from tuner.measure.drift import Fit, Measurement
 from tuner.objective import search_score
 
 FIRST_ROUNDS = 2
@@ -200,15 +199,15 @@ class Race:
             return Verdict((), 0.0, 0.0)
         place = {index: row for row, index in enumerate(timed)}
         shape = len(timed), self._cases
-        level, covariance = fit_levels(
+        fit = Fit(
             [
                 replace(
                     m, level=place[m.level // self._cases] * self._cases + m.level % self._cases
                 )
                 for m in self._found
-            ],
-            math.prod(shape),
+            ]
         )
+        level, covariance = fit.level, fit.covariance
         root = CAUTION * np.linalg.cholesky(covariance)
         noise = self._rng.standard_normal((len(level), DRAWS))
         draws = np.exp(level[:, None] + root @ noise).reshape(*shape, DRAWS)
