@@ -78,7 +78,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Tried:
-    """A completed trial, as `Plugin.choose` sees it.
+    """A completed trial, as `Plugin.one_standard_error` sees it.
 
     Attributes
     ----------
@@ -281,8 +281,11 @@ class Plugin(ABC, Generic[ConfigT]):
         """
         return ()
 
-    def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
-        """Return the trial to freeze, and in a few words why where it is not the best.
+    def one_standard_error(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
+        """Return the simplest trial within one standard error of the best, and why in a few words.
+
+        What is simple, and over what the error is taken (the folds of a cross-validation), only
+        the plug-in knows. Override it to offer ``export.select: one_standard_error``.
 
         Parameters
         ----------
@@ -291,7 +294,7 @@ class Plugin(ABC, Generic[ConfigT]):
         tried : sequence of Tried
             All completed trials, `best` and the baseline among them.
         """
-        return best, ""
+        raise NotImplementedError
 
     def figures(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         """Draw the best setting's results: file stem to figure."""

@@ -182,6 +182,6 @@ def test_finalists_are_different_settings_within_reach_of_the_best() -> None:
     records = [make_record(*row) for row in scores]
     assert [r.number for r in choose_finalists(records, objective, 9)] == [2, 1, 5]
     assert [r.number for r in choose_finalists(records, objective, 1)] == [2]
-    # by what neighbours say, of those within reach
+    # by their smoothed worth, of those within reach
     worth = {1: 0.5, 3: 0.6, 4: 0.9, 5: 0.8}
     assert [r.number for r in choose_finalists(records, objective, 9, worth)] == [5, 3, 1]

@@ -15,7 +15,6 @@ from tests.search.test_loop import Harness
 from tests.selection.test_finalists import Match
 from tuner.config.load import load_config
 from tuner.plugin import InputError, Rule, rule_for
-from tuner.search.trials import best_record
 from tuner.selection.finish import freeze_record
 from tuner.selection.per_case import compare_settings, kept_per_case
 
@@ -42,7 +41,7 @@ def sections(held_out: list[float], start_up: float | None = None) -> dict[str, 
 
 def compared(study: Harness) -> tuple[Any, Any, str]:
     match = Match(study)
-    best = best_record(study.records, match.objective)
+    best = match.objective.best(study.records)
     assert best is not None
     study.executor.submit = type(study.executor).submit.__get__(study.executor)
     found, note = compare_settings(

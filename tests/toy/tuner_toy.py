@@ -48,7 +48,6 @@ class Data(BaseModel):
 class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     data: Data = Data()
-    simplest: bool = False
 
 
 class Toy(Plugin[Config]):
@@ -57,7 +56,6 @@ class Toy(Plugin[Config]):
     name = "toy"
     Config = Config
     metrics = {"fit": "maximize", "error": "minimize"}
-    afterwards = ("simplest",)
 
     def search_space(self) -> Mapping[str, Any]:
         return {
@@ -125,9 +123,9 @@ class Toy(Plugin[Config]):
     def null_metrics(self, case: Case, output: float, seed: int, count: int) -> list[float]:
         return [self.config.data.null - i for i in range(count)] if self.config.data.null else []
 
-    def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
+    def one_standard_error(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
         smallest = min(tried, key=lambda trial: abs(trial.params["x"]))
-        return (smallest, "the smallest x") if self.config.simplest else (best, "")
+        return smallest, "the smallest x"
 
     def figures(self, results: Any) -> Mapping[str, Any]:
         from matplotlib.figure import Figure

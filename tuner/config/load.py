@@ -155,6 +155,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     if engine.timing.mode == "process" and cls.command is Plugin.command:
         message = f"plug-in '{cls.name}' gives no command to time; expected 'run'"
         raise error_at(document, ("timing", "mode"), message)
+    offered = cls.one_standard_error is not Plugin.one_standard_error
+    if engine.export.select == "one_standard_error" and not offered:
+        message = f"plug-in '{cls.name}' has no 'one_standard_error'; expected 'best' or 'smoothed'"
+        raise error_at(document, ("export", "select"), message)
     if engine.timing.per_case and cls.freeze_rules is Plugin.freeze_rules:
         message = f"plug-in '{cls.name}' freezes one setting for all cases; expected false"
         raise error_at(document, ("timing", "per_case"), message)

@@ -177,13 +177,15 @@ class ExportSection(Section):
     ----------
     path : Path, optional
         The script; below the study's folder if not given.
-    choice : {"best", "neighbours"}
-        The best as measured, for the very cases that were tuned on; or the one that settings like
-        it speak for, for other cases (see `tuner.selection.smoothing`).
+    select : {"best", "smoothed", "one_standard_error"}
+        Which trial: the best as measured; the best by a Gaussian process fitted to all trials, for
+        other cases than those that were tuned on (see `tuner.selection.smoothing`); or the simplest
+        within one standard error of the best, where the plug-in can tell
+        (`tuner.plugin.Plugin.one_standard_error`).
     """
 
     path: Path | None = None
-    choice: Literal["best", "neighbours"] = "best"
+    select: Literal["best", "smoothed", "one_standard_error"] = "best"
 
 
 class SimulateSection(BaseModel):

@@ -19,7 +19,6 @@ from tuner.objective import Objective, score
 from tuner.records import CaseRecord, Final, Finalist, Summary, TrialRecord
 from tuner.report.console import show_duration
 from tuner.run.next_steps import next_steps
-from tuner.selection.finalists import decider
 from tuner.selection.results import RunResult
 
 Row = Sequence[str]
@@ -227,7 +226,7 @@ def formula_score(row: Finalist, baseline: TrialRecord | None, objective: Object
 def _scored(summary: Summary, objective: Objective) -> bool:
     """Whether the score decides, not the time alone."""
     assert summary.best is not None
-    return decider([summary.best], objective)[0] == "score"
+    return objective.ranked_by([summary.best])[0] == "score"
 
 
 def _agree(summary: Summary, objective: Objective) -> bool:

@@ -25,16 +25,15 @@ from tuner.run.check import tracking_uri as _tracking_uri
 from tuner.search.loop import Coordinator, StudyStopped
 from tuner.search.record_json import records_of
 from tuner.search.storage import SIGNATURE, Lease, open_study, plan_of, read_study
-from tuner.search.trials import best_record
 from tuner.selection.finalists import kept_final
 from tuner.selection.findings import verdict
 from tuner.selection.finish import (
-    choose,
     decide,
     export_best,
     freeze_record,
     present,
     script_path,
+    select,
     state_final,
     try_sizes,
 )
@@ -86,7 +85,7 @@ class _Watch:
     def trial(self, record: TrialRecord) -> None:
         self.records.append(record)
         self.tracker.log_trial(record)
-        self.progress.trial(record, best_record(self.records, self.objective))
+        self.progress.trial(record, self.objective.best(self.records))
 
     def beat(self) -> None:
         self.lease.renew()
@@ -149,7 +148,7 @@ def run(
             summary = decide(config, study, executor, coordinator, summary, objective, watch)
             summary = replace(summary, notes=[*config.notes, *summary.notes])
             assert summary.best is not None
-            chosen, reason = choose(config, records_of(study), summary.best, summary.final)
+            chosen, reason = select(config, records_of(study), summary.best, summary.final)
             if reason:
                 note = f"trial {chosen.number} is frozen, not {summary.best.number}: {reason}"
                 summary = replace(summary, best=chosen, notes=[*summary.notes, note])
@@ -191,13 +190,13 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
     """Return what `best` gives, and why it is not the best by the objective, where it is not."""
     study = read_study(config)
     records = records_of(study)
-    record = best_record(records, config.objective)
+    record = config.objective.best(records)
     final = kept_final(study, records)
     if final is not None:
         record = next(r for r in records if r.number == final.finalists[0].number)
     if record is None:
         raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
-    record, reason = choose(config, records, record, final)
+    record, reason = select(config, records, record, final)
     baselines = [r for r in records if r.is_baseline and r.state == "complete"]
     baseline = baselines[-1] if baselines else None
     stated = measured_trial(record, baseline, final, config.objective)
@@ -291,7 +290,7 @@ def _describe(config: Config, study: optuna.Study) -> StudyInfo:
 def _summarise(records: Sequence[TrialRecord], objective: Objective, finished: bool) -> Summary:
     baselines = [r for r in records if r.is_baseline and r.state == "complete"]
     return Summary(
-        best=best_record(list(records), objective),
+        best=objective.best(records),
         baseline=baselines[-1] if baselines else None,
         counts=collections.Counter(record.state for record in records),
         finished=finished,

@@ -6,7 +6,7 @@ With the coordinator, which alone holds one, the only writer to the Optuna study
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import optuna
@@ -220,23 +220,3 @@ def judge(
         metrics={**objective.summarise(cases), **objective.bounds(cases, reference, noise)},
         values=tuple(objective.values(cases, reference)),
     )
-
-
-def best_record(records: Sequence[TrialRecord], objective: Objective) -> TrialRecord | None:
-    """Return the best complete trial.
-
-    By the objective; of several by the score where there is a baseline, else by the first. A
-    positive score counts as it is; where no trial has one, what the sampler saw decides, for the
-    formula rewards slowness there.
-    """
-    complete = [record for record in records if record.state == "complete"]
-    if not complete:
-        return None
-    name = next(iter(objective.objectives))
-    by_score = name == "score" or (len(objective.objectives) > 1 and "score" in complete[0].metrics)
-    if by_score:
-        positive = [record for record in complete if record.metrics["score"] > 0]
-        if positive:
-            return max(positive, key=lambda record: record.metrics["score"])
-    sign = 1.0 if objective.objectives[name] == "maximize" else -1.0
-    return max(complete, key=lambda record: sign * record.values[0])

@@ -42,7 +42,7 @@ def choose_finalists(
 
     By what they are `worth`, where that is given: by number, the larger, the better.
     """
-    name, sign = decider(records, objective)
+    name, sign = objective.ranked_by(records)
     complete = [record for record in records if record.state == "complete"]
     ranked = sorted(complete, key=lambda record: -sign * record.metrics[name])
     if name == "score" and ranked and ranked[0].metrics["score"] > 0:
@@ -61,17 +61,7 @@ def choose_finalists(
 
 def timing_decides(records: Sequence[TrialRecord], objective: Objective) -> bool:
     """Return whether which setting is best depends on times."""
-    name, _ = decider(records, objective)
-    return name in ("score", "time")
-
-
-def decider(records: Sequence[TrialRecord], objective: Objective) -> tuple[str, float]:
-    """Return the quantity that the best is chosen by, as `tuner.search.trials.best_record` does."""
-    names = list(objective.objectives)
-    has_score = any("score" in record.metrics for record in records)
-    name = "score" if len(names) > 1 and has_score else names[0]
-    direction = {**objective.objectives, "score": "maximize"}[name]
-    return name, 1.0 if direction == "maximize" else -1.0
+    return objective.ranked_by(records)[0] in ("score", "time")
 
 
 def kept_final(study: optuna.Study, records: Sequence[TrialRecord]) -> Final | None:
@@ -131,8 +121,8 @@ def final_word(
     if timing.finalists == 0 or not timing_decides(records, objective):
         return None
     worth = None
-    if referee.config.engine.export.choice == "neighbours":
-        worth = smoothed(records, referee.config.space.searched, *decider(records, objective))
+    if referee.config.engine.export.select == "smoothed":
+        worth = smoothed(records, referee.config.space.searched, *objective.ranked_by(records))
     chosen = choose_finalists(records, objective, timing.finalists, worth)
     if not chosen:
         return None
@@ -156,7 +146,7 @@ def final_word(
     if not verdict.standings:
         return None
     by_number = {record.number: record for record in chosen}
-    name, sign = decider(records, objective)
+    name, sign = objective.ranked_by(records)
     finalists = []
     for standing in verdict.standings:
         seconds = dict(zip(names, standing.seconds, strict=True))
@@ -197,7 +187,7 @@ def _value(
     errors: dict[str, float],
     objective: Objective,
 ) -> Value:
-    name, _ = decider(chosen, objective)
+    name, _ = objective.ranked_by(chosen)
     if name == "time" or reference is None:
 
         def minus_time(index: int, seconds: Times) -> Times:

@@ -24,7 +24,6 @@ from tuner.config.load import Config
 from tuner.objective import Objective
 from tuner.plugin import InputError, Params
 from tuner.records import CaseRecord, Null, State, Summary, TrialRecord
-from tuner.selection.finalists import decider
 
 LUCKY = 0.05
 EDGE = 0.01
@@ -66,7 +65,7 @@ def no_gain(summary: Summary, objective: Objective) -> Iterator[str]:
     best, baseline = summary.best, summary.baseline
     if best is None or baseline is None:
         return
-    name, sign = decider([best, baseline], objective)
+    name, sign = objective.ranked_by([best, baseline])
     if best.is_baseline or sign * (best.metrics[name] - baseline.metrics[name]) <= 0:
         yield f"no trial beats the baseline (trial {baseline.number}) in {name}"
         return
@@ -137,7 +136,7 @@ def held_out(summary: Summary, objective: Objective) -> Iterator[str]:
             f"the {better} is better on the held-out ones"
         )
         if gain <= 0:
-            yield "what to do: tune on more cases, or try export.choice: neighbours"
+            yield "what to do: tune on more cases, or try export.select: smoothed"
     elif 0 < gain < CARRIED * tuned:
         yield f"{numbers}: less than half of it carries over to other data"
     else:

@@ -23,11 +23,11 @@ from tuner.report.figures import final_rows, null_rows, study_figures
 from tuner.search.loop import Coordinator
 from tuner.search.record_json import records_of
 from tuner.search.startup_cost import FixedCosts
-from tuner.selection.finalists import Referee, decider, final_word, kept_final
+from tuner.selection.finalists import Referee, final_word, kept_final
 from tuner.selection.measured import measured_baseline, measured_trial
 from tuner.selection.per_case import compare_settings
 from tuner.selection.results import plain_case
-from tuner.selection.smoothing import smoothed
+from tuner.selection.smoothing import smoothed_best
 
 HELD_OUT = "tuner:held_out"
 HELD_OUT_LOOKS = 7
@@ -93,50 +93,27 @@ def try_sizes(
     return replace(summary, per_case=found, notes=[*summary.notes, note])
 
 
-def choose(
+def select(
     config: Config, records: Sequence[TrialRecord], best: TrialRecord, final: Final | None
 ) -> tuple[TrialRecord, str]:
     """Choose what is frozen; return it, and why where it is not the best.
 
-    First by what neighbours say, where that is asked for; then as the plug-in has it.
+    By `export.select`.
     """
+    rule = config.engine.export.select
     complete = [record for record in records if record.state == "complete"]
-    reasons = []
-    if config.engine.export.choice == "neighbours":
-        best, reason = _by_neighbours(config, complete, best, final)
-        reasons.append(reason)
+    if rule == "best":
+        return best, ""
+    if rule == "smoothed":
+        return smoothed_best(complete, best, final, config.objective, config.space.searched)
     tried = {
         record.number: Tried(
             record.number, record.params, {case.name: case.metrics for case in record.cases}
         )
         for record in complete
     }
-    chosen, reason = config.plugin.choose(tried[best.number], list(tried.values()))
-    reasons.append(reason)
-    return next(r for r in complete if r.number == chosen.number), "; ".join(filter(None, reasons))
-
-
-def _by_neighbours(
-    config: Config, complete: Sequence[TrialRecord], best: TrialRecord, final: Final | None
-) -> tuple[TrialRecord, str]:
-    name, sign = decider(complete, config.objective)
-    worth = smoothed(complete, config.space.searched, name, sign)
-    if best.number not in worth:
-        return best, ""
-    if final is not None:  # those that were timed again, by what that has shown
-        searched = {record.number: sign * record.metrics[name] for record in complete}
-        worth = {
-            row.number: worth[row.number] * max(row.score / searched[row.number], 0.0)
-            for row in final.finalists
-            if row.number in worth and searched[row.number] > 0 < worth[row.number]
-        } or {best.number: 0.0}
-    number = max(worth, key=worth.__getitem__)
-    if number == best.number:
-        return best, ""
-    reason = f"best by its neighbours too, smoothed {name} {sign * worth[number]:.3g}"
-    if best.number in worth:
-        reason += f" against {sign * worth[best.number]:.3g} of trial {best.number}"
-    return next(record for record in complete if record.number == number), reason
+    chosen, reason = config.plugin.one_standard_error(tried[best.number], list(tried.values()))
+    return next(r for r in complete if r.number == chosen.number), reason
 
 
 def state_final(summary: Summary, objective: Objective) -> Summary:
