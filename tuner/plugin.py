@@ -7,7 +7,6 @@ setting. This module imports nothing heavy, so that listing plug-ins stays cheap
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,31 +113,6 @@ class Provenance:
     choice: str = ""
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One setting of several in a script, and the size of problem that it is for.
-
-    Attributes
-    ----------
-    features : mapping
-        What `Plugin.case_features` gave for the case that the setting was tuned on.
-    params : mapping
-        The setting.
-    """
-
-    features: Mapping[str, float]
-    params: Params
-
-
-def rule_for(rules: Sequence[Rule], features: Mapping[str, float]) -> Rule:
-    """Return the rule whose features are nearest, as ratios; the first of equals."""
-
-    def distance(rule: Rule) -> float:
-        return sum(math.log(features[name] / rule.features[name]) ** 2 for name in features)
-
-    return min(rules, key=distance)
-
-
 ConfigT = TypeVar("ConfigT", bound="BaseModel")
 
 
@@ -229,17 +203,6 @@ class Plugin(ABC, Generic[ConfigT]):
         value may stand for others that cost the same. Empty: all scripts cost the same.
         """
         return {}
-
-    def case_features(self, case: Case) -> Mapping[str, float]:
-        """Return what a frozen script knows of a problem's size, positive; empty: nothing.
-
-        With it and `freeze_rules` a script may carry a setting for each size (`timing.per_case`).
-        """
-        return {}
-
-    def freeze_rules(self, rules: Sequence[Rule], path: Path, provenance: Provenance) -> None:
-        """Write a script as `freeze` does that takes the setting which `rule_for` would take."""
-        raise InputError(f"plug-in '{self.name}' freezes one setting for all cases")
 
     def freeze_baseline(self, path: Path) -> None:
         """Write the reference setting as a script with the same command line.

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from tuner.plugin import Direction, Params, Rule
+from tuner.plugin import Direction, Params
 
 State = Literal["complete", "pruned", "infeasible", "failed"]
 """How a trial ended. Infeasible: over its time or memory limit, or refused by the plug-in."""
@@ -209,30 +209,6 @@ class Final:
 
 
 @dataclass(frozen=True)
-class PerCase:
-    """Whether the script has one setting, or one for each size of problem.
-
-    Attributes
-    ----------
-    rules : sequence of Rule
-        The settings by size.
-    single, by_size : mapping
-        Score on each held-out case, of whole scripts.
-    chosen : bool
-        Whether the script has the settings by size: where their mean score is the higher one.
-    trial, trials : int
-        The trial of the one setting; completed trials that all were chosen from.
-    """
-
-    rules: Sequence[Rule]
-    single: Mapping[str, float]
-    by_size: Mapping[str, float]
-    chosen: bool
-    trial: int
-    trials: int
-
-
-@dataclass(frozen=True)
 class Summary:
     """How a study stands when the command ends.
 
@@ -254,8 +230,6 @@ class Summary:
         The best settings timed again, which `best` was chosen by; None where time is not tuned.
     nulls : sequence of Null
         The best setting's metric beside its null, for each case; empty where there is no null.
-    per_case : PerCase or None
-        One setting against one for each size; None where that was not asked for.
     """
 
     best: TrialRecord | None
@@ -268,7 +242,6 @@ class Summary:
     notes: Sequence[str] = field(default_factory=tuple)
     final: Final | None = None
     nulls: Sequence[Null] = ()
-    per_case: PerCase | None = None
     verdict: Sequence[str] = ()
 
 

@@ -178,12 +178,17 @@ def test_a_file_whose_name_names_no_study_is_refused(workplace: Path) -> None:
             "export.choice",
             "is now export.select: best, or smoothed for neighbours",
         ),
+        (
+            "timing: {per_case: true}",
+            "timing.per_case",
+            "is gone, it gained too little: a script has one set of params; remove it",
+        ),
     ],
 )
 def test_a_key_of_an_earlier_version_names_the_new_one(
     load: Callable[..., object], section: str, key: str, remedy: str
 ) -> None:
-    where = rf"study\.yaml, line {len(GOOD.splitlines()) + 1}: {key}: {remedy}; rename it$"
+    where = rf"study\.yaml, line {len(GOOD.splitlines()) + 1}: {key}: {remedy}"
     with pytest.raises(InputError, match=where):
         load(f"{GOOD.rstrip()}\n{section}\n")
 

@@ -15,6 +15,10 @@ from tuner.plugin import InputError
 GONE: Mapping[Key, str] = {
     ("choice",): "is now export.select: best or one_standard_error; rename it",
     ("export", "choice"): "is now export.select: best, or smoothed for neighbours; rename it",
+    (
+        "timing",
+        "per_case",
+    ): "is gone, it gained too little: a script has one set of params; remove it",
 }
 """Keys of earlier versions, and what to do about them."""
 

@@ -159,12 +159,6 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     if engine.export.select == "one_standard_error" and not offered:
         message = f"plug-in '{cls.name}' has no 'one_standard_error'; expected 'best' or 'smoothed'"
         raise error_at(document, ("export", "select"), message)
-    if engine.timing.per_case and cls.freeze_rules is Plugin.freeze_rules:
-        message = f"plug-in '{cls.name}' freezes one setting for all cases; expected false"
-        raise error_at(document, ("timing", "per_case"), message)
-    if engine.timing.per_case and "score" not in objectives:
-        message = "settings by size are compared by the score; add it to objective, or leave it out"
-        raise error_at(document, ("timing", "per_case"), message)
     sections = model.model_dump(mode="json")
     return Config(document, engine, plugin, sections, space, objectives)
 

@@ -144,8 +144,6 @@ class TimingSection(Section):
         ``confidence``.
     baseline_repeats : int
         How often the baseline is timed among the finalists; 0 takes its time from trial 0.
-    per_case : bool
-        Try a setting for each size of problem, against the one for all, on the held-out cases.
     nulls : int
         Draws of the null that the best metric is compared with, where the plug-in has one.
     """
@@ -158,7 +156,6 @@ class TimingSection(Section):
     confidence: float = Field(default=0.98, gt=0.5, lt=1)
     indifference: float = Field(default=0.01, ge=0, lt=1)
     baseline_repeats: int = Field(default=1, ge=0)
-    per_case: bool = False
     nulls: int = Field(default=1000, ge=0)
 
 

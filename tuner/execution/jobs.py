@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
-from tuner.plugin import Params, Rule
+from tuner.plugin import Params
 from tuner.records import CaseRecord, Null, State
 
 TICK = 0.5
@@ -138,31 +138,6 @@ class FixedCostJob:
 
 
 @dataclass(frozen=True)
-class CompareJob:
-    """Time whole scripts against each other on the held-out cases: one setting, or one a size.
-
-    Attributes
-    ----------
-    single : mapping
-        One setting for all cases.
-    settings : mapping
-        Name of a tuned case to its own setting.
-    baseline : mapping
-        The reference setting: metrics and times that the scores are made with.
-    rounds : int
-        Times that each script is timed on each case, in turns.
-    """
-
-    ticket: int
-    single: Params
-    settings: Mapping[str, Params]
-    baseline: Params
-    seed: int
-    rounds: int = 5
-    limited: bool = False
-
-
-@dataclass(frozen=True)
 class CaseDone:
     """A case of a stepwise job is done; the worker waits to hear whether to proceed.
 
@@ -205,9 +180,6 @@ class JobDone:
         Only of a `PresentJob`.
     fixed_costs : mapping
         Only of a `FixedCostJob`: seconds by case; empty where the plug-in gives no command.
-    rules, compared
-        Only of a `CompareJob`: a setting for each size, and the held-out cases as the scripts
-        ``single``, ``per_case`` and ``baseline`` do them.
     """
 
     ticket: int
@@ -221,11 +193,9 @@ class JobDone:
     held_out_baseline: Sequence[CaseRecord] = field(default_factory=tuple)
     fixed_costs: Mapping[str, float] = field(default_factory=dict)
     nulls: Sequence[Null] = ()
-    rules: Sequence[Rule] = ()
-    compared: Mapping[str, Sequence[CaseRecord]] = field(default_factory=dict)
 
 
-Job = TrialJob | PresentJob | FixedCostJob | TimeJob | CompareJob
+Job = TrialJob | PresentJob | FixedCostJob | TimeJob
 Event = CaseDone | PhaseBegun | JobDone
 
 

@@ -17,9 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tuner.execution.comparing import compare_scripts
 from tuner.execution.jobs import (
-    CompareJob,
     FixedCostJob,
     Job,
     JobDone,
@@ -138,14 +136,6 @@ class Bench:
         part = own if command is None else None
         return CaseRecord(case.name, {}, own, cpu, part, beat, watch.crowded)
 
-    def compare(self, job: CompareJob) -> JobDone:
-        """Time one setting for all against one for each size, on the held-out cases."""
-
-        def measure(case: Case, params: Params) -> CaseRecord:
-            return _record(self.measure(case, params, job.seed))
-
-        return compare_scripts(job, self._plugin, self._cases, measure, self._script)
-
     def time(self, job: TimeJob) -> JobDone:
         """Time a setting, or the baseline, on the tuned or the held-out cases; score nothing."""
         started = now()
@@ -262,8 +252,6 @@ class Bench:
                     return self.trial(job, ask)
                 case TimeJob():
                     return self.time(job)
-                case CompareJob():
-                    return self.compare(job)
                 case PresentJob():
                     return self.present(job, tell)
                 case FixedCostJob():

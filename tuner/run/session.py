@@ -35,10 +35,8 @@ from tuner.selection.finish import (
     script_path,
     select,
     state_final,
-    try_sizes,
 )
 from tuner.selection.measured import measured_trial
-from tuner.selection.per_case import kept_per_case
 from tuner.selection.results import RunResult
 from tuner.tracking.mlflow_pages import log_folder
 from tuner.tracking.mlflow_ui import serve
@@ -152,13 +150,11 @@ def run(
             if reason:
                 note = f"trial {chosen.number} is frozen, not {summary.best.number}: {reason}"
                 summary = replace(summary, best=chosen, notes=[*summary.notes, note])
-            summary = try_sizes(config, study, executor, summary, objective, watch)
             summary, costs = state_final(summary, objective), coordinator.costs
             summary = present(config, study, executor, summary, objective, costs, folder, watch)
-            name, sizes = study.study_name, summary.per_case
             progress.phase("writing the script")
             assert summary.best is not None
-            export = export_best(config, name, summary.best, folder, reason, sizes)
+            export = export_best(config, study.study_name, summary.best, folder, reason)
             claim_script(owner, export, chosen.number)
         summary = replace(summary, verdict=verdict(config, summary, records, ending))
     except BaseException as error:
@@ -205,14 +201,11 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
 
 def export(config: Config, path: Path) -> TrialRecord:
     """Freeze the best setting of the study into a script at `path`; return its trial."""
-    name, record, records, reason = _chosen(config)
+    name, record, _, reason = _chosen(config)
     study = read_study(config)
     owner = owner_of(config, plan_of(study))
     check_script(path, owner, "-o")
-    sizes = None
-    if config.engine.timing.per_case:
-        sizes = kept_per_case(study, record, records)
-    freeze_record(config, name, record, path, reason, sizes)
+    freeze_record(config, name, record, path, reason)
     if owner.id:
         claim_script(owner, path, record.number)
     return record

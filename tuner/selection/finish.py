@@ -18,14 +18,13 @@ from tuner.export.provenance import versions
 from tuner.measure.noise import combine
 from tuner.objective import Objective, Reference
 from tuner.plugin import Params, Provenance, Tried
-from tuner.records import CaseRecord, Final, PerCase, Summary, TrialRecord
+from tuner.records import CaseRecord, Final, Summary, TrialRecord
 from tuner.report.figures import final_rows, null_rows, study_figures
 from tuner.search.loop import Coordinator
 from tuner.search.record_json import records_of
 from tuner.search.startup_cost import FixedCosts
 from tuner.selection.finalists import Referee, final_word, kept_final
 from tuner.selection.measured import measured_baseline, measured_trial
-from tuner.selection.per_case import compare_settings
 from tuner.selection.results import plain_case
 from tuner.selection.smoothing import smoothed_best
 
@@ -72,25 +71,6 @@ def decide(
         return summary
     best = next(r for r in records if r.number == final.finalists[0].number)
     return replace(summary, best=best, final=final)
-
-
-def try_sizes(
-    config: Config,
-    study: optuna.Study,
-    executor: Executor,
-    summary: Summary,
-    objective: Objective,
-    progress: Progress,
-) -> Summary:
-    """Compare one setting with one for each size of problem, where that is asked for."""
-    if not config.engine.timing.per_case or summary.best is None:
-        return summary
-    progress.phase("one setting against one for each size, as whole scripts on held-out cases")
-    records = records_of(study)
-    found, note = compare_settings(
-        config, study, executor, summary.best, records, objective, progress.beat
-    )
-    return replace(summary, per_case=found, notes=[*summary.notes, note])
 
 
 def select(
@@ -219,7 +199,6 @@ def export_best(
     record: TrialRecord,
     folder: Path,
     choice: str = "",
-    sizes: PerCase | None = None,
 ) -> Path:
     """Freeze into the configured path, or into the study's folder; a copy lies there always."""
     kept = script_path(folder, name)
@@ -227,7 +206,7 @@ def export_best(
     path = config.engine.export.path
     if path is not None:
         kept = kept.with_name(path.name)
-    freeze_record(config, name, record, kept, choice, sizes)
+    freeze_record(config, name, record, kept, choice)
     (folder / "config.yaml").write_text(config.text, encoding="utf-8")
     if path is not None:
         text = kept.read_bytes()
@@ -250,7 +229,6 @@ def freeze_record(
     record: TrialRecord,
     path: Path,
     choice: str = "",
-    sizes: PerCase | None = None,
 ) -> None:
     """Freeze a trial's setting into a script at `path`, with where it comes from."""
     provenance = Provenance(
@@ -263,7 +241,4 @@ def freeze_record(
         choice=choice,
     )
     plugin, params = config.plugin, record.params
-    if sizes is not None and sizes.chosen:
-        write_script(path, lambda part: plugin.freeze_rules(sizes.rules, part, provenance))
-    else:
-        write_script(path, lambda part: plugin.freeze(params, part, provenance))
+    write_script(path, lambda part: plugin.freeze(params, part, provenance))
