@@ -42,7 +42,7 @@ from tuner.measure.machine import Drift
 from tuner.measure.stopwatch import Timed, timed
 from tuner.objective import score
 from tuner.records import CaseRecord
-from tuner.selection.racing import Race, score_value
+from tuner.selection.racing import Ending, Race, score_value
 
 SETTINGS = 30
 FINALISTS = 8
@@ -130,10 +130,8 @@ def ours(machine: Machine, gains: np.ndarray, seconds: np.ndarray, budget: float
     race = Race(
         chosen,
         score_value([{"case": gains[i]} for i in chosen], {"case": BASELINE}),
-        cases=1,
-        budget=budget - machine.now,
-        confidence=CONFIDENCE,
-        indifference=INDIFFERENCE,
+        1,
+        Ending(budget - machine.now, CONFIDENCE, INDIFFERENCE),
     )
     while order := race.next_round():
         for index in order:

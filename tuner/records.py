@@ -53,9 +53,9 @@ class CaseRecord:
     spread: float = 0.0
 
 
-@dataclass(frozen=True)
-class TrialRecord:
-    """One finished trial.
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One trial, from the moment it is asked for.
 
     Attributes
     ----------
@@ -65,6 +65,24 @@ class TrialRecord:
         Every parameter of the plug-in, searched or not.
     searched : mapping
         The part of `params` that the sampler drew.
+    is_baseline : bool
+        Whether it is the reference params: slow, unlimited, with a script of their own.
+    """
+
+    number: int
+    params: Params
+    searched: Params
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord(Trial):
+    """A trial and how it ended.
+
+    Attributes
+    ----------
+    state : str
+        See `State`.
     cases : sequence of CaseRecord
         In the study's order; fewer than the study has where the trial ended early.
     metrics : mapping
@@ -82,17 +100,13 @@ class TrialRecord:
         and ``score``, which the sampler saw. Empty otherwise.
     """
 
-    number: int
     state: State
-    params: Params
-    searched: Params
     cases: Sequence[CaseRecord]
     metrics: Mapping[str, float]
     values: Sequence[float]
     started: datetime
     finished: datetime
     reason: str | None = None
-    is_baseline: bool = False
     estimate: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -274,23 +288,3 @@ class Null:
     point: float
     p_value: float
     draws: int
-
-
-def compare(
-    case: str, metric: float, draws: Sequence[float], direction: Direction, held_out: bool
-) -> Null:
-    """Compare a metric with draws of its null, at least one."""
-    import numpy as np
-
-    null = np.asarray(draws, dtype=float)
-    upward = direction == "maximize"
-    as_good = null >= metric if upward else null <= metric
-    return Null(
-        case,
-        held_out,
-        metric,
-        float(null.mean()),
-        float(np.quantile(null, 0.95 if upward else 0.05)),
-        float((1 + as_good.sum()) / (1 + null.size)),
-        int(null.size),
-    )

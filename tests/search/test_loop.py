@@ -104,7 +104,7 @@ class Harness:
 
     def coordinator(self) -> Coordinator:
         return Coordinator(
-            self.config,
+            self.config.task,
             self.study,
             self.storage,
             self.executor,
@@ -222,7 +222,7 @@ def test_an_asked_trial_runs_in_place_after_a_crash(harness: Callable[..., Harne
     again = harness()
     assert again.run() == "complete"
     assert again.executor.jobs[0].ticket == lost.number
-    assert again.executor.jobs[0].params["x"] == lost.params["x"]
+    assert again.executor.jobs[0].trial.params["x"] == lost.params["x"]
     assert len(again.records) == 8
     assert {trial.state for trial in again.study.get_trials()} == {TrialState.COMPLETE}
 

@@ -16,7 +16,6 @@ from tuner.records import Final, TrialRecord
 from tuner.selection.finalists import (
     Referee,
     choose_finalists,
-    final_word,
     kept_final,
     timing_decides,
 )
@@ -41,18 +40,12 @@ class Match:
 
         study.executor.submit = listen  # type: ignore[method-assign]
         self.stop_after = math.inf
-        self.referee = Referee(
-            study.config,
-            study.executor,
-            coordinator.costs,
-            coordinator.drift,
-            lambda: None,
-            lambda: len(self.jobs) >= self.stop_after,
-        )
+        coordinator.should_stop = lambda: len(self.jobs) >= self.stop_after
+        self.referee = Referee(study.config.task, coordinator, study.listener)
         self.objective = study.config.objective
 
     def play(self) -> Final | None:
-        return final_word(self.referee, self.study.records, self.objective, self.study.study)
+        return self.referee.final_word(self.study.records, self.study.study)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tuner.measure.drift import Measurement, fit_levels
 from tuner.measure.machine import Drift, slowdown
 from tuner.measure.stopwatch import Timed, anchor, timed
 from tuner.records import CaseRecord
-from tuner.selection.racing import Race, score_value
+from tuner.selection.racing import Ending, Race, score_value
 
 BASE = {"a": 10.0, "b": 20.0}
 
@@ -32,7 +32,10 @@ def run_race(truth: np.ndarray, noise: float, seed: int, budget: float = 1e3, **
     names = list(BASE)[: truth.shape[1]]
     gains = [dict.fromkeys(names, 0.1)] * len(truth)
     race = Race(
-        range(100, 100 + len(truth)), score_value(gains, BASE), len(names), budget, **options
+        range(100, 100 + len(truth)),
+        score_value(gains, BASE),
+        len(names),
+        Ending(budget, **options),
     )
     shown = []
     while order := race.next_round():
@@ -90,7 +93,7 @@ def test_one_finalist_has_an_interval_and_no_rival() -> None:
 
 
 def test_a_finalist_that_cannot_be_timed_is_left_out() -> None:
-    race = Race([1, 2], score_value([{"a": 0.1}, {"a": 0.2}], {"a": 10.0}), 1, 10.0)
+    race = Race([1, 2], score_value([{"a": 0.1}, {"a": 0.2}], {"a": 10.0}), 1, Ending(10.0))
     while order := race.next_round():
         for number in order:
             if number == 2:
@@ -112,7 +115,7 @@ def test_the_stated_probability_holds() -> None:
 
 
 def test_below_the_baseline_slowness_does_not_win() -> None:
-    race = Race([1, 2], score_value([{"a": -0.1}, {"a": -0.1}], {"a": 10.0}), 1, 50.0)
+    race = Race([1, 2], score_value([{"a": -0.1}, {"a": -0.1}], {"a": 10.0}), 1, Ending(50.0))
     while order := race.next_round():
         for number in order:
             race.add(number, shots([number]), 1.0)
@@ -128,7 +131,9 @@ def test_the_rule_finds_the_best_where_single_times_do_not() -> None:
 
 
 def test_one_burst_does_not_end_a_finalists_hopes() -> None:
-    race = Race([0, 1, 2], score_value([{"a": 0.1}] * 3, {"a": 10.0}), 1, 1e3, indifference=0.0)
+    race = Race(
+        [0, 1, 2], score_value([{"a": 0.1}] * 3, {"a": 10.0}), 1, Ending(1e3, indifference=0.0)
+    )
     truth, timed = [1.0, 1.02, 0.97], []
     while (order := race.next_round()) and len(timed) < 60:
         for number in order:

@@ -15,6 +15,7 @@ from tuner.config.addresses import as_written, masked, masked_data
 from tuner.config.errors import at_key, error_at, validated
 from tuner.config.schema import EngineSections, wrong_name
 from tuner.config.space import Space, SpaceError, build_space
+from tuner.config.task import Task
 from tuner.config.yaml import Document, read_yaml
 from tuner.export.provenance import fingerprint
 from tuner.objective import Objective
@@ -54,10 +55,24 @@ class Config:
         """Name of the study: the configured one, or the file's stem."""
         return self.engine.study.name or self.document.path.stem
 
-    @property
+    @cached_property
     def objective(self) -> Objective:
         """How metrics and times become what is tuned."""
         return Objective(self.plugin.metrics, self.objectives, self.plugin.primary)
+
+    @cached_property
+    def task(self) -> Task:
+        """What search and selection need of it."""
+        return Task(
+            self.plugin,
+            self.space,
+            self.objective,
+            self.plugin.baseline(),
+            self.engine.study,
+            self.engine.timing,
+            self.engine.limits.case_time,
+            self.engine.export.select,
+        )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tuner.config.load import Config
+from tuner.config.space import Space
 from tuner.objective import Objective, score
 from tuner.records import CaseRecord, Final, Finalist, Summary, TrialRecord
 from tuner.report.console import show_duration
@@ -45,7 +46,7 @@ def print_result(out: Console, result: RunResult, config: Config) -> None:
         print_table(out, _final_title(summary.final), *final_rows(summary, objective))
         _lines(out, final_captions(summary, objective))
     if summary.best is not None:
-        print_params(out, summary.best, config)
+        print_params(out, summary.best, config.space)
     if summary.verdict or summary.notes:
         out.print()
         say(out, "what came out:")
@@ -241,14 +242,14 @@ def _agree(summary: Summary, objective: Objective) -> bool:
 # -- the setting -------------------------------------------------------------------------------
 
 
-def print_params(out: Console, record: TrialRecord, config: Config) -> None:
+def print_params(out: Console, record: TrialRecord, space: Space) -> None:
     """Print a trial's parameters, those that were searched with their range."""
-    space: Mapping[str, Mapping[str, object]] = config.space.describe()
+    searched: Mapping[str, Mapping[str, object]] = space.describe()
     origin = "the baseline's" if record.is_baseline else "fixed"
     rows = []
     for name, value in record.params.items():
         shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-        entry = space.get(name) if name in record.searched else None
+        entry = searched.get(name) if name in record.searched else None
         rows.append([name, shown, f"searched: {_range(entry)}" if entry else origin])
     say(out, f"setting of trial {record.number}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

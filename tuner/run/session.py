@@ -22,19 +22,17 @@ from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
-from tuner.search.loop import Coordinator, StudyStopped
+from tuner.search.loop import Coordinator, Progress, StudyStopped
 from tuner.search.record_json import records_of
 from tuner.search.storage import SIGNATURE, Lease, open_study, plan_of, read_study
 from tuner.selection.finalists import kept_final
 from tuner.selection.findings import verdict
 from tuner.selection.finish import (
-    decide,
+    Finish,
     export_best,
     freeze_record,
-    present,
     script_path,
     select,
-    state_final,
 )
 from tuner.selection.measured import measured_trial
 from tuner.selection.results import RunResult
@@ -47,7 +45,7 @@ ANALYSIS = "analysis"
 """Folder of an analysis, below the study's and in the store."""
 
 
-class Progress(Protocol):
+class Display(Progress, Protocol):
     """Shows how a run goes."""
 
     def begin(self, name: str, total: int, records: Sequence[TrialRecord]) -> None:
@@ -55,12 +53,6 @@ class Progress(Protocol):
 
     def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
         """Handle a finished trial."""
-
-    def beat(self) -> None:
-        """Be called at least twice a second."""
-
-    def phase(self, name: str, detail: str = "") -> None:
-        """Show what begins, and how far it is."""
 
     def note(self, text: str) -> None:
         """Show a line that stays."""
@@ -75,7 +67,7 @@ class _Watch:
 
     objective: Objective
     records: list[TrialRecord]
-    progress: Progress
+    progress: Display
     tracker: Tracker
     lease: Lease
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -94,7 +86,7 @@ class _Watch:
 
 
 def run(
-    config: Config, progress: Progress, should_stop: Callable[[], bool], *, new: bool = False
+    config: Config, progress: Display, should_stop: Callable[[], bool], *, new: bool = False
 ) -> RunResult:
     """Run or resume the study of `config`, then present and freeze its best setting.
 
@@ -139,24 +131,19 @@ def run(
     summary = Summary(None, None, {}, finished=False)
     export = None
     try:
-        coordinator = Coordinator(config, study, storage, executor, watch, should_stop)
+        task = config.task
+        coordinator = Coordinator(task, study, storage, executor, watch, should_stop)
         ending = coordinator.run()
         summary = _summarise(records, objective, finished=ending != "interrupted")
         if summary.finished and summary.best is not None:
-            summary = decide(config, study, executor, coordinator, summary, objective, watch)
-            summary = replace(summary, notes=[*config.notes, *summary.notes])
-            assert summary.best is not None
-            chosen, reason = select(config, records_of(study), summary.best, summary.final)
-            if reason:
-                note = f"trial {chosen.number} is frozen, not {summary.best.number}: {reason}"
-                summary = replace(summary, best=chosen, notes=[*summary.notes, note])
-            summary, costs = state_final(summary, objective), coordinator.costs
-            summary = present(config, study, executor, summary, objective, costs, folder, watch)
+            finish = Finish(task, study, coordinator, watch)
+            summary, reason = finish.choose(replace(summary, notes=config.notes))
+            summary = finish.present(summary, folder)
             progress.phase("writing the script")
             assert summary.best is not None
             export = export_best(config, study.study_name, summary.best, folder, reason)
-            claim_script(owner, export, chosen.number)
-        summary = replace(summary, verdict=verdict(config, summary, records, ending))
+            claim_script(owner, export, summary.best.number)
+        summary = replace(summary, verdict=verdict(task, summary, records, ending))
     except BaseException as error:
         why = [str(error).partition("\n")[0]] if isinstance(error, StudyStopped) else []
         summary = replace(_summarise(records, objective, finished=False), notes=why)
@@ -192,7 +179,7 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
         record = next(r for r in records if r.number == final.finalists[0].number)
     if record is None:
         raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
-    record, reason = select(config, records, record, final)
+    record, reason = select(config.task, records, record, final)
     baselines = [r for r in records if r.is_baseline and r.state == "complete"]
     baseline = baselines[-1] if baselines else None
     stated = measured_trial(record, baseline, final, config.objective)

@@ -10,17 +10,17 @@ import json
 from datetime import datetime, timezone
 
 import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.records import CaseRecord, State, TrialRecord
+from tuner.search.cached_storage import Mirror
 
 RECORD = "tuner:record"
 ROLE = "tuner:role"
 BASELINE = "baseline"
 
 
-def write_record(storage: BaseStorage, trial_id: int, record: TrialRecord) -> None:
+def write_record(storage: Mirror, record: TrialRecord) -> None:
     """Keep `record` with its trial. Call before the trial is told: a finished one is read-only."""
     plain = {
         "state": record.state,
@@ -34,7 +34,7 @@ def write_record(storage: BaseStorage, trial_id: int, record: TrialRecord) -> No
         "reason": record.reason,
         "is_baseline": record.is_baseline,
     }
-    storage.set_trial_user_attr(trial_id, RECORD, json.dumps(plain))
+    storage.set_trial_user_attr(record.number, RECORD, json.dumps(plain))
 
 
 def kept_record(trial: FrozenTrial) -> TrialRecord | None:

@@ -41,6 +41,24 @@ Value = Callable[[int, Times], Times]
 
 
 @dataclass(frozen=True)
+class Ending:
+    """When a race is over.
+
+    Attributes
+    ----------
+    budget : float
+        Seconds that measuring may take in all.
+    confidence, indifference : float
+        It ends once the leader is within a share `indifference` of the best value with probability
+        `confidence`.
+    """
+
+    budget: float
+    confidence: float = 0.95
+    indifference: float = 0.01
+
+
+@dataclass(frozen=True)
 class Standing:
     """What the race knows of one finalist.
 
@@ -100,11 +118,8 @@ class Race:
         See `Value`.
     cases : int
         How many times a measurement gives.
-    budget : float
-        Seconds that measuring may take in all.
-    confidence, indifference : float
-        The race ends once the leader is within a share `indifference` of the best value with
-        probability `confidence`.
+    ending : Ending
+        When it is over.
     seed : int
         Of the order in rounds and of the draws.
     """
@@ -114,17 +129,13 @@ class Race:
         numbers: Sequence[int],
         value: Value,
         cases: int,
-        budget: float,
-        confidence: float = 0.95,
-        indifference: float = 0.01,
+        ending: Ending,
         seed: int = 0,
     ) -> None:
         self._numbers = list(numbers)
         self._value = value
         self._rng = np.random.default_rng(seed)
-        self._budget = budget
-        self._confidence = confidence
-        self._indifference = indifference
+        self._ending = ending
         self._cases = cases
         self._rounds = 0
         self._found: list[Measurement] = []
@@ -137,12 +148,12 @@ class Race:
         """Return the trial numbers to time next, in order; none when the race is over."""
         if self._rounds:
             verdict = self.verdict()
-            if self._rounds >= FIRST_ROUNDS and verdict.probability_near >= self._confidence:
+            if self._rounds >= FIRST_ROUNDS and verdict.probability_near >= self._ending.confidence:
                 return []
             self._eliminate(verdict)
             if len(self._alive) < 2 and self._rounds >= FIRST_ROUNDS:
                 return []
-        if self._rounds and self._spent + self._cost_of(self._alive) > self._budget:
+        if self._rounds and self._spent + self._cost_of(self._alive) > self._ending.budget:
             return []
         self._rounds += 1
         return [self._numbers[index] for index in self._rng.permutation(sorted(self._alive))]
@@ -173,7 +184,7 @@ class Race:
                 if chances[self._numbers[i]] >= HOPELESS
                 or (self._repeats[i] < SURE and self._at_best(i) >= least)
             ]
-        while len(kept) > 2 and self._spent + self._cost_of(kept) > self._budget:
+        while len(kept) > 2 and self._spent + self._cost_of(kept) > self._ending.budget:
             kept.pop()
         self._alive = set(kept)
 
@@ -236,7 +247,7 @@ class Race:
             for row in order
         ]
         leader = values[order[0]]
-        near = leader >= best - self._indifference * np.abs(best)
+        near = leader >= best - self._ending.indifference * np.abs(best)
         right = np.all(np.diff(values[order], axis=0) <= 0, axis=0)
         return Verdict(standings, float(near.mean()), float(right.mean()))
 
