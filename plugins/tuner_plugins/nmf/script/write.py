@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tuner.export.bundle import bundle, provenance_head
+from tuner.export.bundle import Quick, bundle, provenance_head
 from tuner.plugin import Params, Provenance, Value
 from tuner_plugins import kernel_folder
 from tuner_plugins.nmf import params as nmf_params
@@ -97,10 +97,8 @@ def write_script(
         },
         provenance_head(summary, shown, provenance),
         SCRIPT_DEPENDENCIES,
-        call="run_and_leave()",
-        preamble=_BEFORE_NUMPY,
-        first=QUICK_MODULES,
-        first_call="run_quick_and_leave(sys.argv[1:])",
+        "run_and_leave()",
+        Quick(QUICK_MODULES, "run_quick_and_leave(sys.argv[1:])", _BEFORE_NUMPY),
     )
     path.write_text(text, encoding="utf-8")
 
