@@ -21,10 +21,17 @@ import pytest
 from tests.studies import START, make_study, make_summary, make_trials
 from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
-from tuner.tracking import mlflow_client, mlflow_runs, mlflow_uri, mlflow_views, outbox
+from tuner.tracking import (
+    mlflow_client,
+    mlflow_notes,
+    mlflow_runs,
+    mlflow_uri,
+    mlflow_views,
+    outbox,
+)
 from tuner.tracking.mlflow_pages import log_folder
 from tuner.tracking.mlflow_process import TrackingProcess
-from tuner.tracking.outbox import read_spool
+from tuner.tracking.spool import read_spool
 from tuner.tracking.tracker import MlflowTracker, NullTracker, TrackingReport, study_links
 
 STUDY = make_study()
@@ -240,7 +247,7 @@ def test_notes_and_views_are_tags_and_a_users_note_stays(folder: Path) -> None:
     report = track(TRIALS[:3])
     store = client()
     experiment = store.get_experiment_by_name("nmf")
-    assert experiment.tags[mlflow_runs.NOTE_TAG].startswith(mlflow_views.EXPERIMENT_NOTE)
+    assert experiment.tags[mlflow_runs.NOTE_TAG].startswith(mlflow_notes.EXPERIMENT_NOTE)
     assert set(mlflow_views.saved_views(STUDY, 0)) <= set(experiment.tags)
     assert store.get_run(report.run_id).data.tags[mlflow_runs.NOTE_TAG].startswith("Best: trial")
     store.set_experiment_tag(experiment.experiment_id, mlflow_runs.NOTE_TAG, "mine")

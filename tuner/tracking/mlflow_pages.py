@@ -9,11 +9,16 @@ from tuner.config.addresses import masked
 from tuner.plugin import InputError
 from tuner.records import StudyInfo
 from tuner.tracking import mlflow_runs, mlflow_views
-from tuner.tracking.mlflow_client import find_parent, log_files, open_client, prepare, store_trouble
+from tuner.tracking.mlflow_client import (
+    COMPARED,
+    find_parent,
+    log_files,
+    open_client,
+    prepare,
+    store_trouble,
+)
 from tuner.tracking.mlflow_uri import absolute_uri, sqlite_path
 from tuner.tracking.outbox import StoreTrouble
-
-COMPARED = 5
 
 
 def study_links(uri: str, experiment: str, study: StudyInfo) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Track studies: what the coordinator asks of a tracker, and the one that logs to MLflow.
 
 One parent run a study, one child run a trial. Trials go through `tuner.tracking.outbox` and
-`tuner.tracking.mlflow_process` to `tuner.tracking.mlflow_client`, so that the coordinator never
+`tuner.tracking.mlflow_process` to `tuner.tracking.mlflow_session`, so that the coordinator never
 waits and trouble with the store never ends a study.
 """
 
