@@ -130,7 +130,7 @@ def ours(machine: Machine, gains: np.ndarray, seconds: np.ndarray, budget: float
     race = Race(
         chosen,
         score_value([{"case": gains[i]} for i in chosen], {"case": BASELINE}),
-        1,
+        ["case"],
         Ending(budget - machine.now, CONFIDENCE, INDIFFERENCE),
     )
     while order := race.next_round():

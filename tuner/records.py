@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from tuner.plugin import Direction, Params
 
 State = Literal["complete", "pruned", "infeasible", "failed"]
@@ -83,13 +85,13 @@ class TrialRecord(Trial):
     ----------
     state : str
         See `State`.
-    cases : sequence of CaseRecord
+    cases : tuple of CaseRecord
         In the study's order; fewer than the study has where the trial ended early.
     metrics : mapping
         Means over the cases: the plug-in's metrics, ``time`` (seconds), and where there is a
         baseline ``speedup`` and ``score``, each with its 95 % interval: ``score_low``, ... .
         Empty unless complete.
-    values : sequence of float
+    values : tuple of float
         What the sampler was told, one for each objective. Empty unless complete.
     reason : str or None
         Why the trial is not complete: one line, then the last lines of the worker's stderr.
@@ -101,13 +103,17 @@ class TrialRecord(Trial):
     """
 
     state: State
-    cases: Sequence[CaseRecord]
+    cases: tuple[CaseRecord, ...]
     metrics: Mapping[str, float]
-    values: Sequence[float]
+    values: tuple[float, ...]
     started: datetime
     finished: datetime
     reason: str | None = None
     estimate: Mapping[str, float] = field(default_factory=dict)
+
+
+RECORD = TypeAdapter(TrialRecord)
+"""Makes a record of plain data and plain data of a record."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +126,6 @@ class StudyInfo:
         Study name; entry-point name of the plug-in.
     config : mapping
         The validated configuration as plain data (JSON-ready).
-    config_text : str
-        The YAML file as the user wrote it.
     signature : str
         Hash of what decides a trial's outcome; a study is resumed only where it is equal.
     metrics : mapping
@@ -137,7 +141,6 @@ class StudyInfo:
     name: str
     plugin: str
     config: Mapping[str, Any]
-    config_text: str
     signature: str
     seed: int
     storage: str

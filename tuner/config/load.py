@@ -147,12 +147,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     InputError
         One line: the key, where it stands, what was expected and what came.
     """
-    document = read_yaml(path, overrides)
-    own = {
-        name: value for name, value in document.data.items() if name in EngineSections.model_fields
-    }
-    rest = {name: value for name, value in document.data.items() if name not in own}
-    engine = validated(EngineSections, own, document)
+    document, engine = read_engine_sections(path, overrides)
+    ours = EngineSections.model_fields
+    rest = {name: value for name, value in document.data.items() if name not in ours}
     if engine.study.name is None and (wrong := wrong_name(path.stem)):
         raise InputError(f"{path}: the file's name is no name of a study: {wrong}; set study.name")
     cls = at_key(document, ("plugin",), plugin_class, engine.plugin)

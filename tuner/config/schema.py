@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,22 +28,23 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400
 _BYTES = {"mb": 10**6, "gb": 10**9, "mib": 2**20, "gib": 2**30}
 
 
+def _amount(value: Any, units: Mapping[str, float], expected: str) -> Any:
+    """Return a text such as 1.5h in its base unit; what is no text as it is."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*", value.lower())
+    if not match or match[2] not in units:
+        raise ValueError(f"expected {expected}, got '{value}'")
+    return float(match[1]) * units[match[2]]
+
+
 def _seconds(value: Any) -> Any:
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*", value.lower())
-        if not match or match[2] not in _UNITS:
-            raise ValueError(f"expected a time such as 90s, 30m or 2h, got '{value}'")
-        return float(match[1]) * _UNITS[match[2]]
-    return value
+    return _amount(value, _UNITS, "a time such as 90s, 30m or 2h")
 
 
 def _bytes(value: Any) -> Any:
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*", value.lower())
-        if not match or match[2] not in _BYTES:
-            raise ValueError(f"expected a size such as 4GB or 500MB, got '{value}'")
-        return int(float(match[1]) * _BYTES[match[2]])
-    return value
+    amount = _amount(value, _BYTES, "a size such as 4GB or 500MB")
+    return int(amount) if isinstance(value, str) else amount
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]

@@ -170,7 +170,7 @@ def provenance_head(summary: str, params: Mapping[str, object], provenance: Prov
     return "\n".join(lines)
 
 
-def write_script(path: Path, write: Callable[[Path], None]) -> None:
+def write_script(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make the script under a temporary name, then put it at `path`, executable.
 
     Raises

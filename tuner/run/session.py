@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,9 +22,10 @@ from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
+from tuner.search.lease import Lease
 from tuner.search.loop import Coordinator, Progress, StudyStopped
 from tuner.search.record_json import records_of
-from tuner.search.storage import SIGNATURE, Lease, open_study, plan_of, read_study
+from tuner.search.storage import SIGNATURE, open_study, plan_of, read_study
 from tuner.selection.finalists import kept_final
 from tuner.selection.findings import verdict
 from tuner.selection.finish import (
@@ -36,10 +37,9 @@ from tuner.selection.finish import (
 )
 from tuner.selection.measured import measured_trial
 from tuner.selection.results import RunResult
-from tuner.tracking.mlflow_pages import log_folder
+from tuner.tracking.mlflow_pages import log_folder, study_links
 from tuner.tracking.mlflow_ui import serve
-from tuner.tracking.outbox import StoreTrouble
-from tuner.tracking.tracker import MlflowTracker, NullTracker, Tracker, study_links
+from tuner.tracking.tracker import MlflowTracker, NullTracker, Tracker
 
 ANALYSIS = "analysis"
 """Folder of an analysis, below the study's and in the store."""
@@ -70,7 +70,6 @@ class _Watch:
     progress: Display
     tracker: Tracker
     lease: Lease
-    counts: collections.Counter[str] = field(default_factory=collections.Counter)
 
     def trial(self, record: TrialRecord) -> None:
         self.records.append(record)
@@ -94,7 +93,7 @@ def run(
     ----------
     config : Config
         The configuration.
-    progress : Progress
+    progress : Display
         Where to show how it goes.
     should_stop : callable
         True once the user wants it to end after the running trials.
@@ -223,10 +222,7 @@ def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Pa
 def show(config: Config, port: int | None, open_browser: bool) -> None:
     """Serve MLflow's UI, opened on the study's trials, until interrupted."""
     uri = _tracking_uri(config)
-    try:
-        links = study_links(uri, _experiment(config), _describe(config, read_study(config)))
-    except StoreTrouble as error:
-        raise InputError(f"tracking: {error}") from error
+    links = study_links(uri, _experiment(config), _describe(config, read_study(config)))
     landing = next(iter(links.values()))
     serve(uri, landing=landing, port=port, open_browser=open_browser, links=links)
 
@@ -252,7 +248,6 @@ def _describe(config: Config, study: optuna.Study) -> StudyInfo:
         name=study.study_name,
         plugin=config.engine.plugin,
         config=config.plain(),
-        config_text=config.text,
         # the study's own: what only reads it may come with another configuration
         signature=study.user_attrs.get(SIGNATURE, config.signature()),
         seed=config.engine.study.seed,

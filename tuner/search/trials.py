@@ -142,7 +142,7 @@ def judge(
     record = TrialRecord(
         **vars(trial),
         state=done.state,
-        cases=done.cases,
+        cases=tuple(done.cases),
         metrics={},
         values=(),
         started=done.started,

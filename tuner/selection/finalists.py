@@ -23,7 +23,7 @@ from tuner.objective import Objective, Reference
 from tuner.plugin import Params
 from tuner.records import CaseRecord, Final, Finalist, TrialRecord
 from tuner.search.loop import Coordinator, Progress
-from tuner.selection.racing import Ending, Race, Standing, Value, score_value
+from tuner.selection.racing import Ending, Race, Value, score_value
 from tuner.selection.smoothing import smoothed
 
 TIMING = "timing the finalists, beside the baseline"
@@ -128,7 +128,7 @@ class Referee:
         race = Race(
             [record.number for record in chosen],
             self._value(chosen, beside),
-            len(chosen[0].cases),
+            [case.name for case in chosen[0].cases],
             Ending(timing.final_time, timing.confidence, timing.indifference),
             task.seed,
         )
@@ -152,22 +152,13 @@ class Referee:
         study.set_user_attr(FINAL, json.dumps(asdict(final)))
         return final
 
-    def _finalist(self, row: Standing, record: TrialRecord) -> Finalist:
+    def _finalist(self, row: Finalist, record: TrialRecord) -> Finalist:
         name, sign = self._task.objective.ranked_by([record])
-        names = [case.name for case in record.cases]
-        seconds = dict(zip(names, row.seconds, strict=True))
         primary = self._task.objective.primary
-        return Finalist(
-            number=row.number,
-            repeats=row.rounds,
-            seconds=seconds,
+        return replace(
+            row,
             metrics={case.name: case.metrics[primary] for case in record.cases},
-            speedup={name: took / seconds[name] for name, took in self._seconds.items()},
-            score=row.value,
-            low=row.low,
-            high=row.high,
-            probability_best=row.probability_best,
-            errors=dict(zip(names, row.error, strict=True)),
+            speedup={name: took / row.seconds[name] for name, took in self._seconds.items()},
             estimate=sign * record.metrics[name],
         )
 

@@ -184,12 +184,8 @@ def export_best(
     (folder / "config.yaml").write_text(config.text, encoding="utf-8")
     if path is not None:
         text = kept.read_bytes()
-        write_script(path, lambda part: _copy(text, part))
+        write_script(path, lambda part: part.write_bytes(text))
     return path or kept
-
-
-def _copy(text: bytes, path: Path) -> None:
-    path.write_bytes(text)
 
 
 def script_path(folder: Path, name: str) -> Path:

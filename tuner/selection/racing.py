@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tuner.measure.drift import Measurement, fit_levels
 from tuner.objective import search_score
+from tuner.records import Finalist
 
 FIRST_ROUNDS = 2
 DRAWS = 4000
@@ -59,50 +60,20 @@ class Ending:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What the race knows of one finalist.
-
-    Attributes
-    ----------
-    number : int
-        Trial number.
-    rounds : int
-        How often it was timed.
-    seconds : sequence of float
-        Its time, by case.
-    error : sequence of float
-        Standard error of the logarithm of each.
-    value, low, high : float
-        What decides, with its 95 % interval.
-    probability_best : float
-        Probability that none of the finalists is better.
-    """
-
-    number: int
-    rounds: int
-    seconds: Sequence[float]
-    error: Sequence[float]
-    value: float
-    low: float
-    high: float
-    probability_best: float
-
-
-@dataclass(frozen=True)
 class Verdict:
     """How a race stands.
 
     Attributes
     ----------
-    standings : sequence of Standing
-        Best first.
+    standings : sequence of Finalist
+        Best first; what a race does not know of them is empty.
     probability_near : float
         Probability that the leader is within the indifference of the best.
     probability_order : float
         Probability that the whole ranking is right.
     """
 
-    standings: Sequence[Standing]
+    standings: Sequence[Finalist]
     probability_near: float
     probability_order: float
 
@@ -116,8 +87,8 @@ class Race:
         Trial numbers of the finalists.
     value : callable
         See `Value`.
-    cases : int
-        How many times a measurement gives.
+    cases : sequence of str
+        What a measurement gives a time for.
     ending : Ending
         When it is over.
     seed : int
@@ -128,7 +99,7 @@ class Race:
         self,
         numbers: Sequence[int],
         value: Value,
-        cases: int,
+        cases: Sequence[str],
         ending: Ending,
         seed: int = 0,
     ) -> None:
@@ -136,7 +107,8 @@ class Race:
         self._value = value
         self._rng = np.random.default_rng(seed)
         self._ending = ending
-        self._cases = cases
+        self._names = list(cases)
+        self._cases = len(self._names)
         self._rounds = 0
         self._found: list[Measurement] = []
         self._repeats: Counter[int] = Counter()
@@ -177,7 +149,7 @@ class Race:
         rank = {s.number: place for place, s in enumerate(verdict.standings)}
         kept = sorted(self._alive, key=lambda i: rank.get(self._numbers[i], len(rank)))
         if self._rounds >= FIRST_ROUNDS:
-            least = verdict.standings[0].value
+            least = verdict.standings[0].score
             kept = kept[:2] + [
                 i
                 for i in kept[2:]
@@ -234,15 +206,17 @@ class Race:
         low, high = np.quantile(values, [0.025, 0.975], axis=1)
         share = np.mean(values >= best, axis=1)
         standings = [
-            Standing(
-                self._numbers[timed[row]],
-                self._repeats[timed[row]],
-                [float(v) for v in seconds[row]],
-                [float(v) for v in errors[row]],
-                float(points[row]),
-                float(low[row]),
-                float(high[row]),
-                float(share[row]),
+            Finalist(
+                number=self._numbers[timed[row]],
+                repeats=self._repeats[timed[row]],
+                seconds=dict(zip(self._names, seconds[row].tolist(), strict=True)),
+                metrics={},
+                speedup={},
+                score=float(points[row]),
+                low=float(low[row]),
+                high=float(high[row]),
+                probability_best=float(share[row]),
+                errors=dict(zip(self._names, errors[row].tolist(), strict=True)),
             )
             for row in order
         ]

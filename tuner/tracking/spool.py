@@ -7,11 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from tuner.records import TrialRecord
-
-_RECORD = TypeAdapter(TrialRecord)
+from tuner.records import RECORD, TrialRecord
 
 
 def write_spool(path: Path, records: Sequence[TrialRecord]) -> None:
@@ -21,7 +19,7 @@ def write_spool(path: Path, records: Sequence[TrialRecord]) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    lines = (json.dumps(_RECORD.dump_python(record, mode="json")) for record in records)
+    lines = (json.dumps(RECORD.dump_python(record, mode="json")) for record in records)
     part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     os.replace(part, path)
 
@@ -37,7 +35,7 @@ def read_spool(path: Path) -> tuple[list[TrialRecord], str | None]:
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(_RECORD.validate_python(json.loads(line)))
+            records.append(RECORD.validate_python(json.loads(line)))
         except (json.JSONDecodeError, ValidationError):
             return records, f"line {number} of {path} is no trial record; {_set_aside(path)}"
     return records, None

@@ -16,19 +16,9 @@ from typing import Protocol
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.tracking import mlflow_runs
 from tuner.tracking.mlflow_client import prepare
-from tuner.tracking.mlflow_pages import study_links
 from tuner.tracking.mlflow_process import RemoteSession, TrackingProcess
-from tuner.tracking.mlflow_uri import DEFAULT_PORT, absolute_uri, base_url, check_uri
+from tuner.tracking.mlflow_uri import DEFAULT_PORT, absolute_uri, base_url
 from tuner.tracking.outbox import Outbox
-
-__all__ = [
-    "MlflowTracker",
-    "NullTracker",
-    "Tracker",
-    "TrackingReport",
-    "check_uri",
-    "study_links",
-]
 
 
 @dataclass(frozen=True)
