@@ -111,7 +111,8 @@ def test_whole_scripts_are_timed_where_there_is_a_command(match: Callable[..., M
 def test_a_script_that_fails_takes_its_setting_out(
     match: Callable[..., Match], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    game = match(timing={"finalists": 2})
+    # by time alone: a score by times of a busy machine may leave a single finalist within reach
+    game = match(timing={"finalists": 2}, objective="time")
     first = choose_finalists(game.study.records, game.objective, 2)[0]
     run = game.study.executor.bench.time
 

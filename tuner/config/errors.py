@@ -12,13 +12,11 @@ from pydantic import BaseModel, ValidationError
 from tuner.config.yaml import Document, Key
 from tuner.plugin import InputError
 
+_ONE_SET = "is gone, it gained too little: a script has one set of params; remove it"
 GONE: Mapping[Key, str] = {
     ("choice",): "is now export.select: best or one_standard_error; rename it",
     ("export", "choice"): "is now export.select: best, or smoothed for neighbours; rename it",
-    (
-        "timing",
-        "per_case",
-    ): "is gone, it gained too little: a script has one set of params; remove it",
+    ("timing", "per_case"): _ONE_SET,
 }
 """Keys of earlier versions, and what to do about them."""
 

@@ -294,10 +294,5 @@ def _describe(dist: BaseDistribution) -> dict[str, Any]:
         return {"type": "categorical", "choices": list(dist.choices)}
     assert isinstance(dist, FloatDistribution | IntDistribution)
     kind = "int" if isinstance(dist, IntDistribution) else "float"
-    return {
-        "type": kind,
-        "low": dist.low,
-        "high": dist.high,
-        "log": dist.log,
-        "step": dist.step,
-    }
+    ends = {"low": dist.low, "high": dist.high}
+    return {"type": kind, **ends, "log": dist.log, "step": dist.step}
