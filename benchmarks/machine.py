@@ -17,7 +17,6 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,7 @@ def scatter(
         run()
         beats = statistics.median(anchor() for _ in range(9))
         quiet = CaseRecord(case.name, {}, base, base, anchor=beats)
-        drift = Drift(replace(baseline, cases=[quiet]))
+        drift = Drift([quiet])
         wall, own = [], []
         with beside():
             for _ in range(repeats):

@@ -41,8 +41,8 @@ from benchmarks.machine import compare
 from tuner.measure.drift import Drift
 from tuner.measure.stopwatch import Timed, timed
 from tuner.objective import score
-from tuner.records import CaseRecord, TrialRecord
-from tuner.selection.racing import Race, score_value
+from tuner.records import CaseRecord
+from tuner.selection.racing import Ending, Race, score_value
 
 SETTINGS = 30
 FINALISTS = 8
@@ -108,7 +108,7 @@ def make_settings(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def ours(machine: Machine, gains: np.ndarray, seconds: np.ndarray, budget: float) -> int:
     """Look once at every setting, then race the best."""
     case = CaseRecord("case", {}, BASELINE, BASELINE, anchor=ANCHOR)
-    drift = Drift(TrialRecord(0, "complete", {}, {}, [case], {}, [], START, START))
+    drift = Drift([case])
 
     def look(index: int, again: int = 0) -> CaseRecord:
         found, beat = machine.measure(seconds[index])
@@ -133,10 +133,8 @@ def ours(machine: Machine, gains: np.ndarray, seconds: np.ndarray, budget: float
     race = Race(
         chosen,
         score_value([{"case": gains[i]} for i in chosen], {"case": BASELINE}),
-        cases=1,
-        budget=budget - machine.now,
-        confidence=CONFIDENCE,
-        indifference=INDIFFERENCE,
+        ["case"],
+        Ending(budget - machine.now, CONFIDENCE, INDIFFERENCE),
     )
     while order := race.next_round():
         for index in order:

@@ -23,7 +23,6 @@ def make_study(name: str = "chr21", **changes: object) -> StudyInfo:
             "data": {"cases": [{"region": case, "k": 10} for case in CASES]},
             "objective": "score",
         },
-        config_text=f"study: {{name: {name}, trials: 60}}\nplugin: nmf\n",
         signature="5e1f" * 16,
         seed=0,
         storage="sqlite:///tuner.db",
@@ -78,18 +77,18 @@ def make_trials(count: int, seed: int = 0) -> list[TrialRecord]:
         elif number % 7 == 6:
             trials.append(_ended(common, "pruned", "worse than the median after the first case"))
         else:
-            cases = [CaseRecord(name, values, seconds, 1.8 * seconds) for name in CASES]
+            cases = tuple(CaseRecord(name, values, seconds, 1.8 * seconds) for name in CASES)
             metrics = {**values, "time": seconds}
             trials.append(
                 TrialRecord(
-                    **common, state="complete", cases=cases, metrics=metrics, values=[score]
+                    **common, state="complete", cases=cases, metrics=metrics, values=(score,)
                 )
             )
     return trials
 
 
 def _ended(common: dict, state: str, reason: str) -> TrialRecord:
-    return TrialRecord(**common, state=state, cases=[], metrics={}, values=[], reason=reason)
+    return TrialRecord(**common, state=state, cases=(), metrics={}, values=(), reason=reason)
 
 
 def make_summary(trials: list[TrialRecord], **changes: object) -> Summary:

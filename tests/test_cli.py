@@ -11,7 +11,6 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.selection.test_per_case import sections as two_sizes
 from tuner.search.startup_cost import FIXED_COSTS
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -56,7 +55,7 @@ def test_the_plug_in_may_choose_what_is_frozen(
     best = json.loads(tuner("run", config, "--json", *plain).stdout)["best"]
     assert best["params"]["x"] != 0.0
     # the study is complete, and the choice no reason to start another
-    chosen = (*plain, "--set", "simplest=true")
+    chosen = (*plain, "--set", "export.select=one_standard_error")
     shown = tuner("run", config, *chosen).stdout
     assert f"trial 0 is frozen, not {best['number']}: the smallest x" in shown
     assert json.loads(tuner("best", config, "--json", *chosen).stdout)["best"]["number"] == 0
@@ -64,27 +63,6 @@ def test_the_plug_in_may_choose_what_is_frozen(
     assert '"x": 0.0' in (workplace / "chosen.py").read_text()
     tuner("export", config, "-o", "best.py", *plain)
     assert '"x": 0.0' not in (workplace / "best.py").read_text()
-
-
-def test_what_the_plug_in_chose_is_what_settings_by_size_are_compared_with(
-    write_config: Callable[..., Path], tuner: Command, workplace: Path
-) -> None:
-    plain = {**two_sizes([1.1, 3.9]), "simplest": True, "export": {"path": "frozen.py"}}
-    plain["timing"]["finalists"] = 0  # by the trials' own times: a race adds a minute
-    config = write_config(**plain).name
-    shown = " ".join(tuner("run", config).stdout.split())
-    assert "trial 0 is frozen, not" in shown
-    assert "the script has a setting for each of 2 sizes" in shown
-    tuner("export", config, "-o", "again.py")
-    for script in ("frozen.py", "again.py"):
-        command = [sys.executable, str(workplace / script), "0", "0", "3.9"]
-        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        assert json.loads(found)["x"] == 4.0
-    # and where sizes are not asked for, it is what the plug-in chose
-    tuner("export", config, "-o", "single.py", "--set", "timing.per_case=false")
-    command = [sys.executable, str(workplace / "single.py"), "0", "0", "3.9"]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert json.loads(found)["x"] == 0.0
 
 
 def test_a_complete_study_without_fixed_costs_is_presented(
@@ -103,16 +81,16 @@ def test_a_complete_study_without_fixed_costs_is_presented(
     assert set(json.loads(study.user_attrs[FIXED_COSTS])["seconds"]) == set(kept["seconds"])
 
 
-def test_neighbours_may_choose_what_is_frozen(tuner: Command, config: str, workplace: Path) -> None:
+def test_the_smoothed_best_may_be_frozen(tuner: Command, config: str, workplace: Path) -> None:
     plain = ("--set", "objective=fit", "--trials", "24")
     plain += ("--set", "timing.finalists=0", "--set", "data.luck=40")
     best = json.loads(tuner("run", config, "--json", *plain).stdout)["best"]
-    chosen = (*plain[:2], *plain[4:], "--set", "export.choice=neighbours")
+    chosen = (*plain[:2], *plain[4:], "--set", "export.select=smoothed")
     shown = tuner("run", config, "--trials", "24", *chosen).stdout
     found = json.loads(tuner("best", config, "--json", *chosen).stdout)["best"]
     assert found["number"] != best["number"]
     assert found["metrics"]["fit"] < best["metrics"]["fit"]
-    reason = f"trial {found['number']} is frozen, not {best['number']}: best by its neighbours too"
+    reason = f"trial {found['number']} is frozen, not {best['number']}: smoothed fit"
     assert reason in " ".join(shown.split())
     tuner("export", config, "-o", "chosen.py", *chosen)
     assert f'"x": {found["params"]["x"]}' in (workplace / "chosen.py").read_text()

@@ -122,7 +122,7 @@ def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
     if as_json:
         print(json.dumps({"study": name, "best": plain_record(record)}))
         return
-    print_params(out, record, loaded)
+    print_params(out, record, loaded.space)
     metrics = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
     _plain(f"study '{name}', best of {len(records)} trials: {metrics}")
     if record.estimate:
@@ -254,7 +254,9 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("stopped at once; the same command resumes", 130)
     except RuntimeError as error:
-        if type(error).__name__ != "StudyStopped":
+        from tuner.search.loop import StudyStopped
+
+        if not isinstance(error, StudyStopped):
             raise
         _fail(str(error), 1)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tuner.measure.noise import WIDTH, Noise
 from tuner.plugin import Direction
-from tuner.records import CaseRecord
+from tuner.records import CaseRecord, TrialRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,6 +96,33 @@ class Objective:
         """Take the first metric where none is named."""
         if not self.primary:
             object.__setattr__(self, "primary", next(iter(self.metrics)))
+
+    def ranked_by(self, records: Sequence[TrialRecord]) -> tuple[str, float]:
+        """Return the metric that trials are ranked by, and its sign: 1 where larger is better.
+
+        Of several objectives it is the score where there is a baseline, else the first.
+        """
+        names = list(self.objectives)
+        has_score = any("score" in record.metrics for record in records)
+        name = "score" if len(names) > 1 and has_score else names[0]
+        direction = {**self.objectives, "score": "maximize"}[name]
+        return name, 1.0 if direction == "maximize" else -1.0
+
+    def best(self, records: Sequence[TrialRecord]) -> TrialRecord | None:
+        """Return the best complete trial.
+
+        A positive score counts as it is; where no trial has one, what the sampler saw decides, for
+        the formula rewards slowness there.
+        """
+        complete = [record for record in records if record.state == "complete"]
+        if not complete:
+            return None
+        if self.ranked_by(complete)[0] == "score":
+            positive = [record for record in complete if record.metrics["score"] > 0]
+            if positive:
+                return max(positive, key=lambda record: record.metrics["score"])
+        sign = 1.0 if next(iter(self.objectives.values())) == "maximize" else -1.0
+        return max(complete, key=lambda record: sign * record.values[0])
 
     def gain(self, case: CaseRecord, reference: Reference) -> float:
         """Return how much better than the baseline the case's primary metric is."""

@@ -7,7 +7,6 @@ setting. This module imports nothing heavy, so that listing plug-ins stays cheap
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,7 +77,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Tried:
-    """A completed trial, as `Plugin.choose` sees it.
+    """A completed trial, as `Plugin.one_standard_error` sees it.
 
     Attributes
     ----------
@@ -112,31 +111,6 @@ class Provenance:
     fingerprint: str = ""
     created: str = ""
     choice: str = ""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One setting of several in a script, and the size of problem that it is for.
-
-    Attributes
-    ----------
-    features : mapping
-        What `Plugin.case_features` gave for the case that the setting was tuned on.
-    params : mapping
-        The setting.
-    """
-
-    features: Mapping[str, float]
-    params: Params
-
-
-def rule_for(rules: Sequence[Rule], features: Mapping[str, float]) -> Rule:
-    """Return the rule whose features are nearest, as ratios; the first of equals."""
-
-    def distance(rule: Rule) -> float:
-        return sum(math.log(features[name] / rule.features[name]) ** 2 for name in features)
-
-    return min(rules, key=distance)
 
 
 ConfigT = TypeVar("ConfigT", bound="BaseModel")
@@ -230,17 +204,6 @@ class Plugin(ABC, Generic[ConfigT]):
         """
         return {}
 
-    def case_features(self, case: Case) -> Mapping[str, float]:
-        """Return what a frozen script knows of a problem's size, positive; empty: nothing.
-
-        With it and `freeze_rules` a script may carry a setting for each size (`timing.per_case`).
-        """
-        return {}
-
-    def freeze_rules(self, rules: Sequence[Rule], path: Path, provenance: Provenance) -> None:
-        """Write a script as `freeze` does that takes the setting which `rule_for` would take."""
-        raise InputError(f"plug-in '{self.name}' freezes one setting for all cases")
-
     def freeze_baseline(self, path: Path) -> None:
         """Write the reference setting as a script with the same command line.
 
@@ -281,8 +244,11 @@ class Plugin(ABC, Generic[ConfigT]):
         """
         return ()
 
-    def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
-        """Return the trial to freeze, and in a few words why where it is not the best.
+    def one_standard_error(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
+        """Return the simplest trial within one standard error of the best, and why in a few words.
+
+        What is simple, and over what the error is taken (the folds of a cross-validation), only
+        the plug-in knows. Override it to offer ``export.select: one_standard_error``.
 
         Parameters
         ----------
@@ -291,7 +257,7 @@ class Plugin(ABC, Generic[ConfigT]):
         tried : sequence of Tried
             All completed trials, `best` and the baseline among them.
         """
-        return best, ""
+        raise NotImplementedError
 
     def figures(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         """Draw the best setting's results: file stem to figure."""

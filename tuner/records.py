@@ -8,7 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from tuner.plugin import Direction, Params, Rule
+from pydantic import TypeAdapter
+
+from tuner.plugin import Direction, Params
 
 State = Literal["complete", "pruned", "infeasible", "failed"]
 """How a trial ended. Infeasible: over its time or memory limit, or refused by the plug-in."""
@@ -53,9 +55,9 @@ class CaseRecord:
     spread: float = 0.0
 
 
-@dataclass(frozen=True)
-class TrialRecord:
-    """One finished trial.
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One trial, from the moment it is asked for.
 
     Attributes
     ----------
@@ -65,13 +67,31 @@ class TrialRecord:
         Every parameter of the plug-in, searched or not.
     searched : mapping
         The part of `params` that the sampler drew.
-    cases : sequence of CaseRecord
+    is_baseline : bool
+        Whether it is the reference params: slow, unlimited, with a script of their own.
+    """
+
+    number: int
+    params: Params
+    searched: Params
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord(Trial):
+    """A trial and how it ended.
+
+    Attributes
+    ----------
+    state : str
+        See `State`.
+    cases : tuple of CaseRecord
         In the study's order; fewer than the study has where the trial ended early.
     metrics : mapping
         Means over the cases: the plug-in's metrics, ``time`` (seconds), and where there is a
         baseline ``speedup`` and ``score``, each with its 95 % interval: ``score_low``, ... .
         Empty unless complete.
-    values : sequence of float
+    values : tuple of float
         What the sampler was told, one for each objective. Empty unless complete.
     reason : str or None
         Why the trial is not complete: one line, then the last lines of the worker's stderr.
@@ -82,18 +102,18 @@ class TrialRecord:
         and ``score``, which the sampler saw. Empty otherwise.
     """
 
-    number: int
     state: State
-    params: Params
-    searched: Params
-    cases: Sequence[CaseRecord]
+    cases: tuple[CaseRecord, ...]
     metrics: Mapping[str, float]
-    values: Sequence[float]
+    values: tuple[float, ...]
     started: datetime
     finished: datetime
     reason: str | None = None
-    is_baseline: bool = False
     estimate: Mapping[str, float] = field(default_factory=dict)
+
+
+RECORD = TypeAdapter(TrialRecord)
+"""Makes a record of plain data and plain data of a record."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +126,6 @@ class StudyInfo:
         Study name; entry-point name of the plug-in.
     config : mapping
         The validated configuration as plain data (JSON-ready).
-    config_text : str
-        The YAML file as the user wrote it.
     signature : str
         Hash of what decides a trial's outcome; a study is resumed only where it is equal.
     metrics : mapping
@@ -123,7 +141,6 @@ class StudyInfo:
     name: str
     plugin: str
     config: Mapping[str, Any]
-    config_text: str
     signature: str
     seed: int
     storage: str
@@ -209,30 +226,6 @@ class Final:
 
 
 @dataclass(frozen=True)
-class PerCase:
-    """Whether the script has one setting, or one for each size of problem.
-
-    Attributes
-    ----------
-    rules : sequence of Rule
-        The settings by size.
-    single, by_size : mapping
-        Score on each held-out case, of whole scripts.
-    chosen : bool
-        Whether the script has the settings by size: where their mean score is the higher one.
-    trial, trials : int
-        The trial of the one setting; completed trials that all were chosen from.
-    """
-
-    rules: Sequence[Rule]
-    single: Mapping[str, float]
-    by_size: Mapping[str, float]
-    chosen: bool
-    trial: int
-    trials: int
-
-
-@dataclass(frozen=True)
 class Summary:
     """How a study stands when the command ends.
 
@@ -254,8 +247,6 @@ class Summary:
         The best settings timed again, which `best` was chosen by; None where time is not tuned.
     nulls : sequence of Null
         The best setting's metric beside its null, for each case; empty where there is no null.
-    per_case : PerCase or None
-        One setting against one for each size; None where that was not asked for.
     """
 
     best: TrialRecord | None
@@ -268,7 +259,6 @@ class Summary:
     notes: Sequence[str] = field(default_factory=tuple)
     final: Final | None = None
     nulls: Sequence[Null] = ()
-    per_case: PerCase | None = None
     verdict: Sequence[str] = ()
 
 
@@ -301,23 +291,3 @@ class Null:
     point: float
     p_value: float
     draws: int
-
-
-def compare(
-    case: str, metric: float, draws: Sequence[float], direction: Direction, held_out: bool
-) -> Null:
-    """Compare a metric with draws of its null, at least one."""
-    import numpy as np
-
-    null = np.asarray(draws, dtype=float)
-    upward = direction == "maximize"
-    as_good = null >= metric if upward else null <= metric
-    return Null(
-        case,
-        held_out,
-        metric,
-        float(null.mean()),
-        float(np.quantile(null, 0.95 if upward else 0.05)),
-        float((1 + as_good.sum()) / (1 + null.size)),
-        int(null.size),
-    )

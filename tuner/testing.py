@@ -21,7 +21,8 @@ from tuner.config.space import build_space
 from tuner.execution.jobs import Setup, TrialJob
 from tuner.execution.runner import Bench
 from tuner.export.bundle import write_script
-from tuner.plugin import Plugin, Provenance
+from tuner.plugin import Params, Plugin, Provenance
+from tuner.records import Trial
 
 
 class PluginContract:
@@ -96,9 +97,7 @@ class PluginContract:
         """Defaults and baseline run on every case with finite metrics, twice the same."""
         bench = Bench(setup)
         for params in filter(None, (plugin.defaults(), plugin.baseline())):
-            first, again = (
-                bench.trial(TrialJob(0, params, seed=0), lambda cases: True) for _ in range(2)
-            )
+            first, again = (bench.trial(_job(params), lambda cases: True) for _ in range(2))
             assert [case.name for case in first.cases] == bench.names
             for case, repeat in zip(first.cases, again.cases, strict=True):
                 assert set(case.metrics) >= set(plugin.metrics)
@@ -114,7 +113,7 @@ class PluginContract:
 
     def test_setup_and_results_cross_processes(self, setup: Setup, plugin: Plugin[Any]) -> None:
         """What goes over the wire can be pickled."""
-        done = Bench(setup).trial(TrialJob(0, plugin.defaults(), seed=0), lambda cases: True)
+        done = Bench(setup).trial(_job(plugin.defaults()), lambda cases: True)
         assert pickle.loads(pickle.dumps((setup, done))) == (setup, done)
 
     def test_frozen_script_stands_alone(self, plugin: Plugin[Any], tmp_path: Path) -> None:
@@ -130,3 +129,7 @@ class PluginContract:
             [sys.executable, "-I", str(script), "--help"], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+
+
+def _job(params: Params) -> TrialJob:
+    return TrialJob(Trial(number=0, params=params, searched={}), seed=0)

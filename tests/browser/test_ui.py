@@ -24,7 +24,8 @@ from matplotlib.figure import Figure
 from tests.studies import make_study, make_summary, make_trials
 from tuner.plugin import InputError
 from tuner.tracking import mlflow_runs, mlflow_ui
-from tuner.tracking.tracker import MlflowTracker, TrackingReport, study_links
+from tuner.tracking.mlflow_pages import study_links
+from tuner.tracking.tracker import MlflowTracker, TrackingReport
 
 pytestmark = [
     pytest.mark.slow,  # MLflow's server alone takes seconds to come up

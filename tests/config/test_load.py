@@ -9,6 +9,7 @@ import pytest
 
 from tuner.config.load import load_config
 from tuner.plugin import InputError
+from tuner.registry import plugin_class
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -166,6 +167,40 @@ def test_a_file_whose_name_names_no_study_is_refused(workplace: Path) -> None:
         load_config(workplace / "a.b..yaml")
     (workplace / "screen (1).yaml").write_text("plugin: toy\n")
     assert load_config(workplace / "screen (1).yaml").name == "screen (1)"
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "remedy"),
+    [
+        ("choice: best", "choice", "is now export.select: best or one_standard_error"),
+        (
+            "export: {choice: neighbours}",
+            "export.choice",
+            "is now export.select: best, or smoothed for neighbours",
+        ),
+        (
+            "timing: {per_case: true}",
+            "timing.per_case",
+            "is gone, it gained too little: a script has one set of params; remove it",
+        ),
+    ],
+)
+def test_a_key_of_an_earlier_version_names_the_new_one(
+    load: Callable[..., object], section: str, key: str, remedy: str
+) -> None:
+    where = rf"study\.yaml, line {len(GOOD.splitlines()) + 1}: {key}: {remedy}"
+    with pytest.raises(InputError, match=where):
+        load(f"{GOOD.rstrip()}\n{section}\n")
+
+
+def test_a_rule_that_the_plug_in_lacks_is_refused(
+    load: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"{GOOD.rstrip()}\nexport: {{select: one_standard_error}}\n"
+    assert load(text).engine.export.select == "one_standard_error"
+    monkeypatch.delattr(plugin_class("toy"), "one_standard_error")
+    with pytest.raises(InputError, match=r"export\.select: plug-in 'toy' has no 'one_standard_er"):
+        load(text)
 
 
 def test_a_required_key_that_is_missing_is_named(load: Callable[..., object]) -> None:

@@ -306,7 +306,7 @@ def test_one_standard_error_changes_what_is_frozen(screen, tmp_path, monkeypatch
     best = (tmp_path / "best.py").read_text(encoding="utf-8")
     assert "one standard error" not in best
     # the same study, all trials done: only what is frozen changes
-    sections |= {"choice": "one_standard_error", "export": {"path": "sparse.py"}}
+    sections |= {"export": {"path": "sparse.py", "select": "one_standard_error"}}
     capsys.readouterr()
     assert _command(tmp_path, sections, monkeypatch) == 0
     output = capsys.readouterr().out

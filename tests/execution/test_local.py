@@ -15,6 +15,7 @@ import pytest
 
 from tuner.execution.jobs import CaseDone, JobDone, PhaseBegun, PresentJob, Setup, TrialJob
 from tuner.execution.local import LocalExecutor
+from tuner.records import Trial
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -35,7 +36,8 @@ def make() -> Iterator[Callable[..., LocalExecutor]]:
 
 
 def job(ticket: int = 0, mode: str = "fine", x: float = 1.0, **options: bool) -> TrialJob:
-    return TrialJob(ticket, {"x": x, "size": 1, "mode": mode}, 0, **options)
+    params = {"x": x, "size": 1, "mode": mode}
+    return TrialJob(Trial(number=ticket, params=params, searched={}), 0, **options)
 
 
 def outcome(executor: LocalExecutor, timeout: float = 60.0) -> JobDone:
@@ -154,7 +156,7 @@ def test_presenting_scores_held_out_cases_and_writes(
     executor = make({"targets": [1.0], "held_out": [2.0]})
     params = {"x": 1.0, "size": 1, "mode": "fine"}
     baseline = {"x": 0.0, "size": 1, "mode": "reference"}
-    executor.submit(PresentJob(-1, params, 0, tmp_path / "plots", baseline))
+    executor.submit(PresentJob(params, 0, tmp_path / "plots", baseline))
     done = outcome(executor)
     assert done.state == "complete", done.reason
     assert [(c.name, c.metrics["fit"]) for c in done.held_out] == [("held2", -1.0)]
@@ -178,9 +180,11 @@ def test_workers_end_when_the_coordinator_is_killed(workplace: Path) -> None:
     program = (
         "import sys\n"
         "from tuner.execution.jobs import Setup, TrialJob\n"
+        "from tuner.records import Trial\n"
         "from tuner.execution.local import LocalExecutor\n"
         "executor = LocalExecutor(Setup('toy', {}), 1, 60.0)\n"
-        "executor.submit(TrialJob(0, {'x': 1.0, 'size': 1, 'mode': 'hang'}, 0))\n"
+        "params = {'x': 1.0, 'size': 1, 'mode': 'hang'}\n"
+        "executor.submit(TrialJob(Trial(number=0, params=params, searched={}), 0))\n"
         "executor.wait(1.0)\n"
         "print(executor._workers[0].process.pid, flush=True)\n"
         "executor.wait(60.0)\n"

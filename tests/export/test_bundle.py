@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from tuner.export.bundle import bundle, provenance_head, write_script
+from tuner.export.bundle import Quick, bundle, provenance_head, write_script
 from tuner.plugin import InputError, Provenance
 
 
@@ -73,7 +73,7 @@ def test_a_bundle_runs_alone(module: Callable[..., ModuleType], tmp_path: Path) 
     modules = [module("bundled_lower", LOWER), module("bundled_upper", UPPER)]
     constants = {"TABLE": "first \\ line\nsecond 'line'\n", "SETTING": {"x": [1, None]}}
     head = 'What it does: "quotes" and \\ slashes.'
-    text = bundle(modules, constants, head, ["numpy>=1.24"], own_packages=("bundled_lower",))
+    text = bundle(modules, constants, head, ["numpy>=1.24"])
     assert text.count("import math") == 1
     assert "a reason that must survive" in text
     assert "The lower module" not in text
@@ -114,10 +114,7 @@ def test_what_is_tried_first_does_without_the_rest(
         {"TABLE": None, "SETTING": {"x": 1}},
         "head",
         [],
-        own_packages=("bundled_lower",),
-        preamble="assert sys",
-        first=[module("bundled_quick", QUICK)],
-        first_call="quickly(sys.argv[1:])",
+        quick=Quick([module("bundled_quick", QUICK)], "quickly(sys.argv[1:])", "assert sys"),
     )
     script = tmp_path / "script.py"
     script.write_text(text)
@@ -126,7 +123,7 @@ def test_what_is_tried_first_does_without_the_rest(
     assert done.stdout.startswith(said)
     clash = module("bundled_clash", "def quickly():\n    return 2\n")
     with pytest.raises(ValueError, match="both define 'quickly'"):
-        bundle([clash], {}, "head", [], first=[module("bundled_quick", QUICK)], first_call="1")
+        bundle([clash], {}, "head", [], quick=Quick([module("bundled_quick", QUICK)], "1"))
 
 
 @pytest.mark.parametrize("quote", ["", "'''"])
@@ -146,9 +143,7 @@ def test_a_traceback_quotes_the_line_that_failed(
         {"TABLE": None},
         "head",
         [],
-        preamble="first = 1",
-        first=[quick],
-        first_call="quickly(sys.argv[1:])",
+        quick=Quick([quick], "quickly(sys.argv[1:])", "first = 1"),
     )
     script = tmp_path / "script.py"
     script.write_text(text)
@@ -189,10 +184,10 @@ def test_two_owners_of_a_name_are_refused(module: Callable[..., ModuleType]) -> 
 
 
 def test_a_renaming_import_is_refused(module: Callable[..., ModuleType]) -> None:
-    module("bundled_lower2", "def f():\n    return 1\n")
+    lower = module("bundled_lower2", "def f():\n    return 1\n")
     upper = module("bundled_upper2", "from bundled_lower2 import f as g\n")
     with pytest.raises(ValueError, match="by plain names"):
-        bundle([upper], {}, "head", [], own_packages=("bundled_lower2",))
+        bundle([lower, upper], {}, "head", [])
 
 
 def test_a_script_appears_whole_or_not_at_all(tmp_path: Path) -> None:

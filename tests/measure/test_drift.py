@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tuner.measure.drift import KERNEL_NOISE, WANDER, Drift, Fit, Measurement
-from tuner.records import CaseRecord, TrialRecord
+from tuner.records import CaseRecord
 
 # -- the race: all that was timed ----------------------------------------------------------------
 
@@ -62,7 +62,7 @@ KERNEL = 0.001
 
 def since_baseline() -> Drift:
     case = CaseRecord("a", {}, 30.0, 30.0, anchor=KERNEL)
-    return Drift(TrialRecord(0, "complete", {}, {}, [case], {}, [], START, START, is_baseline=True))
+    return Drift([case])
 
 
 def correct(drift: Drift, after: float, slowness: float, **changes: float) -> CaseRecord:

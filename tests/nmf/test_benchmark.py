@@ -40,5 +40,5 @@ def test_scripts_are_exported_with_the_default_choice(
         nmf_real.real(tmp_path, 20)
     for config in (simulated.value.args[0], real.value.args[0]):
         export = engine_of(config, tmp_path).export
-        assert export.choice == ExportSection().choice == "best"
+        assert export.select == ExportSection().select == "best"
         assert export.path is not None

@@ -15,6 +15,7 @@ from tuner.config.load import load_config
 from tuner.plugin import InputError
 from tuner.run import session
 from tuner.run.check import check
+from tuner.selection.finish import Finish
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -171,7 +172,7 @@ def test_run_begins_with_the_same(write_config: Callable[..., Path], workplace: 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures out: they take seconds."""
-    monkeypatch.setattr(session, "present", lambda config, study, executor, summary, *_: summary)
+    monkeypatch.setattr(Finish, "present", lambda finish, summary, folder: summary)
 
 
 def _run(path: Path, *overrides: str, **options: Any) -> tuple[Any, list[str]]:

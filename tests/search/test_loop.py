@@ -21,7 +21,6 @@ from tuner.registry import plugin_class
 from tuner.search.loop import Coordinator, StudyStopped
 from tuner.search.record_json import records_of
 from tuner.search.storage import open_study
-from tuner.search.trials import best_record
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -105,7 +104,7 @@ class Harness:
 
     def coordinator(self) -> Coordinator:
         return Coordinator(
-            self.config,
+            self.config.task,
             self.study,
             self.storage,
             self.executor,
@@ -223,7 +222,7 @@ def test_an_asked_trial_runs_in_place_after_a_crash(harness: Callable[..., Harne
     again = harness()
     assert again.run() == "complete"
     assert again.executor.jobs[0].ticket == lost.number
-    assert again.executor.jobs[0].params["x"] == lost.params["x"]
+    assert again.executor.jobs[0].trial.params["x"] == lost.params["x"]
     assert len(again.records) == 8
     assert {trial.state for trial in again.study.get_trials()} == {TrialState.COMPLETE}
 
@@ -469,7 +468,7 @@ def test_the_best_trial_is_the_one_with_the_highest_score(
     study = harness(data={"targets": [4.0]}, study={"trials": 12})
     study.run()
     objective = study.config.objective
-    best = best_record(study.records, objective)
+    best = objective.best(study.records)
     assert best is not None
     assert best.metrics["score"] == max(r.metrics["score"] for r in study.records) > 0
 
@@ -506,7 +505,7 @@ def test_where_no_trial_beats_the_baseline_slowness_is_not_rewarded(
     study.run()
     tuned = [record for record in study.records if not record.is_baseline]
     objective = study.config.objective
-    best = best_record(tuned, objective)
+    best = objective.best(tuned)
     assert best is not None
     assert best.params["size"] == 1
     slowest = max(tuned, key=lambda record: record.metrics["score"])

@@ -12,12 +12,11 @@ import pytest
 from tuner.config.load import Config, load_config
 from tuner.plugin import InputError
 from tuner.run import session
+from tuner.search.lease import LEASE, Lease
 from tuner.search.series import SERIES, find_study, next_in_series
 from tuner.search.storage import (
     IDENTITY,
-    LEASE,
     SIGNATURE,
-    Lease,
     open_study,
     plan_study,
     read_study,

@@ -90,13 +90,13 @@ def test_what_was_never_measured_is_not_charged_as_nothing(
     harness: Callable[..., Harness],
 ) -> None:
     study = harness()
-    costs = FixedCosts(study.config, study.study)
+    costs = FixedCosts(study.config.task, study.study)
     params = {"x": 0.0, "size": 1, "mode": "fine"}
     with pytest.raises(KeyError):
         costs.charge(CaseRecord("target3", {}, 1.0, run_seconds=1.0), params)
     costs.ensure(params, study.executor, lambda: None)
     assert 0.2 < costs.charge(CaseRecord("target3", {}, 1.0, run_seconds=1.0), params).seconds - 1
-    assert FixedCosts(study.config, study.study).knows(params)
+    assert FixedCosts(study.config.task, study.study).knows(params)
 
 
 def test_it_is_measured_once_a_study(harness: Callable[..., Harness]) -> None:
@@ -147,7 +147,7 @@ def test_a_script_that_fails_stops_the_study_and_says_why(
 
 def test_held_out_cases_have_a_fixed_cost_too(workplace: Path) -> None:
     sections = {"data": {"held_out": [5.0], "start_up": 0.05}}
-    job = FixedCostJob(0, {"x": 0.0, "size": 1, "mode": "fine"}, 0, workplace, repeats=2)
+    job = FixedCostJob({"x": 0.0, "size": 1, "mode": "fine"}, 0, workplace, repeats=2)
     done = Bench(Setup("toy", sections)).run(job, lambda cases: True)
     assert set(done.fixed_costs) == {"target3", "held5"}
 
@@ -156,7 +156,7 @@ def test_a_whole_process_is_not_charged_twice(harness: Callable[..., Harness]) -
     study = harness()
     kept = {"machine": machine(), "seconds": {"{}": {"a": 2.0}}}
     study.study.set_user_attr(FIXED_COSTS, json.dumps(kept))
-    costs = FixedCosts(study.config, study.study)
+    costs = FixedCosts(study.config.task, study.study)
     case = CaseRecord("a", {}, 1.0, run_seconds=1.0)
     params = {"x": 0.0, "size": 1, "mode": "fine"}
     assert costs.knows(params)

@@ -11,7 +11,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tests.studies import make_trials
-from tuner.config.load import Config, load_config
+from tuner.config.load import load_config
+from tuner.config.task import Task
 from tuner.objective import Objective
 from tuner.records import CaseRecord, Final, Finalist, Null, Summary, TrialRecord
 from tuner.selection.findings import (
@@ -173,32 +174,32 @@ def test_what_lies_beyond_an_edge() -> None:
 
 
 @pytest.fixture
-def config(toy: None, write_config: Callable[..., Path]) -> Callable[..., Config]:
-    def make(**sections: Any) -> Config:
+def task(toy: None, write_config: Callable[..., Path]) -> Callable[..., Task]:
+    def make(**sections: Any) -> Task:
         given = {"plugin": "toy", "search_space": {"x": {"low": 0, "high": 1000}, "size": {}}}
-        return load_config(write_config(**{**given, **sections}))
+        return load_config(write_config(**{**given, **sections})).task
 
     return make
 
 
 def test_a_range_is_to_be_widened_where_a_wider_one_can_be_run(
-    config: Callable[..., Config],
+    task: Callable[..., Task],
 ) -> None:
     params = {"x": 999.0, "size": 5, "mode": "fine"}
     searched = {"x": 999.0, "size": 5}
     # the toy refuses an x beyond 1000, and takes any size
-    assert list(edges(searched, params, config())) == [
+    assert list(edges(searched, params, task())) == [
         "the best lies at the upper end of size's range (5 of 1 to 5): widen it in search_space"
     ]
-    narrow = config(search_space={"x": {"low": 1, "high": 100, "log": True}})
+    narrow = task(search_space={"x": {"low": 1, "high": 100, "log": True}})
     assert list(edges({"x": 99.0}, {**params, "x": 99.0}, narrow)) == [
         "the best lies at the upper end of x's range (99 of 1 to 100, log): widen it in "
         "search_space"
     ]
 
 
-def test_what_the_user_fixed_has_no_edge(config: Callable[..., Config]) -> None:
-    fixed = config(search_space={"x": {"low": -5, "high": 5}, "size": 5})
+def test_what_the_user_fixed_has_no_edge(task: Callable[..., Task]) -> None:
+    fixed = task(search_space={"x": {"low": -5, "high": 5}, "size": 5})
     assert list(edges({"x": 0.0}, {"x": 0.0, "size": 5, "mode": "fine"}, fixed)) == []
 
 
@@ -213,8 +214,8 @@ def test_what_the_user_fixed_has_no_edge(config: Callable[..., Config]) -> None:
         ("exhausted", "no setting is left that is worth trying"),
     ],
 )
-def test_fewer_trials_than_asked_for(config: Callable[..., Config], ending: str, why: str) -> None:
-    given = config(study={"trials": 60, "timeout": "90s"})
+def test_fewer_trials_than_asked_for(task: Callable[..., Task], ending: str, why: str) -> None:
+    given = task(study={"trials": 60, "timeout": "90s"})
     assert list(unfinished(given, {"complete": 6, "failed": 2}, ending)) == [
         f"only 6 of 60 trials completed: {why}"
     ]
@@ -258,8 +259,8 @@ def test_a_leader_of_the_search_that_the_final_timing_overruled() -> None:
     ]
 
 
-def test_all_of_it_in_order(config: Callable[..., Config]) -> None:
-    given = config(study={"trials": 3}, objective="score")
+def test_all_of_it_in_order(task: Callable[..., Task]) -> None:
+    given = task(study={"trials": 3}, objective="score")
     best = trial(1, 0.5, params={"x": 999.0, "size": 5, "mode": "fine"}, searched={"size": 5})
     fits = {"fit": 0.5, "score": 1.0, "time": 1.0}
     best = replace(best, metrics=fits, cases=[CaseRecord("c0", {"fit": 0.5}, 1.0)])

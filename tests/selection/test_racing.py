@@ -12,7 +12,7 @@ import pytest
 from benchmarks.timing import simulate
 from tuner.measure.drift import Measurement
 from tuner.measure.stopwatch import Timed, anchor, timed
-from tuner.selection.racing import Race, score_value
+from tuner.selection.racing import Ending, Race, score_value
 
 BASE = {"a": 10.0, "b": 20.0}
 
@@ -30,7 +30,10 @@ def run_race(truth: np.ndarray, noise: float, seed: int, budget: float = 1e3, **
     names = list(BASE)[: truth.shape[1]]
     gains = [dict.fromkeys(names, 0.1)] * len(truth)
     race = Race(
-        range(100, 100 + len(truth)), score_value(gains, BASE), len(names), budget, **options
+        range(100, 100 + len(truth)),
+        score_value(gains, BASE),
+        names,
+        Ending(budget, **options),
     )
     shown = []
     while order := race.next_round():
@@ -49,7 +52,7 @@ def test_a_clear_winner_is_found_in_the_first_rounds() -> None:
     assert verdict.probability_near > 0.99
     assert verdict.probability_order > 0.99
     best = verdict.standings[0]
-    assert best.low < best.value < best.high
+    assert best.low < best.score < best.high
     assert best.probability_best > 0.99
 
 
@@ -62,7 +65,7 @@ def test_drift_common_to_a_round_does_not_change_the_ranking() -> None:
 def test_time_goes_to_the_contenders() -> None:
     truth = np.array([[1.0], [1.01], [1.5], [3.0]])
     verdict, rounds = run_race(truth, 0.05, seed=1, budget=60.0, indifference=0.0)
-    counts = {standing.number: standing.rounds for standing in verdict.standings}
+    counts = {standing.number: standing.repeats for standing in verdict.standings}
     assert counts[103] <= 3
     assert min(counts[100], counts[101]) > 2 * counts[103]
     assert all(set(order) <= {100, 101, 102, 103} for order in rounds)
@@ -83,12 +86,12 @@ def test_orders_differ_from_round_to_round() -> None:
 def test_one_finalist_has_an_interval_and_no_rival() -> None:
     verdict, rounds = run_race(np.array([[1.0]]), 0.02, seed=0)
     assert verdict.standings[0].probability_best == 1.0
-    assert verdict.standings[0].low < verdict.standings[0].value
+    assert verdict.standings[0].low < verdict.standings[0].score
     assert len(rounds) == 2
 
 
 def test_a_finalist_that_cannot_be_timed_is_left_out() -> None:
-    race = Race([1, 2], score_value([{"a": 0.1}, {"a": 0.2}], {"a": 10.0}), 1, 10.0)
+    race = Race([1, 2], score_value([{"a": 0.1}, {"a": 0.2}], {"a": 10.0}), ["a"], Ending(10.0))
     while order := race.next_round():
         for number in order:
             if number == 2:
@@ -110,7 +113,7 @@ def test_the_stated_probability_holds() -> None:
 
 
 def test_below_the_baseline_slowness_does_not_win() -> None:
-    race = Race([1, 2], score_value([{"a": -0.1}, {"a": -0.1}], {"a": 10.0}), 1, 50.0)
+    race = Race([1, 2], score_value([{"a": -0.1}, {"a": -0.1}], {"a": 10.0}), ["a"], Ending(50.0))
     while order := race.next_round():
         for number in order:
             race.add(number, shots([number]), 1.0)
@@ -126,7 +129,9 @@ def test_the_rule_finds_the_best_where_single_times_do_not() -> None:
 
 
 def test_one_burst_does_not_end_a_finalists_hopes() -> None:
-    race = Race([0, 1, 2], score_value([{"a": 0.1}] * 3, {"a": 10.0}), 1, 1e3, indifference=0.0)
+    race = Race(
+        [0, 1, 2], score_value([{"a": 0.1}] * 3, {"a": 10.0}), ["a"], Ending(1e3, indifference=0.0)
+    )
     truth, timed = [1.0, 1.02, 0.97], []
     while (order := race.next_round()) and len(timed) < 60:
         for number in order:

@@ -14,8 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from tests.selection.test_finalists import make_record
 from tuner.objective import Objective
 from tuner.records import Finalist
-from tuner.selection.finish import _by_neighbours
-from tuner.selection.smoothing import LEAST, MOST, expected_values
+from tuner.selection.smoothing import LEAST, MOST, expected_values, smoothed_best
 
 SPACE = {
     "rate": FloatDistribution(1e-3, 10.0, log=True),
@@ -116,15 +115,12 @@ def test_what_the_race_has_shown_counts_as_well(scores, expected):
     spike, smooth = int(np.argsort(worth)[len(worth) // 2]), int(np.argmax(worth))
     worth[spike] = worth.max() + 0.3
     records = [make_record(i, score, 0.0, drawn[i]) for i, score in enumerate(worth)]
-    config: Any = SimpleNamespace(
-        objective=Objective({"r": "maximize"}, {"score": "maximize"}),
-        space=SimpleNamespace(searched=SPACE),
-    )
+    objective = Objective({"r": "maximize"}, {"score": "maximize"})
     numbers = {"spike": spike, "smooth": smooth}
     final: Any = None
     if scores is not None:
         rows = [standing(numbers[name], score) for name, score in scores.items()]
         final = SimpleNamespace(finalists=rows)
-    chosen, reason = _by_neighbours(config, records, records[spike], final)
+    chosen, reason = smoothed_best(records, records[spike], final, objective, SPACE)
     assert (chosen.number == spike) == (expected == "spike")
     assert (reason == "") == (expected == "spike")

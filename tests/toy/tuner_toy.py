@@ -14,13 +14,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.config.schema import InputPath
-from tuner.plugin import Case, Cases, InputError, Plugin, Rule, Tried
+from tuner.plugin import Case, Cases, InputError, Plugin, Tried
 
 SCRIPT = """#!/usr/bin/env python3
-import json, math, sys, time
-RULES = json.loads({rules!r})
-near = float(sys.argv[3]) if len(sys.argv) > 3 else 1.0
-PARAMS = min(RULES, key=lambda rule: abs(math.log(near / rule[0]["target"])))[1]
+import json, sys, time
+PARAMS = json.loads({params!r})
 if len(sys.argv) > 1 and sys.argv[1] != "--help":
     time.sleep(float(sys.argv[1]) + float(sys.argv[2]) * PARAMS["size"])
     time.sleep(0.3 * (PARAMS["mode"] == {slow_mode!r}))
@@ -48,7 +46,6 @@ class Data(BaseModel):
 class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     data: Data = Data()
-    simplest: bool = False
 
 
 class Toy(Plugin[Config]):
@@ -57,7 +54,6 @@ class Toy(Plugin[Config]):
     name = "toy"
     Config = Config
     metrics = {"fit": "maximize", "error": "minimize"}
-    afterwards = ("simplest",)
 
     def search_space(self) -> Mapping[str, Any]:
         return {
@@ -125,9 +121,9 @@ class Toy(Plugin[Config]):
     def null_metrics(self, case: Case, output: float, seed: int, count: int) -> list[float]:
         return [self.config.data.null - i for i in range(count)] if self.config.data.null else []
 
-    def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
+    def one_standard_error(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
         smallest = min(tried, key=lambda trial: abs(trial.params["x"]))
-        return (smallest, "the smallest x") if self.config.simplest else (best, "")
+        return smallest, "the smallest x"
 
     def figures(self, results: Any) -> Mapping[str, Any]:
         from matplotlib.figure import Figure
@@ -142,17 +138,8 @@ class Toy(Plugin[Config]):
         return {"fits": pd.DataFrame({"fit": [result.metrics["fit"] for result in results]})}
 
     def freeze(self, params: Mapping[str, Any], path: Path, provenance: Any) -> None:
-        path.write_text(self._script([({"target": 1.0}, dict(params))]))
-
-    def case_features(self, case: Case) -> Mapping[str, float]:
-        return {"target": case.data}
-
-    def freeze_rules(self, rules: Sequence[Rule], path: Path, provenance: Any) -> None:
-        plain = [(dict(rule.features), dict(rule.params)) for rule in rules]
-        path.write_text(self._script(plain))
-
-    def _script(self, rules: Sequence[Any]) -> str:
-        return SCRIPT.format(rules=json.dumps(rules), slow_mode=self.config.data.slow_mode)
+        text = json.dumps(dict(params))
+        path.write_text(SCRIPT.format(params=text, slow_mode=self.config.data.slow_mode))
 
     def cost_params(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"mode": params["mode"]} if params["mode"] == self.config.data.slow_mode else {}
@@ -161,8 +148,7 @@ class Toy(Plugin[Config]):
         if self.config.data.start_up is None:
             return None
         data = self.config.data
-        figures = [str(data.start_up), str(data.seconds), str(case.data)]
-        return [sys.executable, "-S", str(script), *figures]
+        return [sys.executable, "-S", str(script), str(data.start_up), str(data.seconds)]
 
     def usage(self, path: Path) -> tuple[list[str], str]:
         return [str(path)], "Python alone"

@@ -1,14 +1,11 @@
-"""Links, saved views and notes; that the pages take them is what tests/browser shows."""
+"""Links and saved views; that the pages take them is what tests/browser shows."""
 
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote
 
-import pytest
-
-from tests.studies import make_study, make_summary, make_trials
+from tests.studies import make_study, make_trials
 from tuner.tracking import mlflow_runs, mlflow_views
 
 STUDY = make_study()
@@ -74,36 +71,3 @@ def test_a_view_too_long_for_mlflow_is_left_out() -> None:
     assert mlflow_views.VIEW_TAG + "studies" in tags
     assert all(len(value) <= 20_000 for value in tags.values())
     assert len(tags) == 2
-
-
-def test_study_note_begins_with_the_result_then_the_links() -> None:
-    summary = make_summary(TRIALS)
-    images = [PurePosixPath("plots/r and time.png")]
-    note = mlflow_views.study_note(STUDY, LINKS, summary, "run1", images).split("\n\n")
-    assert note[0].startswith(f"Best: trial {summary.best.number}, **score = ")
-    assert f"[trials]({LINKS['trials']})" in note[1]
-    assert note[-1] == ("![r and time](get-artifact?path=plots/r%20and%20time.png&run_uuid=run1)")
-    assert any("best on held-out" in block for block in note)
-    assert any(line.startswith("- R is the largest") for line in note)
-
-
-def test_study_note_of_a_study_that_is_not_done() -> None:
-    assert "is running" in mlflow_views.study_note(STUDY, LINKS)
-    interrupted = mlflow_views.study_note(STUDY, LINKS, make_summary(TRIALS, finished=False))
-    assert "Interrupted: run the same command again" in interrupted
-    nothing = mlflow_views.study_note(STUDY, LINKS, make_summary([], best=None))
-    assert nothing.startswith("No complete trial (no trials).")
-
-
-@pytest.mark.parametrize("count", [0, 300])
-def test_notes_fit_into_a_tag(count: int) -> None:
-    images = [PurePosixPath(f"{'x' * 200}{i}.png") for i in range(count)]
-    note = mlflow_views.study_note(
-        STUDY, LINKS, make_summary(TRIALS, notes=["y" * 100] * count), "r", images
-    )
-    assert len(note) <= mlflow_runs.MAX_TAG
-
-
-def test_figures_are_pictures() -> None:
-    paths = [PurePosixPath(name) for name in ("a.png", "b.csv", "c/d.JPG", "e.html")]
-    assert mlflow_views.figures(paths) == [paths[0], paths[2]]

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.studies import make_summary, make_trials
 from tuner.records import Summary, TrialRecord
 from tuner.tracking import outbox
-from tuner.tracking.outbox import Outbox, StoreTrouble, read_spool, write_spool
+from tuner.tracking.outbox import Outbox, StoreTrouble
+from tuner.tracking.spool import read_spool, write_spool
 
 TRIALS = make_trials(12)
 

@@ -21,11 +21,18 @@ import pytest
 from tests.studies import START, make_study, make_summary, make_trials
 from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
-from tuner.tracking import mlflow_client, mlflow_runs, mlflow_uri, mlflow_views, outbox
-from tuner.tracking.mlflow_pages import log_folder
+from tuner.tracking import (
+    mlflow_client,
+    mlflow_notes,
+    mlflow_runs,
+    mlflow_uri,
+    mlflow_views,
+    outbox,
+)
+from tuner.tracking.mlflow_pages import log_folder, study_links
 from tuner.tracking.mlflow_process import TrackingProcess
-from tuner.tracking.outbox import read_spool
-from tuner.tracking.tracker import MlflowTracker, NullTracker, TrackingReport, study_links
+from tuner.tracking.spool import read_spool
+from tuner.tracking.tracker import MlflowTracker, NullTracker, TrackingReport
 
 STUDY = make_study()
 TRIALS = make_trials(9)
@@ -36,7 +43,8 @@ SCRIPT = """
     import sys, time
     from pathlib import Path
     from tests.studies import make_study, make_summary, make_trials
-    from tuner.tracking.tracker import MlflowTracker
+    from tuner.tracking.mlflow_pages import study_links
+from tuner.tracking.tracker import MlflowTracker
     assert "mlflow" not in sys.modules
     trials = make_trials(3)
     tracker = MlflowTracker("sqlite:///mlflow.db", "made", Path("spool"))
@@ -240,7 +248,7 @@ def test_notes_and_views_are_tags_and_a_users_note_stays(folder: Path) -> None:
     report = track(TRIALS[:3])
     store = client()
     experiment = store.get_experiment_by_name("nmf")
-    assert experiment.tags[mlflow_runs.NOTE_TAG].startswith(mlflow_views.EXPERIMENT_NOTE)
+    assert experiment.tags[mlflow_runs.NOTE_TAG].startswith(mlflow_notes.EXPERIMENT_NOTE)
     assert set(mlflow_views.saved_views(STUDY, 0)) <= set(experiment.tags)
     assert store.get_run(report.run_id).data.tags[mlflow_runs.NOTE_TAG].startswith("Best: trial")
     store.set_experiment_tag(experiment.experiment_id, mlflow_runs.NOTE_TAG, "mine")
@@ -270,7 +278,7 @@ def test_odd_names_many_params_and_infinities(folder: Path) -> None:
         TRIALS[0],
         params={**params, "text": "x" * 9000, "a,b(c)": None},
         metrics={"r": float("inf"), "R²": 0.1, "time": 1 / 3, "score": 0.0},
-        cases=[replace(TRIALS[0].cases[0], name="../a;b /")],
+        cases=(replace(TRIALS[0].cases[0], name="../a;b /"),),
     )
     study = make_study('it\'s; a "study"\nof 100%', search_space=space)
     report = track([odd], make_summary([odd], best=odd), study=study)

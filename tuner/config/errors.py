@@ -12,6 +12,14 @@ from pydantic import BaseModel, ValidationError
 from tuner.config.yaml import Document, Key
 from tuner.plugin import InputError
 
+_ONE_SET = "is gone, it gained too little: a script has one set of params; remove it"
+GONE: Mapping[Key, str] = {
+    ("choice",): "is now export.select: best or one_standard_error; rename it",
+    ("export", "choice"): "is now export.select: best, or smoothed for neighbours; rename it",
+    ("timing", "per_case"): _ONE_SET,
+}
+"""Keys of earlier versions, and what to do about them."""
+
 
 def validated(
     model: type[Any],
@@ -42,6 +50,8 @@ def _described(
             break
         key = key[:-1]
     kind, got = detail["type"], detail.get("input")
+    if kind == "extra_forbidden" and key in GONE:
+        return key, GONE[key]
     if kind == "extra_forbidden":
         names = _siblings(model, key, also)
         close = difflib.get_close_matches(str(key[-1]), names, n=1)

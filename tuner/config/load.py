@@ -15,6 +15,7 @@ from tuner.config.addresses import as_written, masked, masked_data
 from tuner.config.errors import at_key, error_at, validated
 from tuner.config.schema import EngineSections, wrong_name
 from tuner.config.space import Space, SpaceError, build_space
+from tuner.config.task import Task
 from tuner.config.yaml import Document, read_yaml
 from tuner.export.provenance import fingerprint
 from tuner.objective import Objective
@@ -54,10 +55,24 @@ class Config:
         """Name of the study: the configured one, or the file's stem."""
         return self.engine.study.name or self.document.path.stem
 
-    @property
+    @cached_property
     def objective(self) -> Objective:
         """How metrics and times become what is tuned."""
         return Objective(self.plugin.metrics, self.objectives, self.plugin.primary)
+
+    @cached_property
+    def task(self) -> Task:
+        """What search and selection need of it."""
+        return Task(
+            self.plugin,
+            self.space,
+            self.objective,
+            self.plugin.baseline(),
+            self.engine.study,
+            self.engine.timing,
+            self.engine.limits.case_time,
+            self.engine.export.select,
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -132,12 +147,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     InputError
         One line: the key, where it stands, what was expected and what came.
     """
-    document = read_yaml(path, overrides)
-    own = {
-        name: value for name, value in document.data.items() if name in EngineSections.model_fields
-    }
-    rest = {name: value for name, value in document.data.items() if name not in own}
-    engine = validated(EngineSections, own, document)
+    document, engine = read_engine_sections(path, overrides)
+    ours = EngineSections.model_fields
+    rest = {name: value for name, value in document.data.items() if name not in ours}
     if engine.study.name is None and (wrong := wrong_name(path.stem)):
         raise InputError(f"{path}: the file's name is no name of a study: {wrong}; set study.name")
     cls = at_key(document, ("plugin",), plugin_class, engine.plugin)
@@ -155,12 +167,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     if engine.timing.mode == "process" and cls.command is Plugin.command:
         message = f"plug-in '{cls.name}' gives no command to time; expected 'run'"
         raise error_at(document, ("timing", "mode"), message)
-    if engine.timing.per_case and cls.freeze_rules is Plugin.freeze_rules:
-        message = f"plug-in '{cls.name}' freezes one setting for all cases; expected false"
-        raise error_at(document, ("timing", "per_case"), message)
-    if engine.timing.per_case and "score" not in objectives:
-        message = "settings by size are compared by the score; add it to objective, or leave it out"
-        raise error_at(document, ("timing", "per_case"), message)
+    offered = cls.one_standard_error is not Plugin.one_standard_error
+    if engine.export.select == "one_standard_error" and not offered:
+        message = f"plug-in '{cls.name}' has no 'one_standard_error'; expected 'best' or 'smoothed'"
+        raise error_at(document, ("export", "select"), message)
     sections = model.model_dump(mode="json")
     return Config(document, engine, plugin, sections, space, objectives)
 

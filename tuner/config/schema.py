@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,22 +28,23 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400
 _BYTES = {"mb": 10**6, "gb": 10**9, "mib": 2**20, "gib": 2**30}
 
 
+def _amount(value: Any, units: Mapping[str, float], expected: str) -> Any:
+    """Return a text such as 1.5h in its base unit; what is no text as it is."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*", value.lower())
+    if not match or match[2] not in units:
+        raise ValueError(f"expected {expected}, got '{value}'")
+    return float(match[1]) * units[match[2]]
+
+
 def _seconds(value: Any) -> Any:
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*", value.lower())
-        if not match or match[2] not in _UNITS:
-            raise ValueError(f"expected a time such as 90s, 30m or 2h, got '{value}'")
-        return float(match[1]) * _UNITS[match[2]]
-    return value
+    return _amount(value, _UNITS, "a time such as 90s, 30m or 2h")
 
 
 def _bytes(value: Any) -> Any:
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*", value.lower())
-        if not match or match[2] not in _BYTES:
-            raise ValueError(f"expected a size such as 4GB or 500MB, got '{value}'")
-        return int(float(match[1]) * _BYTES[match[2]])
-    return value
+    amount = _amount(value, _BYTES, "a size such as 4GB or 500MB")
+    return int(amount) if isinstance(value, str) else amount
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
@@ -144,8 +146,6 @@ class TimingSection(Section):
         ``confidence``.
     baseline_repeats : int
         How often the baseline is timed among the finalists; 0 takes its time from trial 0.
-    per_case : bool
-        Try a setting for each size of problem, against the one for all, on the held-out cases.
     nulls : int
         Draws of the null that the best metric is compared with, where the plug-in has one.
     """
@@ -158,7 +158,6 @@ class TimingSection(Section):
     confidence: float = Field(default=0.98, gt=0.5, lt=1)
     indifference: float = Field(default=0.01, ge=0, lt=1)
     baseline_repeats: int = Field(default=1, ge=0)
-    per_case: bool = False
     nulls: int = Field(default=1000, ge=0)
 
 
@@ -177,13 +176,15 @@ class ExportSection(Section):
     ----------
     path : Path, optional
         The script; below the study's folder if not given.
-    choice : {"best", "neighbours"}
-        The best as measured, for the very cases that were tuned on; or the one that settings like
-        it speak for, for other cases (see `tuner.selection.smoothing`).
+    select : {"best", "smoothed", "one_standard_error"}
+        Which trial: the best as measured; the best by a Gaussian process fitted to all trials, for
+        other cases than those that were tuned on (see `tuner.selection.smoothing`); or the simplest
+        within one standard error of the best, where the plug-in can tell
+        (`tuner.plugin.Plugin.one_standard_error`).
     """
 
     path: Path | None = None
-    choice: Literal["best", "neighbours"] = "best"
+    select: Literal["best", "smoothed", "one_standard_error"] = "best"
 
 
 class SimulateSection(BaseModel):

@@ -209,6 +209,12 @@ def _ranged(name: str, entry: Any, own: BaseDistribution | None) -> BaseDistribu
             (name, unknown[0]), f"unknown key '{unknown[0]}'; a range has: low, high, log, step"
         )
     assert isinstance(own, FloatDistribution | IntDistribution)
+    return _range(name, entry, own)
+
+
+def _range(
+    name: str, entry: Mapping[str, Any], own: FloatDistribution | IntDistribution
+) -> BaseDistribution:
     low = _number(name, entry.get("low", own.low), own, ("low",))
     high = _number(name, entry.get("high", own.high), own, ("high",))
     if not low < high:
@@ -288,10 +294,5 @@ def _describe(dist: BaseDistribution) -> dict[str, Any]:
         return {"type": "categorical", "choices": list(dist.choices)}
     assert isinstance(dist, FloatDistribution | IntDistribution)
     kind = "int" if isinstance(dist, IntDistribution) else "float"
-    return {
-        "type": kind,
-        "low": dist.low,
-        "high": dist.high,
-        "log": dist.log,
-        "step": dist.step,
-    }
+    ends = {"low": dist.low, "high": dist.high}
+    return {"type": kind, **ends, "log": dist.log, "step": dist.step}

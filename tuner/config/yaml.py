@@ -103,24 +103,7 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> Document:
     InputError
         Where the file is missing, is not YAML, is not a mapping, or has a key twice.
     """
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(LARGEST_FILE + 1)  # bounded: it may be no regular file
-        text = raw[:LARGEST_FILE].decode("utf-8-sig").replace("\r\n", "\n")
-    except FileNotFoundError:
-        raise InputError(f"no such configuration: {path}; give the path of a YAML file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}; give a YAML file in UTF-8") from None
-    if len(raw) > LARGEST_FILE:
-        raise InputError(
-            f"{path}: expected a configuration of at most 1 MB; keep data in files of their own"
-        )
-    if unusable := re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\U0010ffff]", text):
-        line = text.count("\n", 0, unusable.start()) + 1
-        raise InputError(
-            f"{path}, line {line}: the character U+{ord(unusable[0]):04X} is none that a "
-            "configuration may hold; remove it"
-        )
+    text = _read_text(path)
     lines: dict[Key, int] = {}
     try:
         data = _loaded(text, lambda node: _walk(node, (), lines, path))
@@ -145,6 +128,28 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> Document:
         raise InputError(f"{document.where(error.key)}: {dotted}: {error}") from None
 
 
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(LARGEST_FILE + 1)  # bounded: it may be no regular file
+        text = raw[:LARGEST_FILE].decode("utf-8-sig").replace("\r\n", "\n")
+    except FileNotFoundError:
+        raise InputError(f"no such configuration: {path}; give the path of a YAML file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}; give a YAML file in UTF-8") from None
+    if len(raw) > LARGEST_FILE:
+        raise InputError(
+            f"{path}: expected a configuration of at most 1 MB; keep data in files of their own"
+        )
+    if unusable := re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\U0010ffff]", text):
+        line = text.count("\n", 0, unusable.start()) + 1
+        raise InputError(
+            f"{path}, line {line}: the character U+{ord(unusable[0]):04X} is none that a "
+            "configuration may hold; remove it"
+        )
+    return text
+
+
 def _loaded(text: str, look: Callable[[yaml.Node], None] = lambda node: None) -> Any:
     """Return the value of one YAML document, within bounds; show its nodes to `look` before."""
     _check_size(text)
@@ -157,6 +162,9 @@ def _loaded(text: str, look: Callable[[yaml.Node], None] = lambda node: None) ->
         return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+_HALF = "half a character (a surrogate); write the character itself"
 
 
 def _check_size(text: str) -> None:
@@ -179,8 +187,7 @@ def _check_size(text: str) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             count += 1
             sizes[event.anchor or ""] = 1
-            if re.search("[\ud800-\udfff]", event.value):
-                problem = "half a character (a surrogate); write the character itself"
+            problem = _HALF if re.search("[\ud800-\udfff]", event.value) else None
         elif isinstance(event, yaml.AliasEvent):
             count += sizes.get(event.anchor or "", 1)
             if event.anchor in (anchor for anchor, _ in open_nodes):

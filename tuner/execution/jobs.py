@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from enum import IntEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from tuner.plugin import Params, Rule
-from tuner.records import CaseRecord, Null, State
+from tuner.plugin import Params
+from tuner.records import CaseRecord, Null, State, Trial
 
 TICK = 0.5
 """Seconds that the coordinator waits for an event before it looks elsewhere."""
@@ -42,62 +43,74 @@ class Setup:
     locks: str | None = None
 
 
+class Ticket(IntEnum):
+    """Tickets of jobs that are no trial, one at a time each; a trial's ticket is its number."""
+
+    PRESENT = -1
+    START_UP = -2
+    TIME = -3
+
+
 @dataclass(frozen=True)
 class TrialJob:
-    """Run the tuned cases with one setting.
+    """Run the tuned cases with a trial's params.
 
     Attributes
     ----------
-    ticket : int
-        Identifies the job; the coordinator uses trial numbers.
+    trial : Trial
+        Its number is the job's ticket. The time limit does not apply to a baseline, which has a
+        script of its own.
     stepwise : bool
         Send a `CaseDone` after each case but the last and wait for `Executor.proceed`.
-    limited : bool
-        Whether the time limit applies (not to a baseline).
     process : bool
         Time the frozen script as a whole process in place of ``run``.
-    baseline : bool
-        Whether the setting is the baseline, which has a script of its own.
     scored : bool
         Whether to score what `run` gives; a repeat is timed alone.
     """
 
-    ticket: int
-    params: Params
+    trial: Trial
     seed: int
     stepwise: bool = False
-    limited: bool = True
     process: bool = False
-    baseline: bool = False
     scored: bool = True
+
+    @property
+    def ticket(self) -> int:
+        """Return what identifies the job."""
+        return self.trial.number
+
+    @property
+    def limited(self) -> bool:
+        """Whether the time limit applies."""
+        return not self.trial.is_baseline
 
 
 @dataclass(frozen=True)
 class PresentJob:
-    """Run the chosen setting on every case, held-out ones too, and draw its figures and tables.
+    """Run the chosen params on every case, held-out ones too, and draw figures and tables.
 
     Attributes
     ----------
     folder : Path
         Where figures (PNG) and tables (CSV) go.
     baseline : mapping or None
-        Reference setting to run on the held-out cases beside the chosen one.
+        Reference params to run on the held-out cases beside the chosen ones.
     nulls : int
         Draws of the null of the primary metric.
     """
 
-    ticket: int
     params: Params
     seed: int
     folder: Path
     baseline: Params | None = None
-    limited: bool = False
     nulls: int = 0
+    ticket: ClassVar[int] = Ticket.PRESENT
+    limited: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
 class TimeJob:
-    """Time a setting's frozen script on the tuned cases, scoring nothing.
+    """Time the frozen script of some params on the tuned cases, scoring nothing.
 
     Attributes
     ----------
@@ -107,12 +120,12 @@ class TimeJob:
         Time it on the held-out cases instead.
     """
 
-    ticket: int
     params: Params
     seed: int
     baseline: bool = False
     held_out: bool = False
-    limited: bool = False
+    ticket: ClassVar[int] = Ticket.TIME
+    limited: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -122,44 +135,19 @@ class FixedCostJob:
     Attributes
     ----------
     params : mapping
-        The setting to freeze, standing for all of its kind.
+        The params to freeze, standing for all of their kind.
     folder : Path
         Where the script and its outputs go, for as long as the job lasts.
     repeats : int
         Pairs of process and ``run`` for each case.
     """
 
-    ticket: int
     params: Params
     seed: int
     folder: Path
     repeats: int
-    limited: bool = False
-
-
-@dataclass(frozen=True)
-class CompareJob:
-    """Time whole scripts against each other on the held-out cases: one setting, or one a size.
-
-    Attributes
-    ----------
-    single : mapping
-        One setting for all cases.
-    settings : mapping
-        Name of a tuned case to its own setting.
-    baseline : mapping
-        The reference setting: metrics and times that the scores are made with.
-    rounds : int
-        Times that each script is timed on each case, in turns.
-    """
-
-    ticket: int
-    single: Params
-    settings: Mapping[str, Params]
-    baseline: Params
-    seed: int
-    rounds: int = 5
-    limited: bool = False
+    ticket: ClassVar[int] = Ticket.START_UP
+    limited: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -205,9 +193,6 @@ class JobDone:
         Only of a `PresentJob`.
     fixed_costs : mapping
         Only of a `FixedCostJob`: seconds by case; empty where the plug-in gives no command.
-    rules, compared
-        Only of a `CompareJob`: a setting for each size, and the held-out cases as the scripts
-        ``single``, ``per_case`` and ``baseline`` do them.
     """
 
     ticket: int
@@ -221,11 +206,9 @@ class JobDone:
     held_out_baseline: Sequence[CaseRecord] = field(default_factory=tuple)
     fixed_costs: Mapping[str, float] = field(default_factory=dict)
     nulls: Sequence[Null] = ()
-    rules: Sequence[Rule] = ()
-    compared: Mapping[str, Sequence[CaseRecord]] = field(default_factory=dict)
 
 
-Job = TrialJob | PresentJob | FixedCostJob | TimeJob | CompareJob
+Job = TrialJob | PresentJob | FixedCostJob | TimeJob
 Event = CaseDone | PhaseBegun | JobDone
 
 

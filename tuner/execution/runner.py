@@ -17,9 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tuner.execution.comparing import compare_scripts
 from tuner.execution.jobs import (
-    CompareJob,
     FixedCostJob,
     Job,
     JobDone,
@@ -32,9 +30,10 @@ from tuner.execution.jobs import (
 from tuner.execution.subprocesses import working_folder
 from tuner.export.bundle import write_script
 from tuner.measure.cores import Cores
+from tuner.measure.luck import compare
 from tuner.measure.stopwatch import Timed, anchor, timed, timed_process
 from tuner.plugin import Case, Cases, InputError, Params, Plugin, Provenance, Result
-from tuner.records import CaseRecord, Null, compare
+from tuner.records import CaseRecord, Null
 from tuner.registry import plugin_class
 
 AGAIN = 1
@@ -101,64 +100,57 @@ class Bench:
             return found, (before + self._beat) / 2
 
     @contextmanager
-    def _stopwatch(self, job: TrialJob | TimeJob) -> Iterator[Callable[[Case], CaseRecord]]:
-        """Freeze the job's setting; return what times a case with it, as a whole process.
+    def _stopwatch(
+        self, params: Params, seed: int, baseline: bool, again: int
+    ) -> Iterator[Callable[[Case], CaseRecord]]:
+        """Freeze params, or the baseline's own script; return what times it on a case.
 
         Where the plug-in gives no command for a case, `run` is timed.
         """
         with working_folder() as folder:
             script = folder / "script.py"
-            if job.baseline:
+            if baseline:
                 write_script(script, self._plugin.freeze_baseline)
             else:
                 here = Provenance("timing")
-                write_script(script, lambda path: self._plugin.freeze(job.params, path, here))
+                write_script(script, lambda path: self._plugin.freeze(params, path, here))
 
-            # A race knows who was crowded, and measures the others again sooner than these.
-            again = 0 if isinstance(job, TimeJob) else AGAIN
-            yield lambda case: self._script(script, case, folder, job.params, job.seed, again)
+            def time_case(case: Case) -> CaseRecord:
+                place = Path(tempfile.mkdtemp(dir=folder))
+                output = place / "output"
+                command = self._plugin.command(case, script, output)
 
-    def _script(
-        self, script: Path, case: Case, folder: Path, params: Params, seed: int, again: int = 0
-    ) -> CaseRecord:
-        """Time a script on a case; `run` with `params` where the plug-in gives no command."""
-        place = Path(tempfile.mkdtemp(dir=folder))
-        output = place / "output"
-        command = self._plugin.command(case, script, output)
+                def measure() -> Timed:
+                    output.unlink(missing_ok=True)
+                    if command is not None:
+                        return timed_process(command)
+                    return timed(lambda: self._plugin.run(case, params, seed))
 
-        def measure() -> Timed:
-            output.unlink(missing_ok=True)
-            if command is not None:
-                return timed_process(command)
-            return timed(lambda: self._plugin.run(case, params, seed))
+                watch, beat = self._clock(measure, again)
+                shutil.rmtree(place)
+                own, cpu = watch.own_seconds, watch.cpu_seconds
+                part = own if command is None else None
+                return CaseRecord(case.name, {}, own, cpu, part, beat, watch.crowded)
 
-        watch, beat = self._clock(measure, again)
-        shutil.rmtree(place)
-        own, cpu = watch.own_seconds, watch.cpu_seconds
-        part = own if command is None else None
-        return CaseRecord(case.name, {}, own, cpu, part, beat, watch.crowded)
-
-    def compare(self, job: CompareJob) -> JobDone:
-        """Time one setting for all against one for each size, on the held-out cases."""
-
-        def measure(case: Case, params: Params) -> CaseRecord:
-            return _record(self.measure(case, params, job.seed))
-
-        return compare_scripts(job, self._plugin, self._cases, measure, self._script)
+            yield time_case
 
     def time(self, job: TimeJob) -> JobDone:
         """Time a setting, or the baseline, on the tuned or the held-out cases; score nothing."""
         started = now()
         cases = self._cases.held_out if job.held_out else self._cases.tuned
-        with self._stopwatch(job) as time_case:
+        # A race knows who was crowded, and measures the others again sooner than these.
+        with self._stopwatch(job.params, job.seed, job.baseline, again=0) as time_case:
             records = tuple(time_case(case) for case in cases)
         return JobDone(job.ticket, "complete", started, now(), records)
 
     def trial(self, job: TrialJob, ask: Callable[[Sequence[CaseRecord]], bool]) -> JobDone:
         """Run the tuned cases; between cases `ask` says whether to go on."""
-        started, records = now(), list[CaseRecord]()
+        started, records, params = now(), list[CaseRecord](), job.trial.params
         with ExitStack() as stack:
-            time_case = stack.enter_context(self._stopwatch(job)) if job.process else None
+            time_case = None
+            if job.process:
+                watch = self._stopwatch(params, job.seed, job.trial.is_baseline, AGAIN)
+                time_case = stack.enter_context(watch)
             for case in self._cases.tuned:
                 if records and job.stepwise and not ask(records):
                     reason = f"pruned after case '{records[-1].name}'"
@@ -166,7 +158,7 @@ class Bench:
                 if time_case is not None and not job.scored:
                     records.append(time_case(case))
                     continue
-                record = _record(self.measure(case, job.params, job.seed, job.scored))
+                record = _record(self.measure(case, params, job.seed, job.scored))
                 if time_case is not None:
                     record = replace(time_case(case), metrics=record.metrics)
                 records.append(record)
@@ -262,8 +254,6 @@ class Bench:
                     return self.trial(job, ask)
                 case TimeJob():
                     return self.time(job)
-                case CompareJob():
-                    return self.compare(job)
                 case PresentJob():
                     return self.present(job, tell)
                 case FixedCostJob():

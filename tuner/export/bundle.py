@@ -15,6 +15,7 @@ import json
 import pprint
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,29 @@ from types import ModuleType
 from tuner.export.outputs import write_output
 from tuner.plugin import InputError, Provenance
 
-OWN_PACKAGES = ("tuner", "tuner_plugins")
+REQUIRES_PYTHON = ">=3.10"
+
+
+@dataclass(frozen=True)
+class Quick:
+    """Modules that do the usual case by themselves.
+
+    The others are then kept as text and compiled where they are needed: Python compiles a script
+    anew each time that it runs.
+
+    Attributes
+    ----------
+    modules : sequence of module
+        As those of `bundle`.
+    call : str
+        The expression that tries them; where it is true, the script is done.
+    preamble : str
+        Statements before the imports of the other modules.
+    """
+
+    modules: Sequence[ModuleType]
+    call: str
+    preamble: str = ""
 
 
 def bundle(
@@ -30,20 +53,16 @@ def bundle(
     constants: Mapping[str, object],
     head: str,
     dependencies: Sequence[str],
-    *,
-    requires_python: str = ">=3.10",
-    own_packages: Sequence[str] = OWN_PACKAGES,
     call: str = "main()",
-    preamble: str = "",
-    first: Sequence[ModuleType] = (),
-    first_call: str = "",
+    quick: Quick | None = None,
 ) -> str:
     """Join modules into the text of one script.
 
     Parameters
     ----------
     modules : sequence of module
-        In an order in which every name is defined before it is used at import time.
+        In an order in which every name is defined before it is used at import time. Imports from
+        their packages fall away.
     constants : mapping
         Name to value, written as literals below the imports. A module's own top-level assignment
         to such a name is left out: a placeholder there becomes the constant here.
@@ -51,19 +70,10 @@ def bundle(
         The script's docstring.
     dependencies : sequence of str
         PEP 508 requirements, written as PEP 723 metadata.
-    requires_python : str
-        Version specifier of the metadata.
-    own_packages : sequence of str
-        Packages whose imports fall away.
     call : str
         The expression that runs the script; its value becomes the exit code.
-    preamble : str
-        Statements before the imports of `modules`.
-    first : sequence of module
-        What does the usual case by itself. `modules` are then kept as text and compiled where they
-        are needed: Python compiles a script anew each time that it runs.
-    first_call : str
-        The expression that tries `first`; where it is true, the script is done.
+    quick : Quick, optional
+        What is tried first.
 
     Returns
     -------
@@ -76,13 +86,15 @@ def bundle(
         Where two modules define the same name, or one renames what it imports from another.
     """
     owners: dict[str, str] = {}
+    first = quick.modules if quick else ()
+    packages = {"tuner", *(part.__name__.partition(".")[0] for part in (*first, *modules))}
 
     def join(part: Sequence[ModuleType]) -> tuple[list[str], str]:
         imports: set[str] = set()
         bodies = []
         for module in part:
             source = inspect.getsource(module)
-            body = _body(source, module.__name__, set(constants), own_packages, imports, owners)
+            body = _body(source, module.__name__, set(constants), packages, imports, owners)
             title = module.__name__.rsplit(".", 1)[-1]
             bodies.append(f"# {'-' * 20} {title} {'-' * 20}\n\n{body}")
         order = sorted(imports, key=lambda line: (line.startswith("from"), line))
@@ -94,13 +106,13 @@ def bundle(
     docstring = head.replace("\\", "\\\\").replace('"""', r"\"\"\"").strip()
     parts = [
         "#!/usr/bin/env python3",
-        _metadata(dependencies, requires_python),
+        _metadata(dependencies, REQUIRES_PYTHON),
         f'"""{docstring}\n"""\n',
         "from __future__ import annotations\n",
-        _refuse_before(requires_python),
+        _refuse_before(REQUIRES_PYTHON),
     ]
-    if first:
-        rest = "\n".join([preamble, *imports, "", bodies])
+    if quick:
+        rest = "\n".join([quick.preamble, *imports, "", bodies])
         compile(rest, "<frozen script>", "exec", dont_inherit=True)
         parts += [*first_imports, "", *literals, "", first_bodies, ""]
         parts.append("# What follows is compiled only where the above does not do.")
@@ -108,12 +120,12 @@ def bundle(
         # lines before its first one: with as many before it, a traceback shows the right ones
         above = "\n".join(parts).count("\n") + 1 + literal.startswith("(")
         parts.append(f"REST = {literal}\n\n")
-        run = f"        if not {first_call}:\n"
+        run = f"        if not {quick.call}:\n"
         run += f'            exec(compile("\\n" * {above} + REST, __file__, "exec"))\n'
         run += f"            raise SystemExit({call})\n"
     else:
         guarded = ["try:", *(f"    {line}" for line in imports or ["pass"]), _MISSING]
-        parts += [preamble, *guarded, *literals, "", bodies]
+        parts += ["", *guarded, *literals, "", bodies]
         run = f"        raise SystemExit({call})\n"
     handler = textwrap.indent(_MISSING, "    ")
     parts.append(f'\n\nif __name__ == "__main__":\n    try:\n{run}{handler}')
@@ -158,7 +170,7 @@ def provenance_head(summary: str, params: Mapping[str, object], provenance: Prov
     return "\n".join(lines)
 
 
-def write_script(path: Path, write: Callable[[Path], None]) -> None:
+def write_script(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make the script under a temporary name, then put it at `path`, executable.
 
     Raises
@@ -180,7 +192,7 @@ def _body(
     source: str,
     module: str,
     constants: set[str],
-    own_packages: Sequence[str],
+    packages: set[str],
     imports: set[str],
     owners: dict[str, str],
 ) -> str:
@@ -188,7 +200,7 @@ def _body(
     lines = source.splitlines()
     dropped: set[int] = set()
     for index, node in enumerate(ast.parse(source).body):
-        if _stays(node, index, constants, own_packages, imports, module):
+        if _stays(node, index, constants, packages, imports, module):
             for name in _defined(node):
                 if name in owners:
                     raise ValueError(f"{module} and {owners[name]} both define '{name}'")
@@ -204,7 +216,7 @@ def _stays(
     node: ast.stmt,
     index: int,
     constants: set[str],
-    own_packages: Sequence[str],
+    packages: set[str],
     imports: set[str],
     module: str,
 ) -> bool:
@@ -214,7 +226,7 @@ def _stays(
     if isinstance(node, ast.Import | ast.ImportFrom):
         origin = node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
         relative = isinstance(node, ast.ImportFrom) and node.level > 0
-        if relative or origin.split(".")[0] in own_packages:
+        if relative or origin.split(".")[0] in packages:
             if not isinstance(node, ast.ImportFrom) or any(alias.asname for alias in node.names):
                 raise ValueError(f"{module}: import from {origin} by plain names, for bundling")
         elif origin != "__future__":

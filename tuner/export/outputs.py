@@ -27,7 +27,7 @@ def resolved(path: Path) -> Path:
     return target
 
 
-def write_output(path: Path, write: Callable[[Path], None], mode: int | None = None) -> None:
+def write_output(path: Path, write: Callable[[Path], object], mode: int | None = None) -> None:
     """Let `write` make a file under a temporary name, then put it where `path` leads.
 
     A link is followed: the file that it names is replaced, the link stays. What is no regular file

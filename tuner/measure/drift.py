@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
-from tuner.records import CaseRecord, TrialRecord
+from tuner.records import CaseRecord
 
 Floats = NDArray[np.float64]
 
@@ -96,13 +96,13 @@ class Drift:
 
     Parameters
     ----------
-    baseline : TrialRecord or None
-        The kernel's time beside each of its cases is what slowness is measured against. Other
-        cases, or all where there is no baseline, are left as they are.
+    baseline : iterable of CaseRecord
+        The kernel's time beside each of them is what slowness is measured against. Other cases are
+        left as they are.
     """
 
-    def __init__(self, baseline: TrialRecord | None = None) -> None:
-        self._reference = {case.name: case.anchor for case in (baseline.cases if baseline else ())}
+    def __init__(self, baseline: Iterable[CaseRecord] = ()) -> None:
+        self._reference = {case.name: case.anchor for case in baseline}
         self._recent: list[Measurement] = []
 
     def measurements(self, cases: Iterable[CaseRecord], started: datetime) -> list[Measurement]:

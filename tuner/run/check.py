@@ -117,7 +117,8 @@ def _search(config: Config) -> Iterator[str]:
 def _machine(config: Config) -> Iterator[str]:
     """Check what is asked of this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    for key, wanted in (("workers", config.engine.workers), *_threads(config)):
+    threads = config.engine.limits.threads
+    for key, wanted in (("workers", config.engine.workers), ("limits.threads", threads)):
         if wanted > (cores or 1):
             yield f"{key}: {wanted} on {cores} cores: measurements take turns"
     memory = config.engine.limits.memory
@@ -136,10 +137,6 @@ def _machine(config: Config) -> Iterator[str]:
             f"limits.memory: {config.engine.workers} workers of {memory / 1e9:.2g}GB may take more "
             f"than the machine's {total / 1e9:.2g}GB"
         )
-
-
-def _threads(config: Config) -> list[tuple[str, int]]:
-    return [("limits.threads", config.engine.limits.threads)]
 
 
 def _outputs(config: Config, plan: Plan) -> Iterator[str]:

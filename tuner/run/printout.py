@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tuner.config.load import Config
+from tuner.config.space import Space
 from tuner.objective import Objective, score
 from tuner.records import CaseRecord, Final, Finalist, Summary, TrialRecord
 from tuner.report.console import show_duration
 from tuner.run.next_steps import next_steps
-from tuner.selection.finalists import decider
 from tuner.selection.results import RunResult
 
 Row = Sequence[str]
@@ -46,7 +46,7 @@ def print_result(out: Console, result: RunResult, config: Config) -> None:
         print_table(out, _final_title(summary.final), *final_rows(summary, objective))
         _lines(out, final_captions(summary, objective))
     if summary.best is not None:
-        print_params(out, summary.best, config)
+        print_params(out, summary.best, config.space)
     if summary.verdict or summary.notes:
         out.print()
         say(out, "what came out:")
@@ -227,7 +227,7 @@ def formula_score(row: Finalist, baseline: TrialRecord | None, objective: Object
 def _scored(summary: Summary, objective: Objective) -> bool:
     """Whether the score decides, not the time alone."""
     assert summary.best is not None
-    return decider([summary.best], objective)[0] == "score"
+    return objective.ranked_by([summary.best])[0] == "score"
 
 
 def _agree(summary: Summary, objective: Objective) -> bool:
@@ -242,14 +242,14 @@ def _agree(summary: Summary, objective: Objective) -> bool:
 # -- the setting -------------------------------------------------------------------------------
 
 
-def print_params(out: Console, record: TrialRecord, config: Config) -> None:
+def print_params(out: Console, record: TrialRecord, space: Space) -> None:
     """Print a trial's parameters, those that were searched with their range."""
-    space: Mapping[str, Mapping[str, object]] = config.space.describe()
+    searched: Mapping[str, Mapping[str, object]] = space.describe()
     origin = "the baseline's" if record.is_baseline else "fixed"
     rows = []
     for name, value in record.params.items():
         shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-        entry = space.get(name) if name in record.searched else None
+        entry = searched.get(name) if name in record.searched else None
         rows.append([name, shown, f"searched: {_range(entry)}" if entry else origin])
     say(out, f"setting of trial {record.number}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,35 +22,30 @@ from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
-from tuner.search.loop import Coordinator, StudyStopped
+from tuner.search.lease import Lease
+from tuner.search.loop import Coordinator, Progress, StudyStopped
 from tuner.search.record_json import records_of
-from tuner.search.storage import SIGNATURE, Lease, open_study, plan_of, read_study
-from tuner.search.trials import best_record
+from tuner.search.storage import SIGNATURE, open_study, plan_of, read_study
 from tuner.selection.finalists import kept_final
 from tuner.selection.findings import verdict
 from tuner.selection.finish import (
-    choose,
-    decide,
+    Finish,
     export_best,
     freeze_record,
-    present,
     script_path,
-    state_final,
-    try_sizes,
+    select,
 )
 from tuner.selection.measured import measured_trial
-from tuner.selection.per_case import kept_per_case
 from tuner.selection.results import RunResult
-from tuner.tracking.mlflow_pages import log_folder
+from tuner.tracking.mlflow_pages import log_folder, study_links
 from tuner.tracking.mlflow_ui import serve
-from tuner.tracking.outbox import StoreTrouble
-from tuner.tracking.tracker import MlflowTracker, NullTracker, Tracker, study_links
+from tuner.tracking.tracker import MlflowTracker, NullTracker, Tracker
 
 ANALYSIS = "analysis"
 """Folder of an analysis, below the study's and in the store."""
 
 
-class Progress(Protocol):
+class Display(Progress, Protocol):
     """Shows how a run goes."""
 
     def begin(self, name: str, total: int, records: Sequence[TrialRecord]) -> None:
@@ -58,12 +53,6 @@ class Progress(Protocol):
 
     def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
         """Handle a finished trial."""
-
-    def beat(self) -> None:
-        """Be called at least twice a second."""
-
-    def phase(self, name: str, detail: str = "") -> None:
-        """Show what begins, and how far it is."""
 
     def note(self, text: str) -> None:
         """Show a line that stays."""
@@ -78,15 +67,14 @@ class _Watch:
 
     objective: Objective
     records: list[TrialRecord]
-    progress: Progress
+    progress: Display
     tracker: Tracker
     lease: Lease
-    counts: collections.Counter[str] = field(default_factory=collections.Counter)
 
     def trial(self, record: TrialRecord) -> None:
         self.records.append(record)
         self.tracker.log_trial(record)
-        self.progress.trial(record, best_record(self.records, self.objective))
+        self.progress.trial(record, self.objective.best(self.records))
 
     def beat(self) -> None:
         self.lease.renew()
@@ -97,7 +85,7 @@ class _Watch:
 
 
 def run(
-    config: Config, progress: Progress, should_stop: Callable[[], bool], *, new: bool = False
+    config: Config, progress: Display, should_stop: Callable[[], bool], *, new: bool = False
 ) -> RunResult:
     """Run or resume the study of `config`, then present and freeze its best setting.
 
@@ -105,7 +93,7 @@ def run(
     ----------
     config : Config
         The configuration.
-    progress : Progress
+    progress : Display
         Where to show how it goes.
     should_stop : callable
         True once the user wants it to end after the running trials.
@@ -142,26 +130,19 @@ def run(
     summary = Summary(None, None, {}, finished=False)
     export = None
     try:
-        coordinator = Coordinator(config, study, storage, executor, watch, should_stop)
+        task = config.task
+        coordinator = Coordinator(task, study, storage, executor, watch, should_stop)
         ending = coordinator.run()
         summary = _summarise(records, objective, finished=ending != "interrupted")
         if summary.finished and summary.best is not None:
-            summary = decide(config, study, executor, coordinator, summary, objective, watch)
-            summary = replace(summary, notes=[*config.notes, *summary.notes])
-            assert summary.best is not None
-            chosen, reason = choose(config, records_of(study), summary.best, summary.final)
-            if reason:
-                note = f"trial {chosen.number} is frozen, not {summary.best.number}: {reason}"
-                summary = replace(summary, best=chosen, notes=[*summary.notes, note])
-            summary = try_sizes(config, study, executor, summary, objective, watch)
-            summary, costs = state_final(summary, objective), coordinator.costs
-            summary = present(config, study, executor, summary, objective, costs, folder, watch)
-            name, sizes = study.study_name, summary.per_case
+            finish = Finish(task, study, coordinator, watch)
+            summary, reason = finish.choose(replace(summary, notes=config.notes))
+            summary = finish.present(summary, folder)
             progress.phase("writing the script")
             assert summary.best is not None
-            export = export_best(config, name, summary.best, folder, reason, sizes)
-            claim_script(owner, export, chosen.number)
-        summary = replace(summary, verdict=verdict(config, summary, records, ending))
+            export = export_best(config, study.study_name, summary.best, folder, reason)
+            claim_script(owner, export, summary.best.number)
+        summary = replace(summary, verdict=verdict(task, summary, records, ending))
     except BaseException as error:
         why = [str(error).partition("\n")[0]] if isinstance(error, StudyStopped) else []
         summary = replace(_summarise(records, objective, finished=False), notes=why)
@@ -191,13 +172,13 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
     """Return what `best` gives, and why it is not the best by the objective, where it is not."""
     study = read_study(config)
     records = records_of(study)
-    record = best_record(records, config.objective)
+    record = config.objective.best(records)
     final = kept_final(study, records)
     if final is not None:
         record = next(r for r in records if r.number == final.finalists[0].number)
     if record is None:
         raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
-    record, reason = choose(config, records, record, final)
+    record, reason = select(config.task, records, record, final)
     baselines = [r for r in records if r.is_baseline and r.state == "complete"]
     baseline = baselines[-1] if baselines else None
     stated = measured_trial(record, baseline, final, config.objective)
@@ -206,14 +187,11 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
 
 def export(config: Config, path: Path) -> TrialRecord:
     """Freeze the best setting of the study into a script at `path`; return its trial."""
-    name, record, records, reason = _chosen(config)
+    name, record, _, reason = _chosen(config)
     study = read_study(config)
     owner = owner_of(config, plan_of(study))
     check_script(path, owner, "-o")
-    sizes = None
-    if config.engine.timing.per_case:
-        sizes = kept_per_case(study, record, records)
-    freeze_record(config, name, record, path, reason, sizes)
+    freeze_record(config, name, record, path, reason)
     if owner.id:
         claim_script(owner, path, record.number)
     return record
@@ -244,10 +222,7 @@ def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Pa
 def show(config: Config, port: int | None, open_browser: bool) -> None:
     """Serve MLflow's UI, opened on the study's trials, until interrupted."""
     uri = _tracking_uri(config)
-    try:
-        links = study_links(uri, _experiment(config), _describe(config, read_study(config)))
-    except StoreTrouble as error:
-        raise InputError(f"tracking: {error}") from error
+    links = study_links(uri, _experiment(config), _describe(config, read_study(config)))
     landing = next(iter(links.values()))
     serve(uri, landing=landing, port=port, open_browser=open_browser, links=links)
 
@@ -273,7 +248,6 @@ def _describe(config: Config, study: optuna.Study) -> StudyInfo:
         name=study.study_name,
         plugin=config.engine.plugin,
         config=config.plain(),
-        config_text=config.text,
         # the study's own: what only reads it may come with another configuration
         signature=study.user_attrs.get(SIGNATURE, config.signature()),
         seed=config.engine.study.seed,
@@ -291,7 +265,7 @@ def _describe(config: Config, study: optuna.Study) -> StudyInfo:
 def _summarise(records: Sequence[TrialRecord], objective: Objective, finished: bool) -> Summary:
     baselines = [r for r in records if r.is_baseline and r.state == "complete"]
     return Summary(
-        best=best_record(list(records), objective),
+        best=objective.best(records),
         baseline=baselines[-1] if baselines else None,
         counts=collections.Counter(record.state for record in records),
         finished=finished,

@@ -15,19 +15,18 @@ from typing import Protocol
 import optuna
 from optuna.trial import TrialState
 
-from tuner.config.load import Config
-from tuner.config.quiet import quiet
-from tuner.execution.jobs import TICK, CaseDone, Executor, JobDone
+from tuner.config.task import Task
+from tuner.execution.jobs import TICK, CaseDone, Executor, JobDone, TrialJob
 from tuner.measure.drift import Drift
 from tuner.measure.noise import combine
 from tuner.objective import Reference
 from tuner.plugin import InputError, Params
-from tuner.records import TrialRecord
+from tuner.records import Trial, TrialRecord
 from tuner.search.cached_storage import Mirror
 from tuner.search.record_json import kept_record, records_of, write_record
 from tuner.search.repeats import Contenders
 from tuner.search.startup_cost import CostError, FixedCosts
-from tuner.search.trials import Asked, Asking, Pending, judge
+from tuner.search.trials import AskTell, judge
 
 LOADING = "loading the data"
 START_UP = "timing what a script takes beside run (start-up, writing)"
@@ -42,11 +41,8 @@ class StudyStopped(RuntimeError):
     """The study cannot go on: too many trials in a row did not complete."""
 
 
-class Observer(Protocol):
-    """Hears how the study goes, for progress and for tracking."""
-
-    def trial(self, record: TrialRecord) -> None:
-        """Handle a finished trial."""
+class Progress(Protocol):
+    """Shows what goes on."""
 
     def beat(self) -> None:
         """Be called at least twice a second."""
@@ -55,13 +51,20 @@ class Observer(Protocol):
         """Show what begins, and how far it is."""
 
 
+class Observer(Progress, Protocol):
+    """Hears how the study goes, for progress and for tracking."""
+
+    def trial(self, record: TrialRecord) -> None:
+        """Handle a finished trial."""
+
+
 class Coordinator:
     """Drives one study to its number of completed trials.
 
     Parameters
     ----------
-    config : Config
-        The configuration; its space and objectives are used.
+    task : Task
+        What is searched, and within what bounds.
     study, storage
         The Optuna study, opened for writing, and its storage.
     executor : Executor
@@ -74,28 +77,29 @@ class Coordinator:
 
     def __init__(
         self,
-        config: Config,
+        task: Task,
         study: optuna.Study,
         storage: Mirror,
         executor: Executor,
         observer: Observer,
         should_stop: Callable[[], bool],
     ) -> None:
-        self._config = config
+        self._task = task
         self._study = study
-        self._asking = Asking(config, study)
+        self._asking = AskTell(task, study)
         self._storage = storage
-        self._executor = executor
+        self.executor = executor
         self._observer = observer
         self.should_stop = should_stop
-        self._objective = config.objective
-        self._contenders = Contenders(self._objective, config.engine.timing.repeats)
-        self._pending: dict[int, Pending] = {}
+        self._objective = task.objective
+        self._contenders = Contenders(self._objective, task.timing.repeats)
+        self._pending: dict[int, Trial] = {}
+        self._looks: dict[int, list[JobDone]] = {}
         self._reference: Reference | None = None
         self._idle_failures = 0
         self._pruned = 0
         self.completed = 0
-        self.costs = FixedCosts(config, study)
+        self.costs = FixedCosts(task, study)
         self.drift = Drift()
 
     def run(self) -> str:
@@ -114,7 +118,7 @@ class Coordinator:
         InputError
             Where the plug-in finds its input at fault.
         """
-        section = self._config.engine.study
+        section = self._task.study
         until = time.monotonic() + section.timeout if section.timeout else math.inf
         records = records_of(self._study)
         for record in records:
@@ -124,10 +128,10 @@ class Coordinator:
         self._ensure_baseline(records, interrupted)
         self._observer.phase(SEARCHING)
         self._asking.begin_with_defaults()
-        for pending in interrupted:
+        for trial in interrupted:
             while not self._has_slot():
                 self._step()
-            self._dispatch(pending)
+            self._dispatch(trial)
         while True:
             if ending := self._ending(until):
                 break
@@ -143,7 +147,7 @@ class Coordinator:
     def _ending(self, until: float) -> str | None:
         if self.should_stop():
             return "interrupted"
-        if self.completed >= self._config.engine.study.trials:
+        if self.completed >= self._task.study.trials:
             return "complete"
         if time.monotonic() >= until:
             return "timeout"
@@ -152,7 +156,7 @@ class Coordinator:
         return None
 
     def _has_slot(self) -> bool:
-        return len(self._pending) < self._executor.slots
+        return len(self._pending) < self.executor.slots
 
     def _exhausted(self) -> bool:
         """Whether no setting is left: all enumerated, or for long none worth running to its end."""
@@ -161,13 +165,13 @@ class Coordinator:
 
     # -- recovering ---------------------------------------------------------------------------
 
-    def _recover(self) -> list[Pending]:
-        """Return what was measured before a crash; return what is still to be run."""
+    def _recover(self) -> list[Trial]:
+        """Tell what was measured before a crash; return what is still to be run."""
         again = []
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in running:
             if (record := kept_record(trial)) is not None:
-                self._asking.tell(trial.number, record)
+                self._asking.tell(record)
                 self.completed += record.state == "complete"
             else:
                 again.append(self._asking.take_up(trial))
@@ -175,19 +179,19 @@ class Coordinator:
 
     # -- the baseline -------------------------------------------------------------------------
 
-    def _ensure_baseline(self, records: list[TrialRecord], interrupted: list[Pending]) -> None:
-        params = self._config.plugin.baseline()
+    def _ensure_baseline(self, records: list[TrialRecord], interrupted: list[Trial]) -> None:
+        params = self._task.baseline
         if params is None:
             return
         done = [r for r in records_of(self._study) if r.is_baseline and r.state == "complete"]
         if not done:
-            pending = next((p for p in interrupted if p.is_baseline), None)
-            if pending is not None:
-                interrupted.remove(pending)
+            trial = next((trial for trial in interrupted if trial.is_baseline), None)
+            if trial is not None:
+                interrupted.remove(trial)
             else:
-                pending = self._asking.ask_baseline(params)
+                trial = self._asking.ask_baseline()
             loaded = not self.costs.knows(params)  # by the job that times what a script takes
-            self._dispatch(pending)
+            self._dispatch(trial)
             first = "its first case" if loaded else "loading the data, then its first case"
             self._observer.phase(BASELINE, first)
             while self._pending:
@@ -200,7 +204,7 @@ class Coordinator:
                 raise StudyStopped(f"{why}: {done[-1].reason}")
         noise = self._contenders.noise
         self._reference = Reference.of(done[-1].cases, self._objective.primary, noise)
-        self.drift = Drift(done[-1])
+        self.drift = Drift(done[-1].cases)
 
     # -- one trial ----------------------------------------------------------------------------
 
@@ -211,53 +215,57 @@ class Coordinator:
         if not self.costs.knows(params):
             self._observer.phase(SEARCHING if self._reference else LOADING, START_UP)
         try:
-            self.costs.ensure(params, self._executor, self._observer.beat)
+            self.costs.ensure(params, self.executor, self._observer.beat)
         except CostError as error:
             raise StudyStopped(str(error)) from error
 
-    def _dispatch(self, pending: Pending) -> None:
-        self._ensure_cost(pending.params(self._config))
-        self._pending[pending.number] = pending
+    def _dispatch(self, trial: Trial) -> None:
+        self._ensure_cost(trial.params)
+        self._pending[trial.number] = trial
         self._storage.settle()
-        self._executor.submit(pending.job(self._config))
+        first = trial.number not in self._looks
+        job = TrialJob(
+            trial,
+            self._task.seed,
+            # the baseline is slow: it tells of each case, for the user to see how far it is
+            stepwise=first and (trial.is_baseline or self._task.prunes),
+            process=self._task.timing.mode == "process",
+            scored=first,
+        )
+        self.executor.submit(job)
 
     def _step(self) -> None:
         """Wait for one event and act on it."""
-        event = self._executor.wait(TICK)
+        event = self.executor.wait(TICK)
         self._observer.beat()
         if isinstance(event, CaseDone):
-            self._executor.proceed(event.ticket, not self._prune(event))
+            self.executor.proceed(event.ticket, not self._prune(event))
         elif isinstance(event, JobDone):
             self._finish(self._pending.pop(event.ticket), event)
 
     def _prune(self, event: CaseDone) -> bool:
-        if self._pending[event.ticket].is_baseline:
+        trial = self._pending[event.ticket]
+        if trial.is_baseline:
             last, done = event.cases[-1], len(event.cases)
             took = f"case '{last.name}' took {last.seconds:.3g} s"
             self._observer.phase(BASELINE, f"case {done + 1} of {event.total}; {took}")
             return False
-        live = self._pending[event.ticket].live
-        if live is None:
-            return False
-        params = self._pending[event.ticket].params(self._config)
-        cases = tuple(self.costs.charge(case, params) for case in event.cases)
-        values = self._objective.values(cases, self._reference)
-        with quiet():
-            live.report(values[0], step=len(event.cases))
-            return bool(live.should_prune())
+        cases = tuple(self.costs.charge(case, trial.params) for case in event.cases)
+        value = self._objective.values(cases, self._reference)[0]
+        return self._asking.should_prune(trial, value, step=len(event.cases))
 
-    def _finish(self, pending: Pending, done: JobDone) -> None:
+    def _finish(self, trial: Trial, done: JobDone) -> None:
         if done.bad_input:
-            with quiet():
-                self._study.tell(pending.number, state=TrialState.FAIL)
+            self._asking.tell_failed(trial)
             raise InputError(done.reason)
-        record = self._judged(pending, done)
+        record = self._judged(trial, done)
         if self._contenders.wants(record, self._reference) and done.state == "complete":
             if not self.should_stop():
-                self._dispatch(pending)
+                self._dispatch(trial)
                 return
-        write_record(self._storage, pending.trial_id, record)
-        self._asking.tell(pending.number, record)
+        del self._looks[trial.number]
+        write_record(self._storage, record)
+        self._asking.tell(record)
         self._contenders.heard(record)
         self._observer.trial(record)
         if record.state == "complete":
@@ -265,30 +273,27 @@ class Coordinator:
             self._idle_failures = self._pruned = 0
         elif record.state == "pruned":
             self._pruned += 1
-        elif not pending.is_baseline:
+        elif not trial.is_baseline:
             self._idle_failures += 1
-            if self._idle_failures >= self._config.engine.study.max_failures:
+            if self._idle_failures >= self._task.study.max_failures:
                 raise StudyStopped(
                     f"{self._idle_failures} trials in a row did not complete (study.max_failures), "
                     f"{self.completed} did in all; mend the cause, or narrow search_space, and run "
                     f"the same command again; the last one: {record.reason}"
                 )
 
-    def _judged(self, pending: Pending, done: JobDone) -> TrialRecord:
+    def _judged(self, trial: Trial, done: JobDone) -> TrialRecord:
         """Make a trial's record from all its looks; a repeat that fails takes none of them away."""
         cases = done.cases
-        if not pending.is_baseline:
+        if not trial.is_baseline:
             cases = self.drift.correct(cases, done.started)
-        params = pending.params(self._config)
-        done = replace(done, cases=tuple(self.costs.charge(case, params) for case in cases))
-        if not pending.looks or done.state == "complete":
-            pending.looks.append(done)
-        first = pending.looks[0]
-        repeats = zip(*(look.cases for look in pending.looks), strict=True)
-        done = replace(first, cases=tuple(map(combine, repeats)), finished=done.finished)
+        charged = tuple(self.costs.charge(case, trial.params) for case in cases)
+        looks = self._looks.setdefault(trial.number, [])
+        if not looks or done.state == "complete":
+            looks.append(replace(done, cases=charged))
+        repeats = zip(*(look.cases for look in looks), strict=True)
+        whole = replace(looks[0], cases=tuple(map(combine, repeats)), finished=done.finished)
         reference, noise = self._reference, self._contenders.noise
-        if pending.is_baseline and done.state == "complete":
-            reference = Reference.of(done.cases, self._objective.primary, noise)
-        asked = Asked(pending.number, params, pending.searched, pending.is_baseline)
-        limit = self._config.engine.limits.case_time
-        return judge(asked, done, self._objective, reference, limit, noise)
+        if trial.is_baseline and whole.state == "complete":
+            reference = Reference.of(whole.cases, self._objective.primary, noise)
+        return judge(trial, whole, self._task, reference, noise)

@@ -1,6 +1,6 @@
 """What is kept of a trial in the Optuna storage, and reading it back.
 
-Each trial carries one JSON user attribute, `RECORD`, written before the trial is told; a
+Each trial carries one JSON user attribute, `KEPT`, written before the trial is told; a
 `TrialRecord` is made from it. A trial that has it and still runs was measured before a crash.
 """
 
@@ -10,51 +10,28 @@ import json
 from datetime import datetime, timezone
 
 import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.records import CaseRecord, State, TrialRecord
+from tuner.records import RECORD, State, TrialRecord
+from tuner.search.cached_storage import Mirror
 
-RECORD = "tuner:record"
+KEPT = "tuner:record"
 ROLE = "tuner:role"
 BASELINE = "baseline"
 
 
-def write_record(storage: BaseStorage, trial_id: int, record: TrialRecord) -> None:
+def write_record(storage: Mirror, record: TrialRecord) -> None:
     """Keep `record` with its trial. Call before the trial is told: a finished one is read-only."""
-    plain = {
-        "state": record.state,
-        "params": dict(record.params),
-        "searched": dict(record.searched),
-        "cases": [{**vars(case), "metrics": dict(case.metrics)} for case in record.cases],
-        "metrics": dict(record.metrics),
-        "values": list(record.values),
-        "started": record.started.isoformat(),
-        "finished": record.finished.isoformat(),
-        "reason": record.reason,
-        "is_baseline": record.is_baseline,
-    }
-    storage.set_trial_user_attr(trial_id, RECORD, json.dumps(plain))
+    plain = RECORD.dump_python(record, mode="json")
+    storage.set_trial_user_attr(record.number, KEPT, json.dumps(plain))
 
 
 def kept_record(trial: FrozenTrial) -> TrialRecord | None:
     """Read what was kept with a trial, finished or not; None where nothing was."""
-    text = trial.user_attrs.get(RECORD)
+    text = trial.user_attrs.get(KEPT)
     if text is None:
         return None
-    plain = json.loads(text)
-    cases = tuple(CaseRecord(**case) for case in plain.pop("cases"))
-    values = tuple(plain.pop("values"))
-    started = datetime.fromisoformat(plain.pop("started"))
-    finished = datetime.fromisoformat(plain.pop("finished"))
-    return TrialRecord(
-        number=trial.number,
-        cases=cases,
-        values=values,
-        started=started,
-        finished=finished,
-        **plain,
-    )
+    return RECORD.validate_python({**json.loads(text), "number": trial.number})
 
 
 def _bare_record(trial: FrozenTrial) -> TrialRecord:

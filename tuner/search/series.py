@@ -46,11 +46,6 @@ def next_in_series(storage: BaseStorage, name: str) -> tuple[str, int]:
     return candidate, number
 
 
-def next_name(storage: BaseStorage, name: str) -> str:
-    """Return the name that ``--new`` would give to another study configured as `name`."""
-    return next_in_series(storage, name)[0]
-
-
 def _members(storage: BaseStorage, name: str) -> dict[int, str]:
     """Return the studies configured as `name`: number to stored name."""
     found: dict[int, str] = {}

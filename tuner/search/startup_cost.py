@@ -16,15 +16,14 @@ from dataclasses import replace
 
 import optuna
 
-from tuner.config.load import Config
+from tuner.config.task import Task
 from tuner.execution.jobs import Executor, FixedCostJob, run_alone
 from tuner.execution.subprocesses import working_folder
 from tuner.measure.stopwatch import machine
-from tuner.plugin import InputError, Params, Plugin
+from tuner.plugin import InputError, Params
 from tuner.records import CaseRecord
 
 FIXED_COSTS = "tuner:process_costs"
-TICKET = -2
 
 
 class CostError(RuntimeError):
@@ -36,7 +35,7 @@ class FixedCosts:
 
     Parameters
     ----------
-    config : Config
+    task : Task
         Its plug-in tells kinds of settings apart.
     study
         The Optuna study, opened for writing; what it has measured before is read back. The
@@ -48,10 +47,11 @@ class FixedCosts:
         Where the study was timed on another kind of machine.
     """
 
-    def __init__(self, config: Config, study: optuna.Study) -> None:
-        self._config = config
+    def __init__(self, task: Task, study: optuna.Study) -> None:
+        self._task = task
         self._study = study
-        self._timed = _wanted(config)
+        timing = task.timing
+        self._timed = task.has_script and timing.mode == "run" and timing.fixed_cost_repeats > 0
         self._seconds: dict[str, Mapping[str, float]] = {}
         text = study.user_attrs.get(FIXED_COSTS)
         if text is None:
@@ -89,12 +89,11 @@ class FixedCosts:
         """
         if self.knows(params):
             return
-        setting = {**self._config.plugin.defaults(), **self._config.space.fixed}
-        setting |= self._config.plugin.cost_params(params)
-        repeats = self._config.engine.timing.fixed_cost_repeats
-        seed = self._config.engine.study.seed
+        plugin, repeats = self._task.plugin, self._task.timing.fixed_cost_repeats
+        kind = {**plugin.defaults(), **self._task.space.fixed, **plugin.cost_params(params)}
         with working_folder() as folder:
-            done = run_alone(executor, FixedCostJob(TICKET, setting, seed, folder, repeats), beat)
+            job = FixedCostJob(kind, self._task.seed, folder, repeats)
+            done = run_alone(executor, job, beat)
         if done.bad_input:
             raise InputError(done.reason)
         if done.state != "complete":
@@ -110,11 +109,4 @@ class FixedCosts:
         self._study.set_user_attr(FIXED_COSTS, json.dumps(plain))
 
     def _kind(self, params: Params) -> str:
-        return json.dumps(self._config.plugin.cost_params(params), sort_keys=True)
-
-
-def _wanted(config: Config) -> bool:
-    """Return whether the configuration and the plug-in call for fixed costs."""
-    has_command = type(config.plugin).command is not Plugin.command
-    timing = config.engine.timing
-    return has_command and timing.mode == "run" and timing.fixed_cost_repeats > 0
+        return json.dumps(self._task.plugin.cost_params(params), sort_keys=True)

@@ -29,10 +29,8 @@ from tuner.config.reach import why_unreachable, why_unwritable
 from tuner.config.samplers import make_pruner, make_sampler
 from tuner.plugin import InputError
 from tuner.search.cached_storage import Mirror
-from tuner.search.lease import LEASE, Lease, refuse_if_held
-from tuner.search.series import SERIES, find_study, next_in_series, next_name
-
-__all__ = ["LEASE", "Lease", "find_study", "next_name"]  # also by these names from here
+from tuner.search.lease import LEASE, refuse_if_held
+from tuner.search.series import SERIES, find_study, next_in_series
 
 SIGNATURE = "tuner:signature"
 DECIDING = "tuner:deciding"

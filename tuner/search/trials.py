@@ -1,26 +1,25 @@
-"""What is asked of the sampler, what it is asked first, and what it is told.
+"""Trials, asked of the sampler and told to it.
 
-With the coordinator, which alone holds one, the only writer to the Optuna study.
+With the coordinator, which alone holds one `AskTell`, the only writer to the Optuna study.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.config.load import Config
 from tuner.config.quiet import quiet
 from tuner.config.samplers import EXHAUSTIVE, settings_in_all
 from tuner.config.space import suggest
-from tuner.execution.jobs import JobDone, TrialJob
+from tuner.config.task import Task
+from tuner.execution.jobs import JobDone
 from tuner.measure.noise import Noise
-from tuner.objective import Objective, Reference
-from tuner.plugin import Params
-from tuner.records import State, TrialRecord
+from tuner.objective import Reference
+from tuner.records import State, Trial, TrialRecord
 from tuner.search.record_json import BASELINE, ROLE
 
 STATES: Mapping[State, TrialState] = {
@@ -32,39 +31,39 @@ STATES: Mapping[State, TrialState] = {
 """Optuna's state for each of ours: an infeasible trial has no value and must not be repeated."""
 
 
-class Asking:
+class AskTell:
     """The sampler of one study, as the coordinator sees it.
 
     Parameters
     ----------
-    config : Config
-        The configuration; its space, plug-in and sampler are used.
+    task : Task
+        Its space, baseline and sampler are used.
     study
         The Optuna study, opened for writing.
     """
 
-    def __init__(self, config: Config, study: optuna.Study) -> None:
-        self._config = config
+    def __init__(self, task: Task, study: optuna.Study) -> None:
+        self._task = task
         self._study = study
-        self._sampler = config.engine.study.sampler.name
+        self._sampler = task.study.sampler.name
+        self._live: dict[int, optuna.Trial] = {}
 
-    def ask(self) -> Pending:
+    def ask(self) -> Trial:
         """Return the next trial to run: what is enqueued, else what the sampler suggests."""
         with quiet():
-            trial = self._study.ask(dict(self._config.space.searched))
-        return _pending(trial)
+            return self._trial(self._study.ask(dict(self._task.space.searched)))
 
-    def take_up(self, trial: FrozenTrial) -> Pending:
+    def take_up(self, trial: FrozenTrial) -> Trial:
         """Take up a trial that was asked: what it has drawn stays, what it lacks is drawn now."""
         with quiet():
             live = optuna.Trial(self._study, trial._trial_id)
-            for name, dist in self._config.space.searched.items():
+            for name, dist in self._task.space.searched.items():
                 suggest(live, name, dist)
-        return _pending(live)
+        return self._trial(live)
 
-    def ask_baseline(self, params: Params) -> Pending:
-        """Enqueue the reference setting as a trial, with what of it the space can express."""
-        space = self._config.space
+    def ask_baseline(self) -> Trial:
+        """Enqueue the baseline as a trial, with what of it the space can express."""
+        space, params = self._task.space, self._task.baseline or {}
         drawn = space.nearest(params) if self._sampler in EXHAUSTIVE else space.express(params)
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if not any(trial.user_attrs.get(ROLE) == BASELINE for trial in waiting):
@@ -76,136 +75,84 @@ class Asking:
 
     def begin_with_defaults(self) -> None:
         """Let a new study try first what the plug-in takes for good: the search goes on from it."""
-        drawn = self._config.space.defaults_of(self._config.plugin)
+        drawn = self._task.space.defaults_of(self._task.plugin)
         if drawn and not self._asked() and self._sampler not in EXHAUSTIVE:
             self._study.enqueue_trial(drawn)
 
     def left(self) -> int | None:
         """Return how many settings were never asked; None where they can't be counted."""
-        size = settings_in_all(self._config.engine.study.sampler, self._config.space)
+        size = settings_in_all(self._task.study.sampler, self._task.space)
         return None if size is None else size - self._asked()
 
-    def tell(self, number: int, record: TrialRecord) -> None:
-        """Return how a trial ended."""
+    def should_prune(self, trial: Trial, value: float, step: int) -> bool:
+        """Report a trial's value after `step` cases; return whether to give it up."""
+        with quiet():
+            self._live[trial.number].report(value, step=step)
+            return bool(self._live[trial.number].should_prune())
+
+    def tell(self, record: TrialRecord) -> None:
+        """Tell how a trial ended."""
+        self._live.pop(record.number, None)
         values = list(record.values) or None
         with quiet():
             try:
-                self._study.tell(number, values, state=STATES[record.state])
+                self._study.tell(record.number, values, state=STATES[record.state])
             except RuntimeError:
                 # Samplers that enumerate stop the study after their last setting, which Optuna
                 # allows inside of its own loop only; the trial itself has been told.
                 if self._sampler not in EXHAUSTIVE:
                     raise
-                if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
+                if not self._study.get_trials(deepcopy=False)[record.number].state.is_finished():
                     raise
+
+    def tell_failed(self, trial: Trial) -> None:
+        """Tell that a trial failed of which no record is kept."""
+        with quiet():
+            self._study.tell(trial.number, state=TrialState.FAIL)
 
     def _asked(self) -> int:
         """Count the trials beside the baseline."""
         trials = self._study.get_trials(deepcopy=False)
         return sum(trial.user_attrs.get(ROLE) != BASELINE for trial in trials)
 
-
-def _pending(trial: optuna.Trial) -> Pending:
-    # The storage addresses trials by id; Optuna offers no public way from number to id.
-    is_baseline = trial.user_attrs.get(ROLE) == BASELINE
-    return Pending(trial.number, trial._trial_id, dict(trial.params), is_baseline, trial)
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A trial under way.
-
-    Attributes
-    ----------
-    number, trial_id : int
-        Optuna's.
-    searched : mapping
-        What the sampler drew.
-    live : Trial or None
-        What intermediate values are reported to.
-    looks : list of JobDone
-        What has been measured of it, the first with its metrics; times corrected.
-    """
-
-    number: int
-    trial_id: int
-    searched: Params
-    is_baseline: bool
-    live: optuna.Trial | None
-    looks: list[JobDone] = field(default_factory=list)
-
-    def params(self, config: Config) -> Params:
-        """Return every parameter: of the baseline those that the plug-in itself names."""
-        if self.is_baseline:
-            return dict(config.plugin.baseline() or {})
-        return config.space.complete(self.searched)
-
-    def job(self, config: Config) -> TrialJob:
-        """Return the job that measures it, for the first time or once more."""
-        engine = config.engine
-        prunes = engine.study.pruner.name != "nop" and len(config.objectives) == 1
-        first = not self.looks
-        return TrialJob(
-            self.number,
-            self.params(config),
-            engine.study.seed,
-            # the baseline is slow: it tells of each case, for the user to see how far it is
-            stepwise=first and (self.is_baseline or (prunes and self.live is not None)),
-            limited=not self.is_baseline,
-            process=engine.timing.mode == "process",
-            baseline=self.is_baseline,
-            scored=first,
-        )
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a trial was asked to run; the fields are those of its record."""
-
-    number: int
-    params: Params
-    searched: Params
-    is_baseline: bool
+    def _trial(self, live: optuna.Trial) -> Trial:
+        self._live[live.number] = live
+        is_baseline = live.user_attrs.get(ROLE) == BASELINE
+        drawn, task = dict(live.params), self._task
+        params = dict(task.baseline or {}) if is_baseline else task.space.complete(drawn)
+        return Trial(number=live.number, params=params, searched=drawn, is_baseline=is_baseline)
 
 
 def judge(
-    asked: Asked,
-    done: JobDone,
-    objective: Objective,
-    reference: Reference | None,
-    limit: float,
-    noise: Noise,
+    trial: Trial, done: JobDone, task: Task, reference: Reference | None, noise: Noise
 ) -> TrialRecord:
     """Make a trial's record.
 
     Parameters
     ----------
     done : JobDone
-        Its cases' times are what enters the score.
+        Its cases' times are what enters the score. A case over `Task.case_time` makes the trial
+        infeasible, a baseline excepted.
     reference : Reference or None
         The baseline; its own cases for the baseline itself.
-    limit : float
-        Seconds that one case may take; over it the trial is infeasible, a baseline excepted.
     noise : Noise
         What one measurement scatters by.
     """
+    objective = task.objective
     record = TrialRecord(
-        number=asked.number,
+        **vars(trial),
         state=done.state,
-        params=asked.params,
-        searched=asked.searched,
-        cases=done.cases,
+        cases=tuple(done.cases),
         metrics={},
         values=(),
         started=done.started,
         finished=done.finished,
         reason=done.reason,
-        is_baseline=asked.is_baseline,
     )
     for case in done.cases:
         took = case.run_seconds or case.seconds
-        if took > limit and not asked.is_baseline:
-            reason = f"case '{case.name}' took {took:.1f} s; limit {limit:g} s"
+        if took > task.case_time and not trial.is_baseline:
+            reason = f"case '{case.name}' took {took:.1f} s; limit {task.case_time:g} s"
             return replace(record, state="infeasible", reason=reason)
         for name, value in case.metrics.items():
             if not math.isfinite(value):
@@ -220,23 +167,3 @@ def judge(
         metrics={**objective.summarise(cases), **objective.bounds(cases, reference, noise)},
         values=tuple(objective.values(cases, reference)),
     )
-
-
-def best_record(records: Sequence[TrialRecord], objective: Objective) -> TrialRecord | None:
-    """Return the best complete trial.
-
-    By the objective; of several by the score where there is a baseline, else by the first. A
-    positive score counts as it is; where no trial has one, what the sampler saw decides, for the
-    formula rewards slowness there.
-    """
-    complete = [record for record in records if record.state == "complete"]
-    if not complete:
-        return None
-    name = next(iter(objective.objectives))
-    by_score = name == "score" or (len(objective.objectives) > 1 and "score" in complete[0].metrics)
-    if by_score:
-        positive = [record for record in complete if record.metrics["score"] > 0]
-        if positive:
-            return max(positive, key=lambda record: record.metrics["score"])
-    sign = 1.0 if objective.objectives[name] == "maximize" else -1.0
-    return max(complete, key=lambda record: sign * record.values[0])

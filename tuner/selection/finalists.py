@@ -9,23 +9,23 @@ in random order, until one is separated from the rest or the time is up; see
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 import optuna
 
-from tuner.config.load import Config
-from tuner.execution.jobs import Executor, JobDone, TimeJob, run_alone
-from tuner.measure.drift import Drift
+from tuner.config.task import Task
+from tuner.execution.jobs import JobDone, TimeJob, run_alone
 from tuner.measure.noise import Noise, combine
 from tuner.objective import Objective, Reference
-from tuner.plugin import Params, Plugin
+from tuner.plugin import Params
 from tuner.records import CaseRecord, Final, Finalist, TrialRecord
-from tuner.search.startup_cost import FixedCosts
-from tuner.selection.racing import Race, Times, Value, score_value
+from tuner.search.loop import Coordinator, Progress
+from tuner.selection.racing import Ending, Race, Value, score_value
 from tuner.selection.smoothing import smoothed
 
+TIMING = "timing the finalists, beside the baseline"
 FINAL = "tuner:final"
 HOPELESS = 0.5
 """Share of the best score below which no noise of timing makes a setting the best."""
@@ -41,7 +41,7 @@ def choose_finalists(
 
     By what they are `worth`, where that is given: by number, the larger, the better.
     """
-    name, sign = decider(records, objective)
+    name, sign = objective.ranked_by(records)
     complete = [record for record in records if record.state == "complete"]
     ranked = sorted(complete, key=lambda record: -sign * record.metrics[name])
     if name == "score" and ranked and ranked[0].metrics["score"] > 0:
@@ -60,17 +60,7 @@ def choose_finalists(
 
 def timing_decides(records: Sequence[TrialRecord], objective: Objective) -> bool:
     """Return whether which setting is best depends on times."""
-    name, _ = decider(records, objective)
-    return name in ("score", "time")
-
-
-def decider(records: Sequence[TrialRecord], objective: Objective) -> tuple[str, float]:
-    """Return the quantity that the best is chosen by, as `tuner.search.trials.best_record` does."""
-    names = list(objective.objectives)
-    has_score = any("score" in record.metrics for record in records)
-    name = "score" if len(names) > 1 and has_score else names[0]
-    direction = {**objective.objectives, "score": "maximize"}[name]
-    return name, 1.0 if direction == "maximize" else -1.0
+    return objective.ranked_by(records)[0] in ("score", "time")
 
 
 def kept_final(study: optuna.Study, records: Sequence[TrialRecord]) -> Final | None:
@@ -84,169 +74,136 @@ def kept_final(study: optuna.Study, records: Sequence[TrialRecord]) -> Final | N
     return final if final.trials == complete else None
 
 
-@dataclass
 class Referee:
     """Times finalists and baseline by jobs, one at a time.
 
     Parameters
     ----------
-    config, executor, costs
+    task : Task
         Of the study.
-    beat : callable
-        Called at least twice a second.
-    should_stop : callable
-        True once the user wants it to end.
-    phase : callable
-        Told how far it is, in words for the user.
+    coordinator : Coordinator
+        Of the search that has ended: its executor, costs and drift are gone on with.
+    progress : Progress
+        Told how far it is.
     """
 
-    config: Config
-    executor: Executor
-    costs: FixedCosts
-    drift: Drift
-    beat: Callable[[], None]
-    should_stop: Callable[[], bool]
-    phase: Callable[[str], None] = lambda text: None
+    def __init__(self, task: Task, coordinator: Coordinator, progress: Progress) -> None:
+        self._task = task
+        self._coordinator = coordinator
+        self._progress = progress
+        self._seconds: dict[str, float] = {}
+        self._errors: dict[str, float] = {}
 
     def time(
         self, params: Params, baseline: bool = False, held_out: bool = False
-    ) -> tuple[list[CaseRecord], JobDone] | None:
-        """Return a setting's times by case, uncorrected, and the job; None where it failed."""
-        job = TimeJob(-3, params, self.config.engine.study.seed, baseline, held_out)
-        done = run_alone(self.executor, job, self.beat)
+    ) -> JobDone | None:
+        """Time some params, or the baseline's own script, on each case; None where that failed."""
+        job = TimeJob(params, self._task.seed, baseline, held_out)
+        done = run_alone(self._coordinator.executor, job, self._progress.beat)
         if done.state != "complete":
             return None
-        return [self.costs.charge(case, params) for case in done.cases], done
+        charge = self._coordinator.costs.charge
+        return replace(done, cases=tuple(charge(case, params) for case in done.cases))
 
+    def final_word(self, records: Sequence[TrialRecord], study: optuna.Study) -> Final | None:
+        """Race the best trials; store and return how it ended.
 
-def final_word(
-    referee: Referee, records: Sequence[TrialRecord], objective: Objective, study: optuna.Study
-) -> Final | None:
-    """Race the best settings; store and give the verdict.
-
-    None where nothing is to be decided by times, or it was stopped before the first round ended.
-    """
-    timing = referee.config.engine.timing
-    if timing.finalists == 0 or not timing_decides(records, objective):
-        return None
-    worth = None
-    if referee.config.engine.export.choice == "neighbours":
-        worth = smoothed(records, referee.config.space.searched, *decider(records, objective))
-    chosen = choose_finalists(records, objective, timing.finalists, worth)
-    if not chosen:
-        return None
-    measured = [r for r in records if r.is_baseline and r.state == "complete"]
-    reference = measured[-1] if measured else None
-    names = [case.name for case in chosen[0].cases]
-    baseline = {case.name: case.seconds for case in reference.cases} if reference else {}
-    errors = {case.name: Noise().error(case) for case in reference.cases} if reference else {}
-    race = Race(
-        [record.number for record in chosen],
-        _value(chosen, reference, baseline, errors, objective),
-        len(names),
-        timing.final_time,
-        timing.confidence,
-        timing.indifference,
-        referee.config.engine.study.seed,
-    )
-    if not _run(referee, race, chosen, baseline if reference else None, errors):
-        return None
-    verdict = race.verdict()
-    if not verdict.standings:
-        return None
-    by_number = {record.number: record for record in chosen}
-    name, sign = decider(records, objective)
-    finalists = []
-    for standing in verdict.standings:
-        seconds = dict(zip(names, standing.seconds, strict=True))
-        finalists.append(
-            Finalist(
-                standing.number,
-                standing.rounds,
-                seconds,
-                {c.name: c.metrics[objective.primary] for c in by_number[standing.number].cases},
-                {name: baseline[name] / seconds[name] for name in baseline},
-                standing.value,
-                standing.low,
-                standing.high,
-                standing.probability_best,
-                dict(zip(names, standing.error, strict=True)),
-                sign * by_number[standing.number].metrics[name],
-            )
+        None where nothing is to be decided by times, or it was stopped before the first round
+        ended.
+        """
+        task, timing, objective = self._task, self._task.timing, self._task.objective
+        if timing.finalists == 0 or not timing_decides(records, objective):
+            return None
+        worth = None
+        if task.select == "smoothed":
+            worth = smoothed(records, task.space.searched, *objective.ranked_by(records))
+        chosen = choose_finalists(records, objective, timing.finalists, worth)
+        if not chosen:
+            return None
+        measured = [r for r in records if r.is_baseline and r.state == "complete"]
+        beside = Reference.of(measured[-1].cases, objective.primary) if measured else None
+        self._seconds = dict(beside.seconds) if beside else {}
+        self._errors = dict(beside.errors) if beside else {}
+        race = Race(
+            [record.number for record in chosen],
+            self._value(chosen, beside),
+            [case.name for case in chosen[0].cases],
+            Ending(timing.final_time, timing.confidence, timing.indifference),
+            task.seed,
         )
-    final = Final(
-        finalists,
-        "process" if type(referee.config.plugin).command is not Plugin.command else "run",
-        baseline,
-        verdict.probability_near,
-        verdict.probability_order,
-        timing.indifference,
-        sum(record.state == "complete" for record in records),
-        {name: errors[name] for name in baseline},
-        referee.should_stop(),
-    )
-    study.set_user_attr(FINAL, json.dumps(asdict(final)))
-    return final
+        if not self._run(race, chosen):
+            return None
+        verdict = race.verdict()
+        if not verdict.standings:
+            return None
+        by_number = {record.number: record for record in chosen}
+        final = Final(
+            finalists=[self._finalist(row, by_number[row.number]) for row in verdict.standings],
+            what="process" if task.has_script else "run",
+            baseline=self._seconds,
+            probability_best=verdict.probability_near,
+            probability_order=verdict.probability_order,
+            indifference=timing.indifference,
+            trials=sum(record.state == "complete" for record in records),
+            baseline_errors=self._errors,
+            stopped=self._coordinator.should_stop(),
+        )
+        study.set_user_attr(FINAL, json.dumps(asdict(final)))
+        return final
 
+    def _finalist(self, row: Finalist, record: TrialRecord) -> Finalist:
+        name, sign = self._task.objective.ranked_by([record])
+        primary = self._task.objective.primary
+        return replace(
+            row,
+            metrics={case.name: case.metrics[primary] for case in record.cases},
+            speedup={name: took / row.seconds[name] for name, took in self._seconds.items()},
+            estimate=sign * record.metrics[name],
+        )
 
-def _value(
-    chosen: Sequence[TrialRecord],
-    reference: TrialRecord | None,
-    baseline: dict[str, float],
-    errors: dict[str, float],
-    objective: Objective,
-) -> Value:
-    name, _ = decider(chosen, objective)
-    if name == "time" or reference is None:
+    def _value(self, chosen: Sequence[TrialRecord], beside: Reference | None) -> Value:
+        """Return what decides: the score by the baseline's latest times, or minus the time."""
+        objective = self._task.objective
+        if beside is None or objective.ranked_by(chosen)[0] == "time":
+            return lambda index, seconds: -np.asarray(seconds.mean(axis=0))
+        gains = [{c.name: objective.gain(c, beside) for c in record.cases} for record in chosen]
+        return score_value(gains, self._seconds, self._errors)
 
-        def minus_time(index: int, seconds: Times) -> Times:
-            return -np.asarray(seconds.mean(axis=0))
+    def _run(self, race: Race, chosen: Sequence[TrialRecord]) -> bool:
+        """Run the race, the baseline in turns; return whether a first round was finished."""
+        params = {record.number: record.params for record in chosen}
+        rng = np.random.default_rng(self._task.seed)
+        again = self._task.timing.baseline_repeats if self._seconds else 0
+        looks: dict[str, list[CaseRecord]] = {}
+        rounds = 0
+        while order := race.next_round():
+            slot = int(rng.integers(len(order) + 1)) if rounds < again else None
+            for place, number in enumerate([*order, None]):
+                if self._coordinator.should_stop():
+                    return rounds > 0
+                if number is not None:
+                    self._progress.phase(TIMING, f"{place + 1} of {len(order)}, round {rounds + 1}")
+                if place == slot:
+                    self._time_baseline(looks)
+                if number is not None:
+                    self._time_finalist(race, number, params[number])
+            rounds += 1
+        return rounds > 0
 
-        return minus_time
-    known = Reference.of(reference.cases, objective.primary)
-    gains = [{c.name: objective.gain(c, known) for c in record.cases} for record in chosen]
-    return score_value(gains, baseline, errors)
+    def _time_baseline(self, looks: dict[str, list[CaseRecord]]) -> None:
+        """Time the baseline once more, and take its times from all `looks` by case."""
+        done = self.time(self._task.baseline or {}, baseline=True)
+        correct = self._coordinator.drift.correct
+        for case in correct(done.cases, done.started) if done else ():
+            looks.setdefault(case.name, []).append(case)
+        for name, cases in looks.items():
+            whole = combine(cases)
+            self._seconds[name], self._errors[name] = whole.seconds, Noise().error(whole)
 
-
-def _run(
-    referee: Referee,
-    race: Race,
-    chosen: Sequence[TrialRecord],
-    baseline: dict[str, float] | None,
-    errors: dict[str, float],
-) -> bool:
-    """Run the race; `baseline` and its `errors` are brought up to date.
-
-    Give whether a first round was finished.
-    """
-    params = {record.number: record.params for record in chosen}
-    rng = np.random.default_rng(referee.config.engine.study.seed)
-    again = referee.config.engine.timing.baseline_repeats if baseline is not None else 0
-    own = referee.config.plugin.baseline() or {}
-    found: dict[str, list[CaseRecord]] = {}
-    rounds = 0
-    while order := race.next_round():
-        slot = int(rng.integers(len(order) + 1)) if rounds < again else None
-        for place, number in enumerate([*order, None]):
-            if referee.should_stop():
-                return rounds > 0
-            last = place == len(order)
-            if not last:
-                referee.phase(f"{place + 1} of {len(order)}, round {rounds + 1}")
-            if place == slot and baseline is not None and (timed := referee.time(own, True)):
-                for case in referee.drift.correct(timed[0], timed[1].started):
-                    found.setdefault(case.name, []).append(case)
-                for name, looks in found.items():
-                    whole = combine(looks)
-                    baseline[name], errors[name] = whole.seconds, Noise().error(whole)
-            if number is None:
-                break
-            result = referee.time(params[number])
-            if result is None:
-                race.drop(number)
-                continue
-            cases, done = result
-            shots = referee.drift.measurements(cases, done.started)
-            race.add(number, shots, (done.finished - done.started).total_seconds())
-        rounds += 1
-    return rounds > 0
+    def _time_finalist(self, race: Race, number: int, params: Params) -> None:
+        done = self.time(params)
+        if done is None:
+            race.drop(number)
+            return
+        shots = self._coordinator.drift.measurements(done.cases, done.started)
+        race.add(number, shots, (done.finished - done.started).total_seconds())

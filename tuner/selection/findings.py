@@ -20,11 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from tuner.config.load import Config
+from tuner.config.task import Task
 from tuner.objective import Objective
 from tuner.plugin import InputError, Params
 from tuner.records import CaseRecord, Null, State, Summary, TrialRecord
-from tuner.selection.finalists import decider
 
 LUCKY = 0.05
 EDGE = 0.01
@@ -32,9 +31,7 @@ CARRIED = 0.5
 """Share of the tuned gain below which a held-out gain is said to be a small part of it."""
 
 
-def verdict(
-    config: Config, summary: Summary, records: Sequence[TrialRecord], ending: str
-) -> list[str]:
+def verdict(task: Task, summary: Summary, records: Sequence[TrialRecord], ending: str) -> list[str]:
     """Return what came out, a line for each finding, the most important first.
 
     Parameters
@@ -46,8 +43,8 @@ def verdict(
     ending : str
         Why the trials ended; see `tuner.selection.results.RunResult`.
     """
-    objective = config.objective
-    found = [*unfinished(config, summary.counts, ending)]
+    objective = task.objective
+    found = [*unfinished(task, summary.counts, ending)]
     found += [*uncompleted(records)]
     best = summary.best
     if best is None or not summary.finished:
@@ -57,7 +54,7 @@ def verdict(
     result += [*held_out(summary, objective)]
     result += [*luck([n for n in summary.nulls if n.held_out], objective.primary, "held-out")]
     if not best.is_baseline:
-        result += [*edges(best.searched, best.params, config)]
+        result += [*edges(best.searched, best.params, task)]
     return [*result, *certainty(summary), *found]
 
 
@@ -66,7 +63,7 @@ def no_gain(summary: Summary, objective: Objective) -> Iterator[str]:
     best, baseline = summary.best, summary.baseline
     if best is None or baseline is None:
         return
-    name, sign = decider([best, baseline], objective)
+    name, sign = objective.ranked_by([best, baseline])
     if best.is_baseline or sign * (best.metrics[name] - baseline.metrics[name]) <= 0:
         yield f"no trial beats the baseline (trial {baseline.number}) in {name}"
         return
@@ -137,22 +134,22 @@ def held_out(summary: Summary, objective: Objective) -> Iterator[str]:
             f"the {better} is better on the held-out ones"
         )
         if gain <= 0:
-            yield "what to do: tune on more cases, or try export.choice: neighbours"
+            yield "what to do: tune on more cases, or try export.select: smoothed"
     elif 0 < gain < CARRIED * tuned:
         yield f"{numbers}: less than half of it carries over to other data"
     else:
         yield numbers
 
 
-def edges(searched: Params, params: Params, config: Config) -> Iterator[str]:
+def edges(searched: Params, params: Params, task: Task) -> Iterator[str]:
     """Yield a line for each searched number at an end of its range that could be widened."""
     for name, value in searched.items():
-        dist = config.space.searched.get(name)
+        dist = task.space.searched.get(name)
         end = edge_of(value, dist) if dist is not None else None
         if end is None or not isinstance(dist, FloatDistribution | IntDistribution):
             continue
         try:
-            config.plugin.check({**params, name: beyond(dist, end)})
+            task.plugin.check({**params, name: beyond(dist, end)})
         except InputError:
             continue  # a wider range would hold no setting that can be run
         scale = ", log" if dist.log else ""
@@ -211,12 +208,12 @@ def certainty(summary: Summary) -> Iterator[str]:
         )
 
 
-def unfinished(config: Config, counts: Mapping[State, int], ending: str) -> Iterator[str]:
+def unfinished(task: Task, counts: Mapping[State, int], ending: str) -> Iterator[str]:
     """Yield a line where fewer trials completed than were asked for, with the reason."""
-    wanted, done = config.engine.study.trials, counts.get("complete", 0)
+    wanted, done = task.study.trials, counts.get("complete", 0)
     if done >= wanted:
         return
-    timeout = config.engine.study.timeout
+    timeout = task.study.timeout
     why = {
         "timeout": f"study.timeout ({timeout:g} s) was reached" if timeout else "time was up",
         "exhausted": "no setting is left that is worth trying",

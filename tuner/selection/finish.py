@@ -7,27 +7,25 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import optuna
 
 from tuner.config.load import Config
-from tuner.execution.jobs import Executor, PresentJob, TimeJob, run_alone
+from tuner.config.task import Task
+from tuner.execution.jobs import PresentJob, run_alone
 from tuner.export.bundle import stamp, write_script
 from tuner.export.provenance import versions
 from tuner.measure.noise import combine
 from tuner.objective import Objective, Reference
 from tuner.plugin import Params, Provenance, Tried
-from tuner.records import CaseRecord, Final, PerCase, Summary, TrialRecord
+from tuner.records import CaseRecord, Final, Summary, TrialRecord
 from tuner.report.figures import final_rows, null_rows, study_figures
-from tuner.search.loop import Coordinator
+from tuner.search.loop import Coordinator, Progress
 from tuner.search.record_json import records_of
-from tuner.search.startup_cost import FixedCosts
-from tuner.selection.finalists import Referee, decider, final_word, kept_final
+from tuner.selection.finalists import Referee, kept_final
 from tuner.selection.measured import measured_baseline, measured_trial
-from tuner.selection.per_case import compare_settings
 from tuner.selection.results import plain_case
-from tuner.selection.smoothing import smoothed
+from tuner.selection.smoothing import smoothed_best
 
 HELD_OUT = "tuner:held_out"
 HELD_OUT_LOOKS = 7
@@ -35,108 +33,127 @@ QUICK = 5.0
 """How often a script is timed on the held-out cases, and after how many seconds no more."""
 
 
-class Progress(Protocol):
-    """Shows what goes on after the trials."""
+class Finish:
+    """What follows the trials of a study, in this order: `choose`, then `present`.
 
-    def beat(self) -> None:
-        """Be called at least twice a second."""
-
-    def phase(self, name: str, detail: str = "") -> None:
-        """Show what begins, and how far it is."""
-
-
-def decide(
-    config: Config,
-    study: optuna.Study,
-    executor: Executor,
-    coordinator: Coordinator,
-    summary: Summary,
-    objective: Objective,
-    progress: Progress,
-) -> Summary:
-    """Time the best settings again, and choose among them by that."""
-    records = records_of(study)
-    final = kept_final(study, records)
-    if final is None:
-        referee = Referee(
-            config,
-            executor,
-            coordinator.costs,
-            coordinator.drift,
-            progress.beat,
-            coordinator.should_stop,
-            lambda detail: progress.phase("timing the finalists, beside the baseline", detail),
-        )
-        final = final_word(referee, records, objective, study)
-    if final is None:
-        return summary
-    best = next(r for r in records if r.number == final.finalists[0].number)
-    return replace(summary, best=best, final=final)
-
-
-def try_sizes(
-    config: Config,
-    study: optuna.Study,
-    executor: Executor,
-    summary: Summary,
-    objective: Objective,
-    progress: Progress,
-) -> Summary:
-    """Compare one setting with one for each size of problem, where that is asked for."""
-    if not config.engine.timing.per_case or summary.best is None:
-        return summary
-    progress.phase("one setting against one for each size, as whole scripts on held-out cases")
-    records = records_of(study)
-    found, note = compare_settings(
-        config, study, executor, summary.best, records, objective, progress.beat
-    )
-    return replace(summary, per_case=found, notes=[*summary.notes, note])
-
-
-def choose(
-    config: Config, records: Sequence[TrialRecord], best: TrialRecord, final: Final | None
-) -> tuple[TrialRecord, str]:
-    """Choose what is frozen; return it, and why where it is not the best.
-
-    First by what neighbours say, where that is asked for; then as the plug-in has it.
+    Parameters
+    ----------
+    task : Task
+        Of the study.
+    study
+        The Optuna study, opened for writing.
+    coordinator : Coordinator
+        Of the search that has ended.
+    progress : Progress
+        Told what begins.
     """
+
+    def __init__(
+        self, task: Task, study: optuna.Study, coordinator: Coordinator, progress: Progress
+    ) -> None:
+        self._task = task
+        self._study = study
+        self._coordinator = coordinator
+        self._progress = progress
+        self._referee = Referee(task, coordinator, progress)
+
+    def choose(self, summary: Summary) -> tuple[Summary, str]:
+        """Time the best trials again and choose what is frozen; why, where it is not the best."""
+        records, best = records_of(self._study), summary.best
+        assert best is not None
+        final = kept_final(self._study, records) or self._referee.final_word(records, self._study)
+        if final is not None:
+            best = next(r for r in records if r.number == final.finalists[0].number)
+        chosen, reason = select(self._task, records, best, final)
+        notes = list(summary.notes)
+        if reason:
+            notes.append(f"trial {chosen.number} is frozen, not {best.number}: {reason}")
+        summary = replace(summary, best=chosen, final=final, notes=notes)
+        return state_final(summary, self._task.objective), reason
+
+    def present(self, summary: Summary, folder: Path) -> Summary:
+        """Draw the study and the chosen trial; score it on the held-out cases, once."""
+        assert summary.best is not None
+        params, own, plots = summary.best.params, self._task.baseline, folder / "plots"
+        scripts = summary.final is not None and summary.final.what == "process"
+        what = "process" if scripts and summary.best.estimate else "run"  # as the tuned cases are
+        kept = json.loads(self._study.user_attrs.get(HELD_OUT, "{}"))
+        known = (kept.get("trial"), kept.get("what", "run")) == (summary.best.number, what)
+        self._draw(summary, plots)
+        beside = None if known else own
+        job = PresentJob(params, self._task.seed, plots, beside, self._task.timing.nulls)
+        executor, progress = self._coordinator.executor, self._progress
+        done = run_alone(executor, job, progress.beat, progress.phase)
+        if done.nulls:
+            null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
+        if done.state != "complete":
+            note = f"the best setting could not be presented: {done.reason}"
+            return replace(summary, artifacts=folder, notes=[*summary.notes, note])
+        for each in filter(None, (own, params)):
+            self._coordinator.costs.ensure(each, executor, progress.beat)
+        cases = self._held_out(done.held_out, params, what)
+        if known:
+            reference = [CaseRecord(**case) for case in kept["baseline"]]
+        else:
+            reference = self._held_out(done.held_out_baseline, own or {}, what, baseline=True)
+            plain = [plain_case(case) for case in reference]
+            kept = {"trial": summary.best.number, "what": what, "baseline": plain}
+            self._study.set_user_attr(HELD_OUT, json.dumps(kept))
+        objective = self._task.objective
+        against = Reference.of(reference, objective.primary) if reference else None
+        return replace(
+            summary,
+            artifacts=folder,
+            held_out=[objective.annotate(case, against) for case in cases],
+            held_out_baseline=reference,
+            nulls=done.nulls,
+        )
+
+    def _draw(self, summary: Summary, plots: Path) -> None:
+        shutil.rmtree(plots, ignore_errors=True)
+        self._progress.phase("drawing the study")
+        records = records_of(self._study)
+        study_figures(self._study, records, self._task.objective, plots, summary.best)
+        if summary.final is not None:
+            final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
+
+    def _held_out(
+        self, cases: Sequence[CaseRecord], params: Params, what: str, baseline: bool = False
+    ) -> list[CaseRecord]:
+        """Return held-out cases with the time of the whole script, as far as there is one."""
+        charged = [self._coordinator.costs.charge(case, params) for case in cases]
+        if what != "process" or not charged:
+            return charged
+        self._progress.phase(f"timing the {'baseline' if baseline else 'script'} on held-out cases")
+        looks: list[Sequence[CaseRecord]] = []
+        while len(looks) < HELD_OUT_LOOKS:
+            done = self._referee.time(params, baseline, held_out=True)
+            if done is None:
+                return charged
+            looks.append(done.cases)
+            if len(looks) * sum(case.seconds for case in done.cases) > QUICK:
+                break
+        times = [combine(one) for one in zip(*looks, strict=True)]
+        return [replace(t, metrics=c.metrics) for c, t in zip(charged, times, strict=True)]
+
+
+def select(
+    task: Task, records: Sequence[TrialRecord], best: TrialRecord, final: Final | None
+) -> tuple[TrialRecord, str]:
+    """Select what is frozen by `Task.select`; return it, and why where it is not the best."""
     complete = [record for record in records if record.state == "complete"]
-    reasons = []
-    if config.engine.export.choice == "neighbours":
-        best, reason = _by_neighbours(config, complete, best, final)
-        reasons.append(reason)
+    if task.select == "best":
+        return best, ""
+    if task.select == "smoothed":
+        return smoothed_best(complete, best, final, task.objective, task.space.searched)
     tried = {
         record.number: Tried(
             record.number, record.params, {case.name: case.metrics for case in record.cases}
         )
         for record in complete
     }
-    chosen, reason = config.plugin.choose(tried[best.number], list(tried.values()))
-    reasons.append(reason)
-    return next(r for r in complete if r.number == chosen.number), "; ".join(filter(None, reasons))
-
-
-def _by_neighbours(
-    config: Config, complete: Sequence[TrialRecord], best: TrialRecord, final: Final | None
-) -> tuple[TrialRecord, str]:
-    name, sign = decider(complete, config.objective)
-    worth = smoothed(complete, config.space.searched, name, sign)
-    if best.number not in worth:
-        return best, ""
-    if final is not None:  # those that were timed again, by what that has shown
-        searched = {record.number: sign * record.metrics[name] for record in complete}
-        worth = {
-            row.number: worth[row.number] * max(row.score / searched[row.number], 0.0)
-            for row in final.finalists
-            if row.number in worth and searched[row.number] > 0 < worth[row.number]
-        } or {best.number: 0.0}
-    number = max(worth, key=worth.__getitem__)
-    if number == best.number:
-        return best, ""
-    reason = f"best by its neighbours too, smoothed {name} {sign * worth[number]:.3g}"
-    if best.number in worth:
-        reason += f" against {sign * worth[best.number]:.3g} of trial {best.number}"
-    return next(record for record in complete if record.number == number), reason
+    chosen, reason = task.plugin.one_standard_error(tried[best.number], list(tried.values()))
+    return next(r for r in complete if r.number == chosen.number), reason
 
 
 def state_final(summary: Summary, objective: Objective) -> Summary:
@@ -150,99 +167,12 @@ def state_final(summary: Summary, objective: Objective) -> Summary:
     return replace(summary, best=best, baseline=baseline)
 
 
-def present(
-    config: Config,
-    study: optuna.Study,
-    executor: Executor,
-    summary: Summary,
-    objective: Objective,
-    costs: FixedCosts,
-    folder: Path,
-    progress: Progress,
-) -> Summary:
-    """Draw the study and the best setting; score it on the held-out cases, once."""
-    assert summary.best is not None
-    scripts = summary.final is not None and summary.final.what == "process"
-    what = "process" if scripts and summary.best.estimate else "run"  # as the tuned cases are
-    kept = json.loads(study.user_attrs.get(HELD_OUT, "{}"))
-    known = (kept.get("trial"), kept.get("what", "run")) == (summary.best.number, what)
-    plots = folder / "plots"
-    shutil.rmtree(plots, ignore_errors=True)
-    progress.phase("drawing the study")
-    study_figures(study, records_of(study), objective, plots, summary.best)
-    if summary.final is not None:
-        final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
-    own, params = config.plugin.baseline(), summary.best.params
-    job = PresentJob(
-        ticket=-1,
-        params=params,
-        seed=config.engine.study.seed,
-        folder=plots,
-        baseline=None if known else own,
-        nulls=config.engine.timing.nulls,
-    )
-    done = run_alone(executor, job, progress.beat, progress.phase)
-    if done.nulls:
-        null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
-    if done.state != "complete":
-        note = f"the best setting could not be presented: {done.reason}"
-        return replace(summary, artifacts=folder, notes=[*summary.notes, note])
-    for each in filter(None, (own, params)):
-        costs.ensure(each, executor, progress.beat)
-    charged = [costs.charge(case, params) for case in done.held_out]
-    beside = [costs.charge(case, own or {}) for case in done.held_out_baseline]
-    if what == "process" and charged:
-        progress.phase("timing the script on held-out cases")
-        charged = _timed_as_scripts(config, executor, charged, params, False, progress)
-        if beside:
-            progress.phase("timing the baseline on held-out cases")
-            beside = _timed_as_scripts(config, executor, beside, own or {}, True, progress)
-    if known:
-        beside = [CaseRecord(**case) for case in kept["baseline"]]
-    else:
-        cases = [plain_case(case) for case in beside]
-        plain = {"trial": summary.best.number, "what": what, "baseline": cases}
-        study.set_user_attr(HELD_OUT, json.dumps(plain))
-    reference = Reference.of(beside, objective.primary) if beside else None
-    held_out = [objective.annotate(case, reference) for case in charged]
-    return replace(
-        summary,
-        artifacts=folder,
-        held_out=held_out,
-        held_out_baseline=beside,
-        nulls=done.nulls,
-    )
-
-
-def _timed_as_scripts(
-    config: Config,
-    executor: Executor,
-    cases: list[CaseRecord],
-    params: Params,
-    baseline: bool,
-    progress: Progress,
-) -> list[CaseRecord]:
-    """Return held-out cases with the time of the whole script; as they are where it fails."""
-    job = TimeJob(-5, params, config.engine.study.seed, baseline, held_out=True)
-    looks: list[Sequence[CaseRecord]] = []
-    while len(looks) < HELD_OUT_LOOKS:
-        done = run_alone(executor, job, progress.beat)
-        if done.state != "complete":
-            return cases
-        looks.append(done.cases)
-        if len(looks) * sum(case.seconds for case in done.cases) > QUICK:
-            break
-    times = [combine(one) for one in zip(*looks, strict=True)]
-    return [replace(t, metrics=c.metrics) for c, t in zip(cases, times, strict=True)]
-
-
 def export_best(
     config: Config,
     name: str,
     record: TrialRecord,
     folder: Path,
     choice: str = "",
-    sizes: PerCase | None = None,
 ) -> Path:
     """Freeze into the configured path, or into the study's folder; a copy lies there always."""
     kept = script_path(folder, name)
@@ -250,16 +180,12 @@ def export_best(
     path = config.engine.export.path
     if path is not None:
         kept = kept.with_name(path.name)
-    freeze_record(config, name, record, kept, choice, sizes)
+    freeze_record(config, name, record, kept, choice)
     (folder / "config.yaml").write_text(config.text, encoding="utf-8")
     if path is not None:
         text = kept.read_bytes()
-        write_script(path, lambda part: _copy(text, part))
+        write_script(path, lambda part: part.write_bytes(text))
     return path or kept
-
-
-def _copy(text: bytes, path: Path) -> None:
-    path.write_bytes(text)
 
 
 def script_path(folder: Path, name: str) -> Path:
@@ -273,7 +199,6 @@ def freeze_record(
     record: TrialRecord,
     path: Path,
     choice: str = "",
-    sizes: PerCase | None = None,
 ) -> None:
     """Freeze a trial's setting into a script at `path`, with where it comes from."""
     provenance = Provenance(
@@ -286,7 +211,4 @@ def freeze_record(
         choice=choice,
     )
     plugin, params = config.plugin, record.params
-    if sizes is not None and sizes.chosen:
-        write_script(path, lambda part: plugin.freeze_rules(sizes.rules, part, provenance))
-    else:
-        write_script(path, lambda part: plugin.freeze(params, part, provenance))
+    write_script(path, lambda part: plugin.freeze(params, part, provenance))

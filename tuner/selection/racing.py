@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tuner.measure.drift import Fit, Measurement
 from tuner.objective import search_score
+from tuner.records import Finalist
 
 FIRST_ROUNDS = 2
 DRAWS = 4000
@@ -40,33 +41,21 @@ Value = Callable[[int, Times], Times]
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What the race knows of one finalist.
+class Ending:
+    """When a race is over.
 
     Attributes
     ----------
-    number : int
-        Trial number.
-    rounds : int
-        How often it was timed.
-    seconds : sequence of float
-        Its time, by case.
-    error : sequence of float
-        Standard error of the logarithm of each.
-    value, low, high : float
-        What decides, with its 95 % interval.
-    probability_best : float
-        Probability that none of the finalists is better.
+    budget : float
+        Seconds that measuring may take in all.
+    confidence, indifference : float
+        It ends once the leader is within a share `indifference` of the best value with probability
+        `confidence`.
     """
 
-    number: int
-    rounds: int
-    seconds: Sequence[float]
-    error: Sequence[float]
-    value: float
-    low: float
-    high: float
-    probability_best: float
+    budget: float
+    confidence: float = 0.95
+    indifference: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -75,15 +64,15 @@ class Verdict:
 
     Attributes
     ----------
-    standings : sequence of Standing
-        Best first.
+    standings : sequence of Finalist
+        Best first; what a race does not know of them is empty.
     probability_near : float
         Probability that the leader is within the indifference of the best.
     probability_order : float
         Probability that the whole ranking is right.
     """
 
-    standings: Sequence[Standing]
+    standings: Sequence[Finalist]
     probability_near: float
     probability_order: float
 
@@ -97,13 +86,10 @@ class Race:
         Trial numbers of the finalists.
     value : callable
         See `Value`.
-    cases : int
-        How many times a measurement gives.
-    budget : float
-        Seconds that measuring may take in all.
-    confidence, indifference : float
-        The race ends once the leader is within a share `indifference` of the best value with
-        probability `confidence`.
+    cases : sequence of str
+        What a measurement gives a time for.
+    ending : Ending
+        When it is over.
     seed : int
         Of the order in rounds and of the draws.
     """
@@ -112,19 +98,16 @@ class Race:
         self,
         numbers: Sequence[int],
         value: Value,
-        cases: int,
-        budget: float,
-        confidence: float = 0.95,
-        indifference: float = 0.01,
+        cases: Sequence[str],
+        ending: Ending,
         seed: int = 0,
     ) -> None:
         self._numbers = list(numbers)
         self._value = value
         self._rng = np.random.default_rng(seed)
-        self._budget = budget
-        self._confidence = confidence
-        self._indifference = indifference
-        self._cases = cases
+        self._ending = ending
+        self._names = list(cases)
+        self._cases = len(self._names)
         self._rounds = 0
         self._found: list[Measurement] = []
         self._repeats: Counter[int] = Counter()
@@ -136,12 +119,12 @@ class Race:
         """Return the trial numbers to time next, in order; none when the race is over."""
         if self._rounds:
             verdict = self.verdict()
-            if self._rounds >= FIRST_ROUNDS and verdict.probability_near >= self._confidence:
+            if self._rounds >= FIRST_ROUNDS and verdict.probability_near >= self._ending.confidence:
                 return []
             self._eliminate(verdict)
             if len(self._alive) < 2 and self._rounds >= FIRST_ROUNDS:
                 return []
-        if self._rounds and self._spent + self._cost_of(self._alive) > self._budget:
+        if self._rounds and self._spent + self._cost_of(self._alive) > self._ending.budget:
             return []
         self._rounds += 1
         return [self._numbers[index] for index in self._rng.permutation(sorted(self._alive))]
@@ -165,14 +148,14 @@ class Race:
         rank = {s.number: place for place, s in enumerate(verdict.standings)}
         kept = sorted(self._alive, key=lambda i: rank.get(self._numbers[i], len(rank)))
         if self._rounds >= FIRST_ROUNDS:
-            least = verdict.standings[0].value
+            least = verdict.standings[0].score
             kept = kept[:2] + [
                 i
                 for i in kept[2:]
                 if chances[self._numbers[i]] >= HOPELESS
                 or (self._repeats[i] < SURE and self._at_best(i) >= least)
             ]
-        while len(kept) > 2 and self._spent + self._cost_of(kept) > self._budget:
+        while len(kept) > 2 and self._spent + self._cost_of(kept) > self._ending.budget:
             kept.pop()
         self._alive = set(kept)
 
@@ -222,20 +205,22 @@ class Race:
         low, high = np.quantile(values, [0.025, 0.975], axis=1)
         share = np.mean(values >= best, axis=1)
         standings = [
-            Standing(
-                self._numbers[timed[row]],
-                self._repeats[timed[row]],
-                [float(v) for v in seconds[row]],
-                [float(v) for v in errors[row]],
-                float(points[row]),
-                float(low[row]),
-                float(high[row]),
-                float(share[row]),
+            Finalist(
+                number=self._numbers[timed[row]],
+                repeats=self._repeats[timed[row]],
+                seconds=dict(zip(self._names, seconds[row].tolist(), strict=True)),
+                metrics={},
+                speedup={},
+                score=float(points[row]),
+                low=float(low[row]),
+                high=float(high[row]),
+                probability_best=float(share[row]),
+                errors=dict(zip(self._names, errors[row].tolist(), strict=True)),
             )
             for row in order
         ]
         leader = values[order[0]]
-        near = leader >= best - self._indifference * np.abs(best)
+        near = leader >= best - self._ending.indifference * np.abs(best)
         right = np.all(np.diff(values[order], axis=0) <= 0, axis=0)
         return Verdict(standings, float(near.mean()), float(right.mean()))
 

@@ -50,7 +50,6 @@ class RunResult:
             "held_out": [plain_case(case) for case in summary.held_out],
             "held_out_baseline": [plain_case(case) for case in summary.held_out_baseline],
             "final": asdict(summary.final) if summary.final else None,
-            "per_case": asdict(summary.per_case) if summary.per_case else None,
             "notes": list(summary.notes),
             "verdict": list(summary.verdict),
             "nulls": [asdict(null) for null in summary.nulls],

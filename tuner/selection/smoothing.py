@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from tuner.records import TrialRecord
+from tuner.objective import Objective
+from tuner.records import Final, TrialRecord
 
 LEAST = 10
 """Trials without which there is no surface to speak of."""
@@ -80,6 +81,37 @@ def smoothed(
     values = [sign * record.metrics[name] for record in trials]
     expected = expected_values([record.searched for record in trials], values, space)
     return {r.number: float(value) for r, value in zip(trials, expected, strict=True)}
+
+
+def smoothed_best(
+    complete: Sequence[TrialRecord],
+    best: TrialRecord,
+    final: Final | None,
+    objective: Objective,
+    space: Mapping[str, BaseDistribution],
+) -> tuple[TrialRecord, str]:
+    """Return the trial that is best once smoothed, and why in a few words; `best` without a word.
+
+    Trials that were timed again count as much less, or more, as the final timing has them.
+    """
+    name, sign = objective.ranked_by(complete)
+    worth = smoothed(complete, space, name, sign)
+    if best.number not in worth:
+        return best, ""
+    if final is not None:
+        searched = {record.number: sign * record.metrics[name] for record in complete}
+        worth = {
+            row.number: worth[row.number] * max(row.score / searched[row.number], 0.0)
+            for row in final.finalists
+            if row.number in worth and searched[row.number] > 0 < worth[row.number]
+        } or {best.number: 0.0}
+    number = max(worth, key=worth.__getitem__)
+    if number == best.number:
+        return best, ""
+    reason = f"smoothed {name} {sign * worth[number]:.3g}"
+    if best.number in worth:
+        reason += f" against {sign * worth[best.number]:.3g} of trial {best.number}"
+    return next(record for record in complete if record.number == number), reason
 
 
 def _point(setting: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> list[float]:

@@ -9,11 +9,16 @@ from tuner.config.addresses import masked
 from tuner.plugin import InputError
 from tuner.records import StudyInfo
 from tuner.tracking import mlflow_runs, mlflow_views
-from tuner.tracking.mlflow_client import find_parent, log_files, open_client, prepare, store_trouble
+from tuner.tracking.mlflow_client import (
+    COMPARED,
+    find_parent,
+    log_files,
+    open_client,
+    prepare,
+    store_trouble,
+)
 from tuner.tracking.mlflow_uri import absolute_uri, sqlite_path
 from tuner.tracking.outbox import StoreTrouble
-
-COMPARED = 5
 
 
 def study_links(uri: str, experiment: str, study: StudyInfo) -> dict[str, str]:
@@ -27,33 +32,35 @@ def study_links(uri: str, experiment: str, study: StudyInfo) -> dict[str, str]:
     path = sqlite_path(uri)
     if path is not None and not path.exists():
         raise InputError(f"no MLflow store at {path} yet: run a study first (tuner run CONFIG)")
-    prepare()
     try:
-        client = open_client(absolute_uri(uri))
+        client, home, parent = _find(uri, experiment, study)
+        if home is None:
+            raise StoreTrouble(f"it has no experiment '{experiment}' yet; run the study first")
+        objective, direction = mlflow_runs.primary(study)
+        identity, order = mlflow_runs.study_key(study), "DESC" if direction == "maximize" else "ASC"
+        wanted = f"tags.study_key = '{identity}' and tags.role = '{mlflow_runs.TRIAL_ROLE}'"
         with store_trouble():
-            return _links_of(client, experiment, study)
+            best = client.search_runs(
+                [home],
+                f"{wanted} and tags.{mlflow_runs.CHARTED} = 'true'",
+                order_by=[f"metrics.`{mlflow_runs.key(objective)}` {order}"],
+                max_results=COMPARED,
+            )
     except StoreTrouble as trouble:
         raise InputError(f"cannot show the study from {masked(uri)}: {trouble}") from trouble
+    return mlflow_views.links(home, identity, parent, [run.info.run_id for run in best])
 
 
-def _links_of(client: Any, experiment: str, study: StudyInfo) -> dict[str, str]:
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        raise StoreTrouble(f"it has no experiment '{experiment}' yet; run the study first")
-    home, identity = found.experiment_id, mlflow_runs.study_key(study)
-    parent = find_parent(client, home, study)
-    objective, direction = mlflow_runs.primary(study)
-    order = "DESC" if direction == "maximize" else "ASC"
-    wanted = f"tags.study_key = '{identity}' and tags.role = '{mlflow_runs.TRIAL_ROLE}'"
-    best = client.search_runs(
-        [home],
-        f"{wanted} and tags.{mlflow_runs.CHARTED} = 'true'",
-        order_by=[f"metrics.`{mlflow_runs.key(objective)}` {order}"],
-        max_results=COMPARED,
-    )
-    return mlflow_views.links(
-        home, identity, parent.info.run_id if parent else None, [r.info.run_id for r in best]
-    )
+def _find(uri: str, experiment: str, study: StudyInfo) -> tuple[Any, str | None, str | None]:
+    """Open a store; return its client, the experiment's id and the study's run, or None."""
+    prepare()
+    client = open_client(absolute_uri(uri))
+    with store_trouble():
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            return client, None, None
+        run = find_parent(client, found.experiment_id, study)
+        return client, found.experiment_id, str(run.info.run_id) if run is not None else None
 
 
 def log_folder(
@@ -84,15 +91,10 @@ def log_folder(
     path = sqlite_path(uri)
     if path is not None and not path.exists():  # opening it would make one
         return None, [f"no MLflow store at {path}: {below} is not logged"]
-    prepare()
     try:
-        client = open_client(absolute_uri(uri))
-        with store_trouble():
-            found = client.get_experiment_by_name(experiment)
-            run = find_parent(client, found.experiment_id, study) if found is not None else None
-        if run is None:
+        client, _, run_id = _find(uri, experiment, study)
+        if run_id is None:
             return None, [f"study '{study.name}' is not in the store: {below} is not logged"]
-        run_id = str(run.info.run_id)
         return run_id, log_files(client, run_id, folder, below)[0]
     except StoreTrouble as trouble:
         return None, [f"{below} is not logged: {trouble}"]

@@ -23,7 +23,7 @@ from typing import Any
 from tuner.config.addresses import masked
 from tuner.execution.subprocesses import end_with_parent, how_it_ended, kill_group, spawn
 from tuner.records import StudyInfo, Summary, TrialRecord
-from tuner.tracking.mlflow_client import MlflowSession
+from tuner.tracking.mlflow_session import MlflowSession
 from tuner.tracking.outbox import StoreTrouble
 
 NICE = 5

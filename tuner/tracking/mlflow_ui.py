@@ -38,7 +38,6 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 def serve(
     uri: str,
-    artifact_root: Path | None = None,
     landing: str = "",
     port: int | None = None,
     open_browser: bool = True,
@@ -50,10 +49,8 @@ def serve(
     ----------
     uri : str
         The MLflow store. Where it is a server, its own pages are opened and nothing is started.
-    artifact_root : Path, optional
-        Folder for what other programs log through the server; default ``mlartifacts``.
     landing : str
-        Fragment (``#/...``) of the page to open first; see `tuner.tracking.tracker.study_links`.
+        Fragment (``#/...``) of the page to open first, one of `mlflow_pages.study_links`.
     port : int, optional
         Default: 5000, or any that is free where it is taken.
     open_browser : bool
@@ -72,7 +69,7 @@ def serve(
         _announce(base, landing, links or {}, open_browser)
         return
     with _signals_as_interrupt(), contextlib.suppress(KeyboardInterrupt):
-        with running_server(uri, artifact_root, port) as (base, process):
+        with running_server(uri, port) as (base, process):
             _announce(base, landing, links or {}, open_browser)
             print("Ctrl-C ends the server.", flush=True)
             process.wait()
@@ -81,7 +78,7 @@ def serve(
 
 @contextlib.contextmanager
 def running_server(
-    uri: str, artifact_root: Path | None = None, port: int | None = None
+    uri: str, port: int | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run an MLflow server for a database store; return its address and its process."""
     path = sqlite_path(uri)
@@ -94,7 +91,7 @@ def running_server(
         except sqlite3.Error as error:
             raise InputError(f"cannot show {path}: {error}") from error
     chosen = _free_port(port)
-    folder = (artifact_root or Path(ARTIFACT_FOLDER)).resolve()
+    folder = Path(ARTIFACT_FOLDER).resolve()
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen)),
         *("--artifacts-destination", folder.as_uri()),

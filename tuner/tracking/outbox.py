@@ -5,8 +5,6 @@ Knows nothing of the store behind it: a `Session` does the talking and raises `S
 
 from __future__ import annotations
 
-import json
-import os
 import queue
 import threading
 import time
@@ -14,11 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import TypeAdapter, ValidationError
-
 from tuner.records import Summary, TrialRecord
+from tuner.tracking.spool import read_spool, write_spool
 
-_RECORD = TypeAdapter(TrialRecord)
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _CLOSING_PAUSE, _CLOSING_ATTEMPTS = 1.5, 3
 
@@ -281,41 +277,3 @@ class Outbox:
             self._bug = bug
         finally:
             self._done.set()
-
-
-def write_spool(path: Path, records: Sequence[TrialRecord]) -> None:
-    """Write `records` as JSON lines, under a temporary name first; no file where there is none."""
-    if not records:
-        path.unlink(missing_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    lines = (json.dumps(_RECORD.dump_python(record, mode="json")) for record in records)
-    part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    os.replace(part, path)
-
-
-def read_spool(path: Path) -> tuple[list[TrialRecord], str | None]:
-    """Read what `write_spool` wrote, if anything; a damaged file is set aside and told of."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return [], None
-    except (OSError, UnicodeDecodeError) as error:
-        return [], f"cannot read the unsent trials in {path}: {error}"
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(_RECORD.validate_python(json.loads(line)))
-        except (json.JSONDecodeError, ValidationError):
-            return records, f"line {number} of {path} is no trial record; {_set_aside(path)}"
-    return records, None
-
-
-def _set_aside(path: Path) -> str:
-    aside = path.with_name(f"{path.name}.damaged")
-    try:
-        os.replace(path, aside)
-    except OSError as error:
-        return f"it cannot be set aside: {error.strerror or error}"
-    return f"set aside as {aside}"

@@ -1,7 +1,7 @@
 """Track studies: what the coordinator asks of a tracker, and the one that logs to MLflow.
 
 One parent run a study, one child run a trial. Trials go through `tuner.tracking.outbox` and
-`tuner.tracking.mlflow_process` to `tuner.tracking.mlflow_client`, so that the coordinator never
+`tuner.tracking.mlflow_process` to `tuner.tracking.mlflow_session`, so that the coordinator never
 waits and trouble with the store never ends a study.
 """
 
@@ -16,19 +16,9 @@ from typing import Protocol
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.tracking import mlflow_runs
 from tuner.tracking.mlflow_client import prepare
-from tuner.tracking.mlflow_pages import study_links
 from tuner.tracking.mlflow_process import RemoteSession, TrackingProcess
-from tuner.tracking.mlflow_uri import DEFAULT_PORT, absolute_uri, base_url, check_uri
+from tuner.tracking.mlflow_uri import DEFAULT_PORT, absolute_uri, base_url
 from tuner.tracking.outbox import Outbox
-
-__all__ = [
-    "MlflowTracker",
-    "NullTracker",
-    "Tracker",
-    "TrackingReport",
-    "check_uri",
-    "study_links",
-]
 
 
 @dataclass(frozen=True)

@@ -205,18 +205,10 @@ class SurfaceSection(_Section):
 
 
 class ElasticNetConfig(_Section):
-    """The plug-in's sections of the configuration.
-
-    Attributes
-    ----------
-    choice : {"best", "one_standard_error"}
-        What is frozen: the best trial, or the one with the fewest coefficients among those that are
-        no worse within one standard error.
-    """
+    """The plug-in's sections of the configuration."""
 
     data: DataSection
     cv: CvSection = CvSection()
-    choice: Literal["best", "one_standard_error"] = "best"
     surface: SurfaceSection = SurfaceSection()
     analysis: AnalysisSection = AnalysisSection()
 

@@ -103,7 +103,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         "kkt": "minimize",
     }
 
-    afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "choice", "data.well")
+    afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "data.well")
 
     def __init__(self, config: ElasticNetConfig) -> None:
         super().__init__(config)
@@ -177,10 +177,8 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             **fold_metrics(output),
         }
 
-    def choose(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
-        """Return the best trial, or the sparsest within one standard error of it."""
-        if self.config.choice == "best":
-            return best, ""
+    def one_standard_error(self, best: Tried, tried: Sequence[Tried]) -> tuple[Tried, str]:
+        """Return the sparsest trial within one standard error of the best, and why."""
         return one_standard_error(best, tried)
 
     def figures(self, results: Sequence[Result]) -> Mapping[str, Figure]:

@@ -64,7 +64,7 @@ def _by_fold(trial: Tried) -> np.ndarray:
         values.append(metrics[name])
     if not values:
         raise InputError(
-            f"choice: one_standard_error needs the R2 of each fold, which trial {trial.number} "
-            "lacks; it is of an older study: start another one (--new)"
+            "export.select: one_standard_error needs the R2 of each fold, which trial "
+            f"{trial.number} lacks; it is of an older study: start another one (--new)"
         )
     return np.array(values)

@@ -19,7 +19,6 @@ from tuner.plugin import (
     Plugin,
     Provenance,
     Result,
-    Rule,
 )
 from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf import pipeline
@@ -166,18 +165,11 @@ class NmfPlugin(Plugin[NmfConfig]):
         """Return what decides whether the script needs NumPy, and how much it writes."""
         return write.cost_params(params)
 
-    def case_features(self, case: Case) -> Mapping[str, float]:
-        """Return the region's length and the number of loadings."""
-        return {"positions": float(case.data.end - case.data.start), "k": float(case.data.k)}
-
     def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
         """Write ``assign2.py``: the same modules, with `params` as constants."""
-        self._freeze([({}, params)], params, path, provenance)
-
-    def freeze_rules(self, rules: Sequence[Rule], path: Path, provenance: Provenance) -> None:
-        """Write ``assign2.py`` with a setting for each size of problem."""
-        shown = {str(dict(rule.features)): dict(rule.params) for rule in rules}
-        self._freeze([(dict(r.features), r.params) for r in rules], shown, path, provenance)
+        with _input_errors():
+            left_out = self._inputs.left_out()
+        write.write_script(self._setting(params), params, left_out, path, provenance)
 
     def command(self, case: Case, write: Path, output: Path) -> Sequence[str]:
         """Return the script's command line; its folder of tracks is made of links."""
@@ -227,18 +219,6 @@ class NmfPlugin(Plugin[NmfConfig]):
     @cached_property
     def _inputs(self) -> Inputs:
         return Inputs(self.config.data)
-
-    def _freeze(
-        self,
-        found: Sequence[tuple[Mapping[str, float], Params]],
-        shown: Mapping[str, object],
-        path: Path,
-        provenance: Provenance,
-    ) -> None:
-        nmf_params = [(sizes, self._setting(params)) for sizes, params in found]
-        with _input_errors():
-            left_out = self._inputs.left_out()
-        write.write_script(nmf_params, shown, left_out, path, provenance)
 
 
 def _run_reference(data: CaseInput, params: Params) -> Loadings:

@@ -302,13 +302,13 @@ def command(folder: Path, out: Path) -> list[str]:
 
 @pytest.fixture
 def frozen_setting(monkeypatch):
-    monkeypatch.setattr(fast_main, "SETTINGS", [({}, SETTING)])
+    monkeypatch.setattr(fast_main, "PARAMS", SETTING)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("positions", [4, 2_000, 35_511])
 def test_the_file_is_an_array_of_numpys(tracks, tmp_path, monkeypatch, dtype, positions):
-    monkeypatch.setattr(fast_main, "SETTINGS", [({}, {**SETTING, "dtype": dtype})])
+    monkeypatch.setattr(fast_main, "PARAMS", {**SETTING, "dtype": dtype})
     words = command(Path(tracks[0]).parent, tmp_path / "out.npy")
     words[words.index("-e") + 1], k = str(START + positions), 1 if positions < 100 else 3
     words[words.index("-k") + 1] = str(k)
@@ -477,7 +477,7 @@ def test_nothing_heavy_is_imported(tracks, tmp_path):
         "for name, path in (('tuner_plugins', folder), ('tuner_plugins.nmf', folder + '/nmf')):\n"
         "    sys.modules[name] = types.ModuleType(name); sys.modules[name].__path__ = [path]\n"
         "from tuner_plugins.nmf.script import fast_main\n"
-        f"fast_main.SETTINGS = [({{}}, {SETTING!r})]\n"
+        f"fast_main.PARAMS = {SETTING!r}\n"
         "assert fast_main.run_quick(sys.argv[1:])\n"
         f"print([name for name in {heavy} if name in sys.modules])\n"
     )

@@ -8,7 +8,7 @@ from tuner_plugins.nmf.io.step_functions import Runs
 from tuner_plugins.nmf.model.factorize import Loadings
 from tuner_plugins.nmf.model.null import draw_shifts, shifted_correlations
 
-from tuner.records import compare
+from tuner.measure.luck import compare
 
 
 def random_runs(rng: np.random.Generator, size: int, count: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from tuner_plugins.nmf.script import fast_main, main
 
 from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks, write_bigwig
 from tests.pythons import old_python
-from tuner.plugin import Provenance, Rule, rule_for
+from tuner.plugin import Provenance
 
 START, END = 2_500, 38_123
 SETTINGS = {
@@ -95,25 +95,6 @@ def test_the_script_gives_the_plug_ins_loadings(
     assert found.dtype == SETTINGS[which].get("dtype", "float64")
     np.testing.assert_array_equal(found, expected)
     assert np.ptp(found) > 0
-
-
-def test_a_script_takes_the_setting_for_the_size_that_it_is_given(
-    plugin: NmfPlugin, folder: Path, tmp_path: Path
-) -> None:
-    (case,) = plugin.load().tuned
-    own = {**nmf_params.DEFAULTS, "num_iter": 3, "resolution": 100}
-    sizes = [(plugin.case_features(case), own), ({"positions": 9e6, "k": 3.0}, nmf_params.DEFAULTS)]
-    rules = [Rule(features, params) for features, params in sizes]
-    script = tmp_path / "assign2.py"
-    plugin.freeze_rules(rules, script, Provenance("a study"))
-    done = run_script(script, *flat(usual(folder, tmp_path / "out.npy")))
-    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
-    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), plugin.run(case, own, 0).expand())
-    for positions, k in ((1e3, 3), (5e5, 1), (1e6, 40), (2e7, 9)):  # the script's rule is tuner's
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fast_main, "SETTINGS", sizes)
-            chosen = fast_main.choose_setting(int(positions), k)
-        assert chosen == rule_for(rules, {"positions": positions, "k": float(k)}).params
 
 
 def test_a_frozen_baseline_gives_the_baselines_loadings(
@@ -275,8 +256,8 @@ def test_bad_input_is_one_line_and_exit_code_2(  # noqa: PLR0913 - fixtures and 
 ) -> None:
     arguments = usual(folder, tmp_path / "out.npy")
     arguments[argument] = value if isinstance(value, str) else value(folder, tmp_path)
-    setting, sizes = {**nmf_params.DEFAULTS, "nan": "zero"}, {"positions": 1e5, "k": 3}
-    monkeypatch.setattr(fast_main, "SETTINGS", [(sizes, setting)])
+    for module in (fast_main, main):
+        monkeypatch.setattr(module, "PARAMS", {**nmf_params.DEFAULTS, "nan": "zero"})
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     assert not fast_main.run_quick(flat(arguments))  # leaves it to the careful path

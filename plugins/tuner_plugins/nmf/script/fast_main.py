@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import sys
 
@@ -34,19 +33,8 @@ CONSTANT = (
     "(fl_lambda) is too strong for so short a region"
 )
 
-SETTINGS: Sequence[tuple[Mapping[str, float], Mapping[str, Any]]] = ()
-"""The frozen settings, each after the size of problem that it is for; put here when the script is
-made."""
-
-
-def choose_setting(positions: int, k: int) -> Mapping[str, Any]:
-    """Return the setting for the nearest size, as ratios of length and number of loadings."""
-    sizes = {"positions": positions, "k": k}
-
-    def distance(entry: tuple[Mapping[str, float], Mapping[str, Any]]) -> float:
-        return sum(math.log(sizes[name] / value) ** 2 for name, value in entry[0].items())
-
-    return min(SETTINGS, key=distance)[1]
+PARAMS: Mapping[str, Any] = {}
+"""What the script runs with; put here when it is made."""
 
 
 def read_words(words: Sequence[str]) -> dict[str, str] | None:
@@ -74,12 +62,11 @@ def run_quick(words: Sequence[str]) -> bool:
             if not (os.path.isfile(out) and os.access(out, os.W_OK)) or is_bigwig(out):
                 return False
         found = list_folder(given["bw_dir"], LEFT_OUT)
-        setting = choose_setting(end - start, k)
         region = chrom, start, end
-        loadings = quick_loadings(found[0], region, k, setting, available_threads())
+        loadings = quick_loadings(found[0], region, k, PARAMS, available_threads())
         if loadings is None:
             return False
-        _save_quick(out, loadings, setting["dtype"])
+        _save_quick(out, loadings, PARAMS["dtype"])
     except (ValueError, OSError):
         return False
     tell(describe_taken(found, loadings.absent, chrom, f", {chrom}:{start}-{end}, k {k}"))

@@ -15,7 +15,7 @@ from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
 from tuner_plugins.nmf.kernels.fast_path import MOST_LOADINGS
 from tuner_plugins.nmf.model.signal import SignalError
 from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
-from tuner_plugins.nmf.script.fast_main import CONSTANT, DEFAULT_K, choose_setting, tell
+from tuner_plugins.nmf.script.fast_main import CONSTANT, DEFAULT_K, PARAMS, tell
 from tuner_plugins.nmf.script.npy import output_problem, save_loadings
 
 
@@ -80,9 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not 0 <= start < end:
             region = f"{chrom}:{start}-{end} holds no position"
             raise UsageError(f"-s, -e: {region}; give 0 <= start < end, the end not included")
-        setting = choose_setting(end - start, k)
-        loadings = compute_loadings(tracks, chrom, start, end, k, setting)
-        save_loadings(given.output_file, loadings, setting["dtype"])
+        loadings = compute_loadings(tracks, chrom, start, end, k, PARAMS)
+        save_loadings(given.output_file, loadings, PARAMS["dtype"])
     except (UsageError, BigWigError, SignalError, OSError) as error:
         tell(str(error))
         return 2

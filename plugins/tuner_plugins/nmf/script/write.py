@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tuner.export.bundle import bundle, provenance_head
+from tuner.export.bundle import Quick, bundle, provenance_head
 from tuner.plugin import Params, Provenance, Value
 from tuner_plugins import kernel_folder
 from tuner_plugins.nmf import params as nmf_params
@@ -67,7 +67,7 @@ NARROW = 100
 
 
 def write_script(
-    found: Sequence[tuple[Mapping[str, float], Params]],
+    setting: Params,
     shown: Mapping[str, object],
     left_out: Mapping[str, tuple[int, str]],
     path: Path,
@@ -77,19 +77,16 @@ def write_script(
 
     Parameters
     ----------
-    found : sequence of (sizes, setting)
-        The settings, each after the size of problem that it is for.
+    setting : mapping
+        What the script runs with.
     shown : mapping
-        What the script says of its settings.
+        What it says of that.
     left_out : mapping
         Files that are never tracks: see `folder.LEFT_OUT`.
     path, provenance
         As `tuner.plugin.Plugin.freeze` takes them.
     """
-    constants = []
-    for sizes, setting in found:
-        kept = {name: value for name, value in setting.items() if name != "implementation"}
-        constants.append((sizes, kept))
+    kept = {name: value for name, value in setting.items() if name != "implementation"}
     summary = (
         "Factorise bigWig tracks into loadings along the genome and weights of the tracks.\n\n"
         "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy"
@@ -100,17 +97,15 @@ def write_script(
     text = bundle(
         SCRIPT_MODULES,
         {
-            "SETTINGS": constants,
+            "PARAMS": kept,
             "LEFT_OUT": dict(left_out),
             "KERNEL_FILES": sources.KERNEL_FILES,
             "BUILD": sources.BUILD,
         },
         provenance_head(summary, shown, provenance),
         SCRIPT_DEPENDENCIES,
-        call="run_and_leave()",
-        preamble=_BEFORE_NUMPY,
-        first=QUICK_MODULES,
-        first_call="run_quick_and_leave(sys.argv[1:])",
+        "run_and_leave()",
+        Quick(QUICK_MODULES, "run_quick_and_leave(sys.argv[1:])", _BEFORE_NUMPY),
     )
     path.write_text(text, encoding="utf-8")
 
