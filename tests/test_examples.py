@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import tuner_plugins.nmf
 
-FOLDER = Path(tuner_plugins.nmf.__file__).parent
+import tuner
+
+ROOTS = [Path(tuner.__file__).parent, Path(tuner_plugins.nmf.__file__).parents[1]]
 MODULES = [
-    "tuner_plugins.nmf." + ".".join(path.relative_to(FOLDER).with_suffix("").parts)
-    for path in sorted(FOLDER.rglob("*.py"))
+    ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
+    for root in ROOTS
+    for path in sorted(root.rglob("*.py"))
     if ">>> " in path.read_text(encoding="utf-8")
 ]
 
