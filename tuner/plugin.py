@@ -197,10 +197,11 @@ class Plugin(ABC, Generic[ConfigT]):
         return (), ""
 
     def cost_params(self, params: Params) -> Params:
-        """Give, of a setting, what its script's time beside `run` depends on.
+        """Return the parameters that affect a script's start-up and output time.
 
-        Start-up and writing are measured once for each answer, with the defaults for the rest. A
-        value may stand for others that cost the same. Empty: all scripts cost the same.
+        The engine measures this overhead once for each distinct return value, with defaults for
+        all other parameters. Values of the same overhead may be mapped to one of them. Empty: it
+        is the same for all parameters.
         """
         return {}
 

@@ -1,7 +1,9 @@
 """Contract tests: what every plug-in must hold. Subclass `PluginContract` in a test module.
 
->>> class TestMine(PluginContract):
-...     plugin_class = MyPlugin
+::
+
+    class TestMine(PluginContract):
+        plugin_class = MyPlugin
 """
 
 from __future__ import annotations
