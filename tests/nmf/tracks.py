@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyBigWig
 from tuner_plugins.nmf.io.bigwig import read_runs
-from tuner_plugins.nmf.io.step_functions import Runs
+from tuner_plugins.nmf.io.step_functions import Runs, bin_runs
+from tuner_plugins.nmf.model.signal import fill_gaps
 
 CHROM = "chr7"
 LENGTH = 40_000
@@ -21,6 +22,15 @@ def expand_runs(runs: Runs, start: int) -> np.ndarray:
 def read_values(path: Path, chrom: str, start: int = 0, end: int | None = None) -> np.ndarray:
     """Read a region base by base, NaN where there is no data."""
     return expand_runs(read_runs(path, chrom, start, end), start)
+
+
+def bin_carefully(
+    path: Path | str, region: tuple[str, int, int], widths: list[int], policy: str = "zero"
+) -> list[np.ndarray]:
+    """Average a track over bins by way of its step function."""
+    chrom, start, end = region
+    runs = fill_gaps(read_runs(path, chrom, start, end), start, policy)
+    return [bin_runs(runs, start, end, width) for width in widths]
 
 
 def random_runs(rng: np.random.Generator, size: int, mean: float) -> tuple[np.ndarray, np.ndarray]:

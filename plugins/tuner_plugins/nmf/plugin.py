@@ -111,6 +111,7 @@ class NmfPlugin(Plugin[NmfConfig]):
     def load(self) -> Cases:
         """Read the annotations, and get the kernels compiled; tracks are read on the clock."""
         build.load_kernels()
+        build.load_kernels(quick=True)
         reference.warm_up()
         with _input_errors():
             tuned = [Case(case.section.label, case) for case in self._inputs.tuned]

@@ -22,7 +22,6 @@ from tuner_plugins.nmf.kernels import fast_path
 from tuner_plugins.nmf.kernels.build import load_kernels
 from tuner_plugins.nmf.kernels.fast_path import quick_bins, quick_loadings
 from tuner_plugins.nmf.kernels.parallel import run_each
-from tuner_plugins.nmf.model.binning import read_bins
 from tuner_plugins.nmf.model.signal import SCALINGS, TRANSFORMS, SignalError
 from tuner_plugins.nmf.params import DEFAULTS
 from tuner_plugins.nmf.script import fast_main, placing
@@ -32,7 +31,7 @@ from tuner_plugins.nmf.script.placing import put_in_place
 
 from tests.nmf.bigwig_files import Section, write_bigwig
 from tests.nmf.io.test_bigwig import CHROMS, in_folder, regions, sections
-from tests.nmf.tracks import CHROM, make_tracks
+from tests.nmf.tracks import CHROM, bin_carefully, make_tracks
 
 pytestmark = pytest.mark.skipif(
     load_kernels(quick=True) is None,
@@ -181,7 +180,7 @@ def test_files_of_every_kind_are_binned_alike(  # noqa: PLR0913 - drawn values
     chrom, start, end = region
     end = chromosomes(path)[chrom] if end is None else end
     try:
-        expected = read_bins(path, chrom, start, end, widths, policy)
+        expected = bin_carefully(path, (chrom, start, end), widths, policy)
     except SignalError:
         assert not bins_of(path, chrom, start, end, widths, policy)[0]
         return
@@ -199,7 +198,8 @@ def test_disorder_is_left_alone(tmp_path, data, region):
     end = CHROMS[chrom] if end is None else end
     done, rows = bins_of(path, chrom, start, end, [7], "zero")
     if done:
-        np.testing.assert_allclose(rows[0], read_bins(path, chrom, start, end, [7])[0], rtol=1e-12)
+        expected = bin_carefully(path, (chrom, start, end), [7])
+        np.testing.assert_allclose(rows[0], expected[0], rtol=1e-12)
 
 
 def bits_flipped(content: bytes):
@@ -221,7 +221,7 @@ def test_what_the_careful_reader_refuses_is_left_alone(tmp_path, compress):
         path.write_bytes(damaged)
         done, rows = bins_of(path, "chrX", 12, 300, [11], "mean")
         try:
-            expected = read_bins(path, "chrX", 12, 300, [11], "mean")
+            expected = bin_carefully(path, ("chrX", 12, 300), [11], "mean")
         except (BigWigError, SignalError):
             assert not done, what
             outcomes["refused"] += 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from pathlib import Path
@@ -7,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyBigWig
 import pytest
-from tuner_plugins.nmf.io.bigwig import BigWigError, read_runs
-from tuner_plugins.nmf.io.step_functions import bin_runs
+from tuner_plugins.nmf.io.bigwig import BigWigError
+from tuner_plugins.nmf.kernels import fast_path
 from tuner_plugins.nmf.kernels.build import load_kernels
-from tuner_plugins.nmf.model import binning
+from tuner_plugins.nmf.kernels.fast_path import quick_bins
 from tuner_plugins.nmf.model.binning import read_bins
-from tuner_plugins.nmf.model.signal import SignalError, fill_gaps
+from tuner_plugins.nmf.model.signal import SignalError
 
-from tests.nmf.tracks import CHROM, LENGTH, make_tracks
+from tests.nmf.tracks import CHROM, LENGTH, bin_carefully, make_tracks
 
 needs_kernels = pytest.mark.skipif(load_kernels() is None, reason="no C compiler here")
 
@@ -25,7 +26,15 @@ def tracks(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def carefully(path: str, start: int, end: int, width: int, policy: str) -> np.ndarray:
-    return bin_runs(fill_gaps(read_runs(path, CHROM, start, end), start, policy), start, end, width)
+    return bin_carefully(path, (CHROM, start, end), [width], policy)[0]
+
+
+def quickly(
+    path: str, start: int, end: int, widths: list[int], policy: str = "zero"
+) -> list[np.ndarray] | None:
+    rows = [np.zeros(-(-(end - start) // width)) for width in widths]
+    addresses = [row.ctypes.data for row in rows]
+    return rows if quick_bins(path, (CHROM, start, end), widths, policy, addresses) else None
 
 
 @needs_kernels
@@ -34,9 +43,8 @@ def carefully(path: str, start: int, end: int, width: int, policy: str) -> np.nd
 def test_kernel_agrees_with_the_careful_reader(
     tracks: list[str], region: tuple[int, int], policy: str
 ) -> None:
-    widths = [2, 25, 1000, 5000]
-    for path in tracks:
-        found = binning._bin_blocks(path, CHROM, *region, widths, policy)
+    for path, widths in itertools.product(tracks, ([2, 1000], [25, 5000])):
+        found = quickly(path, *region, widths, policy)
         assert found is not None
         for width, row in zip(widths, found, strict=True):
             expected = carefully(path, *region, width, policy)
@@ -58,7 +66,7 @@ def test_kernel_agrees_with_pybigwig_on_every_kind_of_record(tmp_path: Path) -> 
         file.addEntries(CHROM, 8000, values=values.tolist(), span=3, step=11)
     with pyBigWig.open(path) as file:
         dense = np.nan_to_num(file.values(CHROM, 100, 9100, numpy=True))
-    found = binning._bin_blocks(path, CHROM, 100, 9100, [50], "zero")
+    found = quickly(path, 100, 9100, [50])
     assert found is not None
     np.testing.assert_allclose(found[0], dense.reshape(-1, 50).mean(axis=1), rtol=1e-6, atol=1e-9)
 
@@ -102,7 +110,7 @@ ODD = {
 @pytest.mark.parametrize("which", ODD)
 def test_unusual_records_are_left_to_the_careful_reader(tmp_path: Path, which: str) -> None:
     path = one_block(tmp_path, *ODD[which])
-    assert binning._bin_blocks(path, CHROM, 0, 3000, [100], "zero") is None
+    assert quickly(str(path), 0, 3000, [100]) is None
     expected = carefully(path, 0, 3000, 100, "zero")
     np.testing.assert_array_equal(read_bins(path, CHROM, 0, 3000, [100])[0], expected)
     assert expected.max() == 4
@@ -111,7 +119,7 @@ def test_unusual_records_are_left_to_the_careful_reader(tmp_path: Path, which: s
 @needs_kernels
 def test_records_without_length_hold_nothing(tmp_path: Path) -> None:
     path = one_block(tmp_path, [0, 300, 900, 5], [400, 300, 1000, 5], [1, 9, 3, 9])
-    found = binning._bin_blocks(path, CHROM, 0, 3000, [100], "zero")
+    found = quickly(str(path), 0, 3000, [100])
     assert found is not None
     np.testing.assert_array_equal(found[0], np.repeat([1.0, 0, 3, 0], [4, 5, 1, 20]))
     np.testing.assert_array_equal(found[0], carefully(path, 0, 3000, 100, "zero"))
@@ -136,12 +144,12 @@ def test_missing_and_infinite_values(tmp_path: Path) -> None:
 def test_an_index_that_denies_records_is_damage(tmp_path: Path, field: int, value: int) -> None:
     """A search by that index would miss records: narrower bounds than the block's are refused."""
     path = Path(one_block(tmp_path, [0, 500, 900, 2000], [400, 800, 1000, 2500], [1, 2, 3, 4]))
-    assert binning._bin_blocks(path, CHROM, 0, 3000, [100], "zero") is not None
+    assert quickly(str(path), 0, 3000, [100]) is not None
     data = bytearray(path.read_bytes())
     index = struct.unpack_from("<Q", data, 24)[0]
     struct.pack_into("<I", data, index + 48 + 4 + field, value)
     path.write_bytes(data)
-    assert binning._bin_blocks(path, CHROM, 0, 3000, [100], "zero") is None
+    assert quickly(str(path), 0, 3000, [100]) is None
     with pytest.raises(BigWigError, match=r"odd\.bw"):
         read_bins(path, CHROM, 0, 3000, [100])
 
@@ -170,7 +178,7 @@ def test_damage_is_an_error_or_leaves_the_answer(tracks: list[str], tmp_path: Pa
 def test_without_kernels_the_careful_reader_is_used(
     tracks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binning, "_c_bin_block", lambda: None)
+    monkeypatch.setattr(fast_path, "load_kernels", lambda quick: None)
     found = read_bins(tracks[0], CHROM, 100, 9100, [100])[0]
     np.testing.assert_array_equal(found, carefully(tracks[0], 100, 9100, 100, "zero"))
 

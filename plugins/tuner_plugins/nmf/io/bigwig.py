@@ -9,12 +9,11 @@ before anything is allocated, and the index is held against the blocks that it l
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 
 import numpy as np
 
-from tuner_plugins.nmf.io.bigwig_blocks import BlockError, decode_blocks, inflate, item_bounds
+from tuner_plugins.nmf.io.bigwig_blocks import BlockError, decode_blocks, inflate
 from tuner_plugins.nmf.io.bigwig_index import (
     BigWigError,
     Header,
@@ -30,7 +29,6 @@ from tuner_plugins.nmf.io.step_functions import Records, Runs, join_any, join_so
 __all__ = [
     "BigWigError",
     "chromosomes",
-    "read_blocks",
     "read_runs",
 ]
 
@@ -69,35 +67,6 @@ def read_runs(
         if runs is None:
             runs = join_any(_read_records(source, header, blocks, region), start, end)
     return runs
-
-
-def read_blocks(
-    path: str | os.PathLike[str], chrom: str, start: int, end: int
-) -> Iterator[tuple[bool, int, int, int, bytes]]:
-    """Return the decompressed blocks that touch a region, in the order of the file.
-
-    Errors are those of `read_runs`; what is in a block is not looked at.
-
-    Yields
-    ------
-    swapped : bool
-        Whether the file's byte order is not the machine's.
-    chrom_id : int
-        Of the region's chromosome.
-    first, last : int
-        Bounds that the index gives the block, as chromosome id << 32 | base.
-    block : bytes
-    """
-    with Source(path) as source:
-        header = read_header(source)
-        chrom_id, length = find_chromosome(source, header, chrom)
-        check_region(source.name, chrom, start, end, length)
-        swapped = (header.order == "<") != (sys.byteorder == "little")
-        for stretch in _stretches(find_blocks(source, header, chrom_id, start, end)):
-            first, last = (bound.tolist() for bound in item_bounds(stretch))
-            blocks = _read_stretch(source, header, stretch)
-            for low, high, block in zip(first, last, blocks, strict=True):
-                yield swapped, chrom_id, low, high, bytes(block)
 
 
 def chromosomes(path: str | os.PathLike[str]) -> dict[str, int]:

@@ -34,9 +34,9 @@ PROX_UNITS = ("prox/taut_string.c", "prox/pull.c")
 PROX_LONG_UNITS = ("prox/lanes.c", "prox/warm.c")
 """What makes it faster for long signals; left out of the quick library, with -DPROX_PLAIN."""
 
-PARTS = (("bins.c",), ("products.c",), PROX_UNITS, PROX_LONG_UNITS)
+PARTS = (("products.c",), PROX_UNITS, PROX_LONG_UNITS)
 QUICK_PARTS = (
-    ("fast/inflate.c", "fast/read.c", "fast/write.c", "bins.c"),
+    ("fast/inflate.c", "fast/bins.c", "fast/read.c", "fast/write.c"),
     (*PROX_UNITS, "fast/factorize.c"),
 )
 """The quick library is all that a quick factorisation needs: a script's first run waits for it.

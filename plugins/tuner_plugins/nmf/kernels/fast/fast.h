@@ -1,6 +1,6 @@
 /* The binned factorisation without NumPy, from bigWig files to a .npy file: what Python calls.
  *
- *     read.c       a file to averages over bins (inflate.c, ../bins.c)
+ *     read.c       a file to averages over bins (inflate.c, bins.c)
  *     factorize.c  averages to loadings, by the rounds of factorize.py (../prox/prox.h)
  *     write.c      loadings per base to a file
  *

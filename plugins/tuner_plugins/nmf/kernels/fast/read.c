@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../bins.h"
+#include "bins.h"
 #include "fast.h"
 #include "inflate.h"
 

@@ -1,4 +1,4 @@
-/* Sums of a bigWig track over bins: shared by both readers. */
+/* Sums of a bigWig track over bins. */
 #ifndef TUNER_BINS_H
 #define TUNER_BINS_H
 
