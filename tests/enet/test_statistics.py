@@ -6,8 +6,9 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from tuner_plugins.elasticnet import DataError, Statistics, summarise, summarise_onto
-from tuner_plugins.enet.accumulate import ROWS, TILE, find_alike, pattern_keys
+from tuner_plugins.enet.accumulate import ROWS, TILE
 from tuner_plugins.enet.simd.vector import LANES
+from tuner_plugins.enet.sparse_rows import find_alike, pattern_keys
 
 from tests.enet.designs import simulate
 

@@ -8,7 +8,7 @@ order of additions never depends on their count.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -27,59 +27,86 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
-def add_dense(
-    first_gene: int,
-    last_gene: int,
-    rows: Ints,
-    bounds: Ints,
-    alike: NDArray[np.bool_],
-    dense: Floats,
-    dense_at: Ints,
-    indptr: Ints,
-    indices: Ints,
-    values: Floats,
-    responses: NDArray[Any],
-    shift: Floats,
-    cross: Floats,
-    squares: Floats,
-) -> None:
-    """Add the rows of a dense Y to the sums of genes `first_gene` to `last_gene`.
+class Order(NamedTuple):
+    """The order of the pass.
 
-    Parameters
+    Attributes
     ----------
     rows : (cells,)
-        Row numbers in the order of the pass.
+        Row numbers, sorted by fold and by sparse entries.
     bounds : (folds + 1,)
         Where each fold starts and ends in `rows`.
     alike : (cells,)
         Whether the row at a place of `rows` has the sparse entries of the one before.
-    dense : (cells, dense columns)
-        Columns without many zeros, shifted; the first is the intercept.
-    dense_at, indices : (dense columns,), (entries,)
-        Where a dense column, or an entry of the sparse ones (`indptr`, `indices`, `values`, as in
-        CSR), stands among the columns of `cross`.
-    responses : (cells, genes)
-        Y, float32 or float64.
-    shift : (genes,)
-        Subtracted from Y before anything is summed.
-    cross, squares : (folds, columns, genes), (folds, genes)
-        Added to.
     """
-    strips, width = TILE // LANES, dense_at.shape[0]
+
+    rows: Ints
+    bounds: Ints
+    alike: NDArray[np.bool_]
+
+
+class Design(NamedTuple):
+    """Z in two parts: columns without many zeros, and the others as CSR.
+
+    Attributes
+    ----------
+    dense : (cells, dense columns)
+        Shifted; the first is the intercept.
+    dense_at, indices : (dense columns,), (entries,)
+        Where a dense column, or an entry of the sparse ones, stands in Z.
+    indptr, values : (cells + 1,), (entries,)
+        As in CSR.
+    """
+
+    dense: Floats
+    dense_at: Ints
+    indptr: Ints
+    indices: Ints
+    values: Floats
+
+
+class Sums(NamedTuple):
+    """What is added to.
+
+    Attributes
+    ----------
+    cross, squares : (folds, columns, genes), (folds, genes)
+        Z'Y and diag(Y'Y).
+    shift : (genes,)
+        Subtracted from a dense Y before anything is summed.
+    """
+
+    cross: Floats
+    squares: Floats
+    shift: Floats
+
+
+@njit(cache=True, nogil=True)
+def add_dense(
+    first_gene: int,
+    last_gene: int,
+    order: Order,
+    design: Design,
+    responses: NDArray[Any],
+    sums: Sums,
+) -> None:
+    """Add the rows of a dense Y (cells, genes) to the sums of genes `first_gene` to `last_gene`."""
+    rows, bounds, alike = order
+    width, columns = design.dense_at.shape[0], sums.cross.shape[1]
+    strips = TILE // LANES
     # One row more than needed: strips at distances of a power of two would share cache lines.
     buffer = np.zeros((strips, ROWS + 1, LANES))
     factors = np.zeros((ROWS, padded(width)))
-    order = np.arange(ROWS)
+    each = np.arange(ROWS)
     origin = np.zeros((strips, LANES))
     own = np.zeros((strips, 1, LANES))
     of_dense = np.zeros((strips, padded(width), LANES))
-    of_sparse = np.zeros((strips, cross.shape[1], LANES))
+    of_sparse = np.zeros((strips, columns, LANES))
     for low in range(first_gene, last_gene, TILE):
         genes = min(TILE, last_gene - low)
         origin[:] = 0.0
         for gene in range(genes):
-            origin[gene // LANES, gene % LANES] = shift[low + gene]
+            origin[gene // LANES, gene % LANES] = sums.shift[low + gene]
         for fold in range(bounds.shape[0] - 1):
             own[:] = 0.0
             of_dense[:] = 0.0
@@ -90,28 +117,43 @@ def add_dense(
                     row = rows[place + at]
                     _fetch_row(buffer, at, responses, row, low, genes, origin)
                     for column in range(width):
-                        factors[at, column] = dense[row, column]
-                ahead = rows[place + count : place + count + ROWS]
+                        factors[at, column] = design.dense[row, column]
+                last = place + count
+                ahead = rows[last : last + ROWS]
                 for strip in range((genes + LANES - 1) // LANES):
                     for row in ahead:
                         prefetch(responses, row, low + strip * LANES)
-                    sums = of_dense[strip]
-                    add_product(sums, sums, factors, buffer[strip], order, count)
+                    total, piece = of_dense[strip], buffer[strip]
+                    add_product(total, total, factors, piece, each, count)
                     _add_runs(
                         own[strip],
                         of_sparse[strip],
-                        buffer[strip],
-                        rows[place : place + count],
-                        alike[place : place + count],
-                        indptr,
-                        indices,
-                        values,
+                        piece,
+                        rows[place:last],
+                        alike[place:last],
+                        design,
                     )
-            _add_strips(own, 0, squares[fold, low : low + genes])
-            for column in range(width):
-                _add_strips(of_dense, column, cross[fold, dense_at[column], low : low + genes])
-            for column in range(cross.shape[1]):
-                _add_strips(of_sparse, column, cross[fold, column, low : low + genes])
+            _flush(own, of_dense, of_sparse, design.dense_at, fold, low, genes, sums)
+
+
+@njit(cache=True, nogil=True)
+def _flush(  # noqa: PLR0913 - buffers of one compiled kernel
+    own: Floats,
+    of_dense: Floats,
+    of_sparse: Floats,
+    dense_at: Ints,
+    fold: int,
+    low: int,
+    genes: int,
+    sums: Sums,
+) -> None:
+    """Add the strips of a fold to the sums of `genes` genes from `low` on."""
+    mine = slice(low, low + genes)
+    _add_strips(own, 0, sums.squares[fold, mine])
+    for column in range(dense_at.shape[0]):
+        _add_strips(of_dense, column, sums.cross[fold, dense_at[column], mine])
+    for column in range(sums.cross.shape[1]):
+        _add_strips(of_sparse, column, sums.cross[fold, column, mine])
 
 
 @njit(cache=True, nogil=True)
@@ -122,7 +164,7 @@ def _add_strips(strips: Floats, row: int, target: Floats) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _fetch_row(
+def _fetch_row(  # noqa: PLR0913 - buffers of one compiled kernel
     buffer: Floats,
     at: int,
     responses: NDArray[Any],
@@ -148,9 +190,7 @@ def _add_runs(
     buffer: Floats,
     rows: Ints,
     alike: NDArray[np.bool_],
-    indptr: Ints,
-    indices: Ints,
-    values: Floats,
+    design: Design,
 ) -> None:
     """Add rows of Y to the sums of their sparse columns, and their squares, for `LANES` genes."""
     squares, at = get(own, 0), 0
@@ -163,122 +203,40 @@ def _add_runs(
             at += 1
             if at == rows.shape[0] or not alike[at]:
                 break
-        for entry in range(indptr[row], indptr[row + 1]):
-            column = indices[entry]
-            put(sums, column, get(sums, column) + spread(values[entry]) * total)
+        for entry in range(design.indptr[row], design.indptr[row + 1]):
+            column = design.indices[entry]
+            put(sums, column, get(sums, column) + total * design.values[entry])
     put(own, 0, squares)
-
-
-@njit(cache=True, nogil=True)
-def find_alike(rows: Ints, indptr: Ints, indices: Ints, values: Floats) -> NDArray[np.bool_]:
-    """Return for every row but the first whether its entries equal those of the row before.
-
-    `rows` are row numbers of the CSR matrix of the other parameters.
-    """
-    alike = np.zeros(rows.shape[0], dtype=np.bool_)
-    for place in range(1, rows.shape[0]):
-        before, start = indptr[rows[place - 1]], indptr[rows[place]]
-        count = indptr[rows[place] + 1] - start
-        same = count == indptr[rows[place - 1] + 1] - before
-        for entry in range(count if same else 0):
-            same &= indices[before + entry] == indices[start + entry]
-            same &= values[before + entry] == values[start + entry]
-        alike[place] = same
-    return alike
-
-
-@njit(cache=True, nogil=True)
-def pattern_keys(indptr: Ints, indices: Ints, values: Ints) -> Ints:
-    """Return every row of a CSR matrix a key: the same for rows with the same entries.
-
-    The first column leads, so that sorting by keys brings rows of one column together; -1 for a row
-    without entries. Values come as the integers that have their bits.
-    """
-    keys = np.full(indptr.shape[0] - 1, -1, dtype=np.int64)
-    for row in range(keys.shape[0]):
-        mixed = np.int64(0)
-        for entry in range(indptr[row], indptr[row + 1]):
-            for part in (indices[entry], values[entry]):
-                mixed = (mixed ^ part) * np.int64(6364136223846793005)
-                mixed ^= (mixed >> 32) & 0xFFFFFFFF
-        if indptr[row] < indptr[row + 1]:
-            keys[row] = (indices[indptr[row]] << 31) | (mixed & 0x7FFFFFFF)
-    return keys
-
-
-@njit(cache=True, nogil=True)
-def count_nonzero(matrix: NDArray[Any]) -> Ints:
-    """Count the numbers that are not zero in every column of a matrix (cells, columns)."""
-    counts = np.zeros(matrix.shape[1], dtype=np.int64)
-    for row in range(matrix.shape[0]):
-        for column in range(matrix.shape[1]):
-            counts[column] += matrix[row, column] != 0.0
-    return counts
-
-
-@njit(cache=True, nogil=True)
-def to_csr(matrix: NDArray[Any], columns: Ints, entries: int) -> tuple[Ints, Ints, Floats]:
-    """Return the non-zero entries of some columns of a matrix, as a CSR matrix stores them.
-
-    Parameters
-    ----------
-    matrix : (cells, columns)
-    columns : (some,)
-        In ascending order; the CSR matrix has the columns of `matrix`.
-    entries : int
-        How many numbers they hold that are not zero.
-    """
-    indptr = np.zeros(matrix.shape[0] + 1, dtype=np.int64)
-    indices = np.empty(entries, dtype=np.int64)
-    values = np.empty(entries)
-    found = 0
-    for row in range(matrix.shape[0]):
-        for column in columns:
-            value = matrix[row, column]
-            if value != 0.0:
-                indices[found], values[found] = column, value
-                found += 1
-        indptr[row + 1] = found
-    return indptr, indices, values
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def add_sparse(
     fold: int,
-    rows: Ints,
-    bounds: Ints,
-    dense: Floats,
-    dense_at: Ints,
-    indptr: Ints,
-    indices: Ints,
-    values: Floats,
-    y_indptr: NDArray[Any],
-    y_indices: NDArray[Any],
-    y_values: NDArray[Any],
-    cross: Floats,
-    squares: Floats,
+    order: Order,
+    design: Design,
+    responses: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
+    sums: Sums,
 ) -> None:
-    """Add the rows of a CSR Y, which is never densified, to the sums of one fold.
-
-    Parameters are those of `add_dense`, with Y as `y_indptr`, `y_indices`, `y_values`, unshifted.
-    """
-    width = dense_at.shape[0]
-    by_gene = np.zeros((squares.shape[1], width))
-    for place in range(bounds[fold], bounds[fold + 1]):
-        row = rows[place]
-        covariates = dense[row]
+    """Add the rows of a CSR Y (indptr, indices, data), never densified, to the sums of one fold."""
+    y_indptr, y_indices, y_values = responses
+    width = design.dense_at.shape[0]
+    squares = sums.squares[fold]
+    by_gene = np.zeros((squares.shape[0], width))
+    for place in range(order.bounds[fold], order.bounds[fold + 1]):
+        row = order.rows[place]
+        covariates = design.dense[row]
         for entry in range(y_indptr[row], y_indptr[row + 1]):
             gene = y_indices[entry]
             value = float(y_values[entry])
-            squares[fold, gene] += value * value
+            squares[gene] += value * value
             target = by_gene[gene]
             for column in range(width):
                 target[column] += value * covariates[column]
-        for at in range(indptr[row], indptr[row + 1]):
-            sums = cross[fold, indices[at]]
-            weight = values[at]
+        for at in range(design.indptr[row], design.indptr[row + 1]):
+            cross = sums.cross[fold, design.indices[at]]
+            weight = design.values[at]
             for entry in range(y_indptr[row], y_indptr[row + 1]):
-                sums[y_indices[entry]] += weight * float(y_values[entry])
+                cross[y_indices[entry]] += weight * float(y_values[entry])
     for column in range(width):
-        for gene in range(squares.shape[1]):
-            cross[fold, dense_at[column], gene] += by_gene[gene, column]
+        for gene in range(squares.shape[0]):
+            sums.cross[fold, design.dense_at[column], gene] += by_gene[gene, column]

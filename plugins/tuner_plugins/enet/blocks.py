@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,16 +11,16 @@ import scipy.sparse as sp
 
 from tuner_plugins.enet.accumulate import (
     TILE,
+    Design,
     Floats,
     Ints,
+    Order,
+    Sums,
     add_dense,
     add_sparse,
-    count_nonzero,
-    find_alike,
-    pattern_keys,
-    to_csr,
 )
 from tuner_plugins.enet.errors import DataError
+from tuner_plugins.enet.sparse_rows import count_nonzero, find_alike, pattern_keys, to_csr
 from tuner_plugins.enet.validation import SPARSE_BELOW
 
 if TYPE_CHECKING:
@@ -53,41 +54,19 @@ def _add_block(
     bounds = np.searchsorted(labels[rows], np.arange(summed.n_folds + 1)).astype(np.int64)
     for fold in range(summed.n_folds):
         _add_gram(summed.gram[fold], dense, dense_at, sparse, rows[bounds[fold] : bounds[fold + 1]])
-    design = (dense, dense_at, indptr, indices + 1, sparse.data)
-    alike = find_alike(rows, indptr, indices, sparse.data)
+    design = Design(dense, dense_at, indptr, indices + 1, sparse.data)
+    order = Order(rows, bounds, find_alike(rows, indptr, indices, sparse.data))
+    sums = Sums(summed.cross, summed.squares, summed.y_shift)
     if sp.issparse(responses):
+        csr = (responses.indptr, responses.indices, responses.data)
         tasks = [
-            pool.submit(
-                add_sparse,
-                fold,
-                rows,
-                bounds,
-                *design,
-                responses.indptr,
-                responses.indices,
-                responses.data,
-                summed.cross,
-                summed.squares,
-            )
+            pool.submit(add_sparse, fold, order, design, csr, sums)
             for fold in range(summed.n_folds)
         ]
     else:
-        edges = _edges(summed.n_genes, threads)
         tasks = [
-            pool.submit(
-                add_dense,
-                low,
-                high,
-                rows,
-                bounds,
-                alike,
-                *design,
-                responses,
-                summed.y_shift,
-                summed.cross,
-                summed.squares,
-            )
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
+            pool.submit(add_dense, low, high, order, design, responses, sums)
+            for low, high in pairwise(_edges(summed.n_genes, threads))
         ]
     for task in tasks:
         task.result()

@@ -9,10 +9,12 @@ line search over the sign changes ends it: the loss is quadratic between two sig
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
-from tuner_plugins.enet.accumulate import Floats
+from tuner_plugins.enet.accumulate import Floats, Ints
 from tuner_plugins.enet.penalty import soft_threshold, violation
 from tuner_plugins.enet.simd.lanes import add_product
 from tuner_plugins.enet.simd.vector import FAST, LANES
@@ -23,44 +25,53 @@ _ROUNDS = 400
 _PATIENCE = 60
 
 
+class Penalised(NamedTuple):
+    """The shared side of the problem for one training set and one pair of penalties.
+
+    Attributes
+    ----------
+    gram : (columns, padded columns)
+        Of the penalised columns, free ones projected out.
+    l1, l2 : (columns,)
+        Penalties of every column, in units of half the sum of squares.
+    norms : (columns,)
+        Unit of the residual of every column; 0 for a column to leave out.
+    """
+
+    gram: Floats
+    l1: Floats
+    l2: Floats
+    norms: Floats
+
+
 @njit(cache=True, nogil=True, fastmath=FAST)
-def descend(
-    gram: Floats,
-    gradient: Floats,
-    coef: Floats,
-    l1: Floats,
-    l2: Floats,
-    goal: Floats,
-    norms: Floats,
-) -> None:
+def descend(problem: Penalised, gradient: Floats, coef: Floats, goal: Floats) -> None:
     """Run coordinate descent sweeps on `LANES` genes, in place.
 
     Parameters
     ----------
-    gram : (columns, padded columns)
+    problem
+        See `Penalised`.
     gradient : (padded columns, LANES)
         Gradient of the loss at `coef`: gram @ coef - cross.
     coef : (padded columns, LANES)
-    l1, l2 : (columns,)
-        Penalties of every column.
     goal : (LANES,)
-        Largest residual, relative to `norms`, that is small enough.
-    norms : (columns,)
-        Unit of the residual of every column; 0 for a column to leave out.
+        Largest residual, relative to the norms, that is small enough.
     """
-    columns = gram.shape[0]
+    gram, l2, norms = problem.gram, problem.l2, problem.norms
     steps = np.empty((1, LANES))
     only = np.zeros(1, dtype=np.int64)
     for _ in range(_SWEEPS):
         unfinished = False
-        for column in range(columns):
+        for column in range(gram.shape[0]):
             if norms[column] == 0.0:
                 continue
             diagonal = gram[column, column]
             scale = 1.0 / (diagonal + l2[column])
-            threshold = l1[column]
+            threshold = problem.l1[column]
             moved = False
             for lane in range(LANES):
+                # w_j becomes soft(G_jj w_j - gradient_j, l1_j) / (G_jj + l2_j).
                 old = coef[column, lane]
                 target = diagonal * old - gradient[column, lane]
                 step = soft_threshold(target, threshold) * scale - old
@@ -75,14 +86,14 @@ def descend(
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def residual(gradient: Floats, coef: Floats, l1: Floats, l2: Floats, norms: Floats) -> float:
-    """Return the largest KKT violation of one gene, in units of `norms`."""
+def residual(problem: Penalised, gradient: Floats, coef: Floats) -> float:
+    """Return the largest KKT violation of one gene, in units of the norms."""
+    l1, l2, norms = problem.l1, problem.l2, problem.norms
     worst = 0.0
     for column in range(coef.shape[0]):
-        if norms[column] == 0.0:
-            continue
-        slope = gradient[column] + l2[column] * coef[column]
-        worst = max(worst, violation(slope, coef[column], l1[column]) / norms[column])
+        if norms[column] != 0.0:
+            slope = gradient[column] + l2[column] * coef[column]
+            worst = max(worst, violation(slope, coef[column], l1[column]) / norms[column])
     return worst
 
 
@@ -118,14 +129,10 @@ def _cholesky(matrix: Floats, size: int) -> bool:
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _newton_direction(
-    gram: Floats,
+    problem: Penalised,
     gradient: Floats,
     coef: Floats,
-    l1: Floats,
-    l2: Floats,
-    norms: Floats,
-    active: np.ndarray,
-    size: int,
+    active: Ints,
     ridge: float,
     direction: Floats,
 ) -> bool:
@@ -133,6 +140,8 @@ def _newton_direction(
 
     `ridge` keeps flat directions finite. Tell whether the factorisation went through.
     """
+    gram, l1, l2, norms = problem.gram, problem.l1, problem.l2, problem.norms
+    size = active.shape[0]
     factor = np.empty((size, size))
     step = np.empty(size)
     for column in range(coef.shape[0]):
@@ -161,20 +170,19 @@ def _newton_direction(
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _line_search(
+    problem: Penalised,
     gradient: Floats,
     moved: Floats,
     coef: Floats,
     direction: Floats,
-    l1: Floats,
-    l2: Floats,
-    active: np.ndarray,
-    size: int,
+    active: Ints,
 ) -> tuple[float, int]:
     """Return the best step along `direction` and the column whose sign change it stops at, or -1.
 
     `moved` is gram @ direction. The objective along the line is convex and quadratic between the
     points where a coefficient passes zero; they are visited in order.
     """
+    l1, l2, size = problem.l1, problem.l2, active.shape[0]
     slope = 0.0
     curvature = 0.0
     crossings = np.full(size, np.inf)
@@ -209,76 +217,76 @@ def _line_search(
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def polish(
-    gram: Floats,
-    cross: Floats,
-    coef: Floats,
-    l1: Floats,
-    l2: Floats,
-    goal: float,
-    norms: Floats,
-) -> float:
+def _newton_step(problem: Penalised, gradient: Floats, coef: Floats) -> None:
+    """Take a Newton step on the active columns, line-searched; update `gradient` and `coef`."""
+    gram, columns = problem.gram, coef.shape[0]
+    direction, moved = np.empty(columns), np.zeros(columns)
+    active, size = np.empty(columns, dtype=np.int64), 0
+    for column in range(columns):
+        if coef[column] != 0.0 and problem.norms[column] != 0.0:
+            active[size] = column
+            size += 1
+    if not size:
+        return
+    active = active[:size]
+    ridge, solved = _RIDGE, False
+    while not solved and ridge < 1.0:
+        solved = _newton_direction(problem, gradient, coef, active, ridge, direction)
+        ridge *= 100.0
+    for used in active:
+        _add_row(moved, direction[used], gram[used])
+    length, stop = _line_search(problem, gradient, moved, coef, direction, active)
+    for used in active:
+        coef[used] += length * direction[used]
+    if stop >= 0:
+        coef[stop] = 0.0
+    _add_row(gradient, length, moved)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _sweep(problem: Penalised, gradient: Floats, coef: Floats) -> None:
+    """Run one sweep of coordinate descent on one gene, in place."""
+    gram, l1, l2 = problem.gram, problem.l1, problem.l2
+    for column in range(coef.shape[0]):
+        if problem.norms[column] == 0.0:
+            continue
+        old = coef[column]
+        target = gram[column, column] * old - gradient[column]
+        shrunk = soft_threshold(target, l1[column])
+        coef[column] = shrunk / (gram[column, column] + l2[column])
+        if coef[column] != old:
+            _add_row(gradient, coef[column] - old, gram[column])
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def polish(problem: Penalised, cross: Floats, coef: Floats, goal: float) -> float:
     """Solve one gene to `goal`, in place, from any start; return the residual that was reached.
 
     Every round is a Newton step on the active columns, line-searched, then one sweep of coordinate
     descent, which lets columns in and out. Both only ever lower the objective.
     """
-    columns = gram.shape[0]
-    active = np.empty(columns, dtype=np.int64)
-    best = np.inf
+    columns = coef.shape[0]
     kept = np.empty(columns)
-    direction = np.empty(columns)
-    stalled = 0
+    best, stalled = np.inf, 0
     for column in range(columns):
-        if norms[column] == 0.0:
+        if problem.norms[column] == 0.0:
             coef[column] = 0.0
     _set_row(kept, coef)
     for _ in range(_ROUNDS):
         gradient = np.zeros(columns)
         for column in range(columns):
             if coef[column] != 0.0:
-                _add_row(gradient, coef[column], gram[column])
+                _add_row(gradient, coef[column], problem.gram[column])
         for column in range(columns):
             gradient[column] -= cross[column]
-        reached = residual(gradient, coef, l1, l2, norms)
+        reached = residual(problem, gradient, coef)
+        stalled += 1
         if reached < best:
-            stalled = 0
-            best = reached
+            best, stalled = reached, 0
             _set_row(kept, coef)
-        else:
-            stalled += 1
         if best <= goal or stalled > _PATIENCE:
             break
-        size = 0
-        for column in range(columns):
-            if coef[column] != 0.0 and norms[column] != 0.0:
-                active[size] = column
-                size += 1
-        if size:
-            ridge = _RIDGE
-            solved = False
-            while not solved and ridge < 1.0:
-                solved = _newton_direction(
-                    gram, gradient, coef, l1, l2, norms, active, size, ridge, direction
-                )
-                ridge *= 100.0
-            moved = np.zeros(columns)
-            for entry in range(size):
-                _add_row(moved, direction[active[entry]], gram[active[entry]])
-            length, stop = _line_search(gradient, moved, coef, direction, l1, l2, active, size)
-            for entry in range(size):
-                coef[active[entry]] += length * direction[active[entry]]
-            if stop >= 0:
-                coef[stop] = 0.0
-            _add_row(gradient, length, moved)
-        for column in range(columns):
-            if norms[column] == 0.0:
-                continue
-            old = coef[column]
-            target = gram[column, column] * old - gradient[column]
-            shrunk = soft_threshold(target, l1[column])
-            coef[column] = shrunk / (gram[column, column] + l2[column])
-            if coef[column] != old:
-                _add_row(gradient, coef[column] - old, gram[column])
+        _newton_step(problem, gradient, coef)
+        _sweep(problem, gradient, coef)
     _set_row(coef, kept)
     return best

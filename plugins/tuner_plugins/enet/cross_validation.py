@@ -236,6 +236,17 @@ def cross_validate(
     ------
     DataError
         One fold, penalties out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tuner_plugins.enet import Problem, cross_validate, summarise
+    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
+    >>> Y = X @ [[1.0], [-2.0]]
+    >>> problem = Problem.of(summarise(X, Y, folds=np.arange(12) % 4))
+    >>> cross_validate(problem, alphas=[1.0, 0.0], l1_ratios=[1.0]).nonzeros
+    array([[0.],
+           [2.]])
     """
     alphas, l1_ratios = penalties(alphas, l1_ratios)
     if problem.n_folds < 2:

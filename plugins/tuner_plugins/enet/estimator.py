@@ -38,6 +38,16 @@ class PerturbationElasticNet(MultiOutputMixin, RegressorMixin, BaseEstimator):  
     kkt_ : float
         Largest optimality residual over all genes, a correlation.
     n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tuner_plugins.enet import PerturbationElasticNet
+    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
+    >>> Y = X @ [[1.0], [-2.0]]
+    >>> model = PerturbationElasticNet(alpha=0.0).fit(X, Y)
+    >>> model.predict([[1.0, 1.0]]).round(6)
+    array([[-1.]])
     """
 
     def __init__(

@@ -9,35 +9,21 @@ exact minimum once signs repeat, from a warm start after one or two steps.
 
 Genes are solved in SIMD lanes. Columns of R are scaled to unit norm, so that residuals are
 correlations and pivots comparable. Genes whose steps cycle, or whose piece is singular (no control
-cells), are reported as unfinished, for `gram.polish`.
+cells), are reported as unfinished, for `coordinate_descent.polish`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from tuner_plugins.enet.accumulate import Floats, Ints
 from tuner_plugins.enet.penalty import choose, violation
-from tuner_plugins.enet.simd.lanes import (
-    add_product,
-    copy,
-    list_changes,
-    padded,
-    set_product,
-    shrink,
-)
-from tuner_plugins.enet.simd.vector import (
-    LANES,
-    every,
-    get,
-    put,
-    some,
-    spread,
-)
+from tuner_plugins.enet.simd.lanes import add_product, copy, list_changes, set_product, shrink, tile
+from tuner_plugins.enet.simd.vector import LANES, every, get, put, some, spread
 
 _STEPS = 14
 _PATIENCE = 4
@@ -120,26 +106,25 @@ class Penalty(NamedTuple):
 @njit(cache=True, nogil=True)
 def new_state(k: int, q: int, residual: Floats, goal: Floats) -> State:
     """Return the arrays of a state, to be filled; those of the caller are shared."""
-    tall, low, triangle = padded(k), padded(q), padded(q * (q + 1) // 2)
     return State(
-        np.zeros((tall, LANES)),
-        np.zeros((tall, LANES)),
-        np.zeros((tall, LANES)),
+        tile(k),
+        tile(k),
+        tile(k),
         np.ones((k + 1, LANES)),
-        np.zeros((low, LANES)),
-        np.zeros((low, LANES)),
-        np.zeros((low, LANES)),
-        np.zeros((low, LANES)),
-        np.zeros((low, LANES)),
-        np.zeros((triangle, LANES)),
+        tile(q),
+        tile(q),
+        tile(q),
+        tile(q),
+        tile(q),
+        tile(_triangle(q)),
         np.zeros(k + 1, dtype=np.int64),
         np.arange(max(k, q) + 1),
         residual,
         goal,
         np.zeros(1, dtype=np.int64),
-        np.zeros((triangle, LANES)),
-        np.full((tall, LANES), np.nan),
-        np.zeros((tall, LANES)),
+        tile(_triangle(q)),
+        np.full_like(tile(k), np.nan),
+        tile(k),
         np.zeros(k + 1, dtype=np.int64),
     )
 
@@ -163,8 +148,8 @@ def evaluate(blocks: Blocks, state: State, penalty: Penalty) -> bool:
         state.u, penalty.l1, penalty.inverse, state.beta, state.weight, state.active
     )
     for column in range(q):
-        ridge = spread(penalty.theta_l2[column])
-        put(state.slope, column, ridge * get(state.theta, column) - get(state.r, column))
+        ridge = get(state.theta, column) * penalty.theta_l2[column]
+        put(state.slope, column, ridge - get(state.r, column))
     add_product(state.slope, state.slope, blocks.g, state.theta, state.order, q)
     add_product(state.slope, state.slope, blocks.m, state.beta, state.active, state.n_active[0])
     worst = zero
@@ -205,8 +190,8 @@ def _build_hessian(blocks: Blocks, state: State, theta_l2: Floats) -> None:
         set_product(state.curvature, blocks.mm, state.weight, state.active, count + 1)
     copy(state.curvature, state.hessian)
     for row in range(blocks.g.shape[0]):
-        at = row * (row + 1) // 2 + row
-        put(state.hessian, at, get(state.hessian, at) + spread(theta_l2[row]))
+        at = _triangle(row) + row
+        put(state.hessian, at, get(state.hessian, at) + theta_l2[row])
 
 
 @njit(cache=True, nogil=True)
@@ -221,7 +206,7 @@ def _restrict(state: State, q: int) -> None:
             continue
         # Row and column `row`: what an inactive theta moves is known, so it goes to the right side.
         known = (one - free) * get(state.slope, row)
-        moves = some(abs(known) > spread(0.0))
+        moves = some(abs(known) > 0.0)
         for other in range(q):
             if other == row:
                 continue
@@ -235,7 +220,7 @@ def _restrict(state: State, q: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _solve(hessian: Floats, step: Floats, q: int):  # type: ignore[no-untyped-def]
+def _solve(hessian: Floats, step: Floats, q: int) -> Any:
     """Solve hessian x = step by Cholesky in every lane, in place; return the singular lanes.
 
     The diagonal of the factor is stored as its inverse.
@@ -281,13 +266,6 @@ def newton(blocks: Blocks, state: State, penalty: Penalty) -> int:
 
     On return beta, theta, u and residual belong together; lanes whose residual is above `goal`
     are unfinished.
-
-    Parameters
-    ----------
-    blocks, penalty
-        See `Blocks` and `Penalty`.
-    state
-        See `State`; `u` must belong to `theta`.
     """
     q, zero, goal = blocks.g.shape[0], spread(0.0), get(state.goal, 0)
     ended = zero < zero

@@ -9,29 +9,32 @@ from numba import njit
 
 from tuner_plugins.enet.accumulate import Floats, Ints
 from tuner_plugins.enet.newton import Blocks, Penalty, State, new_state, newton, refresh
-from tuner_plugins.enet.simd.lanes import add_product, add_quadratic, copy
-from tuner_plugins.enet.simd.vector import FAST, LANES
+from tuner_plugins.enet.simd.lanes import add_product, add_quadratic, copy, tile
+from tuner_plugins.enet.simd.vector import FAST, LANES, every, get, put
 from tuner_plugins.enet.tiles import (
     Grid,
     Output,
+    Place,
     Projection,
     Sets,
     Work,
     certify,
-    chosen,
+    count_used,
     load,
     new_work,
     penalise,
     polish_lane,
+    put_rows,
+    start_score,
     store,
-    tile,
+    take_rows,
 )
 
 _NEARLY = 100.0
 
 
 class OneHot(NamedTuple):
-    """Each training set as `onehot.Blocks`, stacked, and the same of its held-out cells.
+    """Each training set as `newton.Blocks`, stacked, and the same of its held-out cells.
 
     Attributes
     ----------
@@ -40,7 +43,7 @@ class OneHot(NamedTuple):
     scale : (sets, q)
         What the columns of R were multiplied by.
     d, m, away, mm, g, pinned
-        As in `onehot.Blocks`, with the training set first.
+        As in `newton.Blocks`, with the training set first.
     held_d, held_m, held_g
         D'D, 2 D'R and R'R of the cells held out, in the same units.
     """
@@ -62,25 +65,18 @@ class OneHot(NamedTuple):
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _gather(onehot: OneHot, index: int, cross: Floats, s: Floats, r: Floats) -> None:
     """Split Z'Y of the lanes into D'Y and scaled R'Y."""
-    for row in range(onehot.eliminated.shape[0]):
-        for lane in range(LANES):
-            s[row, lane] = cross[onehot.eliminated[row], lane]
+    take_rows(cross, onehot.eliminated, s)
     for column in range(onehot.rest.shape[0]):
-        factor = onehot.scale[index, column]
-        for lane in range(LANES):
-            r[column, lane] = factor * cross[onehot.rest[column], lane]
+        put(r, column, get(cross, onehot.rest[column]) * onehot.scale[index, column])
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _assemble(onehot: OneHot, index: int, state: State, coef: Floats) -> None:
     """Write beta and theta, unscaled, to the columns of Z."""
-    for row in range(onehot.eliminated.shape[0]):
-        for lane in range(LANES):
-            coef[onehot.eliminated[row], lane] = state.beta[row, lane]
+    put_rows(state.beta, onehot.eliminated, coef)
     for column in range(onehot.rest.shape[0]):
-        factor = onehot.scale[index, column]
-        for lane in range(LANES):
-            coef[onehot.rest[column], lane] = factor * state.theta[column, lane]
+        value = get(state.theta, column) * onehot.scale[index, column]
+        put(coef, onehot.rest[column], value)
 
 
 @njit(cache=True, nogil=True)
@@ -97,7 +93,7 @@ def _penalty(work: Work, onehot: OneHot, index: int) -> Penalty:
     for column in range(rest.shape[0]):
         theta_l1[column] = l1[rest[column]] * scale[column]
         theta_l2[column] = l2[rest[column]] * scale[column] * scale[column]
-    return Penalty(chosen(l1, eliminated), inverse, theta_l1, theta_l2)
+    return Penalty(l1[eliminated], inverse, theta_l1, theta_l2)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -118,8 +114,7 @@ def _predict(
     """
     share = 1.0 / max(index, 1)
     for column in range(theta.shape[0]):
-        for lane in range(LANES):
-            theta[column, lane] = share * earlier[ratio, alpha, column, lane]
+        put(theta, column, get(earlier[ratio, alpha], column) * share)
     neighbours = (alpha > 0) + (ratio > 0)
     for other in range(2):
         at = (ratio, alpha - 1) if other else (ratio - 1, alpha)
@@ -133,9 +128,8 @@ def _add_difference(
 ) -> None:
     """Add ``weight * (path - share * earlier)`` to `theta`; all (padded q, LANES)."""
     for column in range(theta.shape[0]):
-        for lane in range(LANES):
-            differs = path[column, lane] - share * earlier[column, lane]
-            theta[column, lane] += weight * differs
+        differs = get(path, column) - get(earlier, column) * share
+        put(theta, column, get(theta, column) + differs * weight)
 
 
 @njit(cache=True, nogil=True)
@@ -143,49 +137,44 @@ def _list_active(state: State, k: int) -> None:
     """List the rows of beta that are not all zero, after it was set from outside."""
     state.n_active[0] = 0
     for row in range(k):
-        used = False
-        for lane in range(LANES):
-            used |= state.beta[row, lane] != 0.0
-        if used:
+        if not every(get(state.beta, row) == 0.0):
             state.active[state.n_active[0]] = row
             state.n_active[0] += 1
 
 
+class HeldOut(NamedTuple):
+    """Z'Y of held-out cells, split as `onehot.eliminated` and `rest`, and an image to work with.
+
+    s : (padded k, LANES); r, image : (padded q, LANES).
+    """
+
+    s: Floats
+    r: Floats
+    image: Floats
+
+
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _score(
-    work: Work,
-    sets: Sets,
-    onehot: OneHot,
-    index: int,
-    first: int,
-    width: int,
-    state: State,
-    held_s: Floats,
-    held_r: Floats,
-    image: Floats,
+    work: Work, sets: Sets, onehot: OneHot, place: Place, state: State, held: HeldOut
 ) -> None:
-    """As in `sweep_gram`, in the time that a design with disjoint columns allows."""
+    """As in `coordinate_descent_path`, in the time that a design with disjoint columns allows."""
+    index, width, image = place.training, place.width, held.image
     q, count, error = onehot.rest.shape[0], state.n_active[0], work.error
     for row in range(q):
-        for lane in range(LANES):
-            image[row, lane] = -2.0 * held_r[row, lane]
+        put(image, row, get(held.r, row) * -2.0)
     add_product(image, image, onehot.held_g[index], state.theta, state.order, q)
     add_product(image, image, onehot.held_m[index], state.beta, state.active, count)
-    for lane in range(width):
-        error[lane] = sets.held_squares[index, first + lane]
-        work.nonzero[lane] = 0
+    start_score(work, sets, place)
     for row in range(q):
         for lane in range(LANES):
             error[lane] += state.theta[row, lane] * image[row, lane]
         if sets.weights[onehot.rest[row]] > 0.0:
-            for lane in range(width):
-                work.nonzero[lane] += state.theta[row, lane] != 0.0
-    add_quadratic(error, state.beta, onehot.held_d[index], held_s, state.active, count)
+            count_used(work, state.theta, row, width)
+    add_quadratic(error, state.beta, onehot.held_d[index], held.s, state.active, count)
     for at in range(count):
         row = state.active[at]
         if sets.weights[onehot.eliminated[row]] > 0.0:
-            for lane in range(width):
-                work.nonzero[lane] += state.beta[row, lane] != 0.0
+            count_used(work, state.beta, row, width)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -194,15 +183,13 @@ def _polish(
     sets: Sets,
     onehot: OneHot,
     projection: Projection,
-    index: int,
-    width: int,
-    blocks: Blocks,
+    place: Place,
     state: State,
 ) -> int:
     """Finish the lanes that `newton` left, and certify all; return how many they were."""
-    scale, coef = onehot.scale[index], work.coef
-    polished = 0
-    for lane in range(width):
+    index, coef, polished = place.training, work.coef, 0
+    scale = onehot.scale[index]
+    for lane in range(place.width):
         # Written so that NaN, of a step that ran off, is finished too.
         if not work.worst[lane] <= _NEARLY * work.goal[lane]:
             if not polished:
@@ -215,14 +202,13 @@ def _polish(
                 if scale[column] > 0.0:
                     state.theta[column, lane] = coef[onehot.rest[column], lane] / scale[column]
     if polished:
-        refresh(blocks, state)
         _list_active(state, onehot.eliminated.shape[0])
         certify(work, sets.gram[index], sets.norms[index])
     return polished
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def fit_onehot(
+def fit_onehot(  # noqa: PLR0913 - arrays handed to compiled code
     first_gene: int,
     last_gene: int,
     sets: Sets,
@@ -233,17 +219,19 @@ def fit_onehot(
 ) -> tuple[int, int]:
     """Fit genes `first_gene` to `last_gene` on every training set.
 
-    Give the Newton steps taken by tiles, and the fits that had to be polished.
+    Returns
+    -------
+    int, int
+        Newton steps taken by tiles, and fits that had to be polished.
     """
     k, q = onehot.eliminated.shape[0], onehot.rest.shape[0]
     work = new_work(sets.total.shape[0])
     state = new_state(k, q, work.worst, work.goal)
-    held_s, held_r, image = tile(k), tile(q), tile(q)
+    held = HeldOut(tile(k), tile(q), tile(q))
     path = np.zeros((grid.ratios.shape[0], grid.alphas.shape[0], *state.theta.shape))
     earlier = np.zeros_like(path)
     steps, polished = 0, 0
     for first in range(first_gene, last_gene, LANES):
-        width = min(LANES, last_gene - first)
         earlier[:] = 0.0
         for index in range(sets.cells.shape[0]):
             blocks = Blocks(
@@ -254,9 +242,10 @@ def fit_onehot(
                 onehot.g[index],
                 onehot.pinned[index],
             )
-            load(work, sets, index, first, width, grid.tolerance)
+            place = Place(index, first, min(LANES, last_gene - first))
+            load(work, sets, place, grid.tolerance)
             _gather(onehot, index, work.cross, state.s, state.r)
-            _gather(onehot, index, work.held, held_s, held_r)
+            _gather(onehot, index, work.held, held.s, held.r)
             state.known[:] = np.nan
             for ratio in range(grid.ratios.shape[0]):
                 for alpha in range(grid.alphas.shape[0]):
@@ -264,11 +253,14 @@ def fit_onehot(
                     refresh(blocks, state)
                     penalise(work, sets, index, grid.alphas[alpha], grid.ratios[ratio])
                     steps += newton(blocks, state, _penalty(work, onehot, index))
-                    polished += _polish(work, sets, onehot, projection, index, width, blocks, state)
+                    left = _polish(work, sets, onehot, projection, place, state)
+                    if left:
+                        refresh(blocks, state)
+                        polished += left
                     copy(state.theta, path[ratio, alpha])
-                    _score(work, sets, onehot, index, first, width, state, held_s, held_r, image)
+                    _score(work, sets, onehot, place, state, held)
                     if output.coef.shape[4]:
                         _assemble(onehot, index, state, work.coef)
-                    store(work, output, (index, alpha, ratio), first, width)
+                    store(work, output, place, alpha, ratio)
             earlier += path
     return steps, polished

@@ -67,9 +67,8 @@ def solve(
     weight = np.sqrt(squares)
     for start in range(0, cross.shape[1], GENES_AT_ONCE):
         part = slice(start, start + GENES_AT_ONCE)
-        coef[tied, part] = _descend(
-            reduced, left[:, part], l1[tied], l2[tied], ~explained, norms[tied], weight[part]
-        )
+        goal = GOAL * norms[tied, None] * weight[part]
+        coef[tied, part] = _descend(reduced, left[:, part], (l1[tied], l2[tied]), ~explained, goal)
     coef[free] = inverse @ cross[free] - slopes @ coef[tied]
     excess = violation(gram @ coef - cross + l2[:, None] * coef, coef, l1[:, None])
     unit = np.outer(norms, weight)
@@ -80,18 +79,16 @@ def solve(
 def _descend(
     gram: np.ndarray,
     cross: np.ndarray,
-    l1: np.ndarray,
-    l2: np.ndarray,
+    penalties: tuple[np.ndarray, np.ndarray],
     used: np.ndarray,
-    norms: np.ndarray,
-    weight: np.ndarray,
+    goal: np.ndarray,
 ) -> np.ndarray:
     """Run coordinate descent on all genes at once until each is solved, (columns, genes)."""
+    l1, l2 = penalties
     coef = np.zeros(cross.shape)
     active = np.arange(cross.shape[1])
     mine, gradient = coef.copy(), -cross
     columns = np.flatnonzero(used & (gram.diagonal() + l2 > 0))
-    goal = GOAL * norms[:, None] * weight
     loosest = 100.0 * goal
     for sweep in range(1, MOST_SWEEPS + 1):
         for j in columns:
@@ -102,7 +99,7 @@ def _descend(
         if sweep % POLISH_EVERY == 0:
             for gene in range(len(active)):
                 column, limit = active[gene], goal[:, active[gene]]
-                _polish(gram, cross[:, column], mine[:, gene], l1, l2, columns, limit)
+                _polish(gram, cross[:, column], mine[:, gene], penalties, columns, limit)
         gradient = gram @ mine - cross[:, active]
         excess = violation(gradient + l2[:, None] * mine, mine, l1[:, None])[columns]
         done = (excess <= goal[np.ix_(columns, active)]).all(axis=0)
@@ -122,8 +119,7 @@ def _polish(
     gram: np.ndarray,
     cross: np.ndarray,
     coef: np.ndarray,
-    l1: np.ndarray,
-    l2: np.ndarray,
+    penalties: tuple[np.ndarray, np.ndarray],
     columns: np.ndarray,
     goal: np.ndarray,
 ) -> None:
@@ -132,6 +128,7 @@ def _polish(
     The loss falls with every step and there are finitely many sets of signs (Osborne, Presnell and
     Turlach, 2000, 10.1093/imanum/20.3.389).
     """
+    l1, l2 = penalties
     for _ in range(STEPS_PER_COLUMN * len(columns)):
         on = columns[coef[columns] != 0]
         if len(on):

@@ -70,7 +70,8 @@ class Fits:
         Largest optimality residual: of the gradient of half the sum of squares, by column and
         gene divided by the norms of both, which makes it a correlation.
     newton_steps, polished : int
-        Steps of the semismooth Newton method (tiles of genes), and fits it left to `gram.polish`.
+        Steps of the semismooth Newton method (tiles of genes), and fits that were left to
+        `coordinate_descent.polish`.
     """
 
     sse: Floats
@@ -82,7 +83,7 @@ class Fits:
     polished: int = 0
 
 
-def fit_grid(
+def fit_grid(  # noqa: PLR0913 - the options of the public face, by keyword
     statistics: Statistics,
     alphas: ArrayLike,
     l1_ratios: ArrayLike,
@@ -117,6 +118,16 @@ def fit_grid(
     ------
     DataError
         Penalties out of range, penalty factors that do not match, a fold that has all cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tuner_plugins.enet import fit_grid, summarise
+    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
+    >>> Y = X @ [[1.0], [-2.0]]
+    >>> fits = fit_grid(summarise(X, Y), alphas=[1.0, 0.0], l1_ratios=1.0)
+    >>> fits.nonzero[0, :, 0, 0]  # of training set, alpha, l1_ratio and gene
+    array([0, 2], dtype=int32)
     """
     alphas, l1_ratios = penalties(alphas, l1_ratios)
     if method not in ("auto", "newton", "descent"):
@@ -172,7 +183,17 @@ def fit(
     threads: int = 1,
     method: str = "auto",
 ) -> Refit:
-    """Fit all cells of the statistics with one alpha and ratio; parameters as in `fit_grid`."""
+    """Fit all cells of the statistics with one alpha and ratio; parameters as in `fit_grid`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tuner_plugins.enet import fit, summarise
+    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
+    >>> Y = X @ [[1.0], [-2.0]]
+    >>> fit(summarise(X, Y), alpha=0.0, l1_ratio=0.5).coef.round(6)
+    array([[ 1., -2.]])
+    """
     fits = fit_grid(
         summed.total(),
         alpha,
@@ -190,7 +211,25 @@ def fit(
 def alpha_max(
     statistics: Statistics, l1_ratio: float = 1.0, penalty_factor: ArrayLike | None = None
 ) -> float:
-    """Return the smallest alpha at which every penalised coefficient is zero, on all cells."""
+    """Return the smallest alpha at which every penalised coefficient is zero, on all cells.
+
+    That is max over columns and genes of ``|x'r| / (n f l1_ratio)``, with r what free columns leave
+    of y (Friedman, Hastie and Tibshirani, 2010, 10.18637/jss.v033.i01).
+
+    Raises
+    ------
+    DataError
+        l1_ratio not in (0, 1], penalty factors that do not match.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tuner_plugins.enet import alpha_max, summarise
+    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
+    >>> Y = X @ [[1.0], [-2.0]]
+    >>> round(alpha_max(summarise(X, Y)), 6)
+    0.555556
+    """
     if not 0.0 < l1_ratio <= 1.0:
         raise DataError(f"l1_ratio must be in (0, 1] for an alpha_max to exist, got {l1_ratio}")
     weights = penalty_weights(penalty_factor, statistics.n_columns)

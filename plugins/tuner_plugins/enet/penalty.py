@@ -21,6 +21,11 @@ def soft_threshold(value: Any, l1: Any) -> Any:
 
     The w that minimises ``(w - value)^2 / 2 + l1 |w|`` (Donoho and Johnstone, 1994,
     10.1093/biomet/81.3.425).
+
+    Examples
+    --------
+    >>> soft_threshold(np.array([-2.0, 0.5, 3.0]), 1.0)
+    array([-1.,  0.,  2.])
     """
     return value - choose(value > l1, l1, choose(value < -l1, -l1, value))
 
@@ -30,6 +35,11 @@ def violation(slope: Any, coef: Any, l1: Any) -> Any:
 
     That is the distance of zero from the subdifferential of the objective, with `slope` the
     derivative of all but ``l1 |w|``: ``|slope + l1 sign(w)|``, and ``max(|slope| - l1, 0)`` at 0.
+
+    Examples
+    --------
+    >>> violation(np.array([1.5, 0.5, -1.0]), np.array([0.0, 0.0, 2.0]), 1.0)
+    array([0.5, 0. , 0. ])
     """
     outward = slope + choose(coef > 0.0, l1, -l1)
     return abs(choose(coef == 0.0, soft_threshold(slope, l1), outward))

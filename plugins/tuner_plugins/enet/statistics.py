@@ -197,6 +197,16 @@ def summarise(
     ------
     DataError
         Shapes that do not match, NaN or infinity, folds that are not 0 to ``n_folds - 1``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tuner_plugins.enet import summarise
+    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
+    >>> Y = X @ [[1.0], [-2.0]]
+    >>> summed = summarise(X, Y, folds=np.arange(12) % 2)
+    >>> summed.cells, summed.gram.shape, summed.cross.shape
+    (array([6., 6.]), (2, 3, 3), (2, 3, 1))
     """
     matrix, responses = matrix_of(X, "X"), matrix_of(Y, "Y")
     cells, columns = matrix.shape
@@ -242,6 +252,17 @@ def summarise_onto(
     DataError
         As `summarise`, and where the block has other columns, genes or folds; what `summed` holds
         after values that are not finite is of no use.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tuner_plugins.enet import summarise, summarise_onto
+    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
+    >>> Y = X @ [[1.0], [-2.0]]
+    >>> summed = summarise(X[:5], Y[:5])
+    >>> summarise_onto(summed, X[5:], Y[5:])
+    >>> summed.cells
+    array([12.])
     """
     matrix, responses = matrix_of(X, "X"), matrix_of(Y, "Y")
     labels = fold_labels(folds, matrix.shape[0], summed.n_folds)

@@ -12,7 +12,7 @@ from tuner_plugins.enet.statistics import summarise
 from tuner_plugins.enet.validation import fold_numbers
 
 
-def sweep(
+def sweep(  # noqa: PLR0913 - the options of the public face
     X: ArrayLike | sp.spmatrix | sp.sparray,
     Y: ArrayLike | sp.spmatrix | sp.sparray,
     alphas: ArrayLike,
@@ -47,6 +47,20 @@ def sweep(
     ------
     DataError
         Shapes that do not match, NaN, penalties out of range, fewer than two folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tuner_plugins.enet import sweep
+    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
+    >>> Y = X @ [[1.0], [-2.0]]
+    >>> found = sweep(X, Y, [1.0, 0.0], [0.5], folds=np.arange(12) % 4)
+    >>> found.best  # alpha and l1_ratio
+    (0.0, 0.5)
+    >>> found.coef(*found.best).round(6)
+    array([[ 1., -2.]])
+    >>> found.kkt < 1e-9
+    True
     """
     alphas, l1_ratios = penalties(alphas, l1_ratios)
     summed = summarise(X, Y, fold_numbers(folds), threads=threads)

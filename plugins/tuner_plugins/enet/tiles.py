@@ -1,7 +1,7 @@
 """Tiles of genes: what the sweeps of both solvers share.
 
 The arrays that describe a problem, and kernels that move numbers between them and the lanes,
-certify a fit, finish it by `gram.polish`, score it on held-out cells and store it.
+certify a fit, finish it by `coordinate_descent.polish`, score it on held-out cells and store it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 from numba import njit
 
 from tuner_plugins.enet.accumulate import Floats, Ints
-from tuner_plugins.enet.coordinate_descent import polish
+from tuner_plugins.enet.coordinate_descent import Penalised, polish
 from tuner_plugins.enet.penalty import violation
-from tuner_plugins.enet.simd.lanes import padded, set_product
-from tuner_plugins.enet.simd.vector import FAST, LANES
+from tuner_plugins.enet.simd.lanes import set_product, tile
+from tuner_plugins.enet.simd.vector import FAST, LANES, get, put
 
 
 class Sets(NamedTuple):
@@ -72,6 +72,14 @@ class Projection(NamedTuple):
     slopes: Floats
     gram: Floats
     norms: Floats
+
+
+class Place(NamedTuple):
+    """What is in the lanes: a training set, its first gene, and how many genes there are."""
+
+    training: int
+    first: int
+    width: int
 
 
 class Grid(NamedTuple):
@@ -148,18 +156,17 @@ def new_work(columns: int) -> Work:
 
 
 @njit(cache=True, nogil=True)
-def tile(rows: int) -> Floats:
-    """Return zeros for `rows` rows of lanes, padded."""
-    return np.zeros((padded(rows), LANES))
+def take_rows(source: Floats, index: Ints, target: Floats) -> None:
+    """Copy source[index] to the first rows of `target`; rows of lanes."""
+    for row in range(index.shape[0]):
+        put(target, row, get(source, index[row]))
 
 
 @njit(cache=True, nogil=True)
-def chosen(values: Floats, index: Ints) -> Floats:
-    """Return values[index]."""
-    picked = np.empty(index.shape[0])
-    for at in range(index.shape[0]):
-        picked[at] = values[index[at]]
-    return picked
+def put_rows(source: Floats, index: Ints, target: Floats) -> None:
+    """Copy the first rows of `source` to target[index]; rows of lanes."""
+    for row in range(index.shape[0]):
+        put(target, index[row], get(source, row))
 
 
 @njit(cache=True, nogil=True)
@@ -172,11 +179,12 @@ def penalise(work: Work, sets: Sets, index: int, alpha: float, ratio: float) -> 
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def load(work: Work, sets: Sets, index: int, first: int, width: int, tolerance: float) -> None:
+def load(work: Work, sets: Sets, place: Place, tolerance: float) -> None:
     """Copy Z'Y of a training set and of its held-out cells into lanes; set units and goals.
 
     Unused lanes are zero.
     """
+    index, first, width = place
     cross, held, squares = work.cross, work.held, sets.squares[index]
     for lane in range(LANES):
         work.units[lane] = np.sqrt(squares[first + lane]) if lane < width else 0.0
@@ -209,9 +217,16 @@ def certify(work: Work, gram: Floats, norms: Floats) -> None:
             worst[lane] = max(worst[lane], excess / norms[column])
 
 
+@njit(cache=True, nogil=True)
+def reduced_problem(work: Work, projection: Projection, index: int) -> Penalised:
+    """Return a training set without its free columns, with the penalties of now."""
+    l1, l2 = work.l1[projection.penalised], work.l2[projection.penalised]
+    return Penalised(projection.gram[index], l1, l2, projection.norms[index])
+
+
 @njit(cache=True, nogil=True, fastmath=FAST)
 def polish_lane(work: Work, projection: Projection, index: int, lane: int) -> None:
-    """Solve one lane to the end by `gram.polish`, from and into `coef`."""
+    """Solve one lane to the end by `coordinate_descent.polish`, from and into `coef`."""
     cross, coef, goal = work.cross, work.coef, work.goal[lane]
     free, penalised = projection.free, projection.penalised
     slopes = projection.slopes[index]
@@ -222,10 +237,9 @@ def polish_lane(work: Work, projection: Projection, index: int, lane: int) -> No
         left[column] = cross[penalised[column], lane]
         for row in range(free.shape[0]):
             left[column] -= slopes[row, column] * cross[free[row], lane]
-    gram = projection.gram[index][:, : penalised.shape[0]]
-    own_l1, own_l2 = chosen(work.l1, penalised), chosen(work.l2, penalised)
+    problem = reduced_problem(work, projection, index)
     for _ in range(2):
-        if polish(gram, left, start, own_l1, own_l2, goal, projection.norms[index]) <= goal:
+        if polish(problem, left, start, goal) <= goal:
             break
         # Where Newton steps have run far off, zero is the better start.
         start = np.zeros(penalised.shape[0])
@@ -248,9 +262,25 @@ def fill_free(work: Work, projection: Projection, index: int, lane: int) -> None
         coef[free[row], lane] = value
 
 
+@njit(cache=True, nogil=True)
+def start_score(work: Work, sets: Sets, place: Place) -> None:
+    """Set the errors of a tile to the held-out squares, and the count of non-zeros to none."""
+    for lane in range(place.width):
+        work.error[lane] = sets.held_squares[place.training, place.first + lane]
+        work.nonzero[lane] = 0
+
+
+@njit(cache=True, nogil=True)
+def count_used(work: Work, coef: Floats, row: int, width: int) -> None:
+    """Count the lanes in which a row of coefficients is not zero."""
+    for lane in range(width):
+        work.nonzero[lane] += coef[row, lane] != 0.0
+
+
 @njit(cache=True, nogil=True, fastmath=FAST)
-def store(work: Work, output: Output, at: tuple[int, int, int], first: int, width: int) -> None:
+def store(work: Work, output: Output, place: Place, alpha: int, ratio: int) -> None:
     """Write one fit of the tile to the output arrays."""
+    first, width, at = place.first, place.width, (place.training, alpha, ratio)
     for lane in range(width):
         gene, unit = first + lane, work.units[lane]
         output.sse[at[0], at[1], at[2], gene] = max(work.error[lane], 0.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -16,6 +17,7 @@ from numba.core import cgutils
 from tuner_plugins.enet.penalty import choose, soft_threshold
 from tuner_plugins.enet.simd.vector import (
     DOUBLES,
+    LANES,
     WORD,
     ZEROS,
     data_of,
@@ -45,6 +47,12 @@ def padded(size: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def tile(rows: int) -> Any:
+    """Return zeros for `rows` rows of lanes, padded."""
+    return np.zeros((padded(rows), LANES))
+
+
+@njit(cache=True, nogil=True)
 def copy(source: Any, target: Any) -> None:
     """Copy rows of lanes; `target` may have fewer than `source`."""
     for row in range(target.shape[0]):
@@ -57,7 +65,7 @@ def _fuse(builder: Any, left: Any, right: Any, total: Any) -> None:
     builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
 
 
-def _product(
+def _product(  # noqa: PLR0913 - what LLVM needs
     context: Any, builder: Any, kinds: Any, arrays: Any, rows: Any, count: Any, base: Any
 ) -> Any:
     """Set ``out = base + product`` for `arrays` out, factors and lanes; base may be None."""
@@ -92,7 +100,7 @@ def _product(
 
 
 @typed_intrinsic
-def add_product(
+def add_product(  # noqa: PLR0913 - with the typing context
     typing_context: Any, out: Any, base: Any, factors: Any, lanes: Any, rows: Any, count: Any
 ) -> Any:
     """Set every ``out[t, :]`` to ``base[t, :] + sum over k of factors[k, t] * lanes[k, :]``.
