@@ -1,4 +1,4 @@
-"""Plug-ins and simulators by name, from the entry points of installed packages."""
+"""Plug-ins, simulators, samplers and executors by name, from installed packages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import (
     Distribution,
     EntryPoint,
@@ -26,6 +27,12 @@ from tuner.plugin import InputError, Plugin
 
 PLUGINS = "tuner.plugins"
 SIMULATORS = "tuner.simulators"
+SAMPLERS = "tuner.samplers"
+EXECUTORS = "tuner.executors"
+
+LOCAL = "local"
+BUILT_IN = {EXECUTORS: {LOCAL: "tuner.execution.local:LocalExecutor"}}
+"""The engine's own, by group, name and place: there whatever is installed."""
 
 Simulator = Callable[..., Any]
 """``simulate(folder: Path, *, seed: int, **options)``: its options are its keyword arguments.
@@ -88,6 +95,34 @@ def simulator(name: str) -> Simulator:
         raise InputError(f"simulator '{name}' is no function: {loaded!r:.60}")
     found: Simulator = loaded
     return found
+
+
+def executor(kind: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return what makes an executor of that kind; errors as in `plugin_class`.
+
+    It is called as `tuner.execution.local.LocalExecutor` is: with the setup, the number of slots,
+    the seconds that a case may take and the bytes that a worker may hold. What else it takes, its
+    keyword-only arguments, are its options.
+    """
+    found = load(EXECUTORS, "executor", kind)
+    if not callable(found):
+        raise InputError(f"executor '{kind}' is no class: {found!r:.60}")
+    return partial(found, **_checked(f"executor '{kind}'", options_of(found), options))
+
+
+def load(group: str, kind: str, name: str) -> Any:
+    """Import what `name` stands for in `group`: an entry point, or ``package.module:Class``."""
+    target = BUILT_IN.get(group, {}).get(name) or (name if ":" in name else None)
+    if target is None:
+        return _load(group, kind, name)[1]
+    if not all(part.isidentifier() for part in target.replace(":", ".").split(".")):
+        raise InputError(f"{kind} '{name}': expected package.module:Class")
+    return _import(EntryPoint(name, target, group), f"{kind} '{name}'")
+
+
+def names(group: str) -> list[str]:
+    """Return what `group` has by name: the engine's own, then what is installed."""
+    return [*BUILT_IN.get(group, {}), *_points(group)]
 
 
 def _points(group: str) -> Mapping[str, Sequence[EntryPoint]]:
@@ -157,10 +192,12 @@ def remedy_for(module: str) -> str | None:
 def _load(group: str, kind: str, name: str) -> tuple[EntryPoint, Any]:
     points = _points(group)
     if name not in points:
-        close = difflib.get_close_matches(name, points, n=1)
+        known = names(group)
+        close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
-        names = ", ".join(points) or "none"
-        raise InputError(f"no {kind} called '{name}'; installed: {names}{hint}")
+        raise InputError(
+            f"no {kind} called '{name}'; installed: {', '.join(known) or 'none'}{hint}"
+        )
     point, *others = points[name]
     if others:
         origins = " and ".join(f"({_origin(each)})" for each in points[name])
@@ -172,8 +209,13 @@ def _load(group: str, kind: str, name: str) -> tuple[EntryPoint, Any]:
     if entry.missing:
         packages = f"package{'s' * (len(entry.missing) > 1)} {', '.join(entry.missing)}"
         raise InputError(f"{where} needs the {packages}, not installed: {entry.remedy}")
+    return point, _import(point, where)
+
+
+def _import(point: EntryPoint, where: str) -> Any:
+    """Import an entry point; one line where that fails."""
     try:
-        return point, point.load()
+        return point.load()
     except ModuleNotFoundError as error:
         raise InputError(
             f"{where} needs the package '{error.name}', which is not installed: "
@@ -187,8 +229,8 @@ def _load(group: str, kind: str, name: str) -> tuple[EntryPoint, Any]:
         ) from error
 
 
-def options_of(call: Simulator) -> dict[str, inspect.Parameter]:
-    """Return a simulator's options: its keyword-only arguments but ``seed``."""
+def options_of(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the options of a simulator or an executor: its keyword-only arguments but ``seed``."""
     parameters = inspect.signature(call, eval_str=True).parameters.values()
     kept = (p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "seed")
     return {parameter.name: parameter for parameter in kept}
@@ -212,7 +254,7 @@ def simulate(name: str, folder: Path, seed: int, options: Mapping[str, Any]) -> 
         For an unknown simulator or option, a wrong value, or a folder that exists.
     """
     call = simulator(name)
-    checked = _checked(name, options_of(call), options)
+    checked = _checked(f"simulator '{name}'", options_of(call), options)
     if folder.exists():
         raise InputError(f"{folder} exists; give another folder, or remove it first")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -229,12 +271,12 @@ def simulate(name: str, folder: Path, seed: int, options: Mapping[str, Any]) -> 
 
 
 def _checked(
-    name: str, known: Mapping[str, inspect.Parameter], options: Mapping[str, Any]
+    what: str, known: Mapping[str, inspect.Parameter], options: Mapping[str, Any]
 ) -> dict[str, Any]:
     for option in options:
         if option not in known:
             offered = ", ".join(known) or "none"
-            raise InputError(f"simulator '{name}' has no option '{option}'; it has: {offered}")
+            raise InputError(f"{what} has no option '{option}'; it has: {offered}")
     fields: dict[str, Any] = {
         key: (
             Any if p.annotation is p.empty else p.annotation,
@@ -248,6 +290,6 @@ def _checked(
         first = error.errors()[0]
         option = str(first["loc"][0])
         raise InputError(
-            f"simulator '{name}', option '{option}': {first['msg']}, got {first.get('input')!r}"
+            f"{what}, option '{option}': {first['msg']}, got {first.get('input')!r}"
         ) from None
     return {key: getattr(model, key) for key in options}

@@ -1,11 +1,12 @@
-"""Optuna's samplers and pruners by name, with their options."""
+"""Samplers and pruners by name, with their options: Optuna's, OptunaHub's and others'."""
 
 from __future__ import annotations
 
+import difflib
+import importlib
 import importlib.util
 import inspect
 import math
-import statistics
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from tuner import registry
+from tuner.config.catch_up import CatchUpPruner
 from tuner.config.space import Space, cardinality
 from tuner.plugin import InputError
 
@@ -44,7 +45,10 @@ PRUNERS = {
 }
 EXHAUSTIVE = ("grid", "brute-force")
 GRID_POINTS = 7
+HUB = "optunahub:"
+"""A sampler of OptunaHub: this, then its package, and a class where that has several."""
 
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _OURS = {"seed", "search_space", "constraints_func", "independent_sampler", "source_trials"}
 
 
@@ -72,14 +76,23 @@ class Choice(BaseModel):
         name = self.name.lower().replace("_", "-")
         by_class = {value.lower(): key for key, value in offered.items()}
         name = by_class.get(name, by_class.get(name + kind, name))
-        if name not in offered:
+        others = registry.names(registry.SAMPLERS) if kind == "sampler" else []
+        is_place = kind == "sampler" and ":" in self.name
+        if name not in offered and (is_place or self.name in others):
+            name = self.name
+        elif name not in offered:
+            names = [*offered, *others]
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
             raise ValueError(
-                f"no {kind} called '{self.name}'; expected one of {', '.join(offered)}"
+                f"no {kind} called '{self.name}'; expected one of {', '.join(names)}{hint}"
             )
-        cls = getattr(optuna.samplers, offered[name]) if kind == "sampler" else _pruner(name)
-        known = set(inspect.signature(cls).parameters) - _OURS
+        cls = _sampler(name) if kind == "sampler" else _pruner(name)
+        parameters = inspect.signature(cls).parameters
+        known = set(parameters) - _OURS
         known |= {"points"} if name == "grid" else set()
-        if unknown := sorted(set(self.options) - known):
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        if (unknown := sorted(set(self.options) - known)) and not takes_any:
             raise ValueError(
                 f"{kind} '{name}' has no option '{unknown[0]}'; "
                 f"it has: {', '.join(sorted(known)) or 'none'}"
@@ -95,7 +108,8 @@ def _check_values(what: str, cls: type[Any], options: Mapping[str, Any]) -> None
     """
     parameters = inspect.signature(cls).parameters
     for name, parameter in parameters.items():
-        if name not in options and parameter.default is parameter.empty and name not in _OURS:
+        required = parameter.default is parameter.empty and parameter.kind not in _REST
+        if name not in options and required and name not in _OURS:
             raise ValueError(f"{what} needs the option '{name}'")
     for name, value in options.items():
         kind = parameters[name].annotation if name in parameters else None
@@ -142,13 +156,58 @@ def make_sampler(
     if name == "grid":
         points = options.pop("points", GRID_POINTS)
         options["search_space"] = grid(space, points)
-    cls = getattr(optuna.samplers, SAMPLERS[name])
+    cls = _sampler(name)
+    if "seed" in inspect.signature(cls).parameters:
+        options["seed"] = seed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            return cls(seed=seed, **options)  # type: ignore[no-any-return]
+            made = cls(**options)
         except (TypeError, ValueError) as error:
             raise InputError(f"study.sampler: '{name}' refuses its options: {error}") from None
+    if not isinstance(made, optuna.samplers.BaseSampler):
+        raise InputError(f"study.sampler: '{name}' is no optuna.samplers.BaseSampler: {made!r:.60}")
+    return made
+
+
+def _sampler(name: str) -> Any:
+    """Return the class of a sampler: Optuna's, OptunaHub's, an entry point or a place."""
+    if name in SAMPLERS:
+        return getattr(optuna.samplers, SAMPLERS[name])
+    if name.startswith(HUB):
+        return _of_hub(name)
+    found = registry.load(registry.SAMPLERS, "sampler", name)
+    if not callable(found):
+        raise InputError(f"sampler '{name}' is no class: {found!r:.60}")
+    return found
+
+
+def _of_hub(name: str) -> Any:
+    """Load a sampler of OptunaHub, over the network the first time."""
+    package, _, wanted = name.removeprefix(HUB).partition(":")
+    if importlib.util.find_spec("optunahub") is None:
+        raise InputError(f"sampler '{name}' needs the package optunahub: pip install optunahub")
+    try:
+        module = importlib.import_module("optunahub").load_module(package)
+    except Exception as error:  # noqa: BLE001 - git, GitHub, the network, and the package itself
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"sampler '{name}' cannot be loaded from OptunaHub: {type(error).__name__}: {first}; "
+            "see hub.optuna.org for its name and what it needs"
+        ) from error
+    classes = {
+        key: value
+        for key in getattr(module, "__all__", vars(module))
+        if isinstance(value := getattr(module, key, None), type)
+        and issubclass(value, optuna.samplers.BaseSampler)
+        and not value.__module__.startswith("optuna.")
+    }
+    if len(classes) == 1 and not wanted:
+        return next(iter(classes.values()))
+    if wanted in classes:
+        return classes[wanted]
+    offered = ", ".join(f"{HUB}{package}:{key}" for key in classes) or "none"
+    raise InputError(f"sampler '{name}' is not one of that package: {offered}")
 
 
 def _pruner(name: str) -> type[optuna.pruners.BasePruner]:
@@ -207,53 +266,3 @@ def settings_in_all(choice: Choice, space: Space) -> int | None:
         return math.prod(map(len, values.values()))
     size = math.prod(map(cardinality, space.searched.values()))
     return int(size) if math.isfinite(size) else None
-
-
-SLACK = 0.1
-
-
-class CatchUpPruner(optuna.pruners.BasePruner):
-    """Prunes a trial that would not be the best even with a record in every case to come.
-
-    After some of its cases a trial has a mean. What the rest can add at most is taken to be what
-    the rest added in the luckiest trial so far, and `slack` more. Where even that leaves it short
-    of the best trial, the remaining cases are not run.
-
-    Parameters
-    ----------
-    slack : float
-        How much more than any trial so far, as a share of what the best is ahead of the median.
-    n_startup_trials : int
-        Completed trials before which nothing is pruned.
-    """
-
-    def __init__(self, slack: float = SLACK, n_startup_trials: int = 5) -> None:
-        if not slack >= 0 or n_startup_trials < 1:
-            raise ValueError(
-                f"expected slack >= 0 and n_startup_trials >= 1, got {slack} and {n_startup_trials}"
-            )
-        self._slack = slack
-        self._startup = n_startup_trials
-
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Return whether `trial` is to be stopped."""
-        step = trial.last_step
-        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        whole = [other for other in done if other.intermediate_values]
-        if step is None or len(whole) < self._startup:
-            return False
-        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-        best = max(sign * float(other.value or 0.0) for other in done)
-        # The last case reports nothing: there is nothing left to prune after it.
-        count = 1 + max(max(other.intermediate_values) for other in whole)
-        rest = [
-            sign * (count * float(other.value or 0.0) - step * other.intermediate_values[step])
-            for other in whole
-            if step in other.intermediate_values
-        ]
-        now = sign * trial.intermediate_values[step]
-        if not rest or not math.isfinite(now):
-            return False
-        middle = statistics.median(sign * float(other.value or 0.0) for other in whole)
-        hoped = (step * now + max(rest)) / count + self._slack * (best - middle)
-        return hoped < best

@@ -20,6 +20,7 @@ from pydantic import (
 
 from tuner.config.addresses import masked
 from tuner.config.samplers import PRUNERS, SAMPLERS, Choice
+from tuner.registry import LOCAL
 
 LONGEST_NAME = 100
 """Bytes of a study's name: a file system takes 255, and endings come to it."""
@@ -187,6 +188,21 @@ class ExportSection(Section):
     select: Literal["best", "smoothed", "one_standard_error"] = "best"
 
 
+class ExecutorSection(BaseModel):
+    """Where trials run: `kind` is registered under ``tuner.executors``.
+
+    Every further key is an option of the executor.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    kind: str = LOCAL
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Options as given."""
+        return self.model_extra or {}
+
+
 class SimulateSection(BaseModel):
     """Data that the project makes itself where `folder` does not exist yet; see `tuner simulate`.
 
@@ -208,6 +224,7 @@ class EngineSections(Section):
     search_space: dict[str, Any] | None = None
     objective: str | list[str] = "score"
     workers: int = Field(default=1, ge=1)
+    executor: ExecutorSection = ExecutorSection()
     limits: LimitsSection = LimitsSection()
     timing: TimingSection = TimingSection()
     tracking: TrackingSection = TrackingSection()

@@ -16,6 +16,7 @@ from tuner.config.samplers import make_pruner, make_sampler, settings_in_all
 from tuner.export.outputs import resolved
 from tuner.export.ownership import OUT, Owner, check_folder, check_script
 from tuner.plugin import InputError
+from tuner.registry import executor
 from tuner.search.storage import IDENTITY, Plan, peek_storage, plan_study
 from tuner.tracking.mlflow_uri import absolute_uri, check_uri, sqlite_path
 
@@ -116,6 +117,8 @@ def _search(config: Config) -> Iterator[str]:
 
 def _machine(config: Config) -> Iterator[str]:
     """Check what is asked of this machine."""
+    section = config.engine.executor
+    at_key(config.document, ("executor",), executor, section.kind, section.options)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = config.engine.limits.threads
     for key, wanted in (("workers", config.engine.workers), ("limits.threads", threads)):

@@ -13,13 +13,13 @@ import optuna
 from tuner.config.addresses import masked
 from tuner.config.load import Config
 from tuner.execution.jobs import Executor, Setup
-from tuner.execution.local import LocalExecutor
 from tuner.execution.subprocesses import sweep
 from tuner.export.ownership import check_script, claim, claim_script, stale_note
 from tuner.export.provenance import git_commit, versions
 from tuner.objective import Objective
 from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
+from tuner.registry import executor as executor_of
 from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
 from tuner.search.lease import Lease
@@ -240,7 +240,9 @@ def _make_tracker(config: Config) -> Tracker:
 def _make_executor(config: Config) -> Executor:
     limits = config.engine.limits
     setup = Setup(config.engine.plugin, config.sections, limits.threads)
-    return LocalExecutor(setup, config.engine.workers, limits.case_time, limits.memory)
+    make = executor_of(config.engine.executor.kind, config.engine.executor.options)
+    made: Executor = make(setup, config.engine.workers, limits.case_time, limits.memory)
+    return made
 
 
 def _describe(config: Config, study: optuna.Study) -> StudyInfo:

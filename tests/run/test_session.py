@@ -1,0 +1,71 @@
+"""A whole study where the configuration says: the executor is chosen by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.search.test_series import Silent
+from tuner.config.load import load_config
+from tuner.execution.local import LocalExecutor
+from tuner.plugin import InputError
+from tuner.run import session
+from tuner.run.check import check
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+
+def sections(**more: object) -> dict[str, object]:
+    return {
+        "plugin": "toy",
+        "data": {"targets": [1.0, 2.0], "held_out": [1.5]},
+        "study": {"trials": 5, "sampler": "random", "pruner": "median"},
+        "search_space": {"x": {"low": -5, "high": 5}},
+        "timing": {"final_time": 0.5, "nulls": 0},
+        "tracking": {"enabled": False},
+        **more,
+    }
+
+
+@pytest.mark.parametrize("kind", ["threads", "tuner_toy_executor:Threads"])
+def test_a_study_runs_where_the_configuration_says(
+    write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(LocalExecutor, "__init__", None)  # no worker process is made
+    executor = {"kind": kind, "log": "jobs.log"}
+    config = load_config(write_config(**sections(workers=2, executor=executor)))
+    check(config)
+    result = session.run(config, Silent(), lambda: False)
+    assert result.ending == "complete"
+    assert result.summary.counts["complete"] == 5
+    assert result.summary.final is not None
+    assert len(result.summary.held_out) == 1
+    assert result.export is not None
+    assert result.export.exists()
+    jobs = Counter(Path("jobs.log").read_text().split())
+    assert jobs["TrialJob"] >= 5
+    assert jobs["PresentJob"] == 1
+    assert jobs["TimeJob"] > 0
+
+
+@pytest.mark.parametrize(
+    ("executor", "message"),
+    [
+        ({"kind": "thread"}, r"no executor called 'thread'; installed: local, threads; did you"),
+        ({"kind": "gone:Threads"}, r"executor 'gone:Threads' needs the package 'gone'"),
+        ({"kind": "tuner_toy_executor:CaseDone", "at": 1}, r"has no option 'at'; it has: none"),
+        ({"kind": "local", "log": "x"}, r"executor 'local' has no option 'log'; it has: none"),
+        ({"kind": "threads"}, r"executor 'threads', option 'log': Field required"),
+        ({"kind": "threads", "log": 3}, r"executor 'threads', option 'log': Input is not a valid"),
+    ],
+)
+def test_an_executor_that_cannot_be_had_is_one_line(
+    write_config: Callable[..., Path], executor: dict[str, object], message: str
+) -> None:
+    config = load_config(write_config(**sections(executor=executor)))
+    with pytest.raises(InputError, match=r"line \d+: executor: .*" + message) as caught:
+        check(config)
+    assert "\n" not in str(caught.value)
