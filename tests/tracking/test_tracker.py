@@ -43,8 +43,7 @@ SCRIPT = """
     import sys, time
     from pathlib import Path
     from tests.studies import make_study, make_summary, make_trials
-    from tuner.tracking.mlflow_pages import study_links
-from tuner.tracking.tracker import MlflowTracker
+    from tuner.tracking.tracker import MlflowTracker
     assert "mlflow" not in sys.modules
     trials = make_trials(3)
     tracker = MlflowTracker("sqlite:///mlflow.db", "made", Path("spool"))
