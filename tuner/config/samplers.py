@@ -200,7 +200,7 @@ def _of_hub(name: str) -> Any:
         for key in getattr(module, "__all__", vars(module))
         if isinstance(value := getattr(module, key, None), type)
         and issubclass(value, optuna.samplers.BaseSampler)
-        and not value.__module__.startswith("optuna.")
+        and not value.__module__.startswith(("optuna.", "optunahub."))
     }
     if len(classes) == 1 and not wanted:
         return next(iter(classes.values()))
