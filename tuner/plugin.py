@@ -268,6 +268,10 @@ class Plugin(ABC, Generic[ConfigT]):
         """Tabulate the best setting's results: file stem to table."""
         return {}
 
+    def findings(self, results: Sequence[Result]) -> Sequence[str]:
+        """Return what the best setting's results show, in words, for the verdict: a line each."""
+        return ()
+
     def analyse(self, params: Params, folder: Path) -> None:
         """Do what comes after the best setting, into `folder` (``tuner analyse``)."""
         raise InputError(f"plug-in '{self.name}' has no analysis after the best setting")

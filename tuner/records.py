@@ -247,6 +247,8 @@ class Summary:
         The best settings timed again, which `best` was chosen by; None where time is not tuned.
     nulls : sequence of Null
         The best setting's metric beside its null, for each case; empty where there is no null.
+    findings : sequence of str
+        What the plug-in finds in the best setting's results; part of the verdict.
     """
 
     best: TrialRecord | None
@@ -259,6 +261,7 @@ class Summary:
     notes: Sequence[str] = field(default_factory=tuple)
     final: Final | None = None
     nulls: Sequence[Null] = ()
+    findings: Sequence[str] = ()
     verdict: Sequence[str] = ()
 
 

@@ -91,6 +91,21 @@ def test_planted_screen_end_to_end(screen):
     assert working.iloc[:3].all()
     figures = plugin.figures([result])
     assert set(figures) == {"surface", "path", "nonzeros", "perturbations", "permutation_null"}
+    added, judged = plugin.findings([result])
+    assert f"delta_r2 {result.metrics['delta_r2']:+.4f}" in added
+    assert "is better than luck: p 0.025 (39 permutations among guide)" in judged
+
+
+def test_a_screen_in_which_nothing_acts_is_called_luck(screen, tmp_path):
+    adata = anndata.read_h5ad(screen)
+    for column in ("perturbation", "guide"):
+        labels = adata.obs[column].astype(str).to_numpy()
+        adata.obs[column] = np.random.default_rng(1).permutation(labels)
+    adata.write_h5ad(tmp_path / "idle.h5ad")
+    plugin = _plugin(tmp_path / "idle.h5ad", permutations=19, guide=None)
+    added, judged = plugin.findings([_result(plugin, 0.003, 0.5)])
+    assert "add nothing to the held-out R2 of covariates: delta_r2 -" in added
+    assert "not distinguishable from luck: p 1 (19 permutations among guide)" in judged
 
 
 def test_the_whole_grid_holds_what_trials_find(screen):
@@ -176,7 +191,7 @@ def test_refit_agrees_with_the_estimator(screen):
     np.testing.assert_allclose(refit(data.problem, 0.003, 0.5).coef, theirs.coef_, atol=1e-9)
 
 
-def test_flags_are_not_fatal(screen, tmp_path, caplog):
+def test_flags_are_not_fatal(screen, tmp_path):
     adata = anndata.read_h5ad(screen)
     labels = adata.obs["perturbation"].astype(str)
     labels.iloc[:2] = "RARE"
@@ -188,7 +203,7 @@ def test_flags_are_not_fatal(screen, tmp_path, caplog):
     notes = plugin.tables([result])["notes"]["note"].tolist()
     assert any("'RARE' has no held-out cell in 1 of 3 folds (2 cells)" in note for note in notes)
     assert any("'constant' is constant" in note for note in notes)
-    assert all(note in caplog.text for note in notes)
+    assert all(note in plugin.notes() for note in notes)
 
 
 def _broken(adata: anndata.AnnData, kind: str) -> anndata.AnnData:
@@ -470,7 +485,7 @@ def _arrayed(screen: Path, path: Path) -> Path:
     return path
 
 
-def test_guides_side_by_side_are_moved_along_the_plate(screen, tmp_path, caplog):
+def test_guides_side_by_side_are_moved_along_the_plate(screen, tmp_path):
     path = _arrayed(screen, tmp_path / "arrayed.h5ad")
     plugin = _plugin(path, permutations=99)
     result = _result(plugin, 0.003, 0.5)
@@ -481,7 +496,7 @@ def test_guides_side_by_side_are_moved_along_the_plate(screen, tmp_path, caplog)
     assert list(tables["permutation_null"]["labels"]) == ["as they are"] + ["moved"] * 41
     assert chosen["p_of_best_partial_r2"] == pytest.approx(2 / 42)
     (note,) = [n for n in tables["notes"]["note"] if "plate" in n]
-    assert note in caplog.text
+    assert note in plugin.notes()
     assert "\n" not in note
     for text in ("'guide'", "obs column 'well'", "in 41 ways", "below 0.048", "data.well: null"):
         assert text in note

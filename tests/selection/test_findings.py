@@ -272,11 +272,17 @@ def test_all_of_it_in_order(task: Callable[..., Task]) -> None:
         cases=[CaseRecord("c0", {"fit": 0.4}, 1.0)],
     )
     whole = summary(
-        best, baseline, nulls=[null("c0", 0.2)], final=final_of(1.0), counts={"complete": 2}
+        best,
+        baseline,
+        nulls=[null("c0", 0.2)],
+        final=final_of(1.0),
+        counts={"complete": 2},
+        findings=["the plug-in's own"],
     )
     lines = verdict(given, whole, [baseline, best], "timeout")
     assert [line.split(":")[0].split(" (")[0] for line in lines] == [
         "tuned case",
+        "the plug-in's own",
         "fit gains +0.1000 over the baseline; no case was held out",
         "the best lies at the upper end of size's range",
         "only 2 of 3 trials completed",

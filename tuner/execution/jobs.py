@@ -190,6 +190,7 @@ class JobDone:
     held_out, held_out_baseline : sequence of CaseRecord
         Only of a `PresentJob`.
     nulls : sequence of Null
+    findings : sequence of str
         Only of a `PresentJob`.
     fixed_costs : mapping
         Only of a `FixedCostJob`: seconds by case; empty where the plug-in gives no command.
@@ -206,6 +207,7 @@ class JobDone:
     held_out_baseline: Sequence[CaseRecord] = field(default_factory=tuple)
     fixed_costs: Mapping[str, float] = field(default_factory=dict)
     nulls: Sequence[Null] = ()
+    findings: Sequence[str] = ()
 
 
 Job = TrialJob | PresentJob | FixedCostJob | TimeJob

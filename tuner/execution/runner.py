@@ -223,6 +223,7 @@ class Bench:
             now(),
             tuple(map(_record, tuned)),
             nulls=nulls,
+            findings=tuple(self._plugin.findings(results)),
             held_out=tuple(map(_record, held_out)),
             held_out_baseline=tuple(beside),
         )

@@ -9,6 +9,9 @@ import numpy as np
 from tuner.plugin import Direction
 from tuner.records import Null
 
+LUCKY = 0.05
+"""The p-value from which a result is called not distinguishable from luck."""
+
 
 def compare(
     case: str, metric: float, draws: Sequence[float], direction: Direction, held_out: bool

@@ -3,6 +3,7 @@
 - No trial beats the baseline: the best score is not positive, or no objective is better.
 - Luck: the metric beside its null, `LUCKY` is the p-value from which it is called luck. For tuned
   cases the p-value is optimistic, since the trial was chosen by that metric.
+- What the plug-in finds (`tuner.plugin.Plugin.findings`), such as a test of its own.
 - Held-out cases: the gain over the baseline beside that of the tuned cases; "disagree" where the
   tuned cases gain and the held-out cases do not, or the other way round.
 - Edge: a searched number within `EDGE` of an end of its range, on the range's own scale (logarithm
@@ -21,11 +22,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from tuner.config.task import Task
+from tuner.measure.luck import LUCKY
 from tuner.objective import Objective
 from tuner.plugin import InputError, Params
 from tuner.records import CaseRecord, Null, State, Summary, TrialRecord
 
-LUCKY = 0.05
 EDGE = 0.01
 CARRIED = 0.5
 """Share of the tuned gain below which a held-out gain is said to be a small part of it."""
@@ -51,7 +52,7 @@ def verdict(task: Task, summary: Summary, records: Sequence[TrialRecord], ending
         return found
     result = [*no_gain(summary, objective)]
     result += [*luck([n for n in summary.nulls if not n.held_out], objective.primary, "tuned")]
-    result += [*held_out(summary, objective)]
+    result += [*summary.findings, *held_out(summary, objective)]
     result += [*luck([n for n in summary.nulls if n.held_out], objective.primary, "held-out")]
     if not best.is_baseline:
         result += [*edges(best.searched, best.params, task)]

@@ -107,6 +107,7 @@ class Finish:
             held_out=[objective.annotate(case, against) for case in cases],
             held_out_baseline=reference,
             nulls=done.nulls,
+            findings=done.findings,
         )
 
     def _draw(self, summary: Summary, plots: Path) -> None:

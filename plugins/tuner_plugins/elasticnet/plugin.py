@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -29,6 +28,7 @@ from tuner_plugins.elasticnet.reading import probe_file, read, require_gene_sets
 from tuner_plugins.elasticnet.selection import fold_metrics, one_standard_error
 from tuner_plugins.elasticnet.summary import (
     Summary,
+    findings_of,
     grid_alphas,
     summary_of,
     tables_of,
@@ -71,8 +71,6 @@ SCRIPT_DEPENDENCIES = (
 
 REFERENCE: Params = {"alpha": 5e-4, "l1_ratio": 0.5}
 """The setting of the published script (Dixit et al., 2016, 10.1016/j.cell.2016.11.038)."""
-
-_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -140,8 +138,6 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             loaded = read(self.config)
             # compiles the kernels and remembers what all trials share, off the clock
             cross_validate(loaded.problem, *([value] for value in _setting(REFERENCE)))
-        for note in loaded.notes:
-            _log.warning("%s", note)
         return Cases([Case(self.config.data.counts.stem, loaded)])
 
     def notes(self) -> Sequence[str]:
@@ -192,6 +188,10 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         """Tabulate the surface, the choice, genes, perturbations and the null."""
         result = results[0]
         return tables_of(result.case.data, self._summary(result), *_setting(result.params))
+
+    def findings(self, results: Sequence[Result]) -> Sequence[str]:
+        """Return what perturbations add to covariates, beside the permutation null."""
+        return findings_of(self._summary(results[0]))
 
     def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
         """Write a script that fits a screen with this setting: ``-i data.h5ad -o coef.h5ad``."""

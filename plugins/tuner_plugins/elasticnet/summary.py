@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from tuner.measure.luck import LUCKY
 from tuner_plugins.elasticnet.config import SurfaceSection
 from tuner_plugins.elasticnet.nested import Nested, nested
 from tuner_plugins.enet.cross_validation import Problem, cross_validate, refit
@@ -156,6 +157,26 @@ def tables_of(
     if loaded.notes:
         tables["notes"] = pd.DataFrame({"note": loaded.notes})
     return tables
+
+
+def findings_of(summary: Summary) -> list[str]:
+    """Return what perturbations add to covariates, and whether luck gives as much, in words."""
+    chosen, null = summary.chosen, summary.null
+    r2, covariates, added = (
+        float(values[0, 0]) for values in (chosen.r2, chosen.r2_covariates, chosen.delta_r2)
+    )
+    does = "add to" if added > 0 else "add nothing to"
+    found = [
+        f"perturbations {does} the held-out R2 of covariates: delta_r2 {added:+.4f} "
+        f"(r2 {r2:.4f}, covariates alone {covariates:.4f})"
+    ]
+    if null is not None:
+        judged = "better than luck" if null.p < LUCKY else "not distinguishable from luck"
+        found.append(
+            f"the best partial R2 of the surface, {null.observed:.4f}, is {judged}: p {null.p:.3g} "
+            f"({len(null.shuffled)} permutations among {null.among})"
+        )
+    return found
 
 
 def _surface_table(surface: Sweep) -> pd.DataFrame:
