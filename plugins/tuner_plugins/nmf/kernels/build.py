@@ -36,7 +36,7 @@ PROX_LONG_UNITS = ("prox/lanes.c", "prox/warm.c")
 
 PARTS = (("products.c",), PROX_UNITS, PROX_LONG_UNITS)
 QUICK_PARTS = (
-    ("fast/inflate.c", "fast/bins.c", "fast/read.c", "fast/write.c"),
+    ("fast/inflate.c", "fast/read.c", "fast/write.c", "fast/bins.c"),
     (*PROX_UNITS, "fast/factorize.c"),
 )
 """The quick library is all that a quick factorisation needs: a script's first run waits for it.
