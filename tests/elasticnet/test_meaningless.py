@@ -222,7 +222,7 @@ SETTINGS = {
         {"search_space": {"alpha": {}, "l1_ratio": -0.1}},
         "l1_ratio is -0.1",
     ),
-    "grid ratio above 1": ({"surface": {"l1_ratios": [0.5, 2.0]}}, "less than or equal to 1"),
+    "grid ratio above 1": ({"surface": {"l1_ratios": [0.5, 2.0]}}, "at most 1"),
     "gene sets of other genes": ({"analysis": {"gene_sets": "sets.gmt"}}, "none of 1 terms has"),
     "no gene sets": ({"analysis": {"gene_sets": "empty.gmt"}}, "holds no gene sets"),
 }

@@ -171,6 +171,15 @@ def test_tracks_without_data_in_a_region_are_noted_or_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_copy_of_a_track_is_noted(clean: dict[str, Any], tmp_path: Path) -> None:
+    tracks = sorted((tmp_path / "tracks").glob("*.bw"))
+    assert not any("counts twice" in line for line in make_plugin(clean).notes())
+    shutil.copy(tracks[0], tmp_path / "tracks" / "zz_copy.bw")
+    lines = [line for line in make_plugin(clean).notes() if "counts twice" in line]
+    assert len(lines) == 2  # one for each region
+    assert all("1 of 6 tracks" in line and line.endswith("zz_copy.bw") for line in lines)
+
+
 def test_tracks_with_negative_values_are_noted(clean: dict[str, Any], tmp_path: Path) -> None:
     ends = np.array([26_000, 27_000, LENGTH])
     write_runs(tmp_path / "tracks" / "ratio.bw", ends, np.float32([3, -1, 2]))

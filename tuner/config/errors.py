@@ -21,6 +21,21 @@ GONE: Mapping[Key, str] = {
 """Keys of earlier versions, and what to do about them."""
 
 
+_WORDS = {
+    "Input should be": "expected",
+    "a valid integer": "a whole number",
+    "valid ": "",
+    "dictionary": "mapping",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    ", unable to parse string as an integer": "",
+    ", unable to parse string as a number": "",
+    ", unable to interpret input": "",
+    ", got a number with a fractional part": "",
+}
+"""Pydantic's words, and ours."""
+
+
 def validated(
     model: type[Any],
     data: Mapping[str, Any],
@@ -62,9 +77,9 @@ def _described(
     message = str(detail["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         return key, message
-    message = message.replace("Input should be", "expected").replace("valid ", "")
-    message = message.replace("dictionary", "mapping").partition(" or instance of ")[0]
-    return key, f"{message}, got {got!r:.80}"
+    for theirs, ours in _WORDS.items():
+        message = message.replace(theirs, ours)
+    return key, f"{message.partition(' or instance of ')[0]}, got {got!r:.80}"
 
 
 def _stands(data: Any, key: Key) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 
@@ -20,6 +21,7 @@ _LOOKS = {
     "empty": "have no data there (zero, missing, negative or one value all over)",
     "negative": "have negative values there, which factors of 0 and more cannot follow (give fold "
     "changes or counts, not their logarithms)",
+    "double": "hold there what an earlier track holds: it counts twice (a copy?)",
 }
 
 
@@ -131,6 +133,7 @@ def _look_at_tracks(cases: Sequence[CaseInput]) -> dict[tuple[object, ...], set[
     """Return by track and region which of `_LOOKS` it has."""
     asked = list(dict.fromkeys((path, *case.region) for case in cases for path in case.tracks))
     looks: dict[tuple[object, ...], set[str]] = {}
+    contents: dict[tuple[object, ...], bytes] = {}
 
     def read(number: int) -> None:
         path, chrom, start, end = asked[number]
@@ -142,8 +145,14 @@ def _look_at_tracks(cases: Sequence[CaseInput]) -> dict[tuple[object, ...], set[
             raise SignalError(f"{path}: {chrom}:{start}-{end} {error}") from None
         found = {"empty": empty, "negative": means.min() < 0}
         looks[asked[number]] = {look for look, has in found.items() if has}
+        if not flat:
+            contents[asked[number]] = hashlib.sha256(means.tobytes()).digest()
 
     run_threads(read, len(asked), available_threads())
+    first: dict[tuple[object, ...], object] = {}
+    for track in asked:
+        if track in contents and first.setdefault((*track[1:], contents[track]), track) != track:
+            looks[track].add("double")
     return looks
 
 
