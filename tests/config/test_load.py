@@ -111,7 +111,7 @@ def test_only_the_plugin_is_required(load: Callable[..., object]) -> None:
         (("name: first", "name: end."), 2, "neither begins nor ends with a dot"),
         (("name: first", "name: unsent"), 2, "'unsent' is a folder of the program's own"),
         (("name: first", f"name: {'n' * 101}"), 2, "expected at most 100 bytes, got 101"),
-        (("30m", "0s"), 2, "study.timeout: expected greater than 0"),
+        (("30m", "0s"), 2, "study.timeout: expected more than 0"),
         (("30m", ".inf"), 2, "study.timeout: expected a finite number"),
         (("30m", "1.2.3s"), 2, "expected a time such as 90s, 30m or 2h"),
         (("trials: 5", "trials: -5"), 2, "at least 1, got -5"),

@@ -28,6 +28,7 @@ _WORDS = {
     "dictionary": "mapping",
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
+    "greater than": "more than",
     ", unable to parse string as an integer": "",
     ", unable to parse string as a number": "",
     ", unable to interpret input": "",
