@@ -35,9 +35,12 @@ def make() -> Iterator[Callable[..., LocalExecutor]]:
         executor.close()
 
 
-def job(ticket: int = 0, mode: str = "fine", x: float = 1.0, **options: bool) -> TrialJob:
+def job(
+    ticket: int = 0, mode: str = "fine", x: float = 1.0, is_baseline: bool = False, **options: bool
+) -> TrialJob:
     params = {"x": x, "size": 1, "mode": mode}
-    return TrialJob(Trial(number=ticket, params=params, searched={}), 0, **options)
+    trial = Trial(number=ticket, params=params, searched={}, is_baseline=is_baseline)
+    return TrialJob(trial, 0, **options)
 
 
 def outcome(executor: LocalExecutor, timeout: float = 60.0) -> JobDone:
@@ -110,7 +113,7 @@ def test_over_time_is_infeasible(make: Callable[..., LocalExecutor]) -> None:
 
 def test_the_baseline_is_not_limited(make: Callable[..., LocalExecutor]) -> None:
     executor = make({"seconds": 2.0}, case_seconds=0.1)
-    executor.submit(job(limited=False))
+    executor.submit(job(is_baseline=True))
     assert outcome(executor).state == "complete"
 
 
