@@ -77,7 +77,7 @@ def test_kill_9_in_mid_study_loses_and_repeats_nothing(workplace: Path, config: 
         assert not alive, "workers outlived the coordinator"
     out, _ = finish(start(config))
     result = json.loads(out)
-    assert result["trials"]["complete"] == TRIALS
+    assert result["trials"]["complete"] == TRIALS, out
     assert list(workplace.glob(".tuner-*")) == []
 
     study = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
@@ -145,5 +145,5 @@ def test_a_worker_killed_from_outside_fails_its_trial_alone(workplace: Path, con
     ]
     os.kill(workers[0].pid, signal.SIGKILL)
     result = json.loads(finish(process)[0])
-    assert result["trials"]["complete"] == TRIALS
+    assert result["trials"]["complete"] == TRIALS, out
     assert result["trials"]["failed"] <= 1
