@@ -92,7 +92,15 @@ def test_no_line_is_wider_than_the_console(config: Config, width: int) -> None:
     result = finished()
     text = shown(result, OfR(config), width)
     tables = text.split("what came out:")[0]
-    captions = ("time:", "score:", "null mean:", "estimated by", "finalists:", "value:")
+    captions = (
+        "time:",
+        "score:",
+        "null mean:",
+        "estimated by",
+        "95 % interval:",
+        "finalists:",
+        "value:",
+    )
     for line in tables.splitlines():
         assert len(line) <= width or line.startswith(captions)
     for word in ("speed-up", " 0.02", "baseline", "4 times", "0.90"):  # nothing is cut off

@@ -26,6 +26,7 @@ from tuner.selection.findings import (
     uncompleted,
     unfinished,
     verdict,
+    weak_baseline,
 )
 
 OBJECTIVE = Objective({"r": "maximize"}, {"score": "maximize"})
@@ -45,6 +46,25 @@ def summary(best: TrialRecord, baseline: TrialRecord, **changes: Any) -> Summary
 
 def null(case: str, p: float, *, held: bool = False, metric: float = 0.52) -> Null:
     return Null(case, held, metric, 0.41, 0.6, p, 1000)
+
+
+# -- a weak baseline -------------------------------------------------------------------------
+
+
+def test_a_baseline_that_luck_beats() -> None:
+    best, baseline = trial(1, 0.5, 0.6), trial(0, 0.4, 0.45)
+    given = summary(best, baseline, nulls=[null("c0", 0.01), null("c1", 0.01)])
+    (line,) = weak_baseline(given, OBJECTIVE)
+    assert line.startswith("the baseline's r is below the null mean (0.4000 in c0): a gain")
+    held = summary(
+        trial(1, 0.5),
+        trial(0, 0.42),
+        nulls=[null("c0", 0.01), null("h", 0.5, held=True)],
+        held_out_baseline=[CaseRecord("h", {"r": 0.1}, 1.0)],
+    )
+    (line,) = weak_baseline(held, OBJECTIVE)
+    assert "(0.1000 in h)" in line
+    assert not list(weak_baseline(summary(best, baseline), OBJECTIVE))
 
 
 # -- no gain ---------------------------------------------------------------------------------
@@ -89,7 +109,7 @@ def test_a_metric_that_luck_does_not_give() -> None:
     ]
     (line,) = luck([null("a", 0.001), null("b", 0.002)], "r", "tuned")
     assert "is better than luck in each: p 0.001, 0.002" in line
-    assert line.endswith("; optimistic: the trial was chosen by it")
+    assert line.endswith("; optimistic: the trial was chosen by its results there")
 
 
 def test_a_metric_that_luck_gives_in_some_cases() -> None:
@@ -282,6 +302,7 @@ def test_all_of_it_in_order(task: Callable[..., Task]) -> None:
     lines = verdict(given, whole, [baseline, best], "timeout")
     assert [line.split(":")[0].split(" (")[0] for line in lines] == [
         "tuned case",
+        "the baseline's fit is below the null mean",
         "the plug-in's own",
         "fit gains +0.1000 over the baseline; no case was held out",
         "the best lies at the upper end of size's range",

@@ -133,7 +133,7 @@ class LiveProgress:
             self._began, self._began_with = time.monotonic(), self._done  # the baseline is no pace
         elif self._done < self._total:
             each = (time.monotonic() - self._began) / (self._done - self._began_with)
-            parts.append(f"{show_duration(each * (self._total - self._done))} left")
+            parts.append(f"{show_duration(each * (self._total - self._done))} of search left")
         return "; ".join(parts)
 
     def _shown(self, record: TrialRecord) -> str:

@@ -47,10 +47,11 @@ def print_result(out: Console, result: RunResult, config: Config) -> None:
         _lines(out, final_captions(summary, objective))
     if summary.best is not None:
         print_params(out, summary.best, config.space)
-    if summary.verdict or summary.notes:
-        out.print()
-        say(out, "what came out:")
-        _lines(out, [f"- {line}" for line in (*summary.verdict, *summary.notes)])
+    for title, lines in (("what came out:", summary.verdict), ("noted:", summary.notes)):
+        if lines:
+            out.print()
+            say(out, title)
+            _lines(out, [f"- {line}" for line in lines])
     out.print()
     _lines(out, next_steps(result, config))
 
@@ -149,13 +150,15 @@ def captions(summary: Summary, objective: Objective) -> Iterator[str]:
     if "score" in objective.objectives and "score" in best.metrics:
         sign = objective.metrics[metric] == "maximize"
         gain = f"{metric} - {metric} baseline" if sign else f"{metric} baseline - {metric}"
-        yield f"score: ({gain}) * sqrt(speed-up), for each case; 'mean' is the mean of the cases"
+        yield f"score: ({gain}) * sqrt(speed-up), for each case"
     if summary.nulls:
         draws = summary.nulls[0].draws
         yield (
-            f"null mean: the {metric} that luck alone gives, over {draws} draws; "
-            "p: the share of draws as good as the trial"
+            f"null mean: the {metric} that luck alone gives, over {draws} draws; p: the share of "
+            "draws as good as the trial, itself counted among them"
         )
+    if len(best.cases) > 1:
+        yield "mean: of the tuned cases, column by column"
 
 
 # -- the finalists -----------------------------------------------------------------------------
@@ -177,7 +180,7 @@ def final_rows(summary: Summary, objective: Objective) -> tuple[list[str], list[
     headers += ["speed-up", "score"] if scored else []
     apart = scored and not _agree(summary, objective)
     headers += ["value"] if apart else []
-    headers += ["95 % interval", "best\nwith p"]
+    headers += ["95 % interval", "chance of\nbeing best"]
     estimated = all(row.estimate is not None for row in final.finalists)
     headers += ["estimated\nby search"] if estimated else []
     rows = []
@@ -206,9 +209,11 @@ def final_captions(summary: Summary, objective: Objective) -> Iterator[str]:
     scored = _scored(summary, objective)
     what = "score" if scored else "time"
     yield (
-        f"estimated by search: the {what} by run and the measured start-up of a script, as the "
+        f"estimated by search: the {what} by the time of run and of a script's start-up, as the "
         "lines of progress show it; the finalists were picked by it, the best by the final times"
     )
+    yield "timed: finalists that cannot be the best are dropped early"
+    yield f"95 % interval: of the {what}, by the noise of timing, the baseline's included"
     if scored and not _agree(summary, objective):
         yield "value: what decides; below the baseline the score would reward slowness (README)"
 

@@ -4,6 +4,7 @@
 - Luck: the metric beside its null, `LUCKY` is the p-value from which it is called luck. For tuned
   cases the p-value is optimistic, since the trial was chosen by that metric.
 - What the plug-in finds (`tuner.plugin.Plugin.findings`), such as a test of its own.
+- The baseline beside the null: a gain over what luck gives too says little.
 - Held-out cases: the gain over the baseline beside that of the tuned cases; "disagree" where the
   tuned cases gain and the held-out cases do not, or the other way round.
 - Edge: a searched number within `EDGE` of an end of its range, on the range's own scale (logarithm
@@ -52,8 +53,9 @@ def verdict(task: Task, summary: Summary, records: Sequence[TrialRecord], ending
         return found
     result = [*no_gain(summary, objective)]
     result += [*luck([n for n in summary.nulls if not n.held_out], objective.primary, "tuned")]
-    result += [*summary.findings, *held_out(summary, objective)]
     result += [*luck([n for n in summary.nulls if n.held_out], objective.primary, "held-out")]
+    result += [*weak_baseline(summary, objective), *summary.findings]
+    result += [*held_out(summary, objective)]
     if not best.is_baseline:
         result += [*edges(best.searched, best.params, task)]
     return [*result, *certainty(summary), *found]
@@ -108,11 +110,30 @@ def luck(nulls: Sequence[Null], metric: str, which: str) -> Iterator[str]:
         judged = "not distinguishable from luck"
     else:
         judged = f"distinguishable from luck in {real} of {count} only"
-    caveat = "; optimistic: the trial was chosen by it" if which == "tuned" and real else ""
+    caveat = "; optimistic: the trial was chosen by its results there" if which == "tuned" else ""
+    caveat = caveat if real else ""
     yield (
         f"{which} {_cases(count)}: {metric} {value:.4f}{of} is {judged}: "
         f"p {p_values}, null mean {mean:.4f}{caveat}"
     )
+
+
+def weak_baseline(summary: Summary, objective: Objective) -> Iterator[str]:
+    """Yield a line where the baseline is no better than luck is on the average."""
+    cases = (*(summary.baseline.cases if summary.baseline else ()), *summary.held_out_baseline)
+    luck = {null.case: null.mean for null in summary.nulls}
+    name = objective.primary
+    sign = 1.0 if objective.metrics[name] == "maximize" else -1.0
+    weak = [
+        f"{case.metrics[name]:.4f} in {case.name}"
+        for case in cases
+        if case.name in luck and sign * (case.metrics[name] - luck[case.name]) <= 0
+    ]
+    if weak:
+        yield (
+            f"the baseline's {name} is below the null mean ({', '.join(weak)}): a gain over it "
+            "says little there"
+        )
 
 
 def held_out(summary: Summary, objective: Objective) -> Iterator[str]:
