@@ -65,7 +65,7 @@ def clutter(workplace: Path) -> None:
         (["study.pruner={name: percentile, percentile: 150}"], "'percentile' refuses: Percentile"),
         (["study.pruner=threshold"], "'threshold' refuses: Either lower or upper"),
         (["study.pruner=median", "objective=[fit, time]"], "a pruner serves one objective"),
-        (["study.storage=postgresql://u:s3cret@h/x"], "u:***@h/x: the package 'psycopg' is not in"),
+        (["study.storage=postgresql://u:s3cret@h/x"], "u:***@h/x: the package 'psycopg"),
         (["study.storage=nosql://u:s3cret@h/x"], "cannot open nosql://u:***@h/x: "),
         (["study.storage=sqlite:///garbage.db"], "file is not a database"),
         (["study.storage=journal:///garbage.log"], "it is no journal of Optuna"),

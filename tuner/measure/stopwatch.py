@@ -45,7 +45,9 @@ class Timed:
     seconds, cpu_seconds : float
         Wall time; CPU time of all threads of this process.
     waited : float
-        Part of the wall time in which it was ready to run and others had the core.
+        Part of the wall time in which it was ready to run and others had the core. The kernel's
+        figures are read before the clock starts and after it stops: what may have been waited
+        there is taken off.
     """
 
     output: Any
@@ -76,6 +78,7 @@ def timed(call: Callable[[], Any]) -> Timed:
     enabled = gc.isenabled()
     gc.disable()
     try:
+        before = time.perf_counter()
         waited = _waited("/proc/thread-self/schedstat")
         cpu = time.process_time()
         wall = time.perf_counter()
@@ -83,10 +86,11 @@ def timed(call: Callable[[], Any]) -> Timed:
         seconds = time.perf_counter() - wall
         cpu_seconds = time.process_time() - cpu
         waited = _waited("/proc/thread-self/schedstat") - waited
+        around = time.perf_counter() - before - seconds
     finally:
         if enabled:
             gc.enable()
-    return Timed(output, max(seconds, 1e-9), cpu_seconds, waited)
+    return Timed(output, max(seconds, 1e-9), cpu_seconds, max(0.0, waited - around))
 
 
 def timed_process(command: Sequence[str]) -> Timed:
@@ -98,6 +102,7 @@ def timed_process(command: Sequence[str]) -> Timed:
         Where it fails; with the last lines of its stderr.
     """
     with tempfile.TemporaryFile() as errors:
+        before = time.perf_counter()
         ours = _waited("/proc/thread-self/schedstat")
         wall = time.perf_counter()
         process = subprocess.Popen(
@@ -106,6 +111,7 @@ def timed_process(command: Sequence[str]) -> Timed:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         seconds = time.perf_counter() - wall
         ours = _waited("/proc/thread-self/schedstat") - ours
+        ours = max(0.0, ours - (time.perf_counter() - before - seconds))
         waited = _waited(f"/proc/{process.pid}/schedstat")
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
