@@ -65,6 +65,36 @@ def log_normalised(adata):
     adata.X = adata.X.log1p()
 
 
+def layered(adata):
+    adata.layers["old"] = adata.X.copy()
+    adata.layers["scaled"] = adata.X * 0.3
+    adata.raw = adata.copy()
+    log_normalised(adata)
+
+
+def flat(adata):
+    adata.X = sparse.csr_matrix(adata.shape, dtype=np.float32)
+
+
+def combined(adata):
+    _label(adata, np.flatnonzero(_is(adata, "A"))[:5], "perturbation", "A+ctrl")
+    _label(adata, np.flatnonzero(_is(adata, "B"))[:5], "perturbation", "A+B")
+
+
+def spelled(adata):
+    _label(adata, np.flatnonzero(_is(adata, "A"))[:5], "perturbation", "a ")
+    _label(adata, np.flatnonzero(_is(adata, "ctrl"))[:5], "perturbation", "CTRL")
+
+
+def few_controls(adata):
+    _label(adata, np.flatnonzero(_is(adata, "ctrl"))[1:], "perturbation", "A")
+
+
+def doubled(adata):
+    adata.X = adata.X[np.arange(adata.n_obs) // 2 * 2]
+    adata.obs = adata.obs.iloc[np.arange(adata.n_obs) // 2 * 2].set_index(adata.obs_names)
+
+
 def empty_cell(adata):
     counts = adata.X.toarray()
     counts[4] = 0
@@ -114,7 +144,9 @@ REFUSED = {
         column("depth", lambda a: np.arange(a.n_obs) / 7), {"batch": "depth"}, "data.batch",
     ),
     "names as covariate": (
-        column("barcode", lambda a: a.obs_names), {"covariates": ["barcode"]}, "too many for 60",
+        column("barcode", lambda a: a.obs_names),
+        {"covariates": ["barcode"]},
+        "'barcode' has 60 labels for 60 cells.*data.covariates",
     ),
     "no such layer": (None, {"layer": "counts"}, "no layer 'counts'; it has: X"),
     "log-normalised": (log_normalised, {}, "X does not hold counts.*expected whole numbers"),
@@ -132,28 +164,66 @@ REFUSED = {
     "ensembl ids": (ensembl, {"covariates": ["pct_counts_mt"]}, "ENSG00000000000.*data.symbols"),
     "no symbols column": (ensembl, {"symbols": "feature"}, "did you mean: feature_name"),
     "empty covariate": (column("x", np.nan), {"covariates": ["x"]}, "'x' is nan in 60 cells"),
-    "covariate twice": (None, {"covariates": ["total_counts"] * 2}, "named twice"),
+    "covariate twice": (
+        None,
+        {"covariates": ["total_counts"] * 2},
+        "data.covariates names 'total_counts' twice; name it once$",
+    ),
+    "batch as covariate": (None, {"covariates": ["batch"]}, "data.batch names 'batch' already"),
+    "logs as size factor": (
+        column("total_counts", lambda a: np.log1p(a.obs["total_counts"])),
+        {},
+        r"of cell 'cell0' is [34]\.\d+, but its counts in X add up to \d+ \(60 of 60 cells",
+    ),
+    "percent as size factor": (
+        None, {"size_factor": "pct_counts_mt"}, "set size_factor: total_counts$",
+    ),
+    "shuffled size factor": (
+        column("total_counts", lambda a: np.roll(a.obs["total_counts"], 1)),
+        {},
+        "expected raw totals of the same cells.*remove the column",
+    ),
+    "numbers as text": (
+        column("mt", lambda a: [f"{x:.2f}%" for x in a.obs["pct_counts_mt"]]),
+        {"covariates": ["mt"]},
+        r"'mt' holds numbers as text \('\d\.\d\d%'\), \d+ different ones; expected numbers",
+    ),
+    "counts in a layer": (layered, {}, "whole numbers >= 0, which 'old', 'raw' holds .layer: old"),
+    "nothing varies": (flat, {}, "no gene or further response varies"),
     "twin gene names": (twin_names, {}, "two genes are called 'g0'.*var_names_make_unique"),
     "twin cell names": (twin_cells, {}, "two cells are called 'c'.*obs_names_make_unique"),
 }  # fmt: skip
 
 NOTED = {
-    "batch confounded with one": (batch_of_one, {}, "shares no batch .*: 'A'; leave it out"),
-    "control-like label": (control_like, {}, "looks like a control .*: 'non-targeting_2'"),
-    "rare perturbation": (rare, {}, r"'A' has no held-out cell in 3 of 5 folds \(2 cells\)"),
-    "unseen gene": (unseen_gene, {}, "never varies and counts for nothing: 'g5'"),
+    "batch confounded with one": (
+        batch_of_one, {}, "these perturbations share no batch .*: 'A'; leave them out",
+    ),
+    "control-like label": (
+        control_like, {}, "these labels look like controls .*: 'non-targeting_2'; name",
+    ),
+    "rare perturbation": (rare, {}, r"held-out cell: 'A' \(2 cells, none in 3 of 5 folds\)"),
+    "unseen gene": (unseen_gene, {}, "these responses never vary and count for nothing: 'g5'"),
     "constant covariate": (
-        column("x", 4.0), {"covariates": ["x"]}, "'x' is constant, its coefficient is 0",
+        column("x", 4.0), {"covariates": ["x"]}, "constant, their coefficients are 0: 'x'",
     ),
     "collinear covariate": (
         column("x", lambda a: 3.0 * a.obs["total_counts"] - 7),
         {"covariates": ["total_counts", "x"]},
-        "covariate 'x' follows exactly from those before it",
+        "these covariates follow exactly from those before them .*: 'x'",
     ),
     "covariate is a perturbation": (
-        column("x", lambda a: 1.0 * _is(a, "B")), {"covariates": ["x"]}, "by covariates: 'B'",
+        column("x", lambda a: 1.0 * _is(a, "B")),
+        {"covariates": ["x"]},
+        "covariates explain these perturbations wholly: 'B'",
     ),
-    "guide of two": (shared_guide, {"guide": "guide"}, "has cells of several .*'sg17' .of A, B"),
+    "guide of two": (shared_guide, {"guide": "guide"}, "these guides .*: 'sg17' .the first of A,"),
+    "combinations without a separator": (
+        combined, {}, r"join others with '\+'.*: 'A\+B', 'A\+ctrl'; data.separator: '\+' takes",
+    ),
+    "two spellings": (spelled, {}, "differ by case or blanks only.*: 'A', 'a ', 'CTRL', 'ctrl'; "),
+    "two spellings, with guides": (spelled, {"guide": "guide"}, ": 'A', 'a ', 'CTRL', 'ctrl'; "),
+    "few controls": (few_controls, {}, "only 1 control cell for all perturbations"),
+    "every cell twice": (doubled, {}, "60 of 60 cells have a twin with the same counts"),
     "one guide each": (one_guide, {"guide": "guide"}, "no perturbation has two guides"),
 }  # fmt: skip
 
@@ -277,7 +347,7 @@ def short_obs(path):
 
 FILES = {
     "empty": (lambda path: path.write_bytes(b""), "is it whole"),
-    "text": (lambda path: path.write_text("gene,cell\n"), "is it whole"),
+    "text": (lambda path: path.write_text("gene,cell\n"), "is no HDF5 file (.h5ad); make an"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:20_000]), "is it whole"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "is a folder; expected an .h5ad file"),
     "10x": (ten_x, "it looks like 10x: scanpy.read_10x_h5"),

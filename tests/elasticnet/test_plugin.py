@@ -201,8 +201,8 @@ def test_flags_are_not_fatal(screen, tmp_path):
     plugin = _plugin(tmp_path / "rare.h5ad", covariates=["constant"])
     result = _result(plugin, 0.003, 0.5)
     notes = plugin.tables([result])["notes"]["note"].tolist()
-    assert any("'RARE' has no held-out cell in 1 of 3 folds (2 cells)" in note for note in notes)
-    assert any("'constant' is constant" in note for note in notes)
+    assert any("'RARE' (2 cells, none in 1 of 3 folds)" in note for note in notes)
+    assert any("coefficients are 0: 'constant'" in note for note in notes)
     assert all(note in plugin.notes() for note in notes)
 
 
@@ -452,7 +452,7 @@ def test_datlinger_gains_nothing_and_says_so(shared_data):
         tables = plugin.tables([result])
         choice = tables["choice"].set_index("choice")
         assert choice.loc["best of the grid", "partial_r2"] < 1e-4
-        assert any("'pct_counts_mt' is constant" in n for n in result.case.data.notes)
+        assert any("coefficients are 0: 'pct_counts_mt'" in n for n in result.case.data.notes)
         assert any("moves labels along it, in 81 ways" in n for n in result.case.data.notes) == (
             well is not None
         )
@@ -518,7 +518,7 @@ def test_a_plate_of_one_unit_a_stratum_has_no_move(screen, tmp_path, monkeypatch
     adata.obs["batch"] = adata.obs["guide"].astype(str)
     adata.write_h5ad(path)
     plugin = _plugin(path, permutations=9, covariates=[])
-    with pytest.raises(InputError, match="shares no batch"):
+    with pytest.raises(InputError, match="share no batch"):
         plugin.notes()
     # the test of such labels says nothing either
     for check in ("notes_on_labels", "notes_on_values"):

@@ -14,6 +14,7 @@ from tuner_plugins.elasticnet import script as elasticnet_script
 from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
 from tuner_plugins.enet.cross_validation import refit
 from tuner_plugins.perturbseq.data.screen import recipe_of
+from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.model.anndata_fit import elastic_net
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
@@ -155,18 +156,66 @@ def test_a_wrong_file_is_one_line_and_2(screen, tmp_path):
     assert not (tmp_path / "c.h5ad").exists()
 
 
-def test_a_wrong_command_line_is_one_line_and_2(screen, capsys):
+def test_a_wrong_command_line_is_one_line_and_2(screen, tmp_path, capsys):
+    copy = tmp_path / "analysis.h5ad"
+    copy.write_bytes(screen.read_bytes())
+    (tmp_path / "linked.h5ad").hardlink_to(copy)
+    (tmp_path / "pointed.h5ad").symlink_to(copy)
+    (tmp_path / "sets.gmt").write_text("TERM\t\tG1\n")
+    (tmp_path / "sets.csv").symlink_to(tmp_path / "sets.gmt")
+    new = tmp_path / "c.h5ad"
+    analysis = ("--analyse", tmp_path / "a", "--gene-sets")
     cases = {
+        ("-i", copy, "-o", copy): "-o: .*analysis.h5ad is the file that -i names",
+        ("-i", copy, "-o", tmp_path / "linked.h5ad"): "linked.h5ad is the file that -i names",
+        ("-i", copy, "-o", tmp_path / "pointed.h5ad"): "pointed.h5ad is the file that -i names",
+        ("-i", copy, "-o", new, "--analyse", tmp_path): "--analyse: .*is the file that -i names",
+        ("-i", screen, "-o", tmp_path / "a/../n/analysis.h5ad", "--analyse", tmp_path / "n"): (
+            "--analyse: .*is the file that -o names"
+        ),
+        ("-i", screen, "-o", tmp_path / "sets.csv", *analysis, tmp_path / "sets.gmt"): (
+            "-o: .*is the file that --gene-sets names"
+        ),
+        ("-i", screen, "-o", new, "--analyse", copy): "--analyse: .*is a file; expected a folder",
+        ("-i", screen, "-o", new, "--gene-sets", copy): "--gene-sets is for --analyse FOLDER",
+        ("-i", screen, "-o", new, *analysis, "no.gmt"): "--gene-sets: no such file: no.gmt",
+        ("-i", tmp_path, "-o", new): "-i: .* is a folder; expected an .h5ad file",
+        ("-i", screen, "-o", tmp_path / "n.csv"): "-o: .*n.csv is a folder",
         ("-i", screen): "required: -o/--output; see --help",
         ("-i", "no.h5ad", "-o", "c.h5ad"): "-i: no such file: no.h5ad",
         ("-i", screen, "-o", "c.xlsx"): "must end in .h5ad, .parquet or .csv",
         ("-i", screen, "-o", "no/c.h5ad"): "no such folder",
     }
+    for folder in ("a", "n", "n.csv"):
+        (tmp_path / folder).mkdir()
     for arguments, message in cases.items():
         assert elasticnet_script.main([str(argument) for argument in arguments]) == 2
         error = capsys.readouterr().err
-        assert message in error
+        assert re.search(message, error), error
         assert error.count("\n") == 1
+    assert copy.read_bytes() == screen.read_bytes()
+    assert not new.exists()
+
+
+def _zeros(adata: anndata.AnnData) -> None:
+    adata.X = adata.X * 0
+
+
+def _logs(adata: anndata.AnnData) -> None:
+    adata.obs["total_counts"] = np.log1p(adata.X.sum(axis=1).A1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(_zeros, "no gene or further response varies"), (_logs, "400 of 400 cells are such")],
+)
+def test_what_validate_refuses_the_script_refuses(screen, tmp_path, change, message):
+    adata = anndata.read_h5ad(screen)
+    change(adata)
+    plugin = _plugin(screen)
+    setting = {**PARAMS, "penalise_covariates": False, "scale_genes": False}
+    with pytest.raises(CellsError, match=message):
+        elasticnet_script.fit_screen(adata, recipe_of(asdict(plugin.config.data.recipe())), setting)
 
 
 def test_the_script_says_where_its_setting_comes_from(screen, tmp_path):
@@ -212,7 +261,7 @@ def test_names_with_a_slash_can_be_written(screen, tmp_path):
     assert "PERT1_2" in again.varm["elasticnet_coef"].columns
 
 
-def test_the_script_analyses_as_the_command_does(screen, tmp_path):
+def test_the_script_analyses_as_the_command_does(screen, tmp_path, capfd):
     sets = {"gene_sets": str(screen.with_name("gene_sets.gmt"))}
     options = {"covariates": ["total_counts", "pct_counts_mt"], "guide": "guide"}
     plugin = _plugin(screen, {**ANALYSIS, **sets}, **options)
@@ -222,6 +271,9 @@ def test_the_script_analyses_as_the_command_does(screen, tmp_path):
     done = _run(script, *arguments, around=LIBRARY)
     assert done.returncode == 0, done.stderr
     assert f"analysis: {tmp_path / 'script' / 'report.html'}" in done.stdout
+    steps = ("reading counts", "testing coefficients, 20 permutations", "drawing figures")
+    for told in (done.stderr, capfd.readouterr().err):
+        assert [told.count(f" analysis: {step}\n") for step in steps] == [1, 1, 1]
     tables = sorted((tmp_path / "command" / "tables").glob("*.csv"))
     assert len(tables) >= 5
     for path in tables:

@@ -23,6 +23,7 @@ from tuner.plugin import (
     Tried,
 )
 from tuner_plugins.elasticnet import script as elasticnet_script
+from tuner_plugins.elasticnet import script_paths
 from tuner_plugins.elasticnet.config import ElasticNetConfig, available_threads
 from tuner_plugins.elasticnet.reading import probe_file, read, require_gene_sets
 from tuner_plugins.elasticnet.selection import fold_metrics, one_standard_error
@@ -46,6 +47,7 @@ from tuner_plugins.perturbseq.data import (
     screen,
     stored,
     transform,
+    values,
 )
 from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
@@ -56,8 +58,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SCRIPT_MODULES = (
-    *(stored, matrix, labels, cell_cycle, covariates, response),
-    *(screen, transform, penalty, numpy_solver, elasticnet_script),
+    *(stored, matrix, values, labels, cell_cycle, covariates, response),
+    *(screen, transform, penalty, numpy_solver, script_paths, elasticnet_script),
 )
 """What the frozen script is made of: each after what it needs."""
 
@@ -218,12 +220,15 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         from tuner_plugins.perturbseq.errors import AnalysisError
         from tuner_plugins.perturbseq.report import options
         from tuner_plugins.perturbseq.report.command import analyse_file
+        from tuner_plugins.perturbseq.report.progress import spoken, step
 
         self.check(params)
         recipe, setting, chosen = self._plain(params)
-        problem, threads = self.load().tuned[0].data.problem, available_threads()
         try:
-            with _as_input_error():
+            with _as_input_error(), spoken():
+                step("reading the screen")
+                problem, threads = self.load().tuned[0].data.problem, available_threads()
+                step("cross-validating the surface")
                 ratios = self.config.surface.l1_ratios
                 alphas = grid_alphas(problem, self.config.surface)
                 r2 = cross_validate(problem, alphas, ratios, threads=threads).r2

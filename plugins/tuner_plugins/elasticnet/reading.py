@@ -42,7 +42,7 @@ def read(config: ElasticNetConfig) -> Loaded:
         *dataset.screen.covariates.notes,
         *on_labels,
         *notes_on_values(dataset),
-        *small_groups(dataset.screen.design.groups, folds),
+        *small_groups(dataset.screen.design, folds),
         *shuffle_notes(dataset, units, config.surface.permutations),
     )
     return Loaded(dataset, problem, notes, units)

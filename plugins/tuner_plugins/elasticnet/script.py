@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from tuner_plugins.elasticnet.script_paths import require_paths
 from tuner_plugins.enet.numpy_solver import solve
+from tuner_plugins.perturbseq.data.response import require_varying
 from tuner_plugins.perturbseq.data.screen import Recipe, Screen, open_screen, recipe_of
 from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.data.transform import Transform, blocks, learn
@@ -115,6 +117,7 @@ def fit_screen(
     x_scale, y_scale = np.ones(len(order)), np.ones(cross.shape[1])
     factor = np.concatenate([[0.0], np.ones(k), np.zeros(len(covariates))])
     n = gram[0, 0]
+    require_varying(totals.squares / n, cross[0] / n)
     if setting["penalise_covariates"]:
         factor[k + 1 :] = 1.0
         x_scale[k + 1 :] = _deviation(gram.diagonal()[k + 1 :] / n, gram[0, k + 1 :] / n)
@@ -213,16 +216,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         "--gene-sets", type=Path, metavar="GMT", help="for --analyse, in place of the frozen one"
     )
     arguments = parser.parse_args(given)
-    if not arguments.input.is_file():
-        raise CellsError(f"-i: no such file: {arguments.input}")
-    if arguments.output.suffix not in (".h5ad", ".parquet", ".csv"):
-        raise CellsError(f"-o: {arguments.output} must end in .h5ad, .parquet or .csv")
-    if arguments.output.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise CellsError(
-            "-o: .parquet needs the package pyarrow; install it, or write .h5ad or .csv"
-        )
-    if not arguments.output.absolute().parent.is_dir():
-        raise CellsError(f"-o: no such folder: {arguments.output.absolute().parent}; make it first")
+    require_paths(arguments)
     return arguments
 
 

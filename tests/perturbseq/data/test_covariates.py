@@ -27,25 +27,26 @@ def _obs(**columns):
 
 
 @pytest.mark.parametrize(
-    "batch", [[1, 2, 1, 3], ["1", "2", "1", "3"], pd.Categorical([1, 2, 1, 3])]
+    "batch",
+    [[1, 2, 1, 3, 1, 1], ["1", "2", "1", "3", "1", "1"], pd.Categorical([1, 2, 1, 3, 1, 1])],
 )
 def test_batches_of_any_dtype_become_the_same_columns(batch):
     found = read_covariates(_obs(batch=batch), GENES, [], "batch")
     assert found.names == ["batch[2]", "batch[3]"]
-    np.testing.assert_array_equal(found.values, [[0, 0], [1, 0], [0, 0], [0, 1]])
+    np.testing.assert_array_equal(found.values, [[0, 0], [1, 0], [0, 0], [0, 1], [0, 0], [0, 0]])
 
 
 def test_numbers_stay_and_categories_become_columns():
-    obs = _obs(depth=[1, 5, 2], phase=["G1", "S", "G2M"], flag=[True, False, True])
+    obs = _obs(depth=[1, 5, 2] * 2, phase=["G1", "S", "G2M"] * 2, flag=[True, False, True] * 2)
     found = read_covariates(obs, GENES, ["depth", "phase", "flag"], None)
     assert found.names == ["depth", "phase[G2M]", "phase[S]", "flag[True]"]
-    np.testing.assert_array_equal(found.values[:, 0], [1, 5, 2])
+    np.testing.assert_array_equal(found.values[:, 0], [1, 5, 2] * 2)
 
 
 def test_one_batch_gives_no_column_and_a_constant_is_flagged():
     found = read_covariates(_obs(batch=["a"] * 3, mt=[0, 0, 0]), GENES, ["mt"], "batch")
     assert found.names == ["mt"]
-    assert found.notes == ["covariate 'mt' is constant, its coefficient is 0"]
+    assert found.notes == ["these covariates are constant, their coefficients are 0: 'mt'"]
 
 
 def test_mitochondrial_share_of_man_and_mouse():
@@ -77,8 +78,44 @@ def test_bad_covariates_are_one_line(bad):
         CellsError, match="no obs column 'dept' for covariates; did you mean: depth"
     ):
         read_covariates(_obs(depth=[1.0, 2.0]), GENES, ["dept"], None)
-    with pytest.raises(CellsError, match="named twice"):
-        read_covariates(_obs(depth=[1.0, 2.0]), GENES, ["depth", "depth"], None)
+    with pytest.raises(CellsError, match=r"^data.covariates names 'depth' twice; name it once$"):
+        read_covariates(
+            _obs(mt=[1.0, 2.0], depth=[1.0, 2.0]), GENES, ["mt", "depth", "depth"], None
+        )
+    with pytest.raises(CellsError, match=r"^data.batch names 'lane' already; take it out of"):
+        read_covariates(_obs(mt=[1, 2], lane=[1, 2]), GENES, ["mt", "lane"], "lane")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["4.31%", "5%", "4.31%"],
+        ["1,234", "998", "998"],
+        ["0.5", "1e3", "1"],
+        ["4,31", "NA", "4,31"],
+        pd.Categorical(["4.0", "5.0", "4.0"]),
+        ["-3", "2", "2"],
+    ],
+)
+def test_numbers_as_text_are_no_levels(values):
+    obs = _obs(depth=list(values) * 4)
+    with pytest.raises(CellsError, match=r"'depth' holds numbers as text \('.+'\), \d different"):
+        read_covariates(obs, GENES, ["depth"], None)
+
+
+@pytest.mark.parametrize(
+    "values", [["0", "1", "12"], ["0.5uM", "1uM", "none"], [True, False, True]]
+)
+def test_names_of_clusters_doses_and_flags_are_levels(values):
+    found = read_covariates(_obs(of=values * 4), GENES, ["of"], None)
+    assert len(found.names) == len(set(values)) - 1
+
+
+@pytest.mark.parametrize(("names", "batch"), [(["of"], None), ([], "of")])
+def test_almost_as_many_levels_as_cells_are_refused_before_they_are_columns(names, batch):
+    obs = _obs(of=[f"AC{i}" for i in range(9)])
+    with pytest.raises(CellsError, match=r"'of' has 9 labels for 9 cells; expected .*data\."):
+        read_covariates(obs, GENES, names, batch)
 
 
 def test_the_lists_are_those_of_the_paper(shared_data):

@@ -11,6 +11,7 @@ from tuner_plugins.perturbseq.data.folds import (
     small_groups,
     stratified_folds,
 )
+from tuner_plugins.perturbseq.data.labels import Labels, read_design
 from tuner_plugins.perturbseq.data.matrix import CellsError
 
 
@@ -64,13 +65,29 @@ def test_a_batch_is_never_in_training_and_held_out_at_once():
     assert len(np.unique(leave_batch_out_folds(batches, 10))) == 4
 
 
+def _design(labels: list[str], **options: str):
+    return read_design(pd.DataFrame({"perturbation": labels}), Labels(control=(), **options))
+
+
 def test_small_groups_are_flagged_not_fatal():
-    groups = np.array(["A"] * 3 + ["B"] * 20 + ["C"])
-    folds = stratified_folds(groups, np.zeros(24), 5, 0)
-    notes = small_groups(groups, folds)
-    assert len(notes) == 2
-    assert "'A' has no held-out cell in 2 of 5 folds (3 cells)" in notes[0]
-    assert "'C': all 1 cells are in one fold" in notes[1]
+    design = _design(["A"] * 3 + ["B"] * 20 + ["C"])
+    alone, few = small_groups(design, stratified_folds(design.groups, np.zeros(24), 5, 0))
+    assert few.endswith("folds without a held-out cell: 'A' (3 cells, none in 2 of 5 folds)")
+    assert alone.endswith("in one fold only, which is predicted without them: 'C' (1 cell)")
+
+
+def test_many_small_groups_are_one_line():
+    design = _design([f"P{i:02d}" for i in range(30)] * 2)
+    (note,) = small_groups(design, np.repeat([0, 1, 2], 20))
+    assert note.count("cells,") == 5
+    assert note.endswith(" and 25 more")
+
+
+def test_combinations_are_judged_by_the_columns_of_the_design():
+    """No combination is in two folds, but every perturbation is."""
+    labels = ["A+B", "A+C", "B+C", "A", "B", "C"]
+    design = _design(labels, separator="+", multiple="additive")
+    assert not small_groups(design, np.array([0, 0, 0, 1, 1, 1]))
 
 
 def test_bad_splits_are_one_line():

@@ -12,9 +12,8 @@ from tuner_plugins.perturbseq.data.matrix import (
     CellsError,
     layers_of,
     open_cells,
-    require_counts,
-    require_finite,
 )
+from tuner_plugins.perturbseq.data.values import require_counts, require_finite
 
 from tests.perturbseq.screens import small_screen
 

@@ -141,5 +141,5 @@ def test_every_odd_thing_at_once_is_analysed(screen, tmp_path, dense):
     assert (never["coef"] == 0).all()
     assert never["p"].isna().all()
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "covariate &#39;constant&#39; is constant" in report
+    assert "their coefficients are 0: &#39;constant&#39;" in report
     assert "<i>" not in report

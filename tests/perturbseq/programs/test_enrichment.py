@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -166,6 +167,12 @@ def test_a_gmt_file_is_read_as_it_is(tmp_path):
     path = tmp_path / "sets.gmt"
     path.write_text("a, b (GO:1)\tabout\tG1\tG2\tG1\t\nc\t\tG3,1.0\tG4\n")
     assert read_gmt(path) == {"a, b (GO:1)": ["G1", "G2"], "c": ["G3", "G4"]}
+    packed = tmp_path / "sets.gmt.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_gmt(packed) == read_gmt(path)
+    packed.write_bytes(packed.read_bytes()[:-12])
+    with pytest.raises(AnalysisError, match="cannot read gene sets from .*sets.gmt.gz"):
+        read_gmt(packed)
 
 
 def test_absent_binary_and_unfitting_input_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,17 @@ import pandas as pd
 from scipy import sparse
 
 from tuner_plugins.perturbseq.data.cell_cycle import PHASES, phase_positions, symbols_hint
-from tuner_plugins.perturbseq.data.labels import column_of
-from tuner_plugins.perturbseq.data.stored import CellsError
+from tuner_plugins.perturbseq.data.labels import column_of, require_few_labels
+from tuner_plugins.perturbseq.data.stored import CellsError, listed
 
 TOTAL = "total_counts"
 MITO = "pct_counts_mt"
+
+NUMBER = re.compile(r"\s*[-+]?(\d+|\d{1,3}(,\d{3})+)?([.,]\d*)?([eE][-+]?\d+)?\s*%?\s*")
+"""A number as text. Whole ones without a sign are levels as well: of clusters, lanes or donors."""
+
+NO_NUMBER = ("", "nan", "NaN", "NA", "N/A", "None", "-")
+"""What stands for a missing number in text."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +68,17 @@ def read_covariates(
         Symbols of the measured genes.
     names : sequence of str
         Columns of obs: numbers stay, everything else becomes one column a level, without the
-        first. ``total_counts``, ``pct_counts_mt``, ``S_score`` and ``G2M_score`` are computed where
-        obs has none.
+        first. Fractions and percentages as text are refused: they are no levels.
+        ``total_counts``, ``pct_counts_mt``, ``S_score`` and ``G2M_score`` are computed where obs
+        has none.
     batch : str, optional
         Column of obs, one-hot whatever its type.
 
     Raises
     ------
     CellsError
-        No such column, missing values, or a score whose genes are not measured.
+        No such column, missing values, numbers as text, almost as many levels as cells, or a score
+        whose genes are not measured.
 
     Examples
     --------
@@ -80,13 +89,20 @@ def read_covariates(
     >>> planned.values.tolist()
     [[0.0, 10.0, nan], [1.0, 20.0, nan], [1.0, 30.0, nan]]
     """
-    if len(set(names)) < len(names) or batch in names:
-        raise CellsError(f"a covariate is named twice: {', '.join(names)}; name it once")
+    for number, name in enumerate(names):
+        if name == batch:
+            raise CellsError(f"data.batch names '{name}' already; take it out of data.covariates")
+        if name in names[:number]:
+            raise CellsError(f"data.covariates names '{name}' twice; name it once")
     columns: dict[str, np.ndarray] = {}
     counted: dict[str, int] = {}
     scored: dict[str, int] = {}
     if batch is not None:
-        columns |= _one_hot(column_of(obs, batch, "batch"), batch)
+        columns |= _one_hot(
+            column_of(obs, batch, "batch"),
+            batch,
+            "groups of cells: name another column (data.batch)",
+        )
     for name in names:
         if name not in obs.columns and name in (TOTAL, MITO):
             counted[name] = len(columns)
@@ -97,6 +113,7 @@ def read_covariates(
         else:
             columns |= _from_obs(column_of(obs, name, "covariates"), name)
     constant = [name for name, values in columns.items() if len(values) and np.ptp(values) == 0]
+    notes = [f"these covariates are constant, their coefficients are 0: {listed(constant)}"]
     return Covariates(
         list(columns),
         np.column_stack([*columns.values()]) if columns else np.empty((len(obs), 0)),
@@ -104,7 +121,7 @@ def read_covariates(
         scored,
         mitochondrial_genes(genes) if MITO in counted else np.empty(0, dtype=np.int64),
         {name: phase_positions(genes, name) for name in scored},
-        [f"covariate '{name}' is constant, its coefficient is 0" for name in constant],
+        notes if constant else [],
     )
 
 
@@ -184,11 +201,19 @@ def numbers_of(column: pd.Series, name: str) -> np.ndarray:
 
 
 def _from_obs(column: pd.Series, name: str) -> dict[str, np.ndarray]:
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    return {name: numbers_of(column, name)} if numeric else _one_hot(column, name)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return {name: numbers_of(column, name)}
+    levels = [str(level) for level in column.unique() if str(level) not in NO_NUMBER]
+    measured = [level for level in levels if not level.isdigit()]
+    if measured and all(NUMBER.fullmatch(level) for level in levels):
+        raise CellsError(
+            f"obs column '{name}' holds numbers as text ('{measured[0]}'), {len(levels)} different "
+            "ones; expected numbers (pandas.to_numeric makes them), or levels with names"
+        )
+    return _one_hot(column, name, "numbers or groups of cells: take it out of data.covariates")
 
 
-def _one_hot(column: pd.Series, name: str) -> dict[str, np.ndarray]:
+def _one_hot(column: pd.Series, name: str, expected: str) -> dict[str, np.ndarray]:
     missing = column.isna()
     if missing.any():
         raise CellsError(
@@ -196,4 +221,6 @@ def _one_hot(column: pd.Series, name: str) -> dict[str, np.ndarray]:
             f"'{column.index[missing][0]}'); fill them or drop the cells"
         )
     labels = column.astype(str).to_numpy()
-    return {f"{name}[{level}]": (labels == level).astype(float) for level in np.unique(labels)[1:]}
+    levels = np.unique(labels)
+    require_few_labels(name, len(levels), len(labels), expected)
+    return {f"{name}[{level}]": (labels == level).astype(float) for level in levels[1:]}

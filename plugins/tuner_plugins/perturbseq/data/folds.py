@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
-from tuner_plugins.perturbseq.data.stored import CellsError
+from tuner_plugins.perturbseq.data.labels import Design
+from tuner_plugins.perturbseq.data.stored import CellsError, listed
 
 
 def stratified_folds(
@@ -139,30 +141,49 @@ def leave_batch_out_folds(batches: np.ndarray, n_folds: int) -> np.ndarray:
     return np.asarray(fold_of[codes])
 
 
-def small_groups(groups: np.ndarray, folds: np.ndarray) -> list[str]:
-    """Flag perturbations that are missing from the training or held-out cells of some fold.
+def small_groups(design: Design, folds: np.ndarray) -> list[str]:
+    """Flag columns that are missing from the training or held-out cells of some fold.
+
+    Parameters
+    ----------
+    design : Design
+        Its columns are judged: an additive one has cells of a perturbation in many groups.
+    folds : array of int, shape (cells,)
+        Fold of each cell, 0 .. n - 1.
+
+    Returns
+    -------
+    list of str
+        At most one line for each kind.
 
     Examples
     --------
-    >>> small_groups(np.array(["A", "A", "B", "B"]), np.array([0, 0, 0, 1]))
-    ["perturbation 'A': all 2 cells are in one fold, which is then predicted without it"]
+    >>> from tuner_plugins.perturbseq.data.labels import Labels, read_design
+    >>> obs = pd.DataFrame({"perturbation": ["A", "A", "B", "B", "control"]})
+    >>> [note] = small_groups(read_design(obs, Labels()), np.array([0, 0, 0, 1, 1]))
+    >>> print(note)
+    these perturbations have cells in one fold only, which is predicted without them: 'A' (2 cells)
     """
-    counts = pd.crosstab(groups, folds)
-    total = counts.sum(axis=1)
+    n_folds = int(folds.max()) + 1
+    dealt = sparse.csr_matrix((np.ones(len(folds)), (np.arange(len(folds)), folds)))
+    counts = (design.matrix.T @ dealt).toarray().astype(np.int64)
+    empty, total = (counts == 0).sum(axis=1), counts.sum(axis=1)
+    alone = empty == n_folds - 1
+    few = (empty > 0) & ~alone
+    cells = [f"{n} cell{'s' * (n != 1)}" for n in total.tolist()]
     notes = []
-    for name, row in counts.iterrows():
-        if name == "":
-            continue
-        if (row == total[name]).any():
-            notes.append(
-                f"perturbation '{name}': all {total[name]} cells are in one fold, which is then "
-                "predicted without it"
-            )
-        elif (row == 0).any():
-            notes.append(
-                f"perturbation '{name}' has no held-out cell in {int((row == 0).sum())} of "
-                f"{len(row)} folds ({total[name]} cells)"
-            )
+    if alone.any():
+        shown = [f"'{design.names[at]}' ({cells[at]})" for at in np.flatnonzero(alone)]
+        notes.append(
+            "these perturbations have cells in one fold only, which is predicted without them: "
+            f"{listed(shown, '')}"
+        )
+    if few.any():
+        shown = [
+            f"'{design.names[at]}' ({cells[at]}, none in {empty[at]} of {n_folds} folds)"
+            for at in np.flatnonzero(few)
+        ]
+        notes.append(f"these perturbations have folds without a held-out cell: {listed(shown, '')}")
     return notes
 
 

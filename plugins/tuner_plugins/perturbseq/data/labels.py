@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tuner_plugins.perturbseq.data.stored import CellsError, did_you_mean
+from tuner_plugins.perturbseq.data.stored import CellsError, did_you_mean, listed
 
 UNASSIGNED = ("", "nan", "NaN", "None", "unassigned")
 
@@ -85,6 +85,14 @@ def column_of(obs: pd.DataFrame, name: str, purpose: str) -> pd.Series:
     if name in obs.columns:
         return obs[name]
     raise CellsError(did_you_mean(f"no obs column '{name}' for {purpose}", name, obs.columns))
+
+
+def require_few_labels(name: str, labels: int, cells: int, expected: str) -> None:
+    """Raise `CellsError` where a column has no groups of cells: numbers or barcodes, say."""
+    if labels > 2 and labels > cells / 2:
+        raise CellsError(
+            f"obs column '{name}' has {labels} labels for {cells} cells; expected {expected}"
+        )
 
 
 def read_design(obs: pd.DataFrame, labels: Labels) -> Design:
@@ -239,10 +247,9 @@ def _drop_rare(
         if not rare:
             return keep
         gone = np.array([not rare.isdisjoint(part) for part in parts], dtype=bool)[codes] & keep
-        listed = ", ".join(sorted(rare))
         notes.append(
             f"{int(gone.sum())} cells of perturbations with < {min_cells} cells were dropped: "
-            f"{listed}"
+            f"{listed(sorted(rare))}"
         )
         keep = keep & ~gone
 

@@ -20,6 +20,7 @@ from tuner_plugins.perturbseq.data.stored import (
     read_frame,
     read_legacy,
     require_h5ad,
+    require_hdf5,
     require_indices,
     symbols_of,
     unreadable,
@@ -29,7 +30,6 @@ Block: TypeAlias = sparse.csr_matrix | np.ndarray
 """Some rows of a matrix, float64, shape (cells, genes)."""
 
 BLOCK_CELLS = 8192
-LARGEST_COUNT = float(2**53)
 
 
 @dataclass(frozen=True)
@@ -156,60 +156,6 @@ def open_cells(
     return cells
 
 
-def require_counts(block: Block, cells: pd.Index, genes: pd.Index, what: CellMatrix) -> None:
-    """Raise unless every value is a finite whole number that is not negative.
-
-    Parameters
-    ----------
-    block : csr_matrix or ndarray, shape (cells, genes)
-        Values.
-    cells, genes : Index
-        Names of the rows and columns, for the message.
-    what : CellMatrix
-        Where they come from, for the message.
-
-    Raises
-    ------
-    CellsError
-        Naming the first value that is none.
-    """
-    values = _stored_values(block)
-    with np.errstate(invalid="ignore"):
-        good = (values >= 0) & (values < LARGEST_COUNT) & (values == np.floor(values))
-    if not good.all():
-        value, name = _first_bad(block, good, cells, genes)
-        raise CellsError(
-            f"{what.origin}: {what.where} does not hold counts: {name} is {value:g}; expected "
-            "whole numbers >= 0, name the layer that holds them (layer)"
-        )
-
-
-def require_finite(block: Block, cells: pd.Index, genes: pd.Index, what: CellMatrix) -> None:
-    """Raise `CellsError` unless every value is finite; parameters as in `require_counts`."""
-    good = np.isfinite(_stored_values(block))
-    if not good.all():
-        value, name = _first_bad(block, good, cells, genes)
-        raise CellsError(
-            f"{what.origin}: {what.where} holds {value:g} at {name}; expected finite values, "
-            "remove or impute them"
-        )
-
-
-def _stored_values(block: Any) -> np.ndarray:
-    return np.asarray(block.data if sparse.issparse(block) else block).reshape(-1)
-
-
-def _first_bad(block: Any, good: np.ndarray, cells: pd.Index, genes: pd.Index) -> tuple[float, str]:
-    """Return the first of the stored values that is not good, and its cell and gene."""
-    position = int(np.argmin(good))
-    if sparse.issparse(block):
-        row = int(np.searchsorted(block.indptr, position, side="right")) - 1
-        column = int(block.indices[position])
-    else:
-        row, column = divmod(position, block.shape[1])
-    return float(_stored_values(block)[position]), f"cell '{cells[row]}', gene '{genes[column]}'"
-
-
 def _row_blocks(
     stored: Any, rows: np.ndarray, size: int, what: CellMatrix
 ) -> Iterator[tuple[slice, Block]]:
@@ -255,6 +201,7 @@ def _from_memory(
 
 
 def _from_file(path: Path, layer: str | None, symbols: str | None) -> Cells:
+    require_hdf5(path)
     try:
         with h5py.File(path, "r") as file:
             require_h5ad(file, path)

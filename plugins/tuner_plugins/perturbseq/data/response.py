@@ -132,6 +132,25 @@ def require_sizes(sizes: np.ndarray, cells: pd.Index, what: str) -> None:
         )
 
 
+def require_varying(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return which responses are constant, shape (responses,).
+
+    Parameters
+    ----------
+    square, mean : array, shape (responses,)
+        Means over the cells of the squared response and of the response.
+
+    Raises
+    ------
+    CellsError
+        All of them are.
+    """
+    flat = np.asarray(square - mean**2 <= 1e-12 * square)
+    if flat.all():
+        raise CellsError("no gene or further response varies between cells; nothing can be fitted")
+    return flat
+
+
 def choose_genes(
     moments: Moments, genes: pd.Index, choice: GeneChoice, symbols: pd.Index | None = None
 ) -> np.ndarray:

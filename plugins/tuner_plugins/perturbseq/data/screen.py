@@ -14,14 +14,10 @@ from scipy import sparse
 
 from tuner_plugins.perturbseq.data.covariates import Covariates, numbers_of, read_covariates
 from tuner_plugins.perturbseq.data.labels import Design, Labels, column_of, read_design
-from tuner_plugins.perturbseq.data.matrix import (
-    Cells,
-    open_cells,
-    require_counts,
-    require_finite,
-)
+from tuner_plugins.perturbseq.data.matrix import Cells, open_cells
 from tuner_plugins.perturbseq.data.response import GeneChoice
 from tuner_plugins.perturbseq.data.stored import CellsError
+from tuner_plugins.perturbseq.data.values import require_counts, require_finite
 
 LOG = "log1p_cp10k"
 COUNTS = "counts"
@@ -167,7 +163,8 @@ def count_blocks(screen: Screen, *, checked: bool) -> Iterator[tuple[slice, spar
     source = screen.counts
     for where, block in source.matrix.blocks(screen.design.rows):
         if checked:
-            require_counts(block, screen.obs.index[where], source.genes, source.matrix)
+            cells = screen.obs.index[where]
+            require_counts(block, cells, source.genes, source.matrix, source.layers)
         yield where, sparse.csr_matrix(block)
 
 

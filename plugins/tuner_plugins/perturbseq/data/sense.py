@@ -7,7 +7,7 @@ a note in one line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,11 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from tuner_plugins.enet.problem import independent
-from tuner_plugins.enet.statistics import Statistics
 from tuner_plugins.perturbseq.data.dataset import Dataset
-from tuner_plugins.perturbseq.data.labels import column_of
+from tuner_plugins.perturbseq.data.labels import column_of, require_few_labels
+from tuner_plugins.perturbseq.data.response import require_varying
 from tuner_plugins.perturbseq.data.screen import Screen
-from tuner_plugins.perturbseq.data.stored import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError, listed
 
 LIKE_CONTROL = re.compile(
     r"(?i)non[-_. ]?target|scrambl|safe[-_. ]?(harbou?r|target)|control|ctrl"
@@ -27,8 +27,11 @@ LIKE_CONTROL = re.compile(
 )
 """Labels that name no gene."""
 
-NAMED = 5
-"""So many names stand in a note; the others are counted."""
+FEW_CONTROLS = 20
+"""Fewer control cells are noted: the noise of their mean is in every effect."""
+
+SEPARATORS = "+,;|&_"
+"""What may stand between the perturbations of one label."""
 
 EXPLAINED = 1e-9
 """Share of a column that is rounding where others explain it."""
@@ -36,23 +39,14 @@ EXPLAINED = 1e-9
 
 def require_groups(screen: Screen) -> None:
     """Raise `CellsError` where labels are no groups of cells: numbers or barcodes, say."""
-    labels, cells = screen.recipe.labels, len(screen.obs)
-    batch = screen.recipe.batch
-    for name, key, values in (
-        (labels.perturbation, "data.perturbation", screen.design.groups),
-        (str(batch), "data.batch", screen.batches),
-    ):
-        count = len(np.unique(values))
-        if count > 2 and count > cells / 2:
-            raise CellsError(
-                f"obs column '{name}' has {count} labels for {cells} cells; expected groups of "
-                f"cells: name another column ({key})"
-            )
+    name, cells = screen.recipe.labels.perturbation, len(screen.obs)
+    expected = "groups of cells: name another column (data.perturbation)"
+    require_few_labels(name, len(np.unique(screen.design.groups)), cells, expected)
     columns = len(screen.design.names) + len(screen.covariates.names)
     if columns >= cells:
         raise CellsError(
-            f"{columns} perturbations and covariates are too many for {cells} cells; is a "
-            "covariate the name of a cell? leave out covariates, or raise data.min_cells"
+            f"{columns} perturbations and covariates are too many for {cells} cells; "
+            "leave out covariates, or raise data.min_cells"
         )
 
 
@@ -71,18 +65,63 @@ def notes_on_labels(screen: Screen, guide: str | None) -> list[str]:
     >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
     >>> adata = AnnData(np.array([[3.0, 0.0], [1.0, 2.0], [0.0, 4.0]]))
     >>> adata.obs["perturbation"] = ["A", "control", "NTC1"]
-    >>> [note] = notes_on_labels(open_screen(adata, Recipe(Labels())), guide=None)
-    >>> print(note)
-    looks like a control and counts as a perturbation: 'NTC1'; name it in data.control if it is one
+    >>> few, like = notes_on_labels(open_screen(adata, Recipe(Labels())), guide=None)
+    >>> print(like)
+    these labels look like controls and count as perturbations: 'NTC1'; name them in data.control
     """
+    names, control = screen.design.names, screen.recipe.labels.control
+    joined, separator = _joined(screen)
+    like = [name for name in names if LIKE_CONTROL.search(name) and name not in joined]
     notes = []
-    like = [name for name in screen.design.names if LIKE_CONTROL.search(name)]
+    cells = int((screen.design.groups == "").sum())
+    if control and cells < FEW_CONTROLS:
+        notes.append(
+            f"only {cells} control cell{'s' * (cells != 1)} for all perturbations to be compared "
+            f"with, {FEW_CONTROLS} or more are better; name further labels in data.control"
+        )
+    if joined:
+        notes.append(
+            f"these labels join others with '{separator}', and each counts as one perturbation: "
+            f"{listed(joined)}; data.separator: '{separator}' takes them as combinations"
+        )
     if like:
         notes.append(
-            f"looks like a control and counts as a perturbation: {_listed(like)}; name it in "
-            "data.control if it is one"
+            f"these labels look like controls and count as perturbations: {listed(like)}; "
+            "name them in data.control"
+        )
+    alike = _alike([*names, *control])
+    if alike:
+        notes.append(
+            "these labels differ by case or blanks only, and count as different ones: "
+            f"{listed(alike)}; give them one spelling if they mean the same"
         )
     return [*notes, *_apart(screen), *_guides(screen, guide)]
+
+
+def _joined(screen: Screen) -> tuple[list[str], str]:
+    """Return labels that join other labels, where no separator was named, and what joins them."""
+    labels = screen.recipe.labels
+    if labels.separator is not None:
+        return [], ""
+    known = {*screen.design.names, *labels.control}
+    for separator in SEPARATORS:
+        found = []
+        for name in screen.design.names:
+            parts = [part.strip() for part in name.split(separator)]
+            with_control = separator != "_" and not set(parts).isdisjoint(labels.control)
+            if len(parts) > 1 and (with_control or known.issuperset(parts)):
+                found.append(name)
+        if found:
+            return found, separator
+    return [], ""
+
+
+def _alike(names: Iterable[str]) -> list[str]:
+    """Return the names that are the same without case and blanks, those together."""
+    spellings: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        spellings.setdefault("".join(name.split()).casefold(), []).append(name)
+    return [name for same in spellings.values() if len(same) > 1 for name in same]
 
 
 def _apart(screen: Screen) -> list[str]:
@@ -103,12 +142,12 @@ def _apart(screen: Screen) -> list[str]:
         return []
     what = "control cells" if control.any() else "the other perturbations"
     problem = (
-        f"shares no batch (obs column '{screen.recipe.batch}') with {what}, so that its effect "
-        f"cannot be told from that of the batch: {_listed(apart)}"
+        f"these perturbations share no batch (obs column '{screen.recipe.batch}') with {what}, so "
+        f"that their effects cannot be told from those of batches: {listed(apart)}"
     )
     if len(apart) == (~control).sum():
         raise CellsError(f"{problem}; give another batch column, or data.batch: null")
-    return [f"{problem}; leave it out, or give another batch column"]
+    return [f"{problem}; leave them out, or give another batch column"]
 
 
 def _guides(screen: Screen, guide: str | None) -> list[str]:
@@ -128,8 +167,9 @@ def _guides(screen: Screen, guide: str | None) -> list[str]:
         return []
     of = sorted(set(groups[guides == several[0]]))
     return [
-        f"has cells of several perturbations (obs column '{guide}'): {_listed(several)} (of "
-        f"{', '.join(of[:3])}); it counts as a guide of each, correct its labels if it is one guide"
+        f"these guides (obs column '{guide}') have cells of several perturbations: "
+        f"{listed(several)} (the first of {', '.join(of[:3])}); they count as guides of each, "
+        "correct the labels if they are not"
     ]
 
 
@@ -144,48 +184,59 @@ def notes_on_values(dataset: Dataset) -> list[str]:
     screen, version = dataset.screen, dataset.transform.columns[-1]
     sums = dataset.statistics.total().columns(version)
     names, covariates = screen.design.names, screen.covariates.names
-    flat = _flat(sums)
-    if flat.all():
-        raise CellsError("no gene or further response varies between cells; nothing can be fitted")
-    notes = []
+    n = sums.cells[0]
+    flat = require_varying(sums.squares[0] / n, sums.cross[0, 0] / n)
+    notes = _twins(dataset)
     if flat.any():
         notes.append(
-            f"never varies and counts for nothing: {_listed(dataset.transform.responses[flat])}; "
-            "data.genes.min_cells: 10 leaves out what is hardly seen"
+            "these responses never vary and count for nothing: "
+            f"{listed(dataset.transform.responses[flat])}; data.genes.min_cells: 10 leaves out "
+            "what is hardly seen"
         )
     k, gram = len(names), sums.gram[0]
     order = np.concatenate([[0], np.arange(k + 1, len(gram)), np.arange(1, k + 1)])
     spread = gram.diagonal() / gram[0, 0] - (gram[0] / gram[0, 0]) ** 2
     base = order[: 1 + len(covariates)]
     kept = base[independent(gram[np.ix_(base, base)])]
-    for at in np.setdiff1d(base, kept):
-        name = covariates[at - k - 1]
-        if spread[at] > EXPLAINED * max(gram[at, at] / gram[0, 0], 1e-300):
-            notes.append(
-                f"covariate '{name}' follows exactly from those before it and adds nothing; "
-                "leave it out"
-            )
-        elif not any(f"'{name}' is constant" in note for note in screen.covariates.notes):
-            notes.append(f"covariate '{name}' is constant, its coefficient is 0")
-    explained = [names[at - 1] for at in order[1 + len(covariates) :] if _within(gram, kept, at)]
-    if explained and len(explained) == k:
-        raise CellsError(
-            f"explained wholly by covariates: {_listed(explained)}; no effect can be told from "
-            "theirs, leave out the covariate (or batch) that does it"
-        )
-    if explained:
+    dependent = np.setdiff1d(base, kept)
+    moves = spread[dependent] > EXPLAINED * np.maximum(
+        gram.diagonal()[dependent] / gram[0, 0], 1e-300
+    )
+    follow = [covariates[at - k - 1] for at in dependent[moves]]
+    if follow:
         notes.append(
-            f"explained wholly by covariates: {_listed(explained)}; its effect cannot be told from "
-            "theirs, leave out the covariate (or batch) that does it"
+            "these covariates follow exactly from those before them and add nothing: "
+            f"{listed(follow)}; leave them out"
         )
-    return notes
+    made = {*screen.covariates.counted, *screen.covariates.scored}  # others are noted already
+    constant = [name for at in dependent[~moves] if (name := covariates[at - k - 1]) in made]
+    if constant:
+        notes.append(f"these covariates are constant, their coefficients are 0: {listed(constant)}")
+    explained = [names[at - 1] for at in order[1 + len(covariates) :] if _within(gram, kept, at)]
+    if not explained:
+        return notes
+    problem = (
+        f"covariates explain these perturbations wholly: {listed(explained)}; no effect can be "
+        "told from theirs, leave out the covariate (or batch) that does it"
+    )
+    if len(explained) == k:
+        raise CellsError(problem)
+    return [*notes, problem]
 
 
-def _flat(sums: Statistics) -> np.ndarray:
-    """Return which responses are constant."""
-    n = sums.cells[0]
-    mean, square = sums.cross[0, 0] / n, sums.squares[0] / n
-    return np.asarray(square - mean**2 <= 1e-12 * square)
+def _twins(dataset: Dataset) -> list[str]:
+    """Return a note where most cells come twice: a fold then predicts what it has seen."""
+    screen, prints = dataset.screen, dataset.transform.prints
+    if not len(prints):
+        return []
+    cells = pd.DataFrame({"counts": prints, "of": screen.design.groups, "in": screen.batches})
+    twins = int(cells.duplicated(keep=False).sum())
+    if twins < len(cells) / 2:
+        return []
+    return [
+        f"{twins} of {len(cells)} cells have a twin with the same counts and labels; if cells were "
+        "joined twice, keep one of each: held-out cells are no test of what has seen their twins"
+    ]
 
 
 def _within(gram: np.ndarray, kept: np.ndarray, at: int) -> bool:
@@ -195,9 +246,3 @@ def _within(gram: np.ndarray, kept: np.ndarray, at: int) -> bool:
     against = gram[kept, at] / units
     left = gram[at, at] - against @ np.linalg.solve(scaled, against)
     return bool(left <= EXPLAINED * gram[at, at])
-
-
-def _listed(names: Iterable[object]) -> str:
-    quoted: Sequence[str] = [f"'{name}'" for name in names]
-    more = f" and {len(quoted) - NAMED} more" if len(quoted) > NAMED else ""
-    return ", ".join(quoted[:NAMED]) + more

@@ -36,6 +36,10 @@ with h5py.File(sys.argv[1], "r") as file:
 """Reads what it is asked for in a process of its own: only that dies of a file that kills HDF5."""
 
 
+NAMED = 5
+"""So many names stand in a note; the others are counted."""
+
+
 class CellsError(ValueError):
     """The cells, their labels or their counts cannot be used: one line that says what to do."""
 
@@ -47,10 +51,27 @@ def did_you_mean(problem: str, name: str, known: Iterable[object]) -> str:
     return f"{problem}; {'did you mean' if close else 'there are'}: {listed or 'none'}"
 
 
+def listed(names: Iterable[object], quote: str = "'") -> str:
+    """Return names in quotes, at most `NAMED` of them; the others are counted."""
+    quoted = [f"{quote}{name}{quote}" for name in names]
+    more = f" and {len(quoted) - NAMED} more" if len(quoted) > NAMED else ""
+    return ", ".join(quoted[:NAMED]) + more
+
+
 def unreadable(path: Path | str, error: object) -> CellsError:
     """Return the error for a file that cannot be read, in one line."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return CellsError(f"{path} cannot be read as .h5ad, is it whole? ({reason}); copy it again")
+
+
+def require_hdf5(path: Path) -> None:
+    """Raise `CellsError` for what is there and is no HDF5 file."""
+    if path.is_dir():
+        raise CellsError(f"{path} is a folder; expected an .h5ad file")
+    if path.is_file() and path.stat().st_size and not h5py.is_hdf5(path):
+        raise CellsError(
+            f"{path} is no HDF5 file (.h5ad); make an AnnData of it and write that with write_h5ad"
+        )
 
 
 def require_h5ad(file: h5py.File, path: Path) -> None:
@@ -153,8 +174,7 @@ def _require_whole(group: h5py.Group, where: str, path: Path | str) -> None:
 
 def probe(path: Path, names: list[str]) -> None:
     """Read parts of a file in another process; `CellsError` where that does not survive it."""
-    if path.is_dir():
-        raise CellsError(f"{path} is a folder; expected an .h5ad file")
+    require_hdf5(path)
     found = subprocess.run(
         [sys.executable, "-c", PROBE, str(path), *names], capture_output=True, text=True
     )

@@ -25,6 +25,10 @@ from tuner_plugins.perturbseq.data.response import (
     require_sizes,
 )
 from tuner_plugins.perturbseq.data.screen import LOG, Screen, count_blocks, paired_blocks
+from tuner_plugins.perturbseq.data.stored import CellsError
+
+ROUNDING = 1e-3
+"""Share of a cell's counts that its size factor may lack: half precision has 11 bits."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class Transform:
     ----------
     sizes : array, shape (cells,)
         Size factors; ones where none are needed.
+    prints : array, shape (cells,)
+        A number that cells share where all their counts are the same; empty where counts are not
+        needed.
     scores : array, shape (genes, versions * scores)
         Weights of the cell-cycle scores, all scores of the first version first.
     kept : array of int
@@ -51,6 +58,7 @@ class Transform:
     """
 
     sizes: np.ndarray
+    prints: np.ndarray
     scores: np.ndarray
     kept: np.ndarray
     responses: pd.Index
@@ -80,7 +88,7 @@ def learn(screen: Screen, folds: np.ndarray) -> tuple[Screen, Transform]:
     CellsError
         Counts that are none, empty cells, no gene left.
     """
-    moments, screen, sizes = _first_pass(screen, folds, int(folds.max()) + 1)
+    moments, screen, sizes, prints = _first_pass(screen, folds, int(folds.max()) + 1)
     training = _training(moments)
     genes = screen.counts.genes
     masks = [
@@ -90,6 +98,7 @@ def learn(screen: Screen, folds: np.ndarray) -> tuple[Screen, Transform]:
     further = list(screen.recipe.y_obs)
     return screen, Transform(
         sizes,
+        prints,
         _score_versions(screen, training),
         kept,
         genes[kept].append(pd.Index(further, dtype=object)),
@@ -140,31 +149,52 @@ def _joined(
 
 def _first_pass(
     screen: Screen, folds: np.ndarray, n_folds: int
-) -> tuple[list[Moments], Screen, np.ndarray]:
-    """Sum moments by fold; fill the covariates that come from counts; return size factors."""
+) -> tuple[list[Moments], Screen, np.ndarray, np.ndarray]:
+    """Sum moments by fold; fill the covariates from counts; return size factors and prints."""
     genes = len(screen.counts.genes)
     moments = [Moments(genes) for _ in range(n_folds)]
     sizes = np.ones(len(screen.obs))
     if not screen.needs_counts:
         for fold, part in enumerate(moments):
             part.cells = int((folds == fold).sum())
-        return moments, screen, sizes
+        return moments, screen, sizes, np.empty(0)
     name = screen.recipe.size_factor
     given = name in screen.obs.columns
     if given or name != TOTAL:
         sizes = numbers_of(column_of(screen.obs, name, "size_factor"), name).copy()
     covariates = screen.covariates
     values = covariates.values.copy()
+    totals, prints = np.empty((2, len(sizes)))
+    weights = np.random.default_rng(0).random(genes)  # rows that differ have other sums
     for where, counts in count_blocks(screen, checked=True):
+        totals[where], prints[where] = row_sums(counts), counts @ weights
         if not given:
-            sizes[where] = row_sums(counts)
+            sizes[where] = totals[where]
         require_sizes(sizes[where], screen.obs.index[where], name)
         for column, number in covariates.counted.items():
             values[where, number] = count_covariate(column, counts, covariates.mitochondrial)
         linear = per_10k(counts, sizes[where])
         for fold, part in enumerate(moments):
             part.add(linear[folds[where] == fold])
-    return moments, replace(screen, covariates=replace(covariates, values=values)), sizes
+    _require_totals(screen, sizes, totals)
+    return moments, replace(screen, covariates=replace(covariates, values=values)), sizes, prints
+
+
+def _require_totals(screen: Screen, sizes: np.ndarray, totals: np.ndarray) -> None:
+    """Raise `CellsError` where a cell has more counts than its size factor, rounding aside.
+
+    More in the size factor than in the matrix is a panel: totals of all genes, and some of them.
+    """
+    low = sizes < totals * (1 - ROUNDING)
+    if low.any():
+        at, name = int(np.argmax(low)), screen.recipe.size_factor
+        other = "remove the column: total_counts is summed where obs has none"
+        raise CellsError(
+            f"size factor {name} of cell '{screen.obs.index[at]}' is {sizes[at]:g}, but its counts "
+            f"in {screen.counts.matrix.where} add up to {totals[at]:g} ({int(low.sum())} of "
+            f"{len(low)} cells are such); expected raw totals of the same cells: correct them, or "
+            f"{other if name == TOTAL else 'set size_factor: total_counts'}"
+        )
 
 
 def _training(moments: Sequence[Moments]) -> list[Moments]:

@@ -6,6 +6,8 @@ were tested, not the genome: a screen that measured 2,000 genes can only have fo
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -22,9 +24,12 @@ COLUMNS = (
     *("p", "q", "genes"),
 )
 
+GZIP = b"\x1f\x8b"
+"""What a gzipped file begins with."""
+
 
 def read_gmt(path: Path) -> dict[str, list[str]]:
-    r"""Read gene sets: a line holds a name, a description and genes, separated by tabs.
+    r"""Read gene sets, gzipped or not: a line holds name, description and genes between tabs.
 
     Parameters
     ----------
@@ -50,8 +55,9 @@ def read_gmt(path: Path) -> dict[str, list[str]]:
     {'INTERFERON': ['IRF1', 'STAT1']}
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        stored = Path(path).read_bytes()
+        text = (gzip.decompress(stored) if stored.startswith(GZIP) else stored).decode("utf-8")
+    except (EOFError, OSError, UnicodeDecodeError, zlib.error) as error:
         raise AnalysisError(f"cannot read gene sets from {path}: {error}") from error
     terms: dict[str, list[str]] = {}
     for number, line in enumerate(text.splitlines(), start=1):

@@ -15,6 +15,7 @@ from tuner_plugins.perturbseq.programs.enrichment import read_gmt
 from tuner_plugins.perturbseq.report.embedding import prepare
 from tuner_plugins.perturbseq.report.gallery import Evidence, draw
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Surface
+from tuner_plugins.perturbseq.report.progress import step
 from tuner_plugins.perturbseq.report.steps import (
     calibrate,
     compare_with_control,
@@ -68,13 +69,18 @@ def analyse(
     options = options or AnalysisOptions()
     _check(adata, model, options, guides)
     found = Analysis(adata)
+    step("normalising and embedding cells")
     prepare(adata, options.view)
+    step(f"testing coefficients, {options.n_permutations} permutations")
     coef, table = fit_coefficients(found, model, options)
     significant = wide(table, "q", coef) < options.q_threshold
+    step("finding programs and modules")
     programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())
+    step(f"testing programs, {options.n_score_permutations} permutations")
     compare_with_control(found, model, options, programs)
     look_up(found, options, programs, coef, significant)
     calibrate(found, model, options, guides)
+    step("drawing figures")
     evidence = Evidence(found, options, coef, programs, modules, obs_columns or {}, surface)
     found.drawn = draw(evidence)
     return found

@@ -21,10 +21,12 @@ from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.load import load
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
+from tuner_plugins.perturbseq.programs.enrichment import read_gmt
 from tuner_plugins.perturbseq.report.analysis import analyse
 from tuner_plugins.perturbseq.report.embedding import PrepareOptions
 from tuner_plugins.perturbseq.report.html import write
 from tuner_plugins.perturbseq.report.options import AnalysisOptions, Surface
+from tuner_plugins.perturbseq.report.progress import spoken, step
 
 BAD_INPUT = (AnalysisError, CellsError, DataError)
 """What `analyse_file` raises for a screen or options that do not fit, in one line each."""
@@ -68,6 +70,7 @@ def options_of(plain: Mapping[str, Any], size_factor: str | None) -> AnalysisOpt
     )
 
 
+@spoken()
 def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
     source: Path | ad.AnnData,
     recipe: Mapping[str, Any],
@@ -108,6 +111,10 @@ def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
         Anything in the screen that does not fit; each in one line.
     """
     made = recipe_of(recipe)
+    _require_apart(source, folder)
+    if options["gene_sets"] is not None and options["gprofiler"] is None:
+        read_gmt(Path(options["gene_sets"]))
+    step("reading counts")
     screen = open_screen(source, made)
     adata, model = load(
         screen,
@@ -133,5 +140,13 @@ def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
         surface=surface,
     )
     found.notes[:0] = [*screen.design.notes, *screen.covariates.notes]
+    step("writing tables and the report")
     name = source.stem if isinstance(source, Path) else "screen"
     return write(found, folder, title=f"{name}: perturbations to programs")
+
+
+def _require_apart(source: Path | ad.AnnData, folder: Path) -> None:
+    """Raise `AnalysisError` where the analysis would overwrite the screen that it reads."""
+    written = folder / "analysis.h5ad"
+    if isinstance(source, Path) and written.exists() and written.samefile(source):
+        raise AnalysisError(f"{written} is the screen itself; name another folder for the analysis")

@@ -40,6 +40,7 @@ from tuner_plugins.perturbseq.programs.grouping import describe, members, notes_
 from tuner_plugins.perturbseq.programs.scores import score_programs
 from tuner_plugins.perturbseq.programs.stability import stability
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
+from tuner_plugins.perturbseq.report.progress import step
 
 
 def wide(table: pd.DataFrame, column: str, like: pd.DataFrame) -> pd.DataFrame:
@@ -221,6 +222,8 @@ def look_up(
     significant: pd.DataFrame,
 ) -> None:
     """Enrich programs, and what each perturbation moves up and down, for known gene sets."""
+    if options.gmt is not None or options.enrich_online is not None:
+        step("looking up gene sets")
     sets = programs.members() | enrichment.direction_sets(coef, significant)
     background = list(coef.index.astype(str))
     if options.enrich_online is not None:
@@ -260,6 +263,7 @@ def calibrate(
     except AnalysisError as error:
         found.notes.append(f"Calibration was left out: {error}.")
         return
+    step("testing mock perturbations of control cells")
     alone = replace(
         model.rows(mock.index.to_numpy()),
         design=sparse.csr_matrix(mock.to_numpy()),

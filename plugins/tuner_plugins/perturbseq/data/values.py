@@ -1,0 +1,107 @@
+"""What the values of a matrix of cells x genes must be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from tuner_plugins.perturbseq.data.matrix import Block, CellMatrix, open_cells
+from tuner_plugins.perturbseq.data.stored import CellsError, listed
+
+LARGEST_COUNT = float(2**53)
+
+PEEKED = 512
+"""So many cells of another layer show whether it holds counts."""
+
+
+def require_counts(
+    block: Block,
+    cells: pd.Index,
+    genes: pd.Index,
+    what: CellMatrix,
+    layers: Sequence[str] = (),
+) -> None:
+    """Raise unless every value is a finite whole number that is not negative.
+
+    Parameters
+    ----------
+    block : csr_matrix or ndarray, shape (cells, genes)
+        Values.
+    cells, genes : Index
+        Names of the rows and columns, for the message.
+    what : CellMatrix
+        Where they come from, for the message.
+    layers : sequence of str
+        Names that ``layer`` could be asked for, for the remedy.
+
+    Raises
+    ------
+    CellsError
+        Naming the first value that is none.
+    """
+    good = _whole(block)
+    if not good.all():
+        value, name = _first_bad(block, good, cells, genes)
+        found = layers_with_counts(what, layers)
+        remedy = (
+            f"which {listed(found)} holds (layer: {found[0]})"
+            if found
+            else "name the layer that holds them (layer)"
+        )
+        raise CellsError(
+            f"{what.origin}: {what.where} does not hold counts: {name} is {value:g}; expected "
+            f"whole numbers >= 0, {remedy}"
+        )
+
+
+def layers_with_counts(what: CellMatrix, layers: Sequence[str]) -> list[str]:
+    """Return the other layers of a file whose first cells have counts."""
+    if what.path is None:
+        return []
+    found = []
+    for name in layers:
+        try:
+            matrix = open_cells(what.path, name).matrix
+            first = next(matrix.blocks(np.arange(min(PEEKED, matrix.shape[0])), PEEKED))[1]
+        except (CellsError, StopIteration):
+            continue
+        if matrix.where != what.where and _whole(first).all():
+            found.append(name)
+    return found
+
+
+def _whole(block: Block) -> np.ndarray:
+    """Return which stored values are finite whole numbers that are not negative."""
+    values = _stored_values(block)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((values >= 0) & (values < LARGEST_COUNT) & (values == np.floor(values)))
+
+
+def require_finite(block: Block, cells: pd.Index, genes: pd.Index, what: CellMatrix) -> None:
+    """Raise `CellsError` unless every value is finite; parameters as in `require_counts`."""
+    good = np.isfinite(_stored_values(block))
+    if not good.all():
+        value, name = _first_bad(block, good, cells, genes)
+        raise CellsError(
+            f"{what.origin}: {what.where} holds {value:g} at {name}; expected finite values, "
+            "remove or impute them"
+        )
+
+
+def _stored_values(block: Any) -> np.ndarray:
+    return np.asarray(block.data if sparse.issparse(block) else block).reshape(-1)
+
+
+def _first_bad(block: Any, good: np.ndarray, cells: pd.Index, genes: pd.Index) -> tuple[float, str]:
+    """Return the first of the stored values that is not good, and its cell and gene."""
+    position = int(np.argmin(good))
+    if sparse.issparse(block):
+        row = int(np.searchsorted(block.indptr, position, side="right")) - 1
+        column = int(block.indices[position])
+    else:
+        row, column = divmod(position, block.shape[1])
+    return float(_stored_values(block)[position]), f"cell '{cells[row]}', gene '{genes[column]}'"
