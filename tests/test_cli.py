@@ -128,6 +128,8 @@ def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path
     tuner("export", config, "-o", "other.py")  # its own script
     refused = tuner("export", config, "-o", config, code=2)
     assert "no study here wrote it; move it away, or give another -o" in refused.stderr
+    refused = tuner("analyse", config, "-o", config, code=2)
+    assert f"the analysis goes to {config}: {config} is a file" in refused.stderr
     changed = ("--set", "limits.case_time=50s")  # the study is found again all the same
     assert not tuner("analyse", config, "-o", "after", *changed, *track).stderr
     analysis = json.loads((workplace / "after" / "analysis.json").read_text())

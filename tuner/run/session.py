@@ -12,6 +12,7 @@ import optuna
 
 from tuner.config.addresses import masked
 from tuner.config.load import Config
+from tuner.config.reach import why_unwritable
 from tuner.execution.jobs import Executor, Setup
 from tuner.execution.subprocesses import sweep
 from tuner.export.ownership import check_script, claim, claim_script, stale_note
@@ -210,6 +211,8 @@ def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Pa
     """
     name, record, _ = best(config)
     folder = folder or Path("out") / name / ANALYSIS
+    if trouble := why_unwritable(folder):
+        raise InputError(f"the analysis goes to {folder}: {trouble}")
     folder.mkdir(parents=True, exist_ok=True)
     config.plugin.analyse(record.params, folder)
     if not config.engine.tracking.enabled:
