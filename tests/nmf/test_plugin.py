@@ -168,7 +168,7 @@ def test_one_based_regions_are_kept_as_zero_based_ones(section: dict[str, Any]) 
         ({"coordinates": "1-based", "cases": ["chr7:0-9"]}, "cases.0"),
         ({"coordinates": "1-based", "cases": 3}, "cases"),
         ({"cases": [{"region": "chr7:5-1", "k": 2}]}, "holds no position"),
-        ({"cases": [{"region": "chr7", "k": 0}]}, "at least 1"),
+        ({"cases": [{"region": "chr7", "k": 0}]}, "greater than or equal to 1"),
         ({"cases": [{"region": "chr7", "k": 2}] * 2}, "two cases are called 'chr7_k2'"),
         ({"annotation": None}, "has no annotation"),
         ({"genes": "x"}, "Extra inputs"),
