@@ -246,6 +246,8 @@ def test_a_measured_trial_is_told_after_a_crash(
     again.run()
     assert [job.ticket for job in again.executor.jobs] == [4, 5, 6, 7]
     assert again.records[3].state == "complete"
+    # what follows the trials (summary, tracking) knew of the first three
+    assert [record.number for record in again.listener.heard] == [3, 4, 5, 6, 7]
 
 
 def test_a_trial_that_crashed_while_drawn_is_drawn_to_its_end(

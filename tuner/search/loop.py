@@ -125,7 +125,7 @@ class Coordinator:
             self._contenders.heard(record)
         self.completed = sum(record.state == "complete" for record in records)
         interrupted = self._recover()
-        self._ensure_baseline(records, interrupted)
+        self._ensure_baseline(interrupted)
         self._observer.phase(SEARCHING)
         self._asking.begin_with_defaults()
         for trial in interrupted:
@@ -166,12 +166,17 @@ class Coordinator:
     # -- recovering ---------------------------------------------------------------------------
 
     def _recover(self) -> list[Trial]:
-        """Tell what was measured before a crash; return what is still to be run."""
+        """Tell, to all who hear of trials, what was measured before a crash.
+
+        Return what is still to be run.
+        """
         again = []
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in running:
             if (record := kept_record(trial)) is not None:
                 self._asking.tell(record)
+                self._contenders.heard(record)
+                self._observer.trial(record)
                 self.completed += record.state == "complete"
             else:
                 again.append(self._asking.take_up(trial))
@@ -179,7 +184,7 @@ class Coordinator:
 
     # -- the baseline -------------------------------------------------------------------------
 
-    def _ensure_baseline(self, records: list[TrialRecord], interrupted: list[Trial]) -> None:
+    def _ensure_baseline(self, interrupted: list[Trial]) -> None:
         params = self._task.baseline
         if params is None:
             return
