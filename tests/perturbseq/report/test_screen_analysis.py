@@ -155,6 +155,7 @@ def test_what_a_perturbation_does_to_its_own_gene_makes_no_module(tmp_path):
         counts[labels == gene, screen.var_names.get_loc(gene)] = 0  # a knock-out
         counts[labels != gene, screen.var_names.get_loc(gene)] += 3
     screen.X, screen.obs["perturbation"] = sparse.csr_matrix(counts), labels
+    screen.obs["total_counts"] = counts.sum(axis=1)
     recipe = config_of(paths).data.recipe()
     _, model = load(open_screen(screen, replace(recipe, covariates=())), 1e-3, 1.0)
     found = Analysis(screen[:, model.genes].copy())
