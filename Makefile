@@ -66,7 +66,7 @@ $(VENV)/installed: $(VENV)/locked pyproject.toml
 # Keeps the pins that still hold; `make lock UPGRADE=--upgrade` takes the newest of everything.
 lock: $(UV)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --no-strip-extras \
-		--generate-hashes --no-emit-index-url --no-emit-find-links $(UPGRADE) \
+		--generate-hashes $(UPGRADE) \
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 .venv-uv/bin/uv:

@@ -97,6 +97,11 @@ class Objective:
         if not self.primary:
             object.__setattr__(self, "primary", next(iter(self.metrics)))
 
+    @property
+    def sign(self) -> float:
+        """Return 1 where a larger primary metric is better, else -1."""
+        return 1.0 if self.metrics[self.primary] == "maximize" else -1.0
+
     def ranked_by(self, records: Sequence[TrialRecord]) -> tuple[str, float]:
         """Return the metric that trials are ranked by, and its sign: 1 where larger is better.
 
@@ -126,8 +131,7 @@ class Objective:
 
     def gain(self, case: CaseRecord, reference: Reference) -> float:
         """Return how much better than the baseline the case's primary metric is."""
-        sign = 1.0 if self.metrics[self.primary] == "maximize" else -1.0
-        return sign * (case.metrics[self.primary] - reference.metric[case.name])
+        return self.sign * (case.metrics[self.primary] - reference.metric[case.name])
 
     def annotate(self, case: CaseRecord, reference: Reference | None) -> CaseRecord:
         """Add ``speedup`` and ``score`` to a case's metrics where there is a baseline."""

@@ -221,9 +221,8 @@ def final_captions(summary: Summary, objective: Objective) -> Iterator[str]:
 def formula_score(row: Finalist, baseline: TrialRecord | None, objective: Objective) -> float:
     """Return a finalist's score by the formula, the mean over its cases."""
     beside = {c.name: c.metrics[objective.primary] for c in baseline.cases} if baseline else {}
-    sign = 1.0 if objective.metrics[objective.primary] == "maximize" else -1.0
     found = [
-        score(sign * (value - beside[case]), row.speedup[case])
+        score(objective.sign * (value - beside[case]), row.speedup[case])
         for case, value in row.metrics.items()
     ]
     return sum(found) / len(found)

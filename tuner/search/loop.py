@@ -52,7 +52,7 @@ class Progress(Protocol):
 
 
 class Observer(Progress, Protocol):
-    """Hears how the study goes, for progress and for tracking."""
+    """Follows a study, for progress and for tracking."""
 
     def trial(self, record: TrialRecord) -> None:
         """Handle a finished trial."""
@@ -91,8 +91,7 @@ class Coordinator:
         self.executor = executor
         self._observer = observer
         self.should_stop = should_stop
-        self._objective = task.objective
-        self._contenders = Contenders(self._objective, task.timing.repeats)
+        self._contenders = Contenders(task.objective, task.timing.repeats)
         self._pending: dict[int, Trial] = {}
         self._looks: dict[int, list[JobDone]] = {}
         self._reference: Reference | None = None
@@ -166,18 +165,11 @@ class Coordinator:
     # -- recovering ---------------------------------------------------------------------------
 
     def _recover(self) -> list[Trial]:
-        """Tell, to all who hear of trials, what was measured before a crash.
-
-        Return what is still to be run.
-        """
+        """Return what is still to be run; what was measured before a crash is told."""
         again = []
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for trial in running:
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if (record := kept_record(trial)) is not None:
-                self._asking.tell(record)
-                self._contenders.heard(record)
-                self._observer.trial(record)
-                self.completed += record.state == "complete"
+                self._announce(record)
             else:
                 again.append(self._asking.take_up(trial))
         return again
@@ -208,7 +200,7 @@ class Coordinator:
                 why = "the baseline did not complete, and every trial is compared with it"
                 raise StudyStopped(f"{why}: {done[-1].reason}")
         noise = self._contenders.noise
-        self._reference = Reference.of(done[-1].cases, self._objective.primary, noise)
+        self._reference = Reference.of(done[-1].cases, self._task.objective.primary, noise)
         self.drift = Drift(done[-1].cases)
 
     # -- one trial ----------------------------------------------------------------------------
@@ -256,7 +248,7 @@ class Coordinator:
             self._observer.phase(BASELINE, f"case {done + 1} of {event.total}; {took}")
             return False
         cases = tuple(self.costs.charge(case, trial.params) for case in event.cases)
-        value = self._objective.values(cases, self._reference)[0]
+        value = self._task.objective.values(cases, self._reference)[0]
         return self._asking.should_prune(trial, value, step=len(event.cases))
 
     def _finish(self, trial: Trial, done: JobDone) -> None:
@@ -270,11 +262,8 @@ class Coordinator:
                 return
         del self._looks[trial.number]
         write_record(self._storage, record)
-        self._asking.tell(record)
-        self._contenders.heard(record)
-        self._observer.trial(record)
+        self._announce(record)
         if record.state == "complete":
-            self.completed += 1
             self._idle_failures = self._pruned = 0
         elif record.state == "pruned":
             self._pruned += 1
@@ -286,6 +275,13 @@ class Coordinator:
                     f"{self.completed} did in all; mend the cause, or narrow search_space, and run "
                     f"the same command again; the last one: {record.reason}"
                 )
+
+    def _announce(self, record: TrialRecord) -> None:
+        """Pass a record that is kept to the sampler and to all that follow the trials."""
+        self._asking.tell(record)
+        self._contenders.heard(record)
+        self._observer.trial(record)
+        self.completed += record.state == "complete"
 
     def _judged(self, trial: Trial, done: JobDone) -> TrialRecord:
         """Make a trial's record from all its looks; a repeat that fails takes none of them away."""
@@ -300,5 +296,5 @@ class Coordinator:
         whole = replace(looks[0], cases=tuple(map(combine, repeats)), finished=done.finished)
         reference, noise = self._reference, self._contenders.noise
         if trial.is_baseline and whole.state == "complete":
-            reference = Reference.of(whole.cases, self._objective.primary, noise)
+            reference = Reference.of(whole.cases, self._task.objective.primary, noise)
         return judge(trial, whole, self._task, reference, noise)

@@ -91,7 +91,7 @@ class AskTell:
             return bool(self._live[trial.number].should_prune())
 
     def tell(self, record: TrialRecord) -> None:
-        """Tell how a trial ended."""
+        """Report to Optuna how a trial ended."""
         self._live.pop(record.number, None)
         values = list(record.values) or None
         with quiet():
@@ -106,7 +106,7 @@ class AskTell:
                     raise
 
     def tell_failed(self, trial: Trial) -> None:
-        """Tell that a trial failed of which no record is kept."""
+        """Report to Optuna that a trial failed of which no record is kept."""
         with quiet():
             self._study.tell(trial.number, state=TrialState.FAIL)
 

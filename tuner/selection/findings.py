@@ -90,9 +90,8 @@ def gains_of(
 ) -> list[float]:
     """Return how much better than the baseline the primary metric is, by case."""
     name = objective.primary
-    sign = 1.0 if objective.metrics[name] == "maximize" else -1.0
     beside = {case.name: case.metrics[name] for case in baseline}
-    return [sign * (case.metrics[name] - beside[case.name]) for case in cases]
+    return [objective.sign * (case.metrics[name] - beside[case.name]) for case in cases]
 
 
 def luck(nulls: Sequence[Null], metric: str, which: str) -> Iterator[str]:
@@ -110,8 +109,8 @@ def luck(nulls: Sequence[Null], metric: str, which: str) -> Iterator[str]:
         judged = "not distinguishable from luck"
     else:
         judged = f"distinguishable from luck in {real} of {count} only"
-    caveat = "; optimistic: the trial was chosen by its results there" if which == "tuned" else ""
-    caveat = caveat if real else ""
+    chosen = which == "tuned" and real
+    caveat = "; optimistic: the trial was chosen by its results there" if chosen else ""
     yield (
         f"{which} {_cases(count)}: {metric} {value:.4f}{of} is {judged}: "
         f"p {p_values}, null mean {mean:.4f}{caveat}"
@@ -121,13 +120,12 @@ def luck(nulls: Sequence[Null], metric: str, which: str) -> Iterator[str]:
 def weak_baseline(summary: Summary, objective: Objective) -> Iterator[str]:
     """Yield a line where the baseline is no better than luck is on the average."""
     cases = (*(summary.baseline.cases if summary.baseline else ()), *summary.held_out_baseline)
-    luck = {null.case: null.mean for null in summary.nulls}
+    means = {null.case: null.mean for null in summary.nulls}
     name = objective.primary
-    sign = 1.0 if objective.metrics[name] == "maximize" else -1.0
     weak = [
         f"{case.metrics[name]:.4f} in {case.name}"
         for case in cases
-        if case.name in luck and sign * (case.metrics[name] - luck[case.name]) <= 0
+        if case.name in means and objective.sign * (case.metrics[name] - means[case.name]) <= 0
     ]
     if weak:
         yield (
