@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -250,7 +251,9 @@ def validate(tmp_path, monkeypatch, capfd):
 @pytest.fixture
 def unprobed(monkeypatch):
     """Spare the process that tries a file out: these files are whole."""
-    monkeypatch.setattr("tuner_plugins.elasticnet.plugin.probe_file", lambda data: None)
+    monkeypatch.setattr(
+        "tuner_plugins.perturbseq.data.probing._read_in_child", lambda *arguments: None
+    )
 
 
 def _written(folder: Path, change) -> Path:
@@ -371,12 +374,15 @@ def test_files_that_hold_no_screen_are_refused_in_one_line(validate, tmp_path, k
     assert message in line
 
 
+def read_parts(*arguments):
+    """Die as the reader of a file does that kills HDF5."""
+    os.kill(os.getpid(), 11)
+
+
 def test_a_file_that_kills_hdf5_is_refused_in_one_line(validate, tmp_path, monkeypatch):
     """A library that dies takes its process along: another one tries the file out."""
     path = _written(tmp_path, None)
-    monkeypatch.setattr(
-        "tuner_plugins.perturbseq.data.stored.PROBE", "import os\nos.kill(os.getpid(), 11)"
-    )
+    monkeypatch.setattr("tuner_plugins.perturbseq.data.probing.IN_CHILD", (read_parts,))
     code, _, error = validate(path, {})
     assert code == 2
     assert "reading it ended a process by signal 11" in error

@@ -38,11 +38,13 @@ from tuner_plugins.enet import numpy_solver, penalty
 from tuner_plugins.enet.cross_validation import cross_validate
 from tuner_plugins.enet.cv_results import Sweep
 from tuner_plugins.enet.errors import DataError
+from tuner_plugins.perturbseq import errors
 from tuner_plugins.perturbseq.data import (
     cell_cycle,
     covariates,
     labels,
     matrix,
+    probing,
     response,
     screen,
     stored,
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SCRIPT_MODULES = (
-    *(stored, matrix, values, labels, cell_cycle, covariates, response),
+    *(errors, stored, probing, matrix, values, labels, cell_cycle, covariates, response),
     *(screen, transform, penalty, numpy_solver, script_paths, elasticnet_script),
 )
 """What the frozen script is made of: each after what it needs."""

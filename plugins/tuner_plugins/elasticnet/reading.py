@@ -11,9 +11,10 @@ from tuner_plugins.elasticnet.config import (
 from tuner_plugins.elasticnet.summary import Loaded, shuffle_notes
 from tuner_plugins.perturbseq.data.dataset import build
 from tuner_plugins.perturbseq.data.folds import small_groups
+from tuner_plugins.perturbseq.data.matrix import parts_of
+from tuner_plugins.perturbseq.data.probing import probe
 from tuner_plugins.perturbseq.data.screen import COUNTS, LOG, open_screen
 from tuner_plugins.perturbseq.data.sense import notes_on_labels, notes_on_values, require_groups
-from tuner_plugins.perturbseq.data.stored import probe
 from tuner_plugins.perturbseq.inference.exchangeable_units import units_of
 from tuner_plugins.perturbseq.model.anndata_fit import problem_of
 
@@ -63,5 +64,4 @@ def require_gene_sets(config: ElasticNetConfig, loaded: Loaded) -> None:
 def probe_file(data: DataSection) -> None:
     """Read the screen's file in another process; `CellsError` where that does not survive it."""
     layers = [data.layer, None if data.response in (LOG, COUNTS) else data.response]
-    parts = [name for layer in layers for name in ("raw", f"layers/{layer}") if layer is not None]
-    probe(data.counts, ["X", "obs", "var", *parts])
+    probe(data.counts, [part for layer in layers for part in parts_of(layer)], whole=True)

@@ -117,8 +117,8 @@ def _check_finite(summed: Statistics) -> None:
         if bad.size:
             shown = ", ".join(map(str, bad[:5])) + (", ..." if bad.size > 5 else "")
             raise DataError(
-                f"{name} holds NaN or infinity in {bad.size} column(s) ({shown}): remove or "
-                "impute these values"
+                f"{name} holds NaN, infinity or values whose squares overflow (beyond 1e150) in "
+                f"{bad.size} column(s) ({shown}): remove, impute or rescale these values"
             )
 
 

@@ -196,7 +196,8 @@ def summarise(
     Raises
     ------
     DataError
-        Shapes that do not match, NaN or infinity, folds that are not 0 to ``n_folds - 1``.
+        Shapes that do not match, NaN, infinity or squares that overflow (beyond about 1e150),
+        folds that are not 0 to ``n_folds - 1``.
 
     Examples
     --------

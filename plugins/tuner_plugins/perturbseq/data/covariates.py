@@ -13,6 +13,7 @@ from scipy import sparse
 from tuner_plugins.perturbseq.data.cell_cycle import PHASES, phase_positions, symbols_hint
 from tuner_plugins.perturbseq.data.labels import column_of, require_few_labels
 from tuner_plugins.perturbseq.data.stored import CellsError, listed
+from tuner_plugins.perturbseq.data.values import LARGEST_VALUE
 
 TOTAL = "total_counts"
 MITO = "pct_counts_mt"
@@ -186,16 +187,17 @@ def numbers_of(column: pd.Series, name: str) -> np.ndarray:
     Raises
     ------
     CellsError
-        It holds something else than finite numbers.
+        It holds something else than finite numbers of at most 1e150: their squares are summed.
     """
     if not pd.api.types.is_numeric_dtype(column):
         raise CellsError(f"obs column '{name}' holds {column.dtype}; expected numbers")
     values: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = ~np.isfinite(values)
+    bad = ~(np.abs(values) <= LARGEST_VALUE)  # NaN is not
     if bad.any():
         raise CellsError(
             f"obs column '{name}' is {values[bad][0]:g} in {int(bad.sum())} cells (first: "
-            f"'{column.index[bad][0]}'); expected finite numbers, fill them or drop the cells"
+            f"'{column.index[bad][0]}'); expected finite numbers of at most {LARGEST_VALUE:g}, "
+            "fill them or drop the cells"
         )
     return values
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from tuner_plugins.perturbseq.data.probing import probe
 from tuner_plugins.perturbseq.data.stored import (
     CellsError,
     is_legacy,
@@ -20,7 +21,6 @@ from tuner_plugins.perturbseq.data.stored import (
     read_frame,
     read_legacy,
     require_h5ad,
-    require_hdf5,
     require_indices,
     symbols_of,
     unreadable,
@@ -30,6 +30,9 @@ Block: TypeAlias = sparse.csr_matrix | np.ndarray
 """Some rows of a matrix, float64, shape (cells, genes)."""
 
 BLOCK_CELLS = 8192
+
+UNREADABLE = (OSError, RuntimeError, KeyError, IndexError, TypeError, ValueError, MemoryError)
+"""What h5py and anndata raise at a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,13 @@ class CellMatrix:
         slice
             Where the block stands among `rows`.
         csr_matrix or ndarray, shape (block, genes)
-            Float64 values; sparse stays sparse, dense stays dense.
+            Float64 values; sparse stays sparse, dense stays dense. Several values of one cell and
+            gene are added up in memory, as SciPy does, and are refused in a file.
+
+        Raises
+        ------
+        CellsError
+            A file that is damaged, in what the block was read from.
         """
         if self.path is None:
             yield from _row_blocks(self.values, rows, size, self)
@@ -84,7 +93,9 @@ class CellMatrix:
                     require_indices(stored, self.where, self.origin)
                     stored = stored.tocsr()
                 yield from _row_blocks(stored, rows, size, self)
-        except (OSError, RuntimeError) as error:
+        except CellsError:
+            raise
+        except UNREADABLE as error:
             raise unreadable(self.path, error) from error
 
 
@@ -172,7 +183,14 @@ def _row_blocks(
             block = block[inside]
         if sparse.issparse(block):
             block = sparse.csr_matrix(block, dtype=np.float64)
+            kept = block.nnz
             block.sum_duplicates()
+            if what.path is not None and block.nnz < kept:
+                raise CellsError(
+                    f"{what.origin}: {what.where} has {kept - block.nnz} values that stand where "
+                    "others of the same cell and gene do; copy it again, or, where they add up: "
+                    "adata.X.sum_duplicates() and write it again"
+                )
         else:
             block = np.asarray(block, dtype=np.float64)
         yield slice(done, done + len(inside)), block
@@ -201,13 +219,14 @@ def _from_memory(
 
 
 def _from_file(path: Path, layer: str | None, symbols: str | None) -> Cells:
-    require_hdf5(path)
+    probe(path, parts_of(layer))
     try:
         with h5py.File(path, "r") as file:
             require_h5ad(file, path)
             if is_legacy(file):
                 return _from_memory(read_legacy(path), layer, symbols, str(path))
-            named = tuple(file["layers"]) if "layers" in file else ()
+            layered = file.get("layers")
+            named = tuple(layered) if isinstance(layered, h5py.Group) else ()
             where = _locate(layer, named, "raw" in file, str(path))
             layers = _layer_names(named, "raw" in file)
             if where not in file:
@@ -216,9 +235,18 @@ def _from_file(path: Path, layer: str | None, symbols: str | None) -> Cells:
             obs = read_frame(file, "obs", path)
             var = read_frame(file, "raw/var" if where == "raw/X" else "var", path)
             matrix = CellMatrix(str(path), where, tuple(stored.shape), path=path)
-    except (OSError, KeyError, RuntimeError) as error:
+    except CellsError:
+        raise
+    except UNREADABLE as error:
         raise unreadable(path, error) from error
     return Cells(matrix, obs, var.index, symbols_of(var, symbols), layers)
+
+
+def parts_of(layer: str | None) -> list[str]:
+    """Return the names in a file that `open_cells` may read for a layer."""
+    if layer is None or layer == "X":
+        return ["obs", "var", "X"]
+    return ["obs", "var", f"layers/{layer}", *(["raw/X", "raw/var"] if layer == "raw" else [])]
 
 
 def layers_of(adata: anndata.AnnData) -> tuple[str, ...]:

@@ -6,8 +6,6 @@ A damaged file may point anywhere; HDF5 and SciPy follow it and take the process
 from __future__ import annotations
 
 import difflib
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,22 +17,7 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem, sparse_dataset
 
-PROBE = """
-import sys, h5py
-def read(name, item):
-    if isinstance(item, h5py.Group):
-        item.visititems(read)
-    elif item.shape:
-        step = max(1, (1 << 20) * item.shape[0] // max(1, item.size))
-        for start in range(0, item.shape[0], step):
-            item[start:start + step]
-with h5py.File(sys.argv[1], "r") as file:
-    for name in sys.argv[2:]:
-        if name in file:
-            read(name, file[name])
-"""
-"""Reads what it is asked for in a process of its own: only that dies of a file that kills HDF5."""
-
+from tuner_plugins.perturbseq.errors import one_line
 
 NAMED = 5
 """So many names stand in a note; the others are counted."""
@@ -42,6 +25,9 @@ NAMED = 5
 
 class CellsError(ValueError):
     """The cells, their labels or their counts cannot be used: one line that says what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 def did_you_mean(problem: str, name: str, known: Iterable[object]) -> str:
@@ -68,6 +54,8 @@ def require_hdf5(path: Path) -> None:
     """Raise `CellsError` for what is there and is no HDF5 file."""
     if path.is_dir():
         raise CellsError(f"{path} is a folder; expected an .h5ad file")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise CellsError(f"{path} is a device, a pipe or a socket; expected an .h5ad file")
     if path.is_file() and path.stat().st_size and not h5py.is_hdf5(path):
         raise CellsError(
             f"{path} is no HDF5 file (.h5ad); make an AnnData of it and write that with write_h5ad"
@@ -110,9 +98,12 @@ def read_frame(file: h5py.File, name: str, path: Path) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", anndata.OldFormatWarning)
-            return read_elem(file[name])
-    except (KeyError, TypeError, ValueError) as error:
-        raise unreadable(path, f"{name}: {error}") from error
+            frame = read_elem(file[name])
+    except Exception as error:  # noqa: BLE001  anndata raises what its readers meet in the file
+        raise unreadable(path, f"{name}: {error or type(error).__name__}") from error
+    if not isinstance(frame, pd.DataFrame):
+        raise unreadable(path, f"{name} is {type(frame).__name__}, expected a table")
+    return frame
 
 
 def symbols_of(var: pd.DataFrame, column: str | None) -> pd.Index:
@@ -137,7 +128,12 @@ def open_matrix(stored: Any, where: str, path: Path | str) -> Any:
     """
     if isinstance(stored, h5py.Group):
         _require_whole(stored, where, path)
-        stored = sparse_dataset(stored)
+        try:
+            stored = sparse_dataset(stored)
+        except Exception as error:  # noqa: BLE001  as in `read_frame`
+            raise unreadable(path, f"{where}: {error or type(error).__name__}") from error
+    elif not isinstance(stored, h5py.Dataset) or stored.shape is None:
+        raise CellsError(f"{path}: {where} holds no matrix; copy the file again")
     if stored.dtype.kind not in "fiub":
         raise CellsError(f"{path}: {where} holds {stored.dtype}; expected counts, as numbers")
     return stored
@@ -162,23 +158,20 @@ def _require_whole(group: h5py.Group, where: str, path: Path | str) -> None:
     shape = group.attrs.get("shape", group.attrs.get("h5sparse_shape"))
     if missing or shape is None:
         raise damaged(f"it has no {missing[0] if missing else 'shape'}")
+    for name, kinds in {"data": "fiubcSOUV", "indices": "iu", "indptr": "iu"}.items():
+        part = group[name]
+        if not isinstance(part, h5py.Dataset) or len(part.shape or ()) != 1:
+            raise damaged(f"its {name} is no list of numbers")
+        if part.dtype.kind not in kinds:
+            raise damaged(f"its {name} holds {part.dtype}, expected integers")
+    shape = np.asarray(shape)
+    if shape.shape != (2,) or shape.dtype.kind not in "iu" or str(kind)[:3] not in ("csr", "csc"):
+        raise damaged(f"it is called '{kind}' of shape {shape.tolist()}")
     values, pointers = group["data"].shape[0], group["indptr"][:]
-    rows = int(shape[int("csc" in str(kind))])
+    rows = int(shape[int(str(kind).startswith("csc"))])
     if group["indices"].shape[0] != values:
         raise damaged(f"it has {values} values and {group['indices'].shape[0]} indices")
     if len(pointers) != rows + 1 or pointers[0] != 0 or pointers[-1] != values:
         raise damaged(f"its pointers do not lead from 0 to its {values} values")
-    if (np.diff(pointers) < 0).any():
+    if (pointers[1:] < pointers[:-1]).any():  # a difference of unsigned ones is never negative
         raise damaged("its pointers do not ascend")
-
-
-def probe(path: Path, names: list[str]) -> None:
-    """Read parts of a file in another process; `CellsError` where that does not survive it."""
-    require_hdf5(path)
-    found = subprocess.run(
-        [sys.executable, "-c", PROBE, str(path), *names], capture_output=True, text=True
-    )
-    if found.returncode:
-        lines = found.stderr.strip().splitlines()
-        died = f"reading it ended a process by signal {-found.returncode}"
-        raise unreadable(path, lines[-1] if found.returncode > 0 and lines else died)

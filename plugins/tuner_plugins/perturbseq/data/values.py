@@ -14,6 +14,9 @@ from tuner_plugins.perturbseq.data.stored import CellsError, listed
 
 LARGEST_COUNT = float(2**53)
 
+LARGEST_VALUE = 1e150
+"""Of responses and covariates: their squares are summed."""
+
 PEEKED = 512
 """So many cells of another layer show whether it holds counts."""
 
@@ -82,13 +85,16 @@ def _whole(block: Block) -> np.ndarray:
 
 
 def require_finite(block: Block, cells: pd.Index, genes: pd.Index, what: CellMatrix) -> None:
-    """Raise `CellsError` unless every value is finite; parameters as in `require_counts`."""
-    good = np.isfinite(_stored_values(block))
+    """Raise `CellsError` unless all values are finite and at most `LARGEST_VALUE` in size.
+
+    Parameters as in `require_counts`.
+    """
+    good = np.abs(_stored_values(block)) <= LARGEST_VALUE  # NaN is not
     if not good.all():
         value, name = _first_bad(block, good, cells, genes)
         raise CellsError(
-            f"{what.origin}: {what.where} holds {value:g} at {name}; expected finite values, "
-            "remove or impute them"
+            f"{what.origin}: {what.where} holds {value:g} at {name}; expected finite values "
+            f"of at most {LARGEST_VALUE:g}, remove, impute or rescale them"
         )
 
 

@@ -7,6 +7,7 @@ were tested, not the genome: a screen that measured 2,000 genes can only have fo
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ COLUMNS = (
 GZIP = b"\x1f\x8b"
 """What a gzipped file begins with."""
 
+MOST = 256 << 20
+"""Bytes of text that are read: all of MSigDB is a tenth of it, and a gzipped bomb has no end."""
+
 
 def read_gmt(path: Path) -> dict[str, list[str]]:
     r"""Read gene sets, gzipped or not: a line holds name, description and genes between tabs.
@@ -43,7 +47,9 @@ def read_gmt(path: Path) -> dict[str, list[str]]:
     Raises
     ------
     AnalysisError
-        For a file that is absent, is not text, or has a line without genes or a term twice.
+        For a file that is absent, is not text or more than `MOST` of it, or has a line without a
+        name or genes or a term twice. A file without a checksum that was cut within a gene's name
+        cannot be told from a whole one; a gzipped one can.
 
     Examples
     --------
@@ -54,28 +60,45 @@ def read_gmt(path: Path) -> dict[str, list[str]]:
     ...     read_gmt(path)
     {'INTERFERON': ['IRF1', 'STAT1']}
     """
-    try:
-        stored = Path(path).read_bytes()
-        text = (gzip.decompress(stored) if stored.startswith(GZIP) else stored).decode("utf-8")
-    except (EOFError, OSError, UnicodeDecodeError, zlib.error) as error:
-        raise AnalysisError(f"cannot read gene sets from {path}: {error}") from error
     terms: dict[str, list[str]] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Lines of text end here and nowhere else: `splitlines` splits a description at U+2028, too.
+    for number, line in enumerate(re.split("\r\n|\n|\r", _text_of(Path(path))), start=1):
         if not line.strip():
             continue
-        name, *rest = line.split("\t")
+        name, *rest = (part.strip() for part in line.split("\t"))
         # A comma after a gene starts a weight in Enrichr's dialect.
-        genes = list(dict.fromkeys(g.strip().split(",")[0] for g in rest[1:] if g.strip()))
-        if not genes or name in terms:
-            problem = f"term '{name}' comes twice" if genes else "no genes"
+        genes = list(dict.fromkeys(filter(None, (g.split(",")[0] for g in rest[1:]))))
+        if not name or not genes or name in terms:
+            problem = f"term '{name}' comes twice" if name in terms else "no genes"
             raise AnalysisError(
-                f"{path}, line {number}: {problem}; expected name, description and genes "
-                "between tabs, every name once (the GMT format)"
+                f"{path}, line {number}: {problem if name else 'no name'}; expected name, "
+                "description and genes between tabs, every name once (the GMT format)"
             )
         terms[name] = genes
     if not terms:
         raise AnalysisError(f"{path} holds no gene sets; expected a file in the GMT format")
     return terms
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a file, gzipped or not; `AnalysisError` where it has none or too much."""
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise AnalysisError(f"{path} is no file; expected gene sets in the GMT format")
+        with path.open("rb") as file:
+            zipped = file.read(len(GZIP)) == GZIP
+            file.seek(0)
+            stored = (gzip.GzipFile(fileobj=file) if zipped else file).read(MOST + 1)
+        if len(stored) > MOST:
+            raise AnalysisError(f"{path} holds more than {MOST >> 20} MiB; expected gene sets")
+        text = stored.decode("utf-8-sig")
+    except (EOFError, OSError, UnicodeDecodeError, zlib.error) as error:
+        raise AnalysisError(
+            f"cannot read gene sets from {path}: {error}; expected a text file in the GMT format"
+        ) from error
+    if "\0" in text:
+        raise AnalysisError(f"{path} holds NUL characters; expected text in the GMT format")
+    return text
 
 
 def _matched(genes: Iterable[str]) -> list[str]:
