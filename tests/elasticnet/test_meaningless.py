@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 
@@ -374,15 +373,11 @@ def test_files_that_hold_no_screen_are_refused_in_one_line(validate, tmp_path, k
     assert message in line
 
 
-def read_parts(*arguments):
-    """Die as the reader of a file does that kills HDF5."""
-    os.kill(os.getpid(), 11)
-
-
 def test_a_file_that_kills_hdf5_is_refused_in_one_line(validate, tmp_path, monkeypatch):
     """A library that dies takes its process along: another one tries the file out."""
     path = _written(tmp_path, None)
-    monkeypatch.setattr("tuner_plugins.perturbseq.data.probing.IN_CHILD", (read_parts,))
+    dies = "def read_parts(*arguments):\n    os.kill(os.getpid(), 11)\n"
+    monkeypatch.setattr("tuner_plugins.perturbseq.data.probing.READER", dies)
     code, _, error = validate(path, {})
     assert code == 2
     assert "reading it ended a process by signal 11" in error

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.model.anndata_fit import elastic_net
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
+from tests.perturbseq.data.damage import write_base
+from tests.perturbseq.data.test_probing import REFUSED
 from tests.pythons import old_python
 from tuner.export.bundle import write_script
 from tuner.plugin import Provenance
@@ -306,3 +309,49 @@ def test_bad_gene_sets_of_the_script_are_one_line_and_2(screen, capsys, monkeypa
     error = capsys.readouterr().err
     assert "line 1: no genes" in error
     assert error.count("\n") == 1
+
+
+MANY = """
+import contextlib, io, json, runpy, sys
+for name in ("tuner", "tuner_plugins", "mlflow", "optuna", "numba", "sklearn", "scanpy"):
+    sys.modules[name] = None
+main = runpy.run_path(sys.argv[1], run_name="frozen")["main"]
+for path in sys.argv[2:]:
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        code = main(["-i", path, "-o", path + ".coef.h5ad"])
+    print(json.dumps([path, code, error.getvalue()]))
+"""
+"""Runs one script on many files: its imports take longer than a refusal."""
+
+DAMAGES = (
+    *("truncated to 0.5", "text", "count nan", "column -5", "column beyond 32 bits"),
+    *("columns repeat", "unsigned pointers fall", "pointers past the end in the middle"),
+    *("values as text", "values lack a part", "shape negative", "table of another kind"),
+    *("no labels", "code too large", "cells of one name", "X of nothing"),
+    *("soft link to another file", "link in a circle", "values in another file"),
+    "column of 8 terabytes",
+)
+
+
+def test_the_script_refuses_damaged_files_in_one_line_and_2(tmp_path):
+    data = {"control": ["ctrl"], "batch": "batch", "covariates": ["total_counts"]}
+    write_base(tmp_path / "base.h5ad")
+    script = _script(_plugin(tmp_path / "base.h5ad", **data), tmp_path)
+    paths = []
+    for number, kind in enumerate(DAMAGES):
+        (tmp_path / str(number)).mkdir()
+        paths.append(tmp_path / str(number) / "screen.h5ad")
+        write_base(paths[-1])
+        REFUSED[kind][0](paths[-1])
+    done = _run(script, tmp_path / "base.h5ad", *paths, around=MANY)
+    assert not done.returncode, done.stderr
+    assert not done.stderr
+    (_, code, error), *refused = (json.loads(x) for x in done.stdout.splitlines() if x[0] == "[")
+    assert (code, error) == (0, "")
+    for kind, (path, code, error) in zip(DAMAGES, refused, strict=True):
+        assert code == 2, kind
+        (line,) = error.splitlines()
+        assert line.startswith("error: ")
+        assert path in line, kind
+        assert re.search(REFUSED[kind][1], line), (kind, line)
+        assert not list(Path(path).parent.glob("*coef*"))

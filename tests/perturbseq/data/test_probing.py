@@ -246,24 +246,19 @@ def test_what_is_unusual_and_whole_is_read_as_anndata_reads_the_usual(tmp_path, 
     assert groups == expected[1]
 
 
+DIES = "def read_parts(*arguments):\n    os.kill(os.getpid(), 11)\n"
+
+
 def test_a_reader_that_dies_is_one_line_and_is_asked_again(tmp_path, monkeypatch):
     """What kills HDF5 depends on its version; here the reader's own process gets the signal."""
     path = tmp_path / "screen.h5ad"
     write_base(path)
     with monkeypatch.context() as patched:
-        patched.setattr(probing, "IN_CHILD", (dies,))
+        patched.setattr(probing, "READER", DIES)
         for _ in range(2):
             with pytest.raises(CellsError, match="ended a process by signal 11.*copy it again"):
                 open_cells(path)
     assert open_cells(path).matrix.shape == (60, 12)
-
-
-def read_parts(*arguments):
-    """Die of a signal, under the name that the program calls."""
-    os.kill(os.getpid(), 11)
-
-
-dies = read_parts
 
 
 def test_a_file_is_tried_once_in_each_state(tmp_path, monkeypatch):
@@ -271,7 +266,7 @@ def test_a_file_is_tried_once_in_each_state(tmp_path, monkeypatch):
     write_base(path)
     open_cells(path)
     with monkeypatch.context() as patched:
-        patched.setattr(probing, "IN_CHILD", (dies,))
+        patched.setattr(probing, "READER", DIES)
         open_cells(path)
         probing.probe(path, parts_of(None), whole=True)
         os.utime(path, ns=(1, 1))

@@ -124,7 +124,9 @@ def read_parts(path: str, most: str, *parts: str) -> None:
 
 
 IN_CHILD = (limit_process, refuse, entry_of, read_values, read_item, read_parts)
-"""The reader's program, besides its imports."""
+
+READER = "\n".join(inspect.getsource(part) for part in IN_CHILD)
+"""The reader's program but its imports, taken when this is loaded: the file may change later."""
 
 
 def probe(path: Path, parts: Sequence[str], *, whole: bool = False) -> None:
@@ -165,8 +167,7 @@ def _read_before(device: int, inode: int, size: int, changed: int) -> set[str]:
 
 def _read_in_child(path: Path, size: int, most: str, parts: Sequence[str]) -> None:
     head = "from __future__ import annotations\nimport contextlib, os, sys\nimport h5py\n"
-    source = "\n".join(map(inspect.getsource, IN_CHILD))
-    program = f"{head}{source}\nread_parts(*sys.argv[1:])\n"
+    program = f"{head}{READER}\nread_parts(*sys.argv[1:])\n"
     # the folder that the user stands in holds no module of the reader's
     places = os.pathsep.join(filter(None, sys.path))
     try:
