@@ -99,9 +99,10 @@ def _split(matrix: Any, summed: Statistics) -> tuple[Floats, Ints, sp.csr_array]
 def _add_gram(
     gram: Floats, dense: Floats, dense_at: Ints, sparse: sp.csr_array, rows: Ints
 ) -> None:
-    """Add Z'Z of some rows to `gram`, in place."""
+    """Add Z'Z of some rows to `gram`, in place; what overflows is refused once all is summed."""
     here, there = dense[rows], sparse[rows]
-    gram[np.ix_(dense_at, dense_at)] += here.T @ here
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram[np.ix_(dense_at, dense_at)] += here.T @ here
     mixed = there.T @ here
     gram[1:, dense_at] += mixed
     gram[dense_at, 1:] += mixed.T
