@@ -34,10 +34,11 @@ from tuner_plugins.elasticnet.summary import (
     summary_of,
     tables_of,
 )
-from tuner_plugins.enet import numpy_solver, penalty
+from tuner_plugins.enet import penalty
 from tuner_plugins.enet.cross_validation import cross_validate
 from tuner_plugins.enet.cv_results import Sweep
-from tuner_plugins.enet.errors import DataError
+from tuner_plugins.enet.solvers import numpy_solver
+from tuner_plugins.enet.validation import DataError
 from tuner_plugins.perturbseq.data import (
     cell_cycle,
     covariates,
@@ -63,13 +64,7 @@ SCRIPT_MODULES = (
 )
 """What the frozen script is made of: each after what it needs."""
 
-SCRIPT_DEPENDENCIES = (
-    "anndata>=0.11",
-    "h5py>=3.8",
-    "numpy>=1.24",
-    "pandas>=1.5",
-    "scipy>=1.11",
-)
+SCRIPT_DEPENDENCIES = ("anndata>=0.11", "h5py>=3.8", "numpy>=1.24", "pandas>=1.5", "scipy>=1.11")
 
 REFERENCE: Params = {"alpha": 5e-4, "l1_ratio": 0.5}
 """The setting of the published script (Dixit et al., 2016, 10.1016/j.cell.2016.11.038)."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from tuner_plugins.enet import Statistics, summarise
 from tuner_plugins.enet.path import Refit, alpha_max, fit_grid
-from tuner_plugins.enet.statistics import Statistics, summarise
 from tuner_plugins.perturbseq.inference.coefficients import entry_statistic
 from tuner_plugins.perturbseq.inference.program_tests import permute_within
 from tuner_plugins.perturbseq.inference.relabelling import sums_by_label, with_cross_sums
@@ -109,17 +109,14 @@ class Model:
     ) -> Refit:
         """Fit all cells, down a `warm_path`: exact Newton steps need a start that is near."""
         whole = (self.summed() if summed is None else summed).total()
-        fits = fit_grid(
+        return fit_grid(
             whole,
             self.warm_path(whole) if path is None else path,
             self.l1_ratio,
             self.penalty_factor,
             threads=self.threads,
             coefficients=True,
-        )
-        assert fits.coef is not None
-        assert fits.intercept is not None
-        return Refit(fits.coef[0, -1, 0], fits.intercept[0, -1, 0], float(fits.kkt.max(initial=0)))
+        ).refit()
 
     def warm_path(self, whole: Statistics) -> NDArray[np.float64]:
         """Return alphas from near the largest that matters down to `alpha`, the last one."""

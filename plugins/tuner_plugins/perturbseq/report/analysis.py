@@ -87,10 +87,7 @@ def analyse(
 
 
 def _check(
-    adata: ad.AnnData,
-    model: Model,
-    options: AnalysisOptions,
-    guides: NDArray[np.object_] | None,
+    adata: ad.AnnData, model: Model, options: AnalysisOptions, guides: NDArray[np.object_] | None
 ) -> None:
     """Refuse before the first minute of work what would fail after the last."""
     if adata.n_obs != model.design.shape[0]:

@@ -13,7 +13,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 
-from tuner_plugins.enet.errors import DataError
+from tuner_plugins.enet.validation import DataError
 from tuner_plugins.perturbseq.data.cell_cycle import G2M_GENES, S_GENES
 from tuner_plugins.perturbseq.data.labels import column_of
 from tuner_plugins.perturbseq.data.screen import open_screen, recipe_of
@@ -63,9 +63,7 @@ def options_of(plain: Mapping[str, Any], size_factor: str | None) -> AnalysisOpt
         gmt=None if gene_sets is None else Path(gene_sets),
         enrich_online=plain["gprofiler"],
         view=PrepareOptions(
-            size_factor=size_factor,
-            seed=plain["seed"],
-            cell_cycle={"S": S_GENES, "G2M": G2M_GENES},
+            size_factor=size_factor, seed=plain["seed"], cell_cycle={"S": S_GENES, "G2M": G2M_GENES}
         ),
     )
 

@@ -126,8 +126,7 @@ GALLERY = (
         "genes, principal components, UMAP.",
     ),
     Entry(
-        _r2_surface,
-        "Held-out R2 over the penalties; the cross marks the params of this report.",
+        _r2_surface, "Held-out R2 over the penalties; the cross marks the params of this report."
     ),
     Entry(
         _coefficients,
@@ -136,8 +135,7 @@ GALLERY = (
     ),
     Entry(_program_clustermap, "Program scores against control cells, in standard deviations."),
     Entry(
-        _program_dotplot,
-        "The same: colour is the effect, size the adjusted permutation p-value.",
+        _program_dotplot, "The same: colour is the effect, size the adjusted permutation p-value."
     ),
     Entry(
         _qq, "p-values of coefficients. Mock perturbations of control cells must follow the line."

@@ -78,11 +78,7 @@ def write(analysis: Analysis, folder: Path, *, title: str = "Perturb-seq analysi
         written += [png, pdf]
     whole = partial(storable(analysis.adata).write_h5ad, compression="gzip")
     page = partial(Path.write_text, data=render(analysis, pictures, title), encoding="utf-8")
-    return [
-        *written,
-        _whole(folder / "analysis.h5ad", whole),
-        _whole(folder / "report.html", page),
-    ]
+    return [*written, _whole(folder / "analysis.h5ad", whole), _whole(folder / "report.html", page)]
 
 
 def _whole(path: Path, put: Callable[[Path], object]) -> Path:
