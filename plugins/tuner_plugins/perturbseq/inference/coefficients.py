@@ -196,8 +196,6 @@ def stability_selection(
         (2, genes, perturbations).
     strata : ndarray of int, (cells,)
         Halves are taken within each stratum, perturbation by batch.
-    n_pairs : int
-    seed : int
 
     Returns
     -------

@@ -172,17 +172,8 @@ def entries(model: Model, summed: Statistics, refit: Refit) -> NDArray[np.float6
 def permuted_entries(model: Model, n_permutations: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """Refit with perturbation labels permuted within batches; covariates stay with their cells.
 
-    Parameters
-    ----------
-    model : Model
-    n_permutations : int
-    seed : int
-        Permutation b is the same whatever the number of permutations and threads.
-
-    Yields
-    ------
-    ndarray, (genes, perturbations)
-        Entry statistics of a full refit.
+    Yields the entry statistics of full refits, (genes, perturbations); permutation b is the same
+    whatever the number of permutations and threads.
     """
     summed = model.summed()
     path = model.warm_path(summed.total())
@@ -207,15 +198,8 @@ def permuted_statistics(
 ) -> Iterator[Statistics]:
     """Return the statistics of all cells with rows of the design reordered.
 
-    Of all sums, only those of perturbations with covariates and with responses change.
-
-    Parameters
-    ----------
-    model : Model
-    summed : Statistics
-        Of `model`, one fold.
-    orders : sequence of ndarray of int, (cells,)
-        Row of the design that each cell gets.
+    Of all sums (`summed`, one fold), only those of perturbations with covariates and with responses
+    change. An order, (cells,), is the row of the design that each cell gets.
     """
     single = np.diff(model.design.indptr).max(initial=0) <= 1
     if not single or (model.design.data != 1).any():

@@ -48,7 +48,6 @@ def analyse(
         ``program_tests``, ``enrichment``, ``elasticnet``.
     model : Model
         Design, covariates, responses and the setting.
-    options : AnalysisOptions, optional
     obs_columns : mapping, optional
         Title to column of obs, for the UMAP panels.
     guides : ndarray, (cells,), optional

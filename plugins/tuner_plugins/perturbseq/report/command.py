@@ -6,7 +6,7 @@ Everything comes as plain data, which a script without the tuner can hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,7 @@ def options_of(plain: Mapping[str, Any], size_factor: str | None) -> AnalysisOpt
         n_selection_pairs=plain["selection_pairs"],
         calibration=plain["calibration"],
         efficacy=plain["efficacy"],
-        clustering=ClusterOptions(
-            n_neighbors=plain["n_neighbors"],
-            resolution=plain["resolution"],
-            n_pcs=plain["n_pcs"],
-            scale=plain["scale"],
-            seed=plain["seed"],
-        ),
+        clustering=ClusterOptions(**{own.name: plain[own.name] for own in fields(ClusterOptions)}),
         gmt=None if gene_sets is None else Path(gene_sets),
         enrich_online=plain["gprofiler"],
         view=PrepareOptions(

@@ -20,16 +20,7 @@ from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, D
 class Evidence:
     """What figures are drawn from.
 
-    Attributes
-    ----------
-    found : Analysis
-        Cells and tables.
-    options : AnalysisOptions
-    coef : pandas.DataFrame, (genes, perturbations)
-    programs, modules : Clustering
-    obs_columns : mapping
-        Title to column of obs, for the UMAP panels.
-    surface : Surface, optional
+    `coef` is genes by perturbations; `obs_columns` maps titles of UMAP panels to columns of obs.
     """
 
     found: Analysis
@@ -43,15 +34,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure of the report.
+    """A figure of the report, and the heading of the page that it stands under.
 
-    Attributes
-    ----------
-    draw : callable
-        From the evidence to figures by file stem; to none where there is nothing to draw.
-    caption : str
-    section : str
-        Heading of the page that it stands under.
+    `draw` returns figures by file stem, none where there is nothing to draw.
     """
 
     draw: Callable[[Evidence], Mapping[str, Figure]]
