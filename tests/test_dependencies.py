@@ -13,7 +13,8 @@ import tomllib
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {"tuner": ROOT / "tuner", "tuner_plugins": ROOT / "plugins" / "tuner_plugins"}
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 """Modules that are called otherwise than what is installed; case aside."""
@@ -98,6 +99,16 @@ def test_an_entry_names_the_extra_that_it_loads_with(group: str) -> None:
         assert len(files) > 1
         loaded = set().union(*(distributions(imported(path, at_load=True)) for path in files))
         assert loaded <= declared(extra), value
+
+
+def test_the_plugin_contract_imports_nothing_heavy() -> None:
+    """Import-linter sees its imports for types as well, and is told to pass over them."""
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    (contract,) = (c for c in contracts if c.get("source_modules") == ["tuner.plugin"])
+    loaded = {name.partition(".")[0] for name in imported(file_of("tuner.plugin"), at_load=True)}
+    assert loaded & set(contract["forbidden_modules"]) == set()
+    ignored = {tuple(text.split(" -> ")) for text in contract["ignore_imports"]}
+    assert {source for source, _ in ignored} == {"tuner.plugin"}
 
 
 def test_every_dependency_is_imported() -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import ElasticNet
 from tuner_plugins.elasticnet.nested import nested
+from tuner_plugins.enet import summarise
 from tuner_plugins.enet.cross_validation import Problem, cross_validate, refit
 from tuner_plugins.enet.cv_results import Sweep
-from tuner_plugins.enet.errors import DataError
 from tuner_plugins.enet.path import fit_grid
-from tuner_plugins.enet.statistics import summarise
+from tuner_plugins.enet.validation import DataError
 
 ALPHAS, RATIOS = [0.05, 0.004], [0.3, 1.0]
 TESTED = 4

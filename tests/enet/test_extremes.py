@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import ElasticNet, LinearRegression, Ridge
 from tuner_plugins.enet import fit, summarise
-from tuner_plugins.enet.errors import DataError
-from tuner_plugins.enet.numpy_solver import solve
+from tuner_plugins.enet.solvers.numpy_solver import solve
+from tuner_plugins.enet.validation import DataError
 
 CELLS, COLUMNS, GENES = 60, 5, 4
 

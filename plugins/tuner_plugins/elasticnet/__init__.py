@@ -5,36 +5,17 @@ The mathematics is `tuner_plugins.enet`, whose public names are found here as we
 
 from __future__ import annotations
 
-from tuner_plugins.enet import (
-    DataError,
-    Fits,
-    PerturbationElasticNet,
-    Problem,
-    Refit,
-    Statistics,
-    Sweep,
-    alpha_max,
-    cross_validate,
-    fit,
-    fit_grid,
-    summarise,
-    summarise_onto,
-    sweep,
-)
-
-__all__ = [
-    "DataError",
-    "Fits",
-    "PerturbationElasticNet",
-    "Problem",
-    "Refit",
-    "Statistics",
-    "Sweep",
-    "alpha_max",
-    "cross_validate",
-    "fit",
-    "fit_grid",
-    "summarise",
-    "summarise_onto",
-    "sweep",
-]
+from tuner_plugins.enet import DataError as DataError
+from tuner_plugins.enet import Fits as Fits
+from tuner_plugins.enet import PerturbationElasticNet as PerturbationElasticNet
+from tuner_plugins.enet import Problem as Problem
+from tuner_plugins.enet import Refit as Refit
+from tuner_plugins.enet import Statistics as Statistics
+from tuner_plugins.enet import Sweep as Sweep
+from tuner_plugins.enet import alpha_max as alpha_max
+from tuner_plugins.enet import cross_validate as cross_validate
+from tuner_plugins.enet import fit as fit
+from tuner_plugins.enet import fit_grid as fit_grid
+from tuner_plugins.enet import summarise as summarise
+from tuner_plugins.enet import summarise_onto as summarise_onto
+from tuner_plugins.enet import sweep as sweep

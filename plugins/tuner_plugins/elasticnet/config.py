@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tuner.config.schema import InputPath
-from tuner_plugins.elasticnet.analysis_config import AnalysisSection
-from tuner_plugins.perturbseq.data.folds import (
-    leave_batch_out_folds,
-    leave_guide_out_folds,
-    stratified_folds,
-    unit_folds,
-)
-from tuner_plugins.perturbseq.data.labels import UNASSIGNED, Labels, column_of
+from tuner_plugins.perturbseq.data.labels import UNASSIGNED, Labels
 from tuner_plugins.perturbseq.data.response import GeneChoice
-from tuner_plugins.perturbseq.data.screen import Recipe, Screen
-from tuner_plugins.perturbseq.inference.exchangeable_units import AUTO, Units
+from tuner_plugins.perturbseq.data.screen import Recipe
+from tuner_plugins.perturbseq.inference.exchangeable_units import AUTO
 
 
 def _texts(value: object) -> object:
@@ -204,6 +195,60 @@ class SurfaceSection(_Section):
     permutations: int = Field(default=100, ge=0)
 
 
+class AnalysisSection(_Section):
+    """How coefficients become biology, once there is a best setting.
+
+    See `tuner_plugins.perturbseq.report.options.AnalysisOptions`.
+
+    Attributes
+    ----------
+    false_discovery_rate : float
+        Of significant coefficients and program effects.
+    permutations : int
+        Full refits under permuted labels.
+    pooled_null : bool
+        Whether the genes of a perturbation share their null.
+    discovery : float
+        Share of the cells that programs are found in; the others test them.
+    bootstraps, selection_pairs : int
+        For the stability of programs and of coefficients; 0 for none.
+    calibration : {"random", "guides", "none"}
+        Mock perturbations of control cells.
+    efficacy : bool
+        Learn how far each perturbed cell was perturbed.
+    composition : bool, optional
+        Make good for the shift of all genes where some moved; null does so where counts are
+        divided by their own sum.
+    n_neighbors, resolution, n_pcs, scale
+        Of the clustering; null chooses neighbours and resolution by silhouette.
+    gene_sets : Path, optional
+        A GMT file, such as a collection of MSigDB; without it enrichment is left out.
+    gprofiler : str, optional
+        An organism such as ``hsapiens``: ask g:Profiler, over the internet.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)
+    permutations: int = Field(default=100, ge=1)
+    pooled_null: bool = True
+    discovery: float = Field(default=2 / 3, gt=0, le=1)
+    bootstraps: int = Field(default=10, ge=0)
+    selection_pairs: int = Field(default=0, ge=0)
+    calibration: Literal["random", "guides", "none"] = "random"
+    efficacy: bool = False
+    composition: bool | None = None
+    n_neighbors: int | None = Field(default=None, ge=1)
+    resolution: float | None = Field(default=None, gt=0)
+    n_pcs: int | None = Field(default=None, ge=1)
+    scale: bool = False
+    gene_sets: InputPath | None = None
+    gprofiler: str | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Return what `tuner_plugins.perturbseq.report.command` takes: numbers, text and None."""
+        return self.model_dump(mode="json")
+
+
 class ElasticNetConfig(_Section):
     """The plug-in's sections of the configuration."""
 
@@ -218,30 +263,3 @@ class ElasticNetConfig(_Section):
         if needed is not None and getattr(self.data, needed) is None:
             raise ValueError(f"cv.split {self.cv.split} needs data.{needed}, a column of obs")
         return self
-
-
-def make_folds(screen: Screen, cv: CvSection, guide: str | None, units: Units | None) -> np.ndarray:
-    """Return the fold of each cell, shape (cells,).
-
-    Raises
-    ------
-    CellsError
-        Too few cells, guides or batches, or no such column.
-    """
-    if cv.split == "leave_batch_out":
-        return leave_batch_out_folds(screen.batches, cv.folds)
-    groups = screen.design.groups
-    if cv.split == "leave_guide_out":
-        assert guide is not None, "validated with the configuration"
-        guides = column_of(screen.obs, guide, "guide").astype(str).to_numpy(dtype=str)
-        return leave_guide_out_folds(groups, guides, cv.folds, cv.seed)
-    if units is not None:
-        return unit_folds(units.codes, screen.batches, cv.folds, cv.seed)
-    return stratified_folds(groups, screen.batches, cv.folds, cv.seed)
-
-
-def available_threads() -> int:
-    """Return the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(cores or 1, int(limit) if limit.isdigit() else cores or 1))

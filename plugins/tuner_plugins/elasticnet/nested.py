@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuner_plugins.enet.accumulate import Floats
-from tuner_plugins.enet.cross_validation import Problem, rescaled
+from tuner_plugins.enet.cross_validation import Problem
 from tuner_plugins.enet.cv_results import Sweep, held_out_r2
 from tuner_plugins.enet.path import fit_grid
 
@@ -43,7 +43,7 @@ def nested(problem: Problem, surface: Sweep, *, threads: int = 1) -> Nested | No
     choices = []
     for fold in range(folds):
         others = problem.statistics.folds(np.arange(folds) != fold)
-        part = rescaled(others.columns(problem.columns[fold]), *problem.scales(fold))
+        part = others.columns(problem.columns[fold]).rescaled(*problem.scales(fold))
         fits = fit_grid(
             part, surface.alphas, surface.l1_ratios, problem.penalty_factor, threads=threads
         )

@@ -24,8 +24,8 @@ from tuner.plugin import (
 )
 from tuner_plugins.elasticnet import script as elasticnet_script
 from tuner_plugins.elasticnet import script_paths
-from tuner_plugins.elasticnet.config import ElasticNetConfig, available_threads
-from tuner_plugins.elasticnet.reading import probe_file, read, require_gene_sets
+from tuner_plugins.elasticnet.config import ElasticNetConfig
+from tuner_plugins.elasticnet.reading import available_threads, probe_file, read, require_gene_sets
 from tuner_plugins.elasticnet.selection import fold_metrics, one_standard_error
 from tuner_plugins.elasticnet.summary import (
     Summary,
@@ -34,10 +34,11 @@ from tuner_plugins.elasticnet.summary import (
     summary_of,
     tables_of,
 )
-from tuner_plugins.enet import numpy_solver, penalty
+from tuner_plugins.enet import penalty
 from tuner_plugins.enet.cross_validation import cross_validate
 from tuner_plugins.enet.cv_results import Sweep
-from tuner_plugins.enet.errors import DataError
+from tuner_plugins.enet.solvers import numpy_solver
+from tuner_plugins.enet.validation import DataError
 from tuner_plugins.perturbseq import errors
 from tuner_plugins.perturbseq.data import (
     cell_cycle,
@@ -52,6 +53,7 @@ from tuner_plugins.perturbseq.data import (
     values,
 )
 from tuner_plugins.perturbseq.data.stored import CellsError
+from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 if TYPE_CHECKING:
@@ -65,25 +67,19 @@ SCRIPT_MODULES = (
 )
 """What the frozen script is made of: each after what it needs."""
 
-SCRIPT_DEPENDENCIES = (
-    "anndata>=0.11",
-    "h5py>=3.8",
-    "numpy>=1.24",
-    "pandas>=1.5",
-    "scipy>=1.11",
-)
+SCRIPT_DEPENDENCIES = ("anndata>=0.11", "h5py>=3.8", "numpy>=1.24", "pandas>=1.5", "scipy>=1.11")
 
 REFERENCE: Params = {"alpha": 5e-4, "l1_ratio": 0.5}
 """The setting of the published script (Dixit et al., 2016, 10.1016/j.cell.2016.11.038)."""
 
 
 @contextmanager
-def _as_input_error() -> Iterator[None]:
+def _as_input_error(where: str = "") -> Iterator[None]:
     """Raise bad input as the engine reports it: one line, exit code 2."""
     try:
         yield
-    except (CellsError, DataError) as error:
-        raise InputError(str(error)) from error
+    except (CellsError, DataError, AnalysisError) as error:
+        raise InputError(f"{where}{error}") from error
 
 
 class ElasticNetPlugin(Plugin[ElasticNetConfig]):
@@ -146,15 +142,11 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
 
     def notes(self) -> Sequence[str]:
         """Return what there is to know of the screen: reads it as `load` does."""
-        from tuner_plugins.perturbseq.errors import AnalysisError
-
-        try:
-            with _as_input_error():
-                probe_file(self.config.data)
-                loaded = read(self.config)
-                require_gene_sets(self.config, loaded)
-        except AnalysisError as error:
-            raise InputError(f"analysis.gene_sets: {error}") from error
+        with _as_input_error():
+            probe_file(self.config.data)
+            loaded = read(self.config)
+        with _as_input_error("analysis.gene_sets: "):
+            require_gene_sets(self.config, loaded)
         return loaded.notes
 
     def run(self, case: Case, params: Params, seed: int) -> Sweep:
@@ -219,32 +211,28 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
 
     def analyse(self, params: Params, folder: Path) -> None:
         """Write programs, modules, tests, enrichment, figures and a report into `folder`."""
-        from tuner_plugins.perturbseq.errors import AnalysisError
         from tuner_plugins.perturbseq.report import options
         from tuner_plugins.perturbseq.report.command import analyse_file
         from tuner_plugins.perturbseq.report.progress import spoken, step
 
         self.check(params)
         recipe, setting, chosen = self._plain(params)
-        try:
-            with _as_input_error(), spoken():
-                step("reading the screen")
-                problem, threads = self.load().tuned[0].data.problem, available_threads()
-                step("cross-validating the surface")
-                ratios = self.config.surface.l1_ratios
-                alphas = grid_alphas(problem, self.config.surface)
-                r2 = cross_validate(problem, alphas, ratios, threads=threads).r2
-                analyse_file(
-                    self.config.data.counts,
-                    recipe,
-                    setting,
-                    chosen,
-                    folder,
-                    surface=options.Surface(r2, list(alphas), ratios),
-                    threads=threads,
-                )
-        except AnalysisError as error:
-            raise InputError(str(error)) from error
+        with _as_input_error(), spoken():
+            step("reading the screen")
+            problem, threads = self.load().tuned[0].data.problem, available_threads()
+            step("cross-validating the surface")
+            ratios = self.config.surface.l1_ratios
+            alphas = grid_alphas(problem, self.config.surface)
+            r2 = cross_validate(problem, alphas, ratios, threads=threads).r2
+            analyse_file(
+                self.config.data.counts,
+                recipe,
+                setting,
+                chosen,
+                folder,
+                surface=options.Surface(r2, list(alphas), ratios),
+                threads=threads,
+            )
 
     @classmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:

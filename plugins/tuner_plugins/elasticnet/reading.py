@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from tuner_plugins.elasticnet.config import (
-    DataSection,
-    ElasticNetConfig,
-    available_threads,
-    make_folds,
-)
+import os
+
+import numpy as np
+
+from tuner_plugins.elasticnet.config import CvSection, DataSection, ElasticNetConfig
 from tuner_plugins.elasticnet.summary import Loaded, shuffle_notes
 from tuner_plugins.perturbseq.data.dataset import build
-from tuner_plugins.perturbseq.data.folds import small_groups
+from tuner_plugins.perturbseq.data.folds import (
+    leave_batch_out_folds,
+    leave_guide_out_folds,
+    small_groups,
+    stratified_folds,
+    unit_folds,
+)
+from tuner_plugins.perturbseq.data.labels import column_of
 from tuner_plugins.perturbseq.data.matrix import parts_of
 from tuner_plugins.perturbseq.data.probing import probe
-from tuner_plugins.perturbseq.data.screen import COUNTS, LOG, open_screen
+from tuner_plugins.perturbseq.data.screen import COUNTS, LOG, Screen, open_screen
 from tuner_plugins.perturbseq.data.sense import notes_on_labels, notes_on_values, require_groups
-from tuner_plugins.perturbseq.inference.exchangeable_units import units_of
+from tuner_plugins.perturbseq.inference.exchangeable_units import Units, units_of
 from tuner_plugins.perturbseq.model.anndata_fit import problem_of
 
 
@@ -47,6 +53,33 @@ def read(config: ElasticNetConfig) -> Loaded:
         *shuffle_notes(dataset, units, config.surface.permutations),
     )
     return Loaded(dataset, problem, notes, units)
+
+
+def make_folds(screen: Screen, cv: CvSection, guide: str | None, units: Units | None) -> np.ndarray:
+    """Return the fold of each cell, shape (cells,).
+
+    Raises
+    ------
+    CellsError
+        Too few cells, guides or batches, or no such column.
+    """
+    if cv.split == "leave_batch_out":
+        return leave_batch_out_folds(screen.batches, cv.folds)
+    groups = screen.design.groups
+    if cv.split == "leave_guide_out":
+        assert guide is not None, "validated with the configuration"
+        guides = column_of(screen.obs, guide, "guide").astype(str).to_numpy(dtype=str)
+        return leave_guide_out_folds(groups, guides, cv.folds, cv.seed)
+    if units is not None:
+        return unit_folds(units.codes, screen.batches, cv.folds, cv.seed)
+    return stratified_folds(groups, screen.batches, cv.folds, cv.seed)
+
+
+def available_threads() -> int:
+    """Return the threads this process may use: its cores, or fewer if OMP_NUM_THREADS says so."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores or 1, int(limit) if limit.isdigit() else cores or 1))
 
 
 def require_gene_sets(config: ElasticNetConfig, loaded: Loaded) -> None:

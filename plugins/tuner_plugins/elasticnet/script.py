@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import sparse
 
 from tuner_plugins.elasticnet.script_paths import require_paths
-from tuner_plugins.enet.numpy_solver import solve
+from tuner_plugins.enet.solvers.numpy_solver import solve
 from tuner_plugins.perturbseq.data.response import require_varying
 from tuner_plugins.perturbseq.data.screen import Recipe, Screen, open_screen, recipe_of
 from tuner_plugins.perturbseq.data.stored import CellsError

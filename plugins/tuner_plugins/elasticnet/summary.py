@@ -32,18 +32,9 @@ SMALLEST_ALPHA = 1e-3
 
 @dataclass(frozen=True)
 class Loaded:
-    """A screen that is ready to be fitted.
+    """A screen that is ready to be fitted, and what the user should know of it.
 
-    Attributes
-    ----------
-    dataset : Dataset
-        Its statistics by fold.
-    problem : Problem
-        What each fit may use of them.
-    notes : tuple of str
-        What the user should know of cells and covariates.
-    units : Units or None
-        What exchanges labels as one; None for single cells.
+    `units` exchange their labels as one; None for single cells.
     """
 
     dataset: Dataset
@@ -56,20 +47,8 @@ class Loaded:
 class Summary:
     """The whole surface and what is concluded from it.
 
-    Attributes
-    ----------
-    surface : Sweep
-        Over the grid.
-    chosen : Sweep
-        At the chosen setting alone.
-    nested : Nested or None
-        The estimate that has seen neither fit nor choice.
-    null : Null or None
-        Permutations of the labels.
-    perturbations : DataFrame
-        One row each.
-    nonzeros : array, shape (responses,)
-        Penalised coefficients of each response in the fit to all cells.
+    `chosen` is the sweep at the chosen setting alone; `nonzeros` counts the penalised coefficients
+    of each response in the fit to all cells.
     """
 
     surface: Sweep
@@ -83,21 +62,7 @@ class Summary:
 def summary_of(
     loaded: Loaded, alpha: float, l1_ratio: float, grid: SurfaceSection, seed: int, threads: int
 ) -> Summary:
-    """Compute the summary of a screen at a chosen setting.
-
-    Parameters
-    ----------
-    loaded : Loaded
-        The screen.
-    alpha, l1_ratio : float
-        The chosen setting.
-    grid : SurfaceSection
-        Of the surface, and the number of permutations.
-    seed : int
-        Of the permutations.
-    threads : int
-        For the fits; the result does not depend on it.
-    """
+    """Compute the summary of a screen at a chosen setting; `seed` is that of the permutations."""
     problem, dataset = loaded.problem, loaded.dataset
     alphas = grid_alphas(problem, grid)
     surface = cross_validate(problem, alphas, grid.l1_ratios, threads=threads)

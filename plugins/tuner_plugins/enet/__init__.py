@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tuner_plugins.enet.cross_validation import Problem, cross_validate
+from tuner_plugins.enet.blocks import summarise, summarise_onto
+from tuner_plugins.enet.cross_validation import Problem, cross_validate, sweep
 from tuner_plugins.enet.cv_results import Sweep
-from tuner_plugins.enet.errors import DataError
 from tuner_plugins.enet.estimator import PerturbationElasticNet
 from tuner_plugins.enet.kernel_cache import drop_stale
 from tuner_plugins.enet.path import Fits, Refit, alpha_max, fit, fit_grid
-from tuner_plugins.enet.statistics import Statistics, summarise, summarise_onto
-from tuner_plugins.enet.sweep import sweep
+from tuner_plugins.enet.statistics import Statistics
+from tuner_plugins.enet.validation import DataError
 
 __all__ = [
     "DataError",

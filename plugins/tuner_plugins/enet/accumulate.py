@@ -165,13 +165,7 @@ def _add_strips(strips: Floats, row: int, target: Floats) -> None:
 
 @njit(cache=True, nogil=True)
 def _fetch_row(  # noqa: PLR0913 - buffers of one compiled kernel
-    buffer: Floats,
-    at: int,
-    responses: NDArray[Any],
-    row: int,
-    low: int,
-    genes: int,
-    origin: Floats,
+    buffer: Floats, at: int, responses: NDArray[Any], row: int, low: int, genes: int, origin: Floats
 ) -> None:
     """Copy genes from `low` on of a row of Y to the strips of the buffer, shifted, as float64."""
     whole = genes // LANES
@@ -185,12 +179,7 @@ def _fetch_row(  # noqa: PLR0913 - buffers of one compiled kernel
 
 @njit(cache=True, nogil=True)
 def _add_runs(
-    own: Floats,
-    sums: Floats,
-    buffer: Floats,
-    rows: Ints,
-    alike: NDArray[np.bool_],
-    design: Design,
+    own: Floats, sums: Floats, buffer: Floats, rows: Ints, alike: NDArray[np.bool_], design: Design
 ) -> None:
     """Add rows of Y to the sums of their sparse columns, and their squares, for `LANES` genes."""
     squares, at = get(own, 0), 0

@@ -1,13 +1,14 @@
-"""Add a block of cells to the statistics of those before it, in place."""
+"""From X and Y to their statistics, in one pass over blocks of cells."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 
 from tuner_plugins.enet.accumulate import (
     TILE,
@@ -19,17 +20,132 @@ from tuner_plugins.enet.accumulate import (
     add_dense,
     add_sparse,
 )
-from tuner_plugins.enet.errors import DataError
 from tuner_plugins.enet.sparse_rows import count_nonzero, find_alike, pattern_keys, to_csr
-from tuner_plugins.enet.validation import SPARSE_BELOW
-
-if TYPE_CHECKING:
-    from tuner_plugins.enet.statistics import Statistics
+from tuner_plugins.enet.statistics import Statistics
+from tuner_plugins.enet.validation import (
+    SPARSE_BELOW,
+    DataError,
+    fold_labels,
+    matrix_of,
+    x_shift_of,
+    y_shift_of,
+)
 
 _BLOCK = 65_536
 
 
-def add_cells(summed: Statistics, matrix: Any, responses: Any, labels: Ints, threads: int) -> None:
+def summarise(
+    X: ArrayLike | sp.spmatrix | sp.sparray,
+    Y: ArrayLike | sp.spmatrix | sp.sparray,
+    folds: ArrayLike | None = None,
+    n_folds: int | None = None,
+    *,
+    like: Statistics | None = None,
+    threads: int = 1,
+) -> Statistics:
+    """Sum the statistics of a block of cells in one pass.
+
+    Parameters
+    ----------
+    X : (cells, columns), dense or sparse
+        Design and covariates, without an intercept column.
+    Y : (cells, genes), dense or sparse
+        Responses; a sparse Y is never densified.
+    folds : (cells,), optional
+        Fold of every cell, 0 to ``n_folds - 1``. One fold if not given.
+    n_folds : int, optional
+        Needed where a block may lack cells of the last fold.
+    like : Statistics, optional
+        Statistics of an earlier block, whose shifts are used: adding up is then exact.
+    threads : int
+        Threads to sum with; the result does not depend on it.
+
+    Raises
+    ------
+    DataError
+        Shapes that do not match, NaN, infinity or squares that overflow (beyond about 1e150),
+        folds that are not 0 to ``n_folds - 1``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tuner_plugins.enet import summarise
+    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
+    >>> Y = X @ [[1.0], [-2.0]]
+    >>> summed = summarise(X, Y, folds=np.arange(12) % 2)
+    >>> summed.cells, summed.gram.shape, summed.cross.shape
+    (array([6., 6.]), (2, 3, 3), (2, 3, 1))
+    """
+    matrix, responses = matrix_of(X, "X"), matrix_of(Y, "Y")
+    cells, columns = matrix.shape
+    if responses.shape[0] != cells:
+        raise DataError(
+            f"X and Y must have one row a cell; X has {cells}, Y has {responses.shape[0]}"
+        )
+    labels = fold_labels(folds, cells, n_folds)
+    count = int(n_folds or (labels.max(initial=0) + 1))
+    if like is None:
+        x_shift, y_shift = x_shift_of(matrix), y_shift_of(responses)
+    else:
+        x_shift, y_shift = like.x_shift, like.y_shift
+        if sp.issparse(responses):
+            y_shift = np.zeros_like(y_shift)
+    genes = responses.shape[1]
+    summed = Statistics(
+        np.zeros((count, columns + 1, columns + 1)),
+        np.zeros((count, columns + 1, genes)),
+        np.zeros((count, genes)),
+        x_shift,
+        y_shift,
+    )
+    _add_cells(summed, matrix, responses, labels, threads)
+    return summed
+
+
+def summarise_onto(
+    summed: Statistics,
+    X: ArrayLike | sp.spmatrix | sp.sparray,
+    Y: ArrayLike | sp.spmatrix | sp.sparray,
+    folds: ArrayLike | None = None,
+    *,
+    threads: int = 1,
+) -> None:
+    """Add a further block of cells to `summed`, in place: no second copy of the sums is made.
+
+    Parameters are those of `summarise`; the shifts are those of `summed`, so that Y must be dense
+    or sparse as it was there.
+
+    Raises
+    ------
+    DataError
+        As `summarise`, and where the block has other columns, genes or folds; what `summed` holds
+        after values that are not finite is of no use.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tuner_plugins.enet import summarise, summarise_onto
+    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
+    >>> Y = X @ [[1.0], [-2.0]]
+    >>> summed = summarise(X[:5], Y[:5])
+    >>> summarise_onto(summed, X[5:], Y[5:])
+    >>> summed.cells
+    array([12.])
+    """
+    matrix, responses = matrix_of(X, "X"), matrix_of(Y, "Y")
+    labels = fold_labels(folds, matrix.shape[0], summed.n_folds)
+    shape = (matrix.shape[1], *responses.shape)
+    if shape != (summed.n_columns, matrix.shape[0], summed.n_genes):
+        raise DataError(
+            f"a further block must have {summed.n_columns} columns, {summed.n_genes} genes and as "
+            f"many rows in X as in Y; got X {matrix.shape}, Y {responses.shape}"
+        )
+    if sp.issparse(responses) and summed.y_shift.any():
+        raise DataError("the first block of Y was dense, a further one is sparse; convert either")
+    _add_cells(summed, matrix, responses, labels, threads)
+
+
+def _add_cells(summed: Statistics, matrix: Any, responses: Any, labels: Ints, threads: int) -> None:
     """Add checked cells to `summed`, in place."""
     with ThreadPoolExecutor(max(1, threads)) as pool:
         for start in range(0, labels.size, _BLOCK):

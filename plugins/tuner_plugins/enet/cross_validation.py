@@ -13,14 +13,16 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from tuner_plugins.enet.accumulate import Floats
+from tuner_plugins.enet.blocks import summarise
 from tuner_plugins.enet.cv_results import Sweep
-from tuner_plugins.enet.errors import DataError
 from tuner_plugins.enet.path import Fits, Refit, fit, fit_grid, penalties
 from tuner_plugins.enet.problem import independent, penalty_weights
 from tuner_plugins.enet.statistics import Statistics
+from tuner_plugins.enet.validation import DataError, fold_numbers
 
 
 @dataclass(frozen=True)
@@ -94,19 +96,17 @@ class Problem:
     @cached_property
     def variance(self) -> Floats:
         """Training variances of the responses as they are fitted, (folds, responses)."""
-        return np.array([training_variance(part)[1] for part in self.training])
+        return np.array([part.variances()[1] for part in self.training])
 
     @cached_property
     def training(self) -> list[Statistics]:
         """The training set of each fold, one fold each, its own columns and scales."""
-        sets = (self.statistics.training(fold) for fold in self._folds)
-        return [self._version(part, fold) for fold, part in enumerate(sets)]
+        return [self._version(self.statistics.training(at), k) for k, at in enumerate(self._folds)]
 
     @cached_property
     def held(self) -> list[Statistics]:
         """The held-out cells of each fold, likewise."""
-        sets = (self.statistics.folds(fold) for fold in self._folds)
-        return [self._version(part, fold) for fold, part in enumerate(sets)]
+        return [self._version(self.statistics.folds(at), k) for k, at in enumerate(self._folds)]
 
     @cached_property
     def whole(self) -> Statistics:
@@ -133,7 +133,7 @@ class Problem:
         return [slice(fold, fold + 1) for fold in range(self.n_folds)]
 
     def _version(self, part: Statistics, version: int) -> Statistics:
-        return rescaled(part.columns(self.columns[version]), *self.scales(version))
+        return part.columns(self.columns[version]).rescaled(*self.scales(version))
 
     def scales(self, version: int) -> tuple[Floats, Floats]:
         """Return the divisors of columns and responses that a version has learnt; -1: the last."""
@@ -143,7 +143,7 @@ class Problem:
         last = version in (-1, len(self.columns) - 1)
         sums = self.statistics
         part = (sums.total() if last else sums.training(self._folds[version])).columns(columns)
-        of_columns, of_genes = (np.sqrt(v) for v in training_variance(part))
+        of_columns, of_genes = (np.sqrt(v) for v in part.variances())
         x = np.where(self.scaled_columns & (of_columns > 0), of_columns, 1.0)
         return x, np.where((of_genes > 0) & self.scale_genes, of_genes, y)
 
@@ -157,35 +157,20 @@ class Problem:
     ) -> list[Fits]:
         """Fit every training set over a grid, in one call where they are alike; folds in order."""
         keep = np.arange(self.tested if covariates_only else 0, len(self.penalty_factor))
-        factors = self.penalty_factor[keep]
-        if self.alike:
-            whole = self.statistics.columns(self.columns[0]).columns(keep)
-            return [fit_grid(whole, alphas, l1_ratios, factors, threads=threads)]
-        return [
-            fit_grid(
+
+        def fitted(training: Statistics, held: Statistics | None = None) -> Fits:
+            return fit_grid(
                 training.columns(keep),
                 alphas,
                 l1_ratios,
-                factors,
+                self.penalty_factor[keep],
                 threads=threads,
-                held=held.columns(keep),
+                held=held and held.columns(keep),
             )
-            for training, held in zip(self.training, self.held, strict=True)
-        ]
 
-
-def rescaled(sets: Statistics, x_scale: Floats, y_scale: Floats) -> Statistics:
-    """Return the statistics of X / x_scale and Y / y_scale."""
-    if (x_scale == 1.0).all() and (y_scale == 1.0).all():
-        return sets
-    by_column = np.concatenate(([1.0], x_scale))
-    return Statistics(
-        sets.gram / np.outer(by_column, by_column),
-        sets.cross / np.outer(by_column, y_scale),
-        sets.squares / y_scale**2,
-        sets.x_shift / x_scale,
-        sets.y_shift / y_scale,
-    )
+        if self.alike:
+            return [fitted(self.statistics.columns(self.columns[0]))]
+        return [fitted(*pair) for pair in zip(self.training, self.held, strict=True)]
 
 
 def least_squares_errors(training: Statistics, held: Statistics) -> Floats:
@@ -200,22 +185,6 @@ def least_squares_errors(training: Statistics, held: Statistics) -> Floats:
     coef = np.linalg.solve(scaled, training.cross[0, keep] * units[:, None]) * units[:, None]
     image = held.gram[0][np.ix_(keep, keep)] @ coef - 2.0 * held.cross[0, keep]
     return np.asarray(np.maximum(held.squares[0] + (coef * image).sum(axis=0), 0.0))
-
-
-def training_variance(part: Statistics) -> tuple[Floats, Floats]:
-    """Return the variances of columns and responses of one fold; 0 where only rounding is left."""
-    n = part.gram[0, 0, 0]
-    squares = part.gram[0].diagonal()[1:]
-    mean_x, mean_y = part.gram[0, 0, 1:] / n, part.cross[0, 0] / n
-    return (
-        _without_rounding(squares / n, mean_x),
-        _without_rounding(part.squares[0] / n, mean_y),
-    )
-
-
-def _without_rounding(square: Floats, mean: Floats) -> Floats:
-    variance = square - mean**2
-    return np.where(variance > 1e-12 * square, variance, 0.0)
 
 
 def cross_validate(
@@ -277,3 +246,54 @@ def refit(problem: Problem, alpha: float, l1_ratio: float, *, threads: int = 1) 
     unit = y_scale[np.flatnonzero(problem.chosen[-1])]
     found = fit(problem.whole, alpha, l1_ratio, problem.penalty_factor, threads=threads)
     return Refit(found.coef * unit[:, None] / x_scale, found.intercept * unit, found.kkt)
+
+
+def sweep(  # noqa: PLR0913 - the options of the public face
+    X: ArrayLike | sp.spmatrix | sp.sparray,
+    Y: ArrayLike | sp.spmatrix | sp.sparray,
+    alphas: ArrayLike,
+    l1_ratios: ArrayLike,
+    folds: ArrayLike,
+    penalty_factor: ArrayLike | None = None,
+    *,
+    threads: int = 1,
+) -> Sweep:
+    """Cross-validate every alpha and l1_ratio, all fits exact, each gene its own elastic net.
+
+    Parameters
+    ----------
+    X : (cells, columns), dense or sparse
+        Design and covariates, no intercept column: the intercept is fitted and free.
+    Y : (cells, genes), dense or sparse
+        Responses.
+    alphas, l1_ratios : (alphas,), (ratios,)
+        The grid: penalties as in scikit-learn's ``ElasticNet``, loss divided by 2 n.
+    folds : (cells,)
+        Fold label of every cell; each fold is held out once.
+    penalty_factor : (columns,), optional
+        What the penalty of a column is multiplied by: 1 for all if not given, 0 leaves it free.
+    threads : int
+        Threads over genes; the result does not depend on it.
+
+    Raises
+    ------
+    DataError
+        Shapes that do not match, NaN, penalties out of range, fewer than two folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tuner_plugins.enet import sweep
+    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
+    >>> Y = X @ [[1.0], [-2.0]]
+    >>> found = sweep(X, Y, [1.0, 0.0], [0.5], folds=np.arange(12) % 4)
+    >>> found.best  # alpha and l1_ratio
+    (0.0, 0.5)
+    >>> found.coef(*found.best).round(6)
+    array([[ 1., -2.]])
+    >>> found.kkt < 1e-9
+    True
+    """
+    penalties(alphas, l1_ratios)  # refuse before the pass over the cells
+    summed = summarise(X, Y, fold_numbers(folds), threads=threads)
+    return cross_validate(Problem.of(summed, penalty_factor), alphas, l1_ratios, threads=threads)

@@ -9,8 +9,8 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from tuner_plugins.enet.blocks import summarise
 from tuner_plugins.enet.path import fit
-from tuner_plugins.enet.statistics import summarise
 
 
 class PerturbationElasticNet(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]

@@ -18,9 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tuner_plugins.enet.accumulate import Floats
-from tuner_plugins.enet.coordinate_descent_path import fit_gram
-from tuner_plugins.enet.errors import DataError
-from tuner_plugins.enet.newton_path import fit_onehot
 from tuner_plugins.enet.problem import (
     disjoint_columns,
     onehot_blocks,
@@ -30,8 +27,11 @@ from tuner_plugins.enet.problem import (
     worth_eliminating,
 )
 from tuner_plugins.enet.simd.vector import LANES
+from tuner_plugins.enet.solvers.coordinate_descent_path import fit_gram
+from tuner_plugins.enet.solvers.newton_path import fit_onehot
+from tuner_plugins.enet.solvers.tiles import Grid, Output
 from tuner_plugins.enet.statistics import Statistics
-from tuner_plugins.enet.tiles import Grid, Output
+from tuner_plugins.enet.validation import DataError
 
 TOLERANCE = 1e-12
 """Residual that a fit is solved to, in units of the norms of its column and gene."""
@@ -81,6 +81,16 @@ class Fits:
     kkt: Floats
     newton_steps: int = 0
     polished: int = 0
+
+    def refit(self) -> Refit:
+        """Return the last alpha's fit, of one training set and ratio whose coefficients were kept.
+
+        The residual is the largest of all alphas.
+        """
+        assert self.coef is not None
+        assert self.intercept is not None
+        kkt = float(self.kkt.max(initial=0.0))
+        return Refit(self.coef[0, -1, 0], self.intercept[0, -1, 0], kkt)
 
 
 def fit_grid(  # noqa: PLR0913 - the options of the public face, by keyword
@@ -194,7 +204,7 @@ def fit(
     >>> fit(summarise(X, Y), alpha=0.0, l1_ratio=0.5).coef.round(6)
     array([[ 1., -2.]])
     """
-    fits = fit_grid(
+    return fit_grid(
         summed.total(),
         alpha,
         l1_ratio,
@@ -202,10 +212,7 @@ def fit(
         threads=threads,
         coefficients=True,
         method=method,
-    )
-    assert fits.coef is not None
-    assert fits.intercept is not None
-    return Refit(fits.coef[0, 0, 0], fits.intercept[0, 0, 0], float(fits.kkt.max(initial=0.0)))
+    ).refit()
 
 
 def alpha_max(

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tuner_plugins.enet.accumulate import Floats, Ints
-from tuner_plugins.enet.errors import DataError
-from tuner_plugins.enet.newton_path import OneHot
 from tuner_plugins.enet.simd.lanes import padded
+from tuner_plugins.enet.solvers.newton_path import OneHot
+from tuner_plugins.enet.solvers.tiles import Projection, Sets
 from tuner_plugins.enet.statistics import Statistics
-from tuner_plugins.enet.tiles import Projection, Sets
+from tuner_plugins.enet.validation import DataError
 
 _DEPENDENT = 1e-11
 _MOST_REST = 64

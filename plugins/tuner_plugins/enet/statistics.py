@@ -9,23 +9,15 @@ Statistics of blocks of cells, of files or of machines add up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tuner_plugins.enet.accumulate import Floats
-from tuner_plugins.enet.blocks import add_cells
-from tuner_plugins.enet.errors import DataError
-from tuner_plugins.enet.validation import (
-    fold_labels,
-    matrix_of,
-    x_shift_of,
-    y_shift_of,
-)
+from tuner_plugins.enet.validation import DataError
 
 
 @dataclass(frozen=True)
@@ -123,27 +115,19 @@ class Statistics:
 
     def folds(self, keep: slice | NDArray[Any]) -> Statistics:
         """Return the statistics of some folds."""
-        return replace(
-            self, gram=self.gram[keep], cross=self.cross[keep], squares=self.squares[keep]
-        )
+        return self._with_sums(lambda sums: sums[keep])
 
     def without_cells(self) -> Statistics:
         """Return the statistics of no cells at all."""
-        return replace(
-            self,
-            gram=np.zeros_like(self.gram),
-            cross=np.zeros_like(self.cross),
-            squares=np.zeros_like(self.squares),
-        )
+        return self._with_sums(np.zeros_like)
 
     def total(self) -> Statistics:
         """Return the statistics of all cells, as one fold."""
-        return replace(
-            self,
-            gram=self.gram.sum(axis=0, keepdims=True),
-            cross=self.cross.sum(axis=0, keepdims=True),
-            squares=self.squares.sum(axis=0, keepdims=True),
-        )
+        return self._with_sums(lambda sums: sums.sum(axis=0, keepdims=True))
+
+    def _with_sums(self, change: Callable[[Floats], Floats]) -> Statistics:
+        gram, cross, squares = (change(sums) for sums in (self.gram, self.cross, self.squares))
+        return replace(self, gram=gram, cross=cross, squares=squares)
 
     def training(self, keep: slice = slice(None)) -> Statistics:
         """Return the statistics of training sets: all cells but the fold's, of folds `keep`."""
@@ -166,116 +150,29 @@ class Statistics:
         squares = self.squares - 2 * mean * self.cross[:, 0] + self.cells[:, None] * mean**2
         return np.asarray(np.maximum(squares, 0.0))
 
-
-def summarise(
-    X: ArrayLike | sp.spmatrix | sp.sparray,
-    Y: ArrayLike | sp.spmatrix | sp.sparray,
-    folds: ArrayLike | None = None,
-    n_folds: int | None = None,
-    *,
-    like: Statistics | None = None,
-    threads: int = 1,
-) -> Statistics:
-    """Sum the statistics of a block of cells in one pass.
-
-    Parameters
-    ----------
-    X : (cells, columns), dense or sparse
-        Design and covariates, without an intercept column.
-    Y : (cells, genes), dense or sparse
-        Responses; a sparse Y is never densified.
-    folds : (cells,), optional
-        Fold of every cell, 0 to ``n_folds - 1``. One fold if not given.
-    n_folds : int, optional
-        Needed where a block may lack cells of the last fold.
-    like : Statistics, optional
-        Statistics of an earlier block, whose shifts are used: adding up is then exact.
-    threads : int
-        Threads to sum with; the result does not depend on it.
-
-    Raises
-    ------
-    DataError
-        Shapes that do not match, NaN, infinity or squares that overflow (beyond about 1e150),
-        folds that are not 0 to ``n_folds - 1``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tuner_plugins.enet import summarise
-    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
-    >>> Y = X @ [[1.0], [-2.0]]
-    >>> summed = summarise(X, Y, folds=np.arange(12) % 2)
-    >>> summed.cells, summed.gram.shape, summed.cross.shape
-    (array([6., 6.]), (2, 3, 3), (2, 3, 1))
-    """
-    matrix, responses = matrix_of(X, "X"), matrix_of(Y, "Y")
-    cells, columns = matrix.shape
-    if responses.shape[0] != cells:
-        raise DataError(
-            f"X and Y must have one row a cell; X has {cells}, Y has {responses.shape[0]}"
+    def rescaled(self, x_scale: Floats, y_scale: Floats) -> Statistics:
+        """Return the statistics of X / x_scale and Y / y_scale."""
+        if (x_scale == 1.0).all() and (y_scale == 1.0).all():
+            return self
+        by_column = np.concatenate(([1.0], x_scale))
+        return Statistics(
+            self.gram / np.outer(by_column, by_column),
+            self.cross / np.outer(by_column, y_scale),
+            self.squares / y_scale**2,
+            self.x_shift / x_scale,
+            self.y_shift / y_scale,
         )
-    labels = fold_labels(folds, cells, n_folds)
-    count = int(n_folds or (labels.max(initial=0) + 1))
-    if like is None:
-        x_shift, y_shift = x_shift_of(matrix), y_shift_of(responses)
-    else:
-        x_shift, y_shift = like.x_shift, like.y_shift
-        if sp.issparse(responses):
-            y_shift = np.zeros_like(y_shift)
-    genes = responses.shape[1]
-    summed = Statistics(
-        np.zeros((count, columns + 1, columns + 1)),
-        np.zeros((count, columns + 1, genes)),
-        np.zeros((count, genes)),
-        x_shift,
-        y_shift,
-    )
-    add_cells(summed, matrix, responses, labels, threads)
-    return summed
+
+    def variances(self) -> tuple[Floats, Floats]:
+        """Return those of X (columns,) and Y (genes,), of one fold; 0 if only rounding is left."""
+        n, x = self.gram[0, 0, 0], self.gram[0].diagonal()[1:]
+        of_x = _variance(x / n, self.gram[0, 0, 1:] / n)
+        return of_x, _variance(self.squares[0] / n, self.cross[0, 0] / n)
 
 
-def summarise_onto(
-    summed: Statistics,
-    X: ArrayLike | sp.spmatrix | sp.sparray,
-    Y: ArrayLike | sp.spmatrix | sp.sparray,
-    folds: ArrayLike | None = None,
-    *,
-    threads: int = 1,
-) -> None:
-    """Add a further block of cells to `summed`, in place: no second copy of the sums is made.
-
-    Parameters are those of `summarise`; the shifts are those of `summed`, so that Y must be dense
-    or sparse as it was there.
-
-    Raises
-    ------
-    DataError
-        As `summarise`, and where the block has other columns, genes or folds; what `summed` holds
-        after values that are not finite is of no use.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tuner_plugins.enet import summarise, summarise_onto
-    >>> X = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], 4, axis=0)
-    >>> Y = X @ [[1.0], [-2.0]]
-    >>> summed = summarise(X[:5], Y[:5])
-    >>> summarise_onto(summed, X[5:], Y[5:])
-    >>> summed.cells
-    array([12.])
-    """
-    matrix, responses = matrix_of(X, "X"), matrix_of(Y, "Y")
-    labels = fold_labels(folds, matrix.shape[0], summed.n_folds)
-    shape = (matrix.shape[1], *responses.shape)
-    if shape != (summed.n_columns, matrix.shape[0], summed.n_genes):
-        raise DataError(
-            f"a further block must have {summed.n_columns} columns, {summed.n_genes} genes and as "
-            f"many rows in X as in Y; got X {matrix.shape}, Y {responses.shape}"
-        )
-    if sp.issparse(responses) and summed.y_shift.any():
-        raise DataError("the first block of Y was dense, a further one is sparse; convert either")
-    add_cells(summed, matrix, responses, labels, threads)
+def _variance(square: Floats, mean: Floats) -> Floats:
+    variance = square - mean**2
+    return np.where(variance > 1e-12 * square, variance, 0.0)
 
 
 def _indices(keep: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.intp]:

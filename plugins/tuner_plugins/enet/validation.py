@@ -9,12 +9,15 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from tuner_plugins.enet.accumulate import Floats, Ints
-from tuner_plugins.enet.errors import DataError
 
 SPARSE_BELOW = 0.5
 """Columns of X with fewer non-zeros than this share are kept as sparse and never shifted."""
 
 _SAMPLE = 512
+
+
+class DataError(ValueError):
+    """Input that cannot be fitted: one line that says what was expected, what came, what to do."""
 
 
 def x_shift_of(matrix: Any) -> Floats:

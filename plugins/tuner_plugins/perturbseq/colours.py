@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import colorsys
 
-OKABE_ITO = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
-    "#000000",
-)
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe & Ito (2008), https://jfly.uni-koeln.de/color/: safe for every colour vision."""
 
 DIVERGING = "RdBu_r"

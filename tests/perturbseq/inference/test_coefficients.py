@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.stats import norm
-from tuner_plugins.enet.statistics import summarise
+from tuner_plugins.enet import summarise
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.calibration import inflation, pseudo_perturbations
 from tuner_plugins.perturbseq.inference.coefficients import (

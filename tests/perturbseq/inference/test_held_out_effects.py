@@ -4,7 +4,6 @@ import anndata
 import numpy as np
 import pytest
 from scipy import sparse
-from tuner_plugins.enet.cross_validation import rescaled
 from tuner_plugins.enet.path import fit
 from tuner_plugins.perturbseq.data.dataset import build
 from tuner_plugins.perturbseq.data.folds import stratified_folds
@@ -50,7 +49,7 @@ def test_gain_and_correlation_are_those_of_predictions(planted, scale_genes):
 
             unit = sd if scale_genes else np.ones_like(sd)
             fitted = fit(
-                rescaled(part.folds(slice(fold, fold + 1)), np.ones(mine.shape[1]), unit),
+                part.folds(slice(fold, fold + 1)).rescaled(np.ones(mine.shape[1]), unit),
                 0.002, 0.5, problem.penalty_factor,
             )  # fmt: skip
             coef, intercept = fitted.coef * unit[:, None], fitted.intercept * unit

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 from scipy import sparse
-from tuner_plugins.elasticnet.analysis_config import AnalysisSection
+from tuner_plugins.elasticnet.config import AnalysisSection
 from tuner_plugins.perturbseq.data.cell_cycle import G2M_GENES, S_GENES
 from tuner_plugins.perturbseq.data.labels import Labels
 from tuner_plugins.perturbseq.data.screen import Recipe, open_screen

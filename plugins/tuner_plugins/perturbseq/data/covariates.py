@@ -105,11 +105,9 @@ def read_covariates(
             "groups of cells: name another column (data.batch)",
         )
     for name in names:
-        if name not in obs.columns and name in (TOTAL, MITO):
-            counted[name] = len(columns)
-            columns[name] = np.full(len(obs), np.nan)
-        elif name not in obs.columns and name in PHASES:
-            scored[name] = len(columns)
+        made = counted if name in (TOTAL, MITO) else scored if name in PHASES else None
+        if made is not None and name not in obs.columns:
+            made[name] = len(columns)
             columns[name] = np.full(len(obs), np.nan)
         else:
             columns |= _from_obs(column_of(obs, name, "covariates"), name)
@@ -158,17 +156,7 @@ def is_mitochondrial(symbols: pd.Index) -> np.ndarray:
 
 
 def count_covariate(name: str, counts: sparse.csr_matrix, mitochondrial: np.ndarray) -> np.ndarray:
-    """Compute ``total_counts`` or ``pct_counts_mt`` of a block of cells.
-
-    Parameters
-    ----------
-    name : {"total_counts", "pct_counts_mt"}
-        Which one.
-    counts : csr_matrix, shape (cells, genes)
-        Raw counts.
-    mitochondrial : array of int
-        Positions of mitochondrial genes.
-    """
+    """Compute ``total_counts`` or ``pct_counts_mt`` of a block of raw counts (cells, genes)."""
     totals = row_sums(counts)
     if name == TOTAL:
         return totals

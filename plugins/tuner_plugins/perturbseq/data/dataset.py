@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner_plugins.enet.statistics import Statistics, summarise, summarise_onto
+from tuner_plugins.enet import Statistics, summarise, summarise_onto
 from tuner_plugins.perturbseq.data.screen import Screen
 from tuner_plugins.perturbseq.data.transform import Transform, blocks, learn
 

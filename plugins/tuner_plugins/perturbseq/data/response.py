@@ -67,13 +67,7 @@ class Moments:
             setattr(self, name, np.zeros(self.genes))
 
     def add(self, linear: sparse.csr_matrix) -> None:
-        """Add cells.
-
-        Parameters
-        ----------
-        linear : csr_matrix, shape (cells, genes)
-            Counts per 10k.
-        """
+        """Add cells, by their counts per 10k (cells, genes)."""
         columns = linear.indices
         self.cells += linear.shape[0]
         self.seen += np.bincount(columns, linear.data > 0, minlength=self.genes)
@@ -90,14 +84,7 @@ class Moments:
 
 
 def per_10k(counts: sparse.csr_matrix, sizes: np.ndarray) -> sparse.csr_matrix:
-    """Scale each cell to 10,000 counts.
-
-    Parameters
-    ----------
-    counts : csr_matrix, shape (cells, genes)
-        Raw counts.
-    sizes : array, shape (cells,)
-        Size factors: the counts of each cell over the whole transcriptome.
+    """Scale raw counts (cells, genes) to 10,000 a cell, by its counts over the whole transcriptome.
 
     Examples
     --------

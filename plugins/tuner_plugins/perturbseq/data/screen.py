@@ -63,11 +63,7 @@ class Recipe:
 def recipe_of(plain: Mapping[str, Any]) -> Recipe:
     """Make a recipe from plain data, as ``dataclasses.asdict`` gives it."""
     return Recipe(
-        **{
-            **plain,
-            "labels": Labels(**plain["labels"]),
-            "genes": GeneChoice(**plain["genes"]),
-        }
+        **{**plain, "labels": Labels(**plain["labels"]), "genes": GeneChoice(**plain["genes"])}
     )
 
 

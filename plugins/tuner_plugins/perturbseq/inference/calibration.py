@@ -30,7 +30,6 @@ def pseudo_perturbations(
     guides : ndarray, (cells,), optional
         Guide of each cell: every second non-targeting guide then is a perturbation, which shows
         what guides do beyond chance.
-    seed : int
 
     Returns
     -------

@@ -26,10 +26,7 @@ STABLE = 0.9
 
 
 def entry_statistic(
-    gram: NDArray[np.float64],
-    cross: NDArray[np.float64],
-    coef: NDArray[np.float64],
-    columns: slice,
+    gram: NDArray[np.float64], cross: NDArray[np.float64], coef: NDArray[np.float64], columns: slice
 ) -> NDArray[np.float64]:
     """Return every coefficient before the penalty shrank it, times the square of its column.
 
@@ -199,8 +196,6 @@ def stability_selection(
         (2, genes, perturbations).
     strata : ndarray of int, (cells,)
         Halves are taken within each stratum, perturbation by batch.
-    n_pairs : int
-    seed : int
 
     Returns
     -------

@@ -84,14 +84,7 @@ def whiten(
     towards the identity (Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4) and inverted
     through its cells where these are fewer than genes, so that no larger matrix is made.
 
-    Parameters
-    ----------
-    residuals : ndarray, (control cells, genes)
-    coefficients : ndarray, (genes, perturbations)
-
-    Returns
-    -------
-    ndarray, (genes, perturbations)
+    Shapes: residuals (control cells, genes); coefficients and result (genes, perturbations).
     """
     centred = residuals - residuals.mean(axis=0)
     n = len(centred)

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from tuner_plugins.enet.cross_validation import Problem
-from tuner_plugins.enet.path import fit_grid
+from tuner_plugins.enet.path import fit
 from tuner_plugins.perturbseq.data.dataset import Dataset
 from tuner_plugins.perturbseq.data.transform import blocks
 
@@ -119,23 +119,11 @@ def _fold_fit(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return coefficients (genes, columns), intercepts, and the scales of the responses."""
     x_scale, y_scale = problem.scales(fold)
-    fits = fit_grid(
-        problem.training[fold],
-        alpha,
-        l1_ratio,
-        problem.penalty_factor,
-        threads=threads,
-        coefficients=True,
-    )
-    assert fits.coef is not None
-    assert fits.intercept is not None
+    found = fit(problem.training[fold], alpha, l1_ratio, problem.penalty_factor, threads=threads)
     mask = problem.mask[fold]
     deviation = np.sqrt(np.where(mask, problem.variance[fold], 1.0)) * y_scale
-    return (
-        fits.coef[0, 0, 0] * y_scale[:, None] / x_scale,
-        fits.intercept[0, 0, 0] * y_scale,
-        mask / deviation,
-    )
+    coef = found.coef * y_scale[:, None] / x_scale
+    return coef, found.intercept * y_scale, mask / deviation
 
 
 def _tabulated(names: list[str], sums: _HeldOut, own: np.ndarray) -> pd.DataFrame:

@@ -38,13 +38,6 @@ def whole_folds(units: Units, folds: np.ndarray) -> np.ndarray | None:
     Such folds are dealt by the labels, so that the units of a perturbation are in different ones,
     and neighbours with them: labels that are moved must take their folds along. Within its fold a
     label would come to stand far from what was its neighbour's.
-
-    Parameters
-    ----------
-    units : Units
-        The units.
-    folds : array of int, shape (cells,)
-        Fold of each cell.
     """
     by_unit = pd.Series(folds).groupby(units.codes)
     return np.asarray(by_unit.first()) if (by_unit.nunique() == 1).all() else None

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from tuner_plugins.enet import Statistics, summarise, summarise_onto
 from tuner_plugins.enet.cross_validation import Problem, cross_validate
-from tuner_plugins.enet.statistics import Statistics, summarise, summarise_onto
 from tuner_plugins.perturbseq.data.dataset import Dataset
 from tuner_plugins.perturbseq.data.transform import blocks
 from tuner_plugins.perturbseq.inference.exchangeable_units import CELLS, Units

@@ -98,12 +98,9 @@ def places_of_units(
 
 
 def shared_well(codes: np.ndarray, wells: np.ndarray) -> str | None:
-    """Return the label of a well with cells of several units; None if there is none.
+    """Return the label of a well with cells of several units, None if there is none; all are wells.
 
-    Parameters
-    ----------
-    codes, wells
-        As in `places_of_units`; the labels are names of wells.
+    Parameters are those of `places_of_units`.
     """
     labels, names = pd.factorize(wells)
     places = pd.factorize(pd.Series([place_of(str(name)) for name in names], dtype=object))[0]
@@ -114,15 +111,8 @@ def shared_well(codes: np.ndarray, wells: np.ndarray) -> str | None:
 def stand_together(labels: np.ndarray) -> bool:
     """Return whether like labels stand side by side more than in 99 % of 999 random orders.
 
-    Parameters
-    ----------
-    labels : array, shape (units,)
-        Labels in plate order.
-
-    Returns
-    -------
-    bool
-        Always the same for the same labels: the orders have a seed of their own.
+    The labels of the units are in plate order. The answer is always the same for the same labels:
+    the random orders have a seed of their own.
 
     Examples
     --------

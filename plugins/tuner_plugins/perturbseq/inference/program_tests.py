@@ -86,19 +86,7 @@ def any_effect(p: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
 
 
 def permute_within(strata: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return row numbers permuted within strata.
-
-    Parameters
-    ----------
-    strata : ndarray of int, (cells,)
-        Batch of each cell.
-    rng : numpy Generator
-
-    Returns
-    -------
-    ndarray of int, (cells,)
-        ``labels[rows]`` are the permuted labels.
-    """
+    """Return row numbers permuted within strata: ``labels[rows]`` are the permuted labels."""
     rows = np.arange(len(strata))
     for stratum in np.unique(strata):
         here = np.flatnonzero(strata == stratum)

@@ -119,12 +119,7 @@ def elastic_net(  # noqa: PLR0913  keywords of a call in a notebook
     2 -0.7
     """
     recipe = Recipe(
-        Labels(perturbation, tuple(control)),
-        layer,
-        batch,
-        tuple(covariates),
-        response,
-        size_factor,
+        Labels(perturbation, tuple(control)), layer, batch, tuple(covariates), response, size_factor
     )
     dataset = build(open_screen(adata, recipe), threads=threads)
     problem = problem_of(dataset, penalise_covariates=penalise_covariates, scale_genes=scale_genes)

@@ -69,18 +69,7 @@ def applies(screen: Screen, transform: Transform) -> bool:
 
 
 def compose(screen: Screen, transform: Transform) -> Composition:
-    """Estimate the shift of every perturbation in one pass over the counts.
-
-    Parameters
-    ----------
-    screen : Screen
-    transform : Transform
-        Of `screen`, for its size factors.
-
-    Returns
-    -------
-    Composition
-    """
+    """Estimate the shift of every perturbation in one pass over the counts."""
     labels, names = pd.factorize(np.asarray(screen.design.groups), sort=True)
     strata = stratum_codes(screen.batches, len(labels))
     control = np.asarray(screen.design.matrix.sum(axis=1)).reshape(-1) == 0
@@ -217,17 +206,7 @@ def _mode(ratio: NDArray[np.float64], error: NDArray[np.float64]) -> float:
 def balance(screen: Screen, transform: Transform, found: Composition) -> tuple[Screen, Transform]:
     """Make good for the shifts: size factors, mitochondrial share, cell-cycle scores.
 
-    Parameters
-    ----------
-    screen : Screen
-    transform : Transform
-        Of one version, the fit to all cells.
-    found : Composition
-
-    Returns
-    -------
-    Screen, Transform
-        For `transform.blocks`.
+    `transform` is of one version, the fit to all cells; what is returned goes to `blocks`.
     """
     factor = np.exp(found.per_cell)
     covariates = screen.covariates

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from tuner_plugins.enet import Statistics, summarise
 from tuner_plugins.enet.path import Refit, alpha_max, fit_grid
-from tuner_plugins.enet.statistics import Statistics, summarise
 from tuner_plugins.perturbseq.inference.coefficients import entry_statistic
 from tuner_plugins.perturbseq.inference.program_tests import permute_within
 from tuner_plugins.perturbseq.inference.relabelling import sums_by_label, with_cross_sums
@@ -109,17 +109,14 @@ class Model:
     ) -> Refit:
         """Fit all cells, down a `warm_path`: exact Newton steps need a start that is near."""
         whole = (self.summed() if summed is None else summed).total()
-        fits = fit_grid(
+        return fit_grid(
             whole,
             self.warm_path(whole) if path is None else path,
             self.l1_ratio,
             self.penalty_factor,
             threads=self.threads,
             coefficients=True,
-        )
-        assert fits.coef is not None
-        assert fits.intercept is not None
-        return Refit(fits.coef[0, -1, 0], fits.intercept[0, -1, 0], float(fits.kkt.max(initial=0)))
+        ).refit()
 
     def warm_path(self, whole: Statistics) -> NDArray[np.float64]:
         """Return alphas from near the largest that matters down to `alpha`, the last one."""
@@ -175,17 +172,8 @@ def entries(model: Model, summed: Statistics, refit: Refit) -> NDArray[np.float6
 def permuted_entries(model: Model, n_permutations: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """Refit with perturbation labels permuted within batches; covariates stay with their cells.
 
-    Parameters
-    ----------
-    model : Model
-    n_permutations : int
-    seed : int
-        Permutation b is the same whatever the number of permutations and threads.
-
-    Yields
-    ------
-    ndarray, (genes, perturbations)
-        Entry statistics of a full refit.
+    Yields the entry statistics of full refits, (genes, perturbations); permutation b is the same
+    whatever the number of permutations and threads.
     """
     summed = model.summed()
     path = model.warm_path(summed.total())
@@ -210,15 +198,8 @@ def permuted_statistics(
 ) -> Iterator[Statistics]:
     """Return the statistics of all cells with rows of the design reordered.
 
-    Of all sums, only those of perturbations with covariates and with responses change.
-
-    Parameters
-    ----------
-    model : Model
-    summed : Statistics
-        Of `model`, one fold.
-    orders : sequence of ndarray of int, (cells,)
-        Row of the design that each cell gets.
+    Of all sums (`summed`, one fold), only those of perturbations with covariates and with responses
+    change. An order, (cells,), is the row of the design that each cell gets.
     """
     single = np.diff(model.design.indptr).max(initial=0) <= 1
     if not single or (model.design.data != 1).any():

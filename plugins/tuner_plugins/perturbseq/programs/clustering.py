@@ -139,7 +139,6 @@ def find_modules(
     Parameters
     ----------
     coef : pandas.DataFrame, (genes, perturbations)
-    options : ClusterOptions, optional
     acting : ndarray of bool, (perturbations,), optional
         Perturbations to cluster; None for those with a coefficient.
 

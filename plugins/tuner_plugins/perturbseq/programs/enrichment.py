@@ -35,10 +35,6 @@ MOST = 256 << 20
 def read_gmt(path: Path) -> dict[str, list[str]]:
     r"""Read gene sets, gzipped or not: a line holds name, description and genes between tabs.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     dict
@@ -217,13 +213,9 @@ def _tabulate(
             "genes": shared,
         }
     )
-    order = np.lexsort((np.tile(np.arange(shape[1]), shape[0]), table["p"], _rank(table["set"])))
+    given = pd.factorize(table["set"])[0]  # P10 stands after P9
+    order = np.lexsort((np.tile(np.arange(shape[1]), shape[0]), table["p"], given))
     return table.iloc[order].reset_index(drop=True)
-
-
-def _rank(sets: pd.Series) -> np.ndarray:
-    """Return each set a number in the order given: P10 stands after P9."""
-    return np.asarray(pd.factorize(sets)[0])
 
 
 def direction_sets(coef: pd.DataFrame, significant: pd.DataFrame) -> dict[str, list[str]]:

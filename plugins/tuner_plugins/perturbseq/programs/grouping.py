@@ -40,11 +40,7 @@ def describe(adata: ad.AnnData, programs: Clustering, modules: Clustering) -> No
 def notes_on(programs: Clustering, perturbations: int, acting: int) -> list[str]:
     """Return why there are no programs or no modules, where there are none.
 
-    Parameters
-    ----------
-    programs : Clustering
-    perturbations, acting : int
-        How many there are, and how many of them move genes significantly.
+    Of the perturbations, so many are `acting`: they move genes significantly.
     """
     notes = []
     if perturbations == 1:

@@ -48,7 +48,6 @@ def analyse(
         ``program_tests``, ``enrichment``, ``elasticnet``.
     model : Model
         Design, covariates, responses and the setting.
-    options : AnalysisOptions, optional
     obs_columns : mapping, optional
         Title to column of obs, for the UMAP panels.
     guides : ndarray, (cells,), optional
@@ -87,10 +86,7 @@ def analyse(
 
 
 def _check(
-    adata: ad.AnnData,
-    model: Model,
-    options: AnalysisOptions,
-    guides: NDArray[np.object_] | None,
+    adata: ad.AnnData, model: Model, options: AnalysisOptions, guides: NDArray[np.object_] | None
 ) -> None:
     """Refuse before the first minute of work what would fail after the last."""
     if adata.n_obs != model.design.shape[0]:

@@ -6,14 +6,14 @@ Everything comes as plain data, which a script without the tuner can hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
 import numpy as np
 
-from tuner_plugins.enet.errors import DataError
+from tuner_plugins.enet.validation import DataError
 from tuner_plugins.perturbseq.data.cell_cycle import G2M_GENES, S_GENES
 from tuner_plugins.perturbseq.data.labels import column_of
 from tuner_plugins.perturbseq.data.screen import open_screen, recipe_of
@@ -53,19 +53,11 @@ def options_of(plain: Mapping[str, Any], size_factor: str | None) -> AnalysisOpt
         n_selection_pairs=plain["selection_pairs"],
         calibration=plain["calibration"],
         efficacy=plain["efficacy"],
-        clustering=ClusterOptions(
-            n_neighbors=plain["n_neighbors"],
-            resolution=plain["resolution"],
-            n_pcs=plain["n_pcs"],
-            scale=plain["scale"],
-            seed=plain["seed"],
-        ),
+        clustering=ClusterOptions(**{own.name: plain[own.name] for own in fields(ClusterOptions)}),
         gmt=None if gene_sets is None else Path(gene_sets),
         enrich_online=plain["gprofiler"],
         view=PrepareOptions(
-            size_factor=size_factor,
-            seed=plain["seed"],
-            cell_cycle={"S": S_GENES, "G2M": G2M_GENES},
+            size_factor=size_factor, seed=plain["seed"], cell_cycle={"S": S_GENES, "G2M": G2M_GENES}
         ),
     )
 

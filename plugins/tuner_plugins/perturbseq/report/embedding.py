@@ -42,8 +42,6 @@ class PrepareOptions:
     ----------
     size_factor : str or None
         Column of obs with the total counts of a cell, for panels of genes; None sums the counts.
-    n_pcs, n_neighbors : int
-    seed : int
     cell_cycle : mapping
         ``{"S": genes, "G2M": genes}``; empty for no phases.
     """
@@ -65,7 +63,6 @@ def prepare(adata: ad.AnnData, options: PrepareOptions | None = None) -> ad.AnnD
         ``obs`` columns ``n_counts``, ``n_genes``, ``pct_mt`` and (where the lists hold genes of
         the data) ``S_score``, ``G2M_score``, ``phase`` unless obs has them already, ``var`` column
         ``highly_variable``, ``obsm`` ``X_pca`` and ``X_umap``, and ``uns["prepare"]``.
-    options : PrepareOptions, optional
 
     Returns
     -------

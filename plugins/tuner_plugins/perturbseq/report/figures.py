@@ -26,18 +26,9 @@ _EDITABLE = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG and as PDF with editable text.
+    """Write a figure as PNG and as PDF with editable text; return both files.
 
-    Parameters
-    ----------
-    figure : Figure
-    stem : Path
-        Without a suffix; each file is written under another name first and then renamed.
-
-    Returns
-    -------
-    list of Path
-        The PNG and the PDF.
+    Each is written under another name first and then renamed.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
@@ -66,16 +57,10 @@ def symmetric(values: NDArray[np.float64], quantile: float = 0.995) -> TwoSlopeN
 
 
 def embedding(coordinates: NDArray[np.float64], values: pd.Series, *, axes: Axes) -> None:
-    """Draw cells coloured by a column of categories or numbers into `axes`.
+    """Draw cells, (cells, 2), coloured by a column of categories or numbers into `axes`.
 
     Up to `MAX_LEGEND` categories have a legend; more would not be told apart, and the ten largest
     are named where they lie.
-
-    Parameters
-    ----------
-    coordinates : ndarray, (cells, 2)
-    values : pandas.Series, (cells,)
-    axes : Axes
     """
     size = float(np.clip(12_000 / max(len(coordinates), 1), 0.5, 12))
     order = np.random.default_rng(0).permutation(len(coordinates))  # no group lies on top
@@ -135,15 +120,7 @@ def r2_surface(
     l1_ratios: Sequence[float],
     chosen: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw held-out R2 over alpha and l1_ratio.
-
-    Parameters
-    ----------
-    r2 : ndarray, (alphas, l1_ratios)
-    alphas, l1_ratios : sequence of float
-    chosen : (alpha, l1_ratio), optional
-        Marked with a cross.
-    """
+    """Draw held-out R2 over alpha and l1_ratio, (alphas, l1_ratios), and a cross where `chosen`."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
     order = np.argsort(alphas)
@@ -173,14 +150,10 @@ def r2_surface(
 
 
 def qq(groups: Mapping[str, NDArray[np.float64]]) -> Figure:
-    """Draw observed against expected p-values, with a pointwise 95 % band.
+    """Draw observed against expected p-values of each group, NaN left out, with a 95 % band.
 
-    The band takes p-values for independent; those of correlated genes stray outside more often.
-
-    Parameters
-    ----------
-    groups : mapping
-        Name to p-values of any shape; NaN is left out.
+    The band is pointwise and takes p-values for independent; those of correlated genes stray
+    outside more often.
     """
     figure = Figure(figsize=(4.4, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -215,7 +188,6 @@ def volcano(
     ----------
     table : pandas.DataFrame
         ``gene``, ``perturbation``, ``coef``, ``p``, ``q``.
-    perturbation : str
     q_threshold : float
         What is coloured.
     n_named : int

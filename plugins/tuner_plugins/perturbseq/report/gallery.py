@@ -20,16 +20,7 @@ from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, D
 class Evidence:
     """What figures are drawn from.
 
-    Attributes
-    ----------
-    found : Analysis
-        Cells and tables.
-    options : AnalysisOptions
-    coef : pandas.DataFrame, (genes, perturbations)
-    programs, modules : Clustering
-    obs_columns : mapping
-        Title to column of obs, for the UMAP panels.
-    surface : Surface, optional
+    `coef` is genes by perturbations; `obs_columns` maps titles of UMAP panels to columns of obs.
     """
 
     found: Analysis
@@ -43,15 +34,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure of the report.
+    """A figure of the report, and the heading of the page that it stands under.
 
-    Attributes
-    ----------
-    draw : callable
-        From the evidence to figures by file stem; to none where there is nothing to draw.
-    caption : str
-    section : str
-        Heading of the page that it stands under.
+    `draw` returns figures by file stem, none where there is nothing to draw.
     """
 
     draw: Callable[[Evidence], Mapping[str, Figure]]
@@ -126,8 +111,7 @@ GALLERY = (
         "genes, principal components, UMAP.",
     ),
     Entry(
-        _r2_surface,
-        "Held-out R2 over the penalties; the cross marks the params of this report.",
+        _r2_surface, "Held-out R2 over the penalties; the cross marks the params of this report."
     ),
     Entry(
         _coefficients,
@@ -136,8 +120,7 @@ GALLERY = (
     ),
     Entry(_program_clustermap, "Program scores against control cells, in standard deviations."),
     Entry(
-        _program_dotplot,
-        "The same: colour is the effect, size the adjusted permutation p-value.",
+        _program_dotplot, "The same: colour is the effect, size the adjusted permutation p-value."
     ),
     Entry(
         _qq, "p-values of coefficients. Mock perturbations of control cells must follow the line."

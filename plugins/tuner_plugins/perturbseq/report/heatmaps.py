@@ -90,11 +90,6 @@ def coefficient_heatmap(coef: pd.DataFrame, programs: Clustering, modules: Clust
     """Draw coefficients, genes by programs and perturbations by modules, with both trees.
 
     Genes outside the programs are left out; perturbations outside the modules stand last.
-
-    Parameters
-    ----------
-    coef : pandas.DataFrame, (genes, perturbations)
-    programs, modules : Clustering
     """
     outside = [str(c) for c in coef.columns if str(c) not in set(modules.order)]
     columns = [*modules.order, *sorted(outside)]
@@ -171,7 +166,6 @@ def program_clustermap(table: pd.DataFrame, *, q_threshold: float = 0.05) -> Fig
     table : pandas.DataFrame
         As `program_tests.compare_programs` returns it. The `MAX_SHOWN` most significant
         perturbations are shown; the title says so where some are left out.
-    q_threshold : float
     """
     values, adjusted, note = _wide(table)
     rows, row_tree = _tree_order(values)
@@ -198,13 +192,7 @@ def program_clustermap(table: pd.DataFrame, *, q_threshold: float = 0.05) -> Fig
 
 
 def dotplot(table: pd.DataFrame) -> Figure:
-    """Draw programs by perturbations as dots: size by -log10 adjusted p, colour by effect.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        As in `program_clustermap`.
-    """
+    """Draw the table of `program_clustermap` as dots: size by -log10 q, colour by effect."""
     values, adjusted, note = _wide(table)
     columns, _ = _tree_order(values.T)
     values, adjusted = values.iloc[:, columns], adjusted.iloc[:, columns]

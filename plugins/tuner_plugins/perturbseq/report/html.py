@@ -41,20 +41,8 @@ def safe_stem(name: str) -> str:
 def write(analysis: Analysis, folder: Path, *, title: str = "Perturb-seq analysis") -> list[Path]:
     """Write ``analysis.h5ad``, ``tables/``, ``figures/`` and ``report.html`` below `folder`.
 
-    Each file is written under another name first and renamed when it is whole.
-
-    Parameters
-    ----------
-    analysis : Analysis
-    folder : Path
-        Made if absent.
-    title : str
-        Of the page.
-
-    Returns
-    -------
-    list of Path
-        Everything that was written.
+    The folder is made if absent; each file is written under another name first and renamed when it
+    is whole. Returned is everything that was written.
 
     Raises
     ------
@@ -78,11 +66,7 @@ def write(analysis: Analysis, folder: Path, *, title: str = "Perturb-seq analysi
         written += [png, pdf]
     whole = partial(storable(analysis.adata).write_h5ad, compression="gzip")
     page = partial(Path.write_text, data=render(analysis, pictures, title), encoding="utf-8")
-    return [
-        *written,
-        _whole(folder / "analysis.h5ad", whole),
-        _whole(folder / "report.html", page),
-    ]
+    return [*written, _whole(folder / "analysis.h5ad", whole), _whole(folder / "report.html", page)]
 
 
 def _whole(path: Path, put: Callable[[Path], object]) -> Path:
@@ -119,15 +103,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def render(analysis: Analysis, pictures: Mapping[str, Path], title: str) -> str:
-    """Return the page as text: pictures embedded, no script, nothing fetched.
-
-    Parameters
-    ----------
-    analysis : Analysis
-    pictures : mapping of str to Path
-        PNG file of each of ``analysis.figures``.
-    title : str
-    """
+    """Return the page: pictures (PNG files by figure) embedded, no script, nothing fetched."""
     sections: dict[str, list[tuple[dict[str, str], str]]] = {}
     for drawn in analysis.drawn:
         images = {n: base64.b64encode(pictures[n].read_bytes()).decode() for n in drawn.figures}

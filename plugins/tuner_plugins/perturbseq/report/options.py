@@ -47,14 +47,12 @@ class AnalysisOptions:
         Mock perturbations of control cells, drawn at random or by non-targeting guide.
     efficacy : bool
         Learn how far each perturbed cell was perturbed.
-    clustering : ClusterOptions
     gmt : Path or None
         Gene sets; without them enrichment is left out.
     enrich_online : str or None
         Organism in g:Profiler's names: ask that service instead.
     term_sizes : (int, int)
         Smallest and largest term that is tested.
-    view : PrepareOptions
     max_volcanoes : int
         Perturbations with the most significant coefficients have a volcano plot.
     """

@@ -30,11 +30,7 @@ from tuner_plugins.perturbseq.model.resampling import (
     select_halves,
 )
 from tuner_plugins.perturbseq.programs import enrichment
-from tuner_plugins.perturbseq.programs.clustering import (
-    Clustering,
-    cluster,
-    find_modules,
-)
+from tuner_plugins.perturbseq.programs.clustering import Clustering, cluster, find_modules
 from tuner_plugins.perturbseq.programs.gprofiler import gprofiler
 from tuner_plugins.perturbseq.programs.grouping import describe, members, notes_on, own_gene
 from tuner_plugins.perturbseq.programs.scores import score_programs
@@ -245,10 +241,7 @@ def look_up(
 
 
 def calibrate(
-    found: Analysis,
-    model: Model,
-    options: AnalysisOptions,
-    guides: NDArray[np.object_] | None,
+    found: Analysis, model: Model, options: AnalysisOptions, guides: NDArray[np.object_] | None
 ) -> None:
     """Test mock perturbations of control cells; note where that cannot be done."""
     if options.calibration == "none":

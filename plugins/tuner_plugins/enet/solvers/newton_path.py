@@ -8,10 +8,10 @@ import numpy as np
 from numba import njit
 
 from tuner_plugins.enet.accumulate import Floats, Ints
-from tuner_plugins.enet.newton import Blocks, Penalty, State, new_state, newton, refresh
 from tuner_plugins.enet.simd.lanes import add_product, add_quadratic, copy, tile
 from tuner_plugins.enet.simd.vector import FAST, LANES, every, get, put
-from tuner_plugins.enet.tiles import (
+from tuner_plugins.enet.solvers.newton import Blocks, Penalty, State, new_state, newton, refresh
+from tuner_plugins.enet.solvers.tiles import (
     Grid,
     Output,
     Place,
@@ -179,12 +179,7 @@ def _score(
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _polish(
-    work: Work,
-    sets: Sets,
-    onehot: OneHot,
-    projection: Projection,
-    place: Place,
-    state: State,
+    work: Work, sets: Sets, onehot: OneHot, projection: Projection, place: Place, state: State
 ) -> int:
     """Finish the lanes that `newton` left, and certify all; return how many they were."""
     index, coef, polished = place.training, work.coef, 0

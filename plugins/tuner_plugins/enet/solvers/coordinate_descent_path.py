@@ -6,10 +6,10 @@ import numpy as np
 from numba import njit
 
 from tuner_plugins.enet.accumulate import Floats
-from tuner_plugins.enet.coordinate_descent import descend
 from tuner_plugins.enet.simd.lanes import copy, set_product, tile
 from tuner_plugins.enet.simd.vector import FAST, LANES, get, put
-from tuner_plugins.enet.tiles import (
+from tuner_plugins.enet.solvers.coordinate_descent import descend
+from tuner_plugins.enet.solvers.tiles import (
     Grid,
     Output,
     Place,
@@ -91,12 +91,7 @@ def _score(work: Work, sets: Sets, place: Place) -> None:
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def fit_gram(
-    first_gene: int,
-    last_gene: int,
-    sets: Sets,
-    projection: Projection,
-    grid: Grid,
-    output: Output,
+    first_gene: int, last_gene: int, sets: Sets, projection: Projection, grid: Grid, output: Output
 ) -> int:
     """Fit genes `first_gene` to `last_gene` on every training set; return the fits polished."""
     p = projection.penalised.shape[0]

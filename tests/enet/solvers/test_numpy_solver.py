@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import ElasticNet
-from tuner_plugins.enet.numpy_solver import solve
+from tuner_plugins.enet.solvers.numpy_solver import solve
 
 
 def _solve(X, Y, factor, alpha, ratio):

@@ -12,10 +12,10 @@ import numpy as np
 from numba import njit
 
 from tuner_plugins.enet.accumulate import Floats, Ints
-from tuner_plugins.enet.coordinate_descent import Penalised, polish
 from tuner_plugins.enet.penalty import violation
 from tuner_plugins.enet.simd.lanes import set_product, tile
 from tuner_plugins.enet.simd.vector import FAST, LANES, get, put
+from tuner_plugins.enet.solvers.coordinate_descent import Penalised, polish
 
 
 class Sets(NamedTuple):
