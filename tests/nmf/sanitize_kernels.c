@@ -129,8 +129,8 @@ static void drive_factorize(void)
 
 static void drive_write(void)
 {
-    int64_t k = draw(3) ? 1 + (int64_t)draw(5) : QUICK_ROWS, width = 1 + (int64_t)draw(draw(20) ? 90 : 90000);
-    int64_t bins = 1 + (int64_t)draw(width > 90 ? 3 : 60), size = width * bins - (int64_t)draw((uint64_t)width);
+    int64_t k = draw(3) ? 1 + (int64_t)draw(5) : QUICK_ROWS, width = 1 + (int64_t)draw(draw(20) ? draw(2) ? 3 : 90 : 90000);
+    int64_t bins = 1 + (int64_t)draw(width > 90 ? 3 : width < 4 ? 2000 : 60), size = width * bins - (int64_t)draw((uint64_t)width);
     int64_t begin = (int64_t)draw(130), single = (int64_t)draw(2), row = k * (single ? 4 : 8);
     double *values = numbers(k * bins, draw(8));
     int file = memfd_create("loadings", 0);
