@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.model.anndata_fit import elastic_net
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
+from tests.devices import identity, null_device, pipe_content
 from tests.perturbseq.data.damage import write_base
 from tests.perturbseq.data.test_probing import REFUSED
 from tests.pythons import old_python
@@ -147,6 +149,37 @@ def test_tables_hold_the_same(screen, tmp_path, suffix):
     assert list(table.index) == list(found.obs_names)
     assert list(table.columns[-3:]) == ["batch[batch2]", "batch[batch3]", "total_counts"]
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def _small() -> anndata.AnnData:
+    found = anndata.AnnData(
+        np.eye(2), obs=pd.DataFrame({"intercept": [0.0, 1.0]}, index=["a", "b"])
+    )
+    found.obsm["covariates"] = pd.DataFrame({"depth": [1.0, 2.0]}, index=["a", "b"])
+    return found
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".parquet", ".csv"])
+def test_an_output_is_written_where_its_path_leads(tmp_path, suffix):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    target, link = disk / f"coef{suffix}", tmp_path / f"link{suffix}"
+    link.symlink_to(target)
+    for _ in range(2):
+        elasticnet_script.save(_small(), link)
+        assert link.is_symlink()
+        assert target.stat().st_size > 50
+        assert [path.name for path in disk.iterdir()] == [target.name]
+    node = null_device(tmp_path / f"null{suffix}")
+    before = identity(node)
+    elasticnet_script.save(_small(), node)
+    assert identity(node) == before
+    pipe = tmp_path / f"pipe{suffix}"
+    os.mkfifo(pipe)
+    with pytest.raises(CellsError, match="-o: cannot write .*: nobody reads the pipe"):
+        elasticnet_script.save(_small(), pipe)
+    assert len(pipe_content(pipe, lambda: elasticnet_script.save(_small(), pipe))) > 50
+    assert pipe.is_fifo()
 
 
 def test_a_wrong_file_is_one_line_and_2(screen, tmp_path):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from tests.devices import identity, null_device
 from tuner.export.bundle import write_script
-from tuner.export.outputs import write_output
+from tuner.export.outputs import OutputError, write_output
 from tuner.plugin import InputError
 
 
@@ -36,7 +39,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
 def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(InputError, match="nobody reads the pipe"):
+    with pytest.raises(OutputError, match="nobody reads the pipe"):
         write_output(pipe, words)
     read: list[str] = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
@@ -45,23 +48,50 @@ def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
         try:
             write_output(pipe, words, mode=0o755)
             break
-        except InputError:
+        except OutputError:
             continue
     reader.join(10)
     assert read == ["words"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
-    link = tmp_path / "null"
-    link.symlink_to("/dev/null")
-    before = os.stat("/dev/null")
-    write_script(link, words)
-    write_script(Path("/dev/null"), words)
-    after = os.stat("/dev/null")
-    assert stat.S_ISCHR(after.st_mode)
-    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["null"]
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_device_is_written_to_and_stays(tmp_path: Path, linked: bool) -> None:
+    node = null_device(tmp_path / "null")
+    before = identity(node)
+    out = tmp_path / "link"
+    out.symlink_to(node) if linked else node.rename(out)
+    write_script(out, words)
+    assert identity(node if linked else out) == before
+    assert {path.name for path in tmp_path.iterdir()} == ({"null", "link"} if linked else {"link"})
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full here")
+    (tmp_path / "link").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="cannot write .*link: No space left on device"):
+        write_output(tmp_path / "link", words)
+    with pytest.raises(OutputError, match="cannot write .*file: No space left on device"):
+        write_output(tmp_path / "file", lambda _: Path("/dev/full").write_text("words"))
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_standard_output_that_is_a_pipe_is_written_to() -> None:
+    if not os.path.exists("/dev/stdout"):
+        pytest.skip("there is no /dev/stdout here")
+    code = "import sys; from pathlib import Path; from tuner.export.outputs import write_output; "
+    code += "write_output(Path('/dev/stdout'), lambda path: path.write_text('words'))"
+    assert subprocess.check_output([sys.executable, "-c", code]) == b"words"
+
+
+def test_a_new_file_has_the_permissions_that_the_user_asks_for(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_output(tmp_path / "file", words)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
 
 
 @pytest.mark.parametrize(
@@ -78,7 +108,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path, name: str, expected:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "dangling").symlink_to("absent/file")
     with pytest.raises(InputError, match=expected) as caught:
-        write_output(tmp_path / name, words)
+        write_script(tmp_path / name, words)
     assert "\n" not in str(caught.value)
 
 

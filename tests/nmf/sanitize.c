@@ -49,15 +49,14 @@ static int64_t change(uint8_t *bytes, int64_t size)
 
 static void inflate_some(const uint8_t *bytes, int64_t size)
 {
-    int64_t from = (int64_t)draw((uint64_t)size), room = INFLATE_SLACK + (int64_t)draw(4000), out;
+    int64_t from = (int64_t)draw((uint64_t)size), room = 1 + (int64_t)draw(4000), out = room;
     uint8_t *packed = malloc((size_t)(size - from)), *place = malloc((size_t)room);
-    inflate_state *state = malloc(sizeof *state);
-    if (!packed || !place || !state) exit(3);
+    inflate_tool tool;
+    if (!packed || !place || tuner_inflate_open(&tool)) exit(3);
     memcpy(packed, bytes + from, (size_t)(size - from));
     if (size - from > 2) memcpy(packed, "\x78\x9c", 2);
-    out = room - INFLATE_SLACK;
-    tuner_inflate_zlib(state, place, &out, packed, size - from);
-    free(state);
+    if (!tuner_inflate(&tool, place, &out, packed, size - from) && (out < 0 || out > room)) exit(4);
+    tuner_inflate_close(&tool);
     free(packed);
     free(place);
 }

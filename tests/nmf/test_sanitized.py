@@ -1,16 +1,22 @@
-"""The reader of the quick path under AddressSanitizer and UndefinedBehaviorSanitizer."""
+"""All C kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
+
+The long runs, ten minutes of processor time for each program, are
+``pytest -m slow --timeout=7200 tests/nmf/test_sanitized.py``.
+"""
 
 from __future__ import annotations
 
+import os
+import resource
 import struct
 import subprocess
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from tuner_plugins.nmf.io.bigwig_blocks import LARGEST_BLOCK
-from tuner_plugins.nmf.kernels.build import QUICK_PARTS, find_compiler
+from tuner_plugins.nmf.kernels.build import NATIVE_FLAG, QUICK_PARTS, find_compiler, kernel_parts
 from tuner_plugins.nmf.kernels.sources import KERNEL_FILES
 
 from tests.nmf.bigwig_files import Section, write_bigwig
@@ -19,23 +25,55 @@ CHROMS = {"chr0": 5000, "chr1": 70_000, "chrX": 1000}
 FLAGS = ["-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build(folder: Path, driver: str, parts: Sequence[Sequence[str]], *defines: str) -> Path:
+    """Compile kernels and the program that drives them with sanitizers; skip without a compiler."""
     compiler = find_compiler()
     if compiler is None:
         pytest.skip("no C compiler here")
-    folder = tmp_path_factory.mktemp("sanitized")
     for name, text in KERNEL_FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
-    reader = "".join(f'#include "{name}"\n' for name in QUICK_PARTS[0])
-    source = reader + Path(__file__).with_name("sanitize.c").read_text()
-    (folder / "all.c").write_text("#define _GNU_SOURCE\n" + source)
-    path = folder / "sanitize"
-    built = subprocess.run([*compiler, *FLAGS, str(folder / "all.c"), "-o", str(path), "-lm"])
-    if built.returncode or subprocess.run([path, "0", "0"], capture_output=True).returncode:
+    kernels = "".join(f'#include "{name}"\n' for part in parts for name in part)
+    source = folder / f"{driver}{len(defines)}.c"
+    drives = Path(__file__).with_name(f"{driver}.c").read_text()
+    source.write_text("#define _GNU_SOURCE\n" + kernels + drives)
+    path = source.with_suffix("")
+    for native in ([NATIVE_FLAG], []):
+        words = [*compiler, *FLAGS, *native, *defines, str(source), "-o", str(path), "-lm"]
+        done = subprocess.run(words, capture_output=True)
+        if not done.returncode:
+            break
+    if done.returncode or subprocess.run([path, "0", "0"], capture_output=True).returncode:
         pytest.skip("the compiler has no sanitizers")
     return path
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("sanitized"), "sanitize", QUICK_PARTS[:1])
+
+
+@pytest.fixture(scope="session", params=["quick", "full"])
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    quick = request.param == "quick"
+    defines = ["-DPROX_PLAIN"] * quick
+    folder = tmp_path_factory.mktemp("sanitized_kernels")
+    return build(folder, "sanitize_kernels", kernel_parts(quick)[0], *defines)
+
+
+def drive(program: Path, seed: int, rounds: int) -> None:
+    done = subprocess.run([program, str(seed), str(rounds)], capture_output=True, text=True)
+    assert done.returncode == 0, f"seed {seed}: {done.stderr[:3000]}"
+
+
+def cpu_seconds() -> float:
+    """Return the processor time of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+FUZZ_SECONDS = float(os.environ.get("TUNER_FUZZ_SECONDS", "600"))
+"""Processor time of each of the long runs below: TUNER_FUZZ_SECONDS=60 make test-slow."""
 
 
 def read(program: Path, *files: Path, seed: int = 0, changed: int = 0) -> list[bool]:
@@ -135,3 +173,32 @@ def corpus(tmp_path: Path) -> list[Path]:
 def test_changed_files_are_read_within_bounds(program: Path, corpus: list[Path]) -> None:
     assert all(read(program, *corpus, changed=0))
     read(program, *corpus, seed=7, changed=400)
+
+
+def test_kernels_stay_within_bounds_for_any_size_and_value(kernels: Path) -> None:
+    drive(kernels, seed=1, rounds=400)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_kernels_stay_within_bounds_for_long(kernels: Path) -> None:
+    begin, seed = cpu_seconds(), 2
+    while cpu_seconds() - begin < FUZZ_SECONDS:
+        drive(kernels, seed, rounds=2000)
+        seed += 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_changed_files_are_read_within_bounds_for_long(
+    program: Path, corpus: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "bombs"
+    folder.mkdir()
+    for before in (0, 257, 259, 517):
+        for number, bomb in enumerate(bombs(before)):
+            corpus.append(with_block(folder / f"{before}-{number}.bw", bomb))
+    begin, seed = cpu_seconds(), 8
+    while cpu_seconds() - begin < FUZZ_SECONDS:
+        read(program, *corpus, seed=seed, changed=400)
+        seed += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -98,6 +99,18 @@ def test_what_is_no_database_is_told_at_once(tmp_path: Path) -> None:
         pytest.fail("entered")
     with sole_creator(tmp_path / "new" / "mlflow.db"):
         pass
+
+
+def test_a_store_is_made_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / "mlflow.db", tmp_path / "disk" / "store.db"
+    link.symlink_to(target)
+    with sole_creator(link) as is_new:
+        assert is_new
+        make_whole(link, lambda url: Path(url.removeprefix("sqlite:///")).write_text("whole"))
+    assert link.is_symlink()
+    assert target.read_text() == "whole"
+    assert os.listdir(tmp_path / "disk") == ["store.db"]
 
 
 def test_a_store_appears_whole_or_not_at_all(tmp_path: Path) -> None:

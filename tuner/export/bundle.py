@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
 
-from tuner.export.outputs import write_output
+from tuner.export.outputs import OutputError, write_output
 from tuner.plugin import InputError, Provenance
 
 REQUIRES_PYTHON = ">=3.10"
@@ -180,7 +180,10 @@ def write_script(path: Path, write: Callable[[Path], object]) -> None:
     """
     if not path.parent.is_dir():
         raise InputError(f"cannot export to {path}: no folder {path.parent}; make it first")
-    write_output(path, write, mode=0o755)
+    try:
+        write_output(path, write, mode=0o755)
+    except OutputError as error:
+        raise InputError(str(error)) from None
 
 
 def stamp() -> str:

@@ -1,16 +1,21 @@
-"""Write an output whole, wherever its path leads."""
+"""Write an output whole, wherever its path leads. Standard library only: a script carries it."""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tuner.plugin import InputError
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class OutputError(ValueError):
+    """An output that cannot be written; the message is one line with path and reason."""
 
 
 def resolved(path: Path) -> Path:
@@ -44,48 +49,61 @@ def write_output(path: Path, write: Callable[[Path], object], mode: int | None =
 
     Raises
     ------
-    InputError
+    OutputError
         Where it cannot be written, with the reason.
     """
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; name a file")
+    special = path.exists() and not path.is_file()
     try:
-        target = resolved(path)
-        special = target.exists() and not target.is_file()
-        if target.is_dir():
-            raise InputError(f"cannot write {path}: it is a folder; name a file")
-        if not target.parent.is_dir():
-            raise InputError(f"cannot write {path}: no folder {target.parent}; make it first")
-        folder = tempfile.gettempdir() if special else target.parent
-        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.", suffix=".tmp")
+        temporary = _beside(path, special)
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot write {path}: {reason}") from None
-    os.close(handle)
-    temporary = Path(name)
+        raise _cannot(path, error) from None
     try:
         write(temporary)
         if special:
-            _pour(temporary, target, path)
+            _pour(temporary, path)
             return
         if mode is not None:
             temporary.chmod(mode)
-        try:
-            temporary.replace(target)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from None
+        temporary.replace(resolved(path))
+    except OSError as error:
+        if error.errno in _FULL or error.filename2 is not None:  # else it is of `write`
+            raise _cannot(path, error) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _pour(source: Path, target: Path, path: Path) -> None:
-    """Write the content of `source` into a device or a pipe."""
+def _beside(path: Path, special: bool) -> Path:
+    """Make an empty file under a new name, beside where `path` leads if it is to go there."""
+    target = resolved(path)
+    folder = Path(tempfile.gettempdir()) if special else target.parent
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: no folder {folder}; make it first")
+    temporary = folder / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    mode = 0o600 if special else 0o666
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    return temporary
+
+
+def _cannot(path: Path, error: Exception) -> OutputError:
+    if isinstance(error, OutputError):
+        return error
+    return OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}")
+
+
+def _pour(source: Path, path: Path) -> None:
+    """Write the content of `source` into a device or a pipe, which is opened by its own path.
+
+    Where /dev/stdout leads has no other name.
+    """
     try:
-        handle = os.open(target, os.O_WRONLY | os.O_NONBLOCK)  # a pipe without a reader would block
+        handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # a pipe without a reader would block
+        os.set_blocking(handle, True)
+        with open(handle, "wb") as stream, source.open("rb") as content:
+            shutil.copyfileobj(content, stream)
     except OSError as error:
-        nobody = error.errno == errno.ENXIO and stat.S_ISFIFO(target.stat().st_mode)
+        nobody = error.errno == errno.ENXIO and stat.S_ISFIFO(path.stat().st_mode)
         reason = "nobody reads the pipe" if nobody else error.strerror
-        raise InputError(f"cannot write {path}: {reason}") from None
-    os.set_blocking(handle, True)
-    with os.fdopen(handle, "wb") as stream, source.open("rb") as content:
-        shutil.copyfileobj(content, stream)
+        raise OutputError(f"cannot write {path}: {reason}") from None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tuner.config.addresses import masked, without_user
+from tuner.export.outputs import resolved
 from tuner.plugin import InputError
 
 ARTIFACT_FOLDER = "mlartifacts"
@@ -115,8 +116,10 @@ def sole_creator(path: Path) -> Iterator[bool]:
 def make_whole(path: Path, make: Callable[[str], object]) -> None:
     """Let `make`, given a URL, make an SQLite file beside `path`; move it there once it is whole.
 
-    A store that a crash leaves half made cannot be opened again. Call within `sole_creator`.
+    A store that a crash leaves half made cannot be opened again. A link stays: what it leads to is
+    made. Call within `sole_creator`.
     """
+    path = resolved(path)
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
     make(f"sqlite:///{beside}")

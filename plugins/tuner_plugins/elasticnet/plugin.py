@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tuner.export import outputs
 from tuner.export.bundle import bundle, provenance_head
 from tuner.plugin import (
     Case,
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 
 SCRIPT_MODULES = (
     *(errors, stored, probing, matrix, values, labels, cell_cycle, covariates, response),
-    *(screen, transform, penalty, numpy_solver, script_paths, elasticnet_script),
+    *(screen, transform, penalty, numpy_solver, outputs, script_paths, elasticnet_script),
 )
 """What the frozen script is made of: each after what it needs."""
 

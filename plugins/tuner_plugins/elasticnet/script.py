@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from tuner.export.outputs import OutputError, write_output
 from tuner_plugins.elasticnet.script_paths import require_paths
 from tuner_plugins.enet.solvers.numpy_solver import solve
 from tuner_plugins.perturbseq.data.response import require_varying
@@ -166,21 +167,22 @@ def _deviation(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def save(found: anndata.AnnData, path: Path) -> None:
-    """Write .h5ad, or a table as .parquet or .csv: one row a gene; first under another name."""
-    part = path.with_name(f".{path.name}.part{path.suffix}")
+    """Write .h5ad, or a table as .parquet or .csv: one row a gene; whole, where `path` leads.
+
+    Raises
+    ------
+    CellsError
+        It cannot be written.
+    """
+    write: Callable[[Path], object] = found.write_h5ad
+    if path.suffix != ".h5ad":
+        table = pd.concat([found.obs, found.to_df(), found.obsm["covariates"]], axis=1)
+        table.index.name = "gene"
+        write = table.to_parquet if path.suffix == ".parquet" else table.to_csv
     try:
-        if path.suffix == ".h5ad":
-            found.write_h5ad(part)
-        else:
-            table = pd.concat([found.obs, found.to_df(), found.obsm["covariates"]], axis=1)
-            table.index.name = "gene"
-            if path.suffix == ".parquet":
-                table.to_parquet(part)
-            else:
-                table.to_csv(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        write_output(path, write)
+    except OutputError as error:
+        raise CellsError(f"-o: {error}") from error
 
 
 class _ArgumentParser(argparse.ArgumentParser):

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 from pathlib import Path
 
+from tuner.export.outputs import resolved
 from tuner_plugins.perturbseq.data.stored import CellsError
 
 ANALYSED = "analysis.h5ad"
@@ -50,8 +51,12 @@ def _require_output(path: Path) -> None:
         raise CellsError(
             "-o: .parquet needs the package pyarrow; install it, or write .h5ad or .csv"
         )
-    if not path.absolute().parent.is_dir():
-        raise CellsError(f"-o: no such folder: {path.absolute().parent}; make it first")
+    try:
+        folder = resolved(path).parent
+    except OSError:
+        raise CellsError(f"-o: {path} is a circle of links; name a file") from None
+    if not path.exists() and not folder.is_dir():
+        raise CellsError(f"-o: no such folder: {folder}; make it first")
 
 
 def _same(one: Path, other: Path) -> bool:

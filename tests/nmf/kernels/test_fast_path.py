@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
-from tuner_plugins.nmf.kernels import fast_path
+from tuner_plugins.nmf.kernels import build, fast_path
 from tuner_plugins.nmf.kernels.build import load_kernels
 from tuner_plugins.nmf.kernels.fast_path import quick_bins, quick_loadings
 from tuner_plugins.nmf.kernels.parallel import run_each
@@ -232,17 +232,27 @@ def test_what_the_careful_reader_refuses_is_left_alone(tmp_path, compress):
     assert min(outcomes.values()) > 200
 
 
-def inflate(packed: bytes, room: int) -> bytes | None:
-    library, slack = load_kernels(quick=True), 320
+class Tool(ctypes.Structure):
+    """The kernels' ``inflate_tool``."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("library", "machine", "deflate", "zlib"))
+
+
+def zlib_tool() -> Tool:
+    return Tool(zlib=ctypes.cast(ctypes.CDLL("libz.so.1").uncompress, ctypes.c_void_p).value)
+
+
+def inflate(packed: bytes, room: int, by_zlib: bool = False) -> bytes | None:
+    library, opened = load_kernels(quick=True), zlib_tool() if by_zlib else Tool()
     assert library is not None
-    out, size = ctypes.create_string_buffer(room + slack + 8), ctypes.c_int64(room)
-    out[room + slack :] = b"untouched"[:8]
-    state = ctypes.create_string_buffer(1 << 16)  # an inflate_state is 24 kB
+    assert by_zlib or not library.tuner_inflate_open(ctypes.byref(opened))
+    size = ctypes.c_int64(room)
+    out = ctypes.create_string_buffer(b"\xa5" * (max(room, 0) + 64), max(room, 0) + 64)
     length = ctypes.c_int64(len(packed))
-    if library.tuner_inflate_zlib(state, out, ctypes.byref(size), packed, length):
-        return None
-    assert out.raw[room + slack :] == b"untouched"[:8]
-    return out.raw[: size.value]
+    bad = library.tuner_inflate(ctypes.byref(opened), out, ctypes.byref(size), packed, length)
+    assert out.raw[max(room, 0) :] == b"\xa5" * 64
+    library.tuner_inflate_close(ctypes.byref(opened))
+    return None if bad else out.raw[: size.value]
 
 
 @st.composite
@@ -270,8 +280,10 @@ def packed_texts(draw):
 @given(pair=packed_texts(), damage=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255))))
 def test_inflates_as_zlib_does_or_not_at_all(pair, damage):
     text, packed = pair
-    assert inflate(packed, len(text)) == text
-    assert inflate(packed, len(text) - 1) is None
+    for by_zlib in (False, True):
+        assert inflate(packed, max(len(text), 1), by_zlib) == text
+        assert inflate(packed, len(text) - 1, by_zlib) is None
+        assert inflate(packed + b"behind", len(text) + 1, by_zlib) == text
     damaged = bytearray(packed)
     for place, flip in damage:
         damaged[int(place * (len(packed) - 1))] ^= flip
@@ -492,3 +504,23 @@ def test_nothing_heavy_is_imported(tracks, tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, f"-c: 6 tracks, {CHROM}:{START}-{END}, k 3\n")
     assert done.stdout == "[]\n"
+
+
+def test_files_are_read_by_zlib_where_libdeflate_is_absent(tracks, monkeypatch):
+    """A library compiled to find none of libdeflate's names, and one that finds none at all."""
+    files = dict(build.KERNEL_FILES)
+    source = files["fast/inflate.c"]
+    region, widths = (CHROM, START, END), [50]
+    rows = [np.zeros(-(-(END - START) // 50)) for _ in range(3)]
+    for number, gone in enumerate(([], ["libdeflate"], ["libdeflate", "libz"])):
+        for name in gone:
+            source = source.replace(f'"{name}.', f'"{name}-absent.')
+        monkeypatch.setitem(files, "fast/inflate.c", source)
+        monkeypatch.setattr(build, "KERNEL_FILES", files)
+        library = build._find_kernels(True)
+        monkeypatch.setattr(fast_path, "load_kernels", lambda quick, found=library: found)
+        address = [rows[number].ctypes.data]
+        assert fast_path.quick_bins(tracks[0], region, widths, "zero", address) is (number < 2)
+    assert rows[0].any()
+    np.testing.assert_array_equal(rows[0], rows[1])
+    assert not rows[2].any()

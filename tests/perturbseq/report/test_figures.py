@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import re
 import zlib
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tuner_plugins.perturbseq.colours import palette
+from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.programs.clustering import cluster
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
 from tuner_plugins.perturbseq.report import figures, heatmaps
@@ -248,3 +251,16 @@ def test_saved_files_are_the_same_twice_and_text_stays_text(tmp_path):
     streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL)
     content = b"".join(zlib.decompress(s) for s in streams if s[:1] == b"x")
     assert b" Tj" in content or b" TJ" in content
+
+
+def test_a_file_is_put_where_a_link_leads_and_never_over_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    target, link, pipe = tmp_path / "disk" / "page", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(target)
+    assert figures.write_whole(link, lambda path: path.write_text("page")) == link
+    assert (link.is_symlink(), target.read_text()) == (True, "page")
+    os.mkfifo(pipe)
+    with pytest.raises(AnalysisError, match="it is no regular file; move it away"):
+        figures.write_whole(pipe, lambda path: path.write_text("page"))
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["disk", "link", "page", "pipe"]

@@ -11,12 +11,14 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from io import BufferedReader, TextIOWrapper
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 
 from tuner_plugins.nmf.io.bigwig import read_runs
-from tuner_plugins.nmf.io.names import suggest_names
+from tuner_plugins.nmf.io.folder import open_regular
+from tuner_plugins.nmf.io.names import shown, suggest_names
 from tuner_plugins.nmf.io.step_functions import Runs, join_sorted, zero_gaps
 
 Feature = Literal["gene_body", "tss"]
@@ -29,6 +31,11 @@ _BIGWIG_MAGICS = frozenset(
 )
 _GENES = frozenset({"gene", "ncRNA_gene", "pseudogene"})
 _TRANSCRIPTS = frozenset({"transcript", "mRNA"})
+_LAST = 1 << 40
+_LONGEST_LINE = 1 << 20
+_FREE_TEXT = 1 << 28
+_MOST_TIMES = 100
+"""Characters that a packed file may unpack to for each of its bytes, `_FREE_TEXT` in any case."""
 _PARENT = re.compile(r'(?:transcript_id\s+"([^"]*)"|Parent=([^;]*))')
 
 
@@ -106,7 +113,7 @@ def read_annotation(
 def _is_bigwig(name: str) -> bool:
     """Return the format by content, so that a file is not misread for its name."""
     try:
-        with open(name, "rb") as file:
+        with open(open_regular(name), "rb") as file:
             return file.read(4) in _BIGWIG_MAGICS
     except OSError as error:
         raise AnnotationError(f"{name}: cannot be read ({error.strerror})") from error
@@ -127,7 +134,7 @@ def _union(bounds: np.ndarray, start: int, end: int) -> Runs:
 
 
 def _tss_bounds(name: str, intervals: list[_Interval], window: int) -> np.ndarray:
-    bounds = []
+    bounds, window = [], min(window, _LAST)
     for item in intervals:
         if item.strand not in ("+", "-"):
             raise AnnotationError(
@@ -163,11 +170,8 @@ def _read_intervals(name: str, chrom: str) -> list[_Interval]:
 
 def _rows(name: str, chrom: str, seen: dict[str, None]) -> Iterator[_Row]:
     """Return the rows of one chromosome; note the names of all."""
-    with open(name, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    with (gzip.open if packed else open)(name, "rt", encoding="utf-8") as file:
-        for number, text in enumerate(file, 1):
-            line = text.rstrip("\r\n")
+    with open(open_regular(name), "rb") as file:
+        for number, line in enumerate(_lines(name, file), 1):
             if line.startswith("##FASTA"):
                 return
             if not line.strip() or line.startswith(("#", "track ", "track\t", "browser ")):
@@ -176,6 +180,26 @@ def _rows(name: str, chrom: str, seen: dict[str, None]) -> Iterator[_Row]:
             seen[columns[0]] = None
             if columns[0] == chrom:
                 yield _Row(number, chrom, columns)
+
+
+def _lines(name: str, file: BufferedReader) -> Iterator[str]:
+    """Return the lines of a text file, unpacked; refuse what unpacks to far more than text does."""
+    size, read = os.fstat(file.fileno()).st_size, 0
+    packed = file.peek(2)[:2] == b"\x1f\x8b"
+    source = cast("BufferedReader", gzip.GzipFile(fileobj=file)) if packed else file
+    with TextIOWrapper(source, encoding="utf-8") as text:
+        while line := text.readline(_LONGEST_LINE):
+            read += len(line)
+            if len(line) == _LONGEST_LINE:
+                raise AnnotationError(
+                    f"{name}: no table, a line has {_LONGEST_LINE:,} characters or more"
+                )
+            if read > max(_FREE_TEXT, _MOST_TIMES * size):
+                raise AnnotationError(
+                    f"{name}: its {size:,} bytes unpack to over {read:,}, as no table does; "
+                    "give it unpacked"
+                )
+            yield line.rstrip("\r\n")
 
 
 def _read_bed(name: str, rows: Iterator[_Row]) -> list[_Interval]:
@@ -228,7 +252,7 @@ def _read_gtf(name: str, rows: Iterator[_Row]) -> list[_Interval]:
     if others and not found:
         raise AnnotationError(
             f"{name}: no genes, transcripts or exons on {row.chrom!r}, only lines of type "
-            f"{', '.join(list(others)[:5])}; give a file with lines of type gene"
+            f"{', '.join(map(shown, list(others)[:5]))}; give a file with lines of type gene"
         )
     return found
 
@@ -244,9 +268,9 @@ def _positions(name: str, row: _Row, texts: list[str], first: int = 0) -> tuple[
         start, end = (int(text) for text in texts)
     except ValueError:
         start, end = -1, -1
-    if not first <= start <= end < 1 << 40:
+    if not first <= start <= end < _LAST:
         raise AnnotationError(
-            f"{name}, line {row.line}: {' to '.join(texts)} is no interval; "
+            f"{name}, line {row.line}: {shown(' to '.join(texts))} is no interval; "
             f"need whole numbers, {first} <= start <= end"
         )
     return start, end

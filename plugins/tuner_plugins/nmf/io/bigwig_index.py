@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tuner_plugins.nmf.io.bigwig_blocks import LARGEST_BLOCK, item_bounds, item_kind
+from tuner_plugins.nmf.io.folder import open_regular
 from tuner_plugins.nmf.io.names import suggest_names
 
 _BIGWIG_MAGIC = 0x888FFC26
@@ -44,7 +45,7 @@ class Source:
         if "://" in self.name:
             raise BigWigError(f"{self.name}: only local files are read; download it first")
         try:
-            self._file = open(self.name, "rb", buffering=0)
+            self._file = open(open_regular(self.name), "rb", buffering=0)
         except OSError as error:
             raise BigWigError(f"{self.name}: cannot be read ({error.strerror})") from error
         self.size = os.fstat(self._file.fileno()).st_size

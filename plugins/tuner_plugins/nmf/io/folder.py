@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from tuner_plugins.nmf.kernels.build import digest_of
 
@@ -18,9 +20,27 @@ LEFT_OUT: Answers = {}
 what the study left out of the tracks."""
 
 
+def open_regular(path: str) -> int:
+    """Open a regular file for reading; return its descriptor.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is a folder, a pipe or a device: those may have no end, or wait.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return handle
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "a pipe or a device, no regular file", path)
+
+
 def is_bigwig(path: str) -> bool:
     """Return whether a regular file begins as a bigWig file does, in either byte order."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = open_regular(path)
     try:
         return os.read(handle, 4) in (b"\x26\xfc\x8f\x88", b"\x88\x8f\xfc\x26")
     finally:
@@ -39,7 +59,7 @@ def is_answer(path: str, left_out: Answers) -> bool:
 
 def file_digest(path: str) -> tuple[int, str]:
     """Return the size of a file and a digest of its content."""
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         content = file.read()
     return len(content), digest_of(content)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from difflib import get_close_matches
+from itertools import islice
 
 _PREFIX = re.compile(r"^(chromosome|chrom|chr)[ _.-]?(?=.)")
 _MITOCHONDRION = frozenset({"m", "mt", "mito", "mtdna", "mitochondrion"})
 _ROMAN = re.compile(r"(x{0,3})(ix|iv|v?i{0,3})")
 _SHOWN = 5
+_LONGEST = 64
+_COMPARED = 10_000
 
 
 def suggest_names(chrom: str, known: Collection[str]) -> str:
@@ -25,18 +28,30 @@ def suggest_names(chrom: str, known: Collection[str]) -> str:
     """
     if not known:
         return "it has no entries at all"
-    plain = {name: _plain_name(name) for name in known}
+    plain = {name: _plain_name(name) for name in known if len(name) <= _LONGEST}
     wanted = _plain_name(chrom)
     same = [name for name, key in plain.items() if key == wanted]
     if not same:  # X is a chromosome of its own, and 10 only in a file that has II as well
         roman = "ii" in plain.values()
         wanted = _arabic(wanted, roman)
         same = [name for name, key in plain.items() if _arabic(key, roman) == wanted]
-    near = same or get_close_matches(chrom, known, n=3)
-    shown = list(dict.fromkeys([*near, *known]))[:_SHOWN]
-    more = ", ..." if len(known) > len(shown) else ""
+    near = same or get_close_matches(chrom, list(plain)[:_COMPARED], n=3)
+    some = list(dict.fromkeys([*near, *islice(known, _SHOWN)]))[:_SHOWN]
+    more = ", ..." if len(known) > len(some) else ""
     question = f"did you mean {' or '.join(map(repr, same[:_SHOWN]))}? " if same else ""
-    return f"{question}it has {', '.join(shown)}{more}"
+    return f"{question}it has {', '.join(map(shown, some))}{more}"
+
+
+def shown(text: str) -> str:
+    r"""Return what a file holds as one line can show it: cut, and escaped where unprintable.
+
+    Examples
+    --------
+    >>> shown("chr1"), shown("a\nb")
+    ('chr1', "'a\\nb'")
+    """
+    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return cut if cut.isprintable() else ascii(cut)
 
 
 def _plain_name(name: str) -> str:

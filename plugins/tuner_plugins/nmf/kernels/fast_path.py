@@ -158,7 +158,7 @@ def quick_bins(
     want = _Request(chrom.encode(), start, end, levels, asked, means, policy == "mean")
     covered = (ctypes.c_double * sum(-(-(end - start) // width) for width in widths))()
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait
     except OSError:
         return False
     try:

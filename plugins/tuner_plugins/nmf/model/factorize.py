@@ -20,6 +20,11 @@ minimised jointly with it: a heuristic, under which the objective may rise in a 
 All tracks are constant over a run. Neighbours with equal input have equal loadings, so runs give
 the per-base answer exactly, and bins that of the problem restricted to loadings that are constant
 over each bin. Penalties are per base: ``fl_lambda`` means the same at every resolution.
+
+Every finite signal has an answer. Tracks of zeros have loadings of zeros. A penalty of 0 leaves A
+as it is; one beyond the signal's sum makes every row of L its mean. Where W W' or L D L' is
+singular and ``l2penalty`` is 0, the pseudo-inverse takes the solution of least norm. bigWig files
+hold single precision, whose squares fit doubles; with dtype float32 larger values are refused.
 """
 
 from __future__ import annotations

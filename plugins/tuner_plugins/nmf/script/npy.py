@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tuner_plugins.nmf.io.folder import is_bigwig
 from tuner_plugins.nmf.io.step_functions import run_lengths
 from tuner_plugins.nmf.model.factorize import Loadings
-from tuner_plugins.nmf.script.placing import npy_head, write_whole
+from tuner_plugins.nmf.script.placing import is_special, npy_head, write_whole
 
 _BLOCK_BYTES = 1 << 20
 _PROGRESS_SECONDS = 1.0
@@ -22,19 +22,22 @@ _PROGRESS_SECONDS = 1.0
 
 def output_problem(path: str) -> str | None:
     """Describe in one line why nothing can be put at `path`; None where something can."""
-    folder = os.path.dirname(os.path.abspath(path))
     if not path:
         return "expected the name of a file, got nothing"
     if os.path.isdir(path):
         return f"{path} is a folder; give the name of a file"
+    place = os.path.realpath(path)
+    folder = os.path.dirname(place)
+    if os.path.islink(place):
+        return f"{path} is a circle of links; name a file"
+    if is_special(path):  # written to as it is, whatever its folder
+        return None if os.access(path, os.W_OK) else f"{path} is read-only; give another name"
     if not os.path.isdir(folder):
         return f"no such folder: {folder}; make it first"
     if not os.access(folder, os.W_OK):
         return f"the folder {folder} is read-only; give another"
     if not os.path.exists(path):
         return None
-    if not os.path.isfile(path):
-        return f"{path} is a device or a pipe; give the name of a file"
     if not os.access(path, os.W_OK):
         return f"{path} is read-only; give another name"
     if os.access(path, os.R_OK) and is_bigwig(path):
@@ -45,7 +48,8 @@ def output_problem(path: str) -> str | None:
 def save_loadings(path: str, loadings: Loadings, dtype: str = "float64") -> None:
     """Write loadings per base as an array of shape (positions, k), for `numpy.load`.
 
-    Every value is written, none left as a hole in the file, which appears when it is whole.
+    Every value is written, none left as a hole in the file, which appears when it is whole. Links
+    are followed; a device or a pipe is written to as it is.
 
     Parameters
     ----------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import stat
 import sys
 
 TYPE_CHECKING = False  # as in fast_path.py
@@ -22,19 +24,52 @@ def npy_head(dtype: str, rows: int, columns: int) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
 
-def write_whole(path: str, write: Callable[[int], None]) -> None:
-    """Let `write` fill a new file, which it is given open; then put that at `path`.
+def is_special(path: str) -> bool:
+    """Return whether a path leads to what is neither a regular file nor a folder."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
-    Until then the file has a temporary name beside it, which is removed on failure.
+
+def write_whole(path: str, write: Callable[[int], None]) -> None:
+    """Let `write` fill a new file, which it is given open; then put that where `path` leads.
+
+    Until then the file has a temporary name beside its place, which is removed on failure. A link
+    stays: the file that it names is replaced. A device or a pipe is written to as it is.
+
+    Raises
+    ------
+    OSError
+        In one line with the path and the reason.
     """
-    temporary = f"{path}.{os.getpid()}.part"
+    try:
+        _write_special(path, write) if is_special(path) else _write_regular(path, write)
+    except OSError as error:
+        unread = error.errno == errno.ENXIO and stat.S_ISFIFO(os.stat(path).st_mode)
+        reason = "nobody reads the pipe" if unread else error.strerror or error
+        raise OSError(f"{path}: cannot be written ({reason})") from error
+
+
+def _write_special(path: str, write: Callable[[int], None]) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # a pipe that nobody reads would block
+    try:
+        os.set_blocking(handle, True)
+        write(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_regular(path: str, write: Callable[[int], None]) -> None:
+    place = os.path.realpath(path)
+    for number, wrong in (errno.ELOOP, os.path.islink), (errno.EISDIR, os.path.isdir):
+        if wrong(place):  # a file can trade names with a folder too
+            raise OSError(number, os.strerror(number))
+    temporary = f"{place}.{os.getpid()}.part"
     handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         try:
             write(handle)
         finally:
             os.close(handle)
-        put_in_place(temporary, path)
+        put_in_place(temporary, place)
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)

@@ -5,7 +5,8 @@ Functions take tables and give `matplotlib.figure.Figure` objects; nothing touch
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from tuner_plugins.perturbseq.colours import MISSING, SEQUENTIAL, palette
+from tuner_plugins.perturbseq.errors import AnalysisError
 
 DPI = 150
 MAX_LEGEND = 30
@@ -35,12 +37,30 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     with mpl.rc_context(_EDITABLE):
         for suffix in ("png", "pdf"):
             path = stem.with_name(f"{stem.name}.{suffix}")
-            whole = path.with_name(f".{path.name}.part")
             # No creation date: the same data give the same file.
             fixed = {"CreationDate": None} if suffix == "pdf" else None
-            figure.savefig(whole, format=suffix, dpi=DPI, bbox_inches="tight", metadata=fixed)
-            written.append(whole.replace(path))
+            draw = partial(figure.savefig, format=suffix, dpi=DPI, metadata=fixed)
+            written.append(write_whole(path, partial(draw, bbox_inches="tight")))
     return written
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` make a file under another name, then put it where `path` leads.
+
+    A link stays: the file that it names is replaced. Returns `path`.
+
+    Raises
+    ------
+    AnalysisError
+        Where a folder, a device or a pipe is in the place of the file.
+    """
+    place = path.resolve()
+    if place.exists() and not place.is_file():
+        raise AnalysisError(f"cannot write {path}: it is no regular file; move it away")
+    part = place.with_name(f".{place.name}.part")
+    write(part)
+    part.replace(place)
+    return path
 
 
 def bare(axes: Axes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -14,7 +14,7 @@ import jinja2
 import pandas as pd
 
 from tuner_plugins.perturbseq.errors import AnalysisError
-from tuner_plugins.perturbseq.report.figures import save
+from tuner_plugins.perturbseq.report.figures import save, write_whole
 from tuner_plugins.perturbseq.report.options import Analysis
 
 MAX_ROWS = 50
@@ -55,7 +55,7 @@ def write(analysis: Analysis, folder: Path, *, title: str = "Perturb-seq analysi
         stem = folder / "tables" / safe_stem(name)
         stem.parent.mkdir(exist_ok=True)
         for suffix, put in ((".csv", table.to_csv), (".parquet", table.to_parquet)):
-            written.append(_whole(stem.with_suffix(suffix), partial(put, index=False)))
+            written.append(write_whole(stem.with_suffix(suffix), partial(put, index=False)))
     pictures: dict[str, Path] = {}
     for name, figure in analysis.figures.items():
         stem = folder / "figures" / safe_stem(name)
@@ -66,13 +66,11 @@ def write(analysis: Analysis, folder: Path, *, title: str = "Perturb-seq analysi
         written += [png, pdf]
     whole = partial(storable(analysis.adata).write_h5ad, compression="gzip")
     page = partial(Path.write_text, data=render(analysis, pictures, title), encoding="utf-8")
-    return [*written, _whole(folder / "analysis.h5ad", whole), _whole(folder / "report.html", page)]
-
-
-def _whole(path: Path, put: Callable[[Path], object]) -> Path:
-    part = path.with_name(f".{path.name}.part")
-    put(part)
-    return part.replace(path)
+    return [
+        *written,
+        write_whole(folder / "analysis.h5ad", whole),
+        write_whole(folder / "report.html", page),
+    ]
 
 
 def storable(adata: ad.AnnData) -> ad.AnnData:

@@ -28,8 +28,8 @@ typedef struct {
 
 /* Where blocks are decompressed. */
 typedef struct {
-    inflate_state inflate;
-    uint8_t block[QUICK_LARGEST_BLOCK + INFLATE_SLACK];
+    inflate_tool inflate;
+    uint8_t block[QUICK_LARGEST_BLOCK];
 } quick_room;
 
 /* Bounds of an index item (chromosome id << 32 | base) and where it leads. */
@@ -223,7 +223,7 @@ static int quick_add_blocks(quick_file *file, const quick_item *blocks, int64_t 
             int64_t size = (int64_t)blocks[i].size;
             if (packed) {
                 size = QUICK_LARGEST_BLOCK;
-                if (tuner_inflate_zlib(&room->inflate, room->block, &size, block, (int64_t)blocks[i].size))
+                if (tuner_inflate(&room->inflate, room->block, &size, block, (int64_t)blocks[i].size))
                     return QUICK_UNUSUAL;
                 block = room->block;
             }
@@ -272,6 +272,7 @@ static int quick_bin(quick_file *file, const quick_request *want, bins_track *tr
     if (!top || bins_word(top, file->swap) != 0x2468ACE0) return QUICK_UNUSUAL;
     uint64_t chrom = (uint64_t)id << 32;
     quick_item *blocks = NULL;
+    if (packed && tuner_inflate_open(&room->inflate)) return QUICK_UNUSUAL;
     if (quick_find_blocks(file, index + 48, chrom | (uint64_t)want->start,
                           chrom | (uint64_t)want->end, &blocks, &count))
         return QUICK_UNUSUAL;
@@ -287,6 +288,7 @@ int tuner_quick_read(int handle, int64_t size, const quick_request *want, double
     bins_track tracks[LEVELS];
     quick_file file = {.handle = handle, .size = size};
     quick_room *room = malloc(sizeof *room);
+    if (room) room->inflate = (inflate_tool){0};
     int status = QUICK_UNUSUAL;
     if (room && want->levels <= LEVELS) {
         for (int64_t level = 0; level < want->levels; level++) {
@@ -298,6 +300,7 @@ int tuner_quick_read(int handle, int64_t size, const quick_request *want, double
         for (int64_t level = 0; !status && level < want->levels; level++)
             quick_average(tracks + level, want->fill_mean);
     }
+    if (room) tuner_inflate_close(&room->inflate);
     free(room);
     free(file.bytes);
     return status;
