@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from tuner.execution.subprocesses import sweep, working_folder
+from tuner.execution.folders import sweep, working_folder
 
 HOLD = """
 import time
-from tuner.execution.subprocesses import working_folder
+from tuner.execution.folders import working_folder
 with working_folder() as folder:
     (folder / "script.py").write_text("")
     print(folder, flush=True)
