@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-from tuner.execution.folders import sweep, working_folder
+import pytest
+
+from tuner.execution.folders import WorkersFolder, sweep, working_folder
 
 HOLD = """
 import time
@@ -43,3 +46,36 @@ def test_what_a_killed_process_left_is_swept_up_and_nothing_else(workplace: Path
     while left.is_dir() and time.monotonic() < until:
         sweep(workplace)
     assert sorted(workplace.iterdir()) == sorted(others)
+
+
+OWN = """
+import time
+from tuner.execution.folders import WorkersFolder
+print(WorkersFolder().path, flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_folders_of_dead_coordinators_are_swept_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", OWN], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        theirs = Path(process.stdout.readline().strip())
+        (tmp_path / "tuner-workers-mine").mkdir()
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "owner.lock").write_text("")
+        (tmp_path / "tuner-workers-link").symlink_to("elsewhere")
+        folder = WorkersFolder()
+        assert theirs.is_dir(), "its process is alive"
+        process.kill()
+    folder.close()
+    folder.close()
+    WorkersFolder().close()
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["elsewhere", "tuner-workers-link", "tuner-workers-mine"]
+    assert (tmp_path / "elsewhere" / "owner.lock").exists()

@@ -18,6 +18,7 @@ import yaml
 from tests.conftest import install_toy
 from tests.faults.driver import Driver
 from tests.faults.oracle import STORAGE, Place, is_clean
+from tuner.execution.limits import SLOWER
 
 TRIALS = 3
 BYTES = 1_000_000
@@ -60,8 +61,10 @@ class Scenario:
         """The limits of the study: narrow where they are what it runs into."""
         if "time limit" not in self.reason + self.said and "limit of" not in self.said:
             return {"case_time": ROOM, "phase_time": ROOM}
-        if self.phase in ("run", "baseline", "script"):
-            return {"case_time": CASE, "phase_time": PHASE}
+        if self.phase == "run":
+            return {"case_time": CASE, "phase_time": ROOM}
+        if self.phase in ("baseline", "script"):
+            return {"case_time": CASE, "phase_time": SLOWER * CASE}
         return {"case_time": ROOM, "phase_time": PHASE}
 
     @property

@@ -126,8 +126,9 @@ class LimitsSection(Section):
         Seconds of one case's ``run``.
     phase_time : float, optional
         Seconds of whatever else a worker does: loading the data, scoring a case, freezing, figures.
-        `case_time` if not given, but at least 20; what runs the baseline, times scripts or draws a
-        null may take ten times `case_time` if that is more. Decides no trial that has completed.
+        `case_time` if not given, but at least 20, and 60 for loading; what runs the baseline, times
+        scripts or draws a null may take ten times `case_time` if that is more. Decides no trial
+        that has completed.
     memory : int, optional
         Bytes of a worker and all that it has started.
     threads : int

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,7 +47,8 @@ class WorkersFolder:
 def _sweep_if_left(folder: Path) -> None:
     """Remove a folder that is ours and that no living process has locked."""
     with suppress(OSError):  # another sweeps it as well, or made it just now
-        if folder.lstat().st_uid != os.getuid():
+        found = folder.lstat()
+        if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
             return
         lock = os.open(folder / _OWNER, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:

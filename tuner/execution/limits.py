@@ -20,10 +20,9 @@ PHASES = (
 plug-in does by its verbs."""
 
 LEAST_PHASE = 20.0
-"""Seconds that a phase has by default, however short a case is: plug-ins import a lot."""
-
 LEAST_START = 60.0
-"""Seconds that a process has to start and to take a job, on the busiest machine."""
+"""Seconds that a phase has by default, however short a case is, and those in which a process
+starts or loads the data: plug-ins import a lot, and machines are busy."""
 
 SLOWER = 10
 """So many times as long as a trial's may take the baseline, which is what is to be improved on."""
@@ -38,7 +37,7 @@ class Limits:
     case : float
         ``limits.case_time``.
     phase : float or None
-        ``limits.phase_time``; None for `case`, and at least `LEAST_PHASE`.
+        ``limits.phase_time``; None for `case`, and at least `LEAST_PHASE` or `LEAST_START`.
     """
 
     case: float
@@ -53,16 +52,15 @@ class Limits:
             Whether it is that of a trial. Other jobs run the baseline, whole scripts, or draw a
             null.
         """
-        every = self.phase or max(self.case, LEAST_PHASE)
         if phase == "wait":  # for studies whose own phases end
             return None
-        if phase == "start":
-            return max(every, LEAST_START)
         if phase == "run" and limited:
             return self.case
-        if phase in ("run", "null"):
-            return max(every, SLOWER * self.case)
-        return every
+        least = LEAST_START if phase in ("start", "load") else LEAST_PHASE
+        every = self.phase or max(self.case, least)
+        if phase == "start":
+            return max(every, least)
+        return max(every, SLOWER * self.case) if phase in ("run", "null") else every
 
     @staticmethod
     def key(phase: str, limited: bool) -> str:
