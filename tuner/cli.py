@@ -16,6 +16,7 @@ import typer
 from rich.table import Table
 
 from tuner.config.addresses import masked
+from tuner.execution.text import clean
 from tuner.plugin import InputError
 from tuner.report.console import LiveProgress, make_console
 
@@ -284,7 +285,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    err.print(f"tuner: {masked(message)}", highlight=False, markup=False, soft_wrap=True)
+    err.print(f"tuner: {clean(masked(message))}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(code)
 
 

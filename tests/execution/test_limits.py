@@ -19,7 +19,7 @@ from tuner.execution.limits import PHASES, Limits
         (Limits(5.0), "null", False, 50.0),
         (Limits(5.0, 2.0), "load", True, 2.0),
         (Limits(5.0, 2.0), "freeze", False, 2.0),
-        (Limits(5.0, 2.0), "start", True, 60.0),
+        (Limits(5.0, 2.0), "start", True, 300.0),
         (Limits(5.0, 2.0), "run", True, 5.0),
         (Limits(5.0, 2.0), "run", False, 50.0),
     ],

@@ -153,6 +153,18 @@ def test_a_job_that_is_run_alone_gets_a_second_worker(make: Callable[..., LocalE
     assert executor._spawned == 2
 
 
+def test_a_script_over_its_time_leaves_no_folder(
+    make: Callable[..., LocalExecutor], workplace: Path
+) -> None:
+    executor = make({"start_up": 3600.0}, case_seconds=0.3)
+    executor.submit(job(process=True, scored=False))
+    done = outcome(executor)
+    assert (done.reason or "").startswith("over the time limit of 0.3 s in run")
+    assert list(workplace.glob(".tuner-*")) != []
+    executor.close()
+    assert list(workplace.iterdir()) == []
+
+
 def test_over_memory_is_infeasible(make: Callable[..., LocalExecutor]) -> None:
     executor = make(memory=700_000_000)
     executor.submit(job(mode="hog"))

@@ -20,9 +20,12 @@ PHASES = (
 plug-in does by its verbs."""
 
 LEAST_PHASE = 20.0
-LEAST_START = 60.0
-"""Seconds that a phase has by default, however short a case is, and those in which a process
-starts or loads the data: plug-ins import a lot, and machines are busy."""
+LEAST_LOAD = 60.0
+"""Seconds that a phase has by default, however short a case is, and loading the data: plug-ins
+import a lot, and machines are busy."""
+
+START = 300.0
+"""Seconds in which a process must have started, or have taken a job: of no use to a user to set."""
 
 SLOWER = 10
 """So many times as long as a trial's may take the baseline, which is what is to be improved on."""
@@ -37,7 +40,7 @@ class Limits:
     case : float
         ``limits.case_time``.
     phase : float or None
-        ``limits.phase_time``; None for `case`, and at least `LEAST_PHASE` or `LEAST_START`.
+        ``limits.phase_time``; None for `case`, and at least `LEAST_PHASE` or `LEAST_LOAD`.
     """
 
     case: float
@@ -54,12 +57,12 @@ class Limits:
         """
         if phase == "wait":  # for studies whose own phases end
             return None
+        if phase == "start":
+            return START
         if phase == "run" and limited:
             return self.case
-        least = LEAST_START if phase in ("start", "load") else LEAST_PHASE
+        least = LEAST_LOAD if phase == "load" else LEAST_PHASE
         every = self.phase or max(self.case, least)
-        if phase == "start":
-            return max(every, least)
         return max(every, SLOWER * self.case) if phase in ("run", "null") else every
 
     @staticmethod

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from tuner.execution.folders import WorkersFolder
+from tuner.execution.folders import WorkersFolder, sweep
 from tuner.execution.jobs import CaseDone, Event, Job, JobDone, PhaseBegun, Setup, now
 from tuner.execution.keeper import PATIENCE
 from tuner.execution.limits import Limits
@@ -164,11 +164,12 @@ class LocalExecutor:
                 return
 
     def close(self) -> None:
-        """End all workers, busy ones at once, and remove their logs."""
+        """End all workers, busy ones at once; remove their logs, and what those killed left."""
         for worker in self._workers:
             worker.dismiss()
         self._workers.clear()
         self._folder.close()
+        sweep(Path.cwd())
 
     def _spawn(self) -> _Worker:
         log = self._folder.path / f"worker-{self._spawned}.log"

@@ -184,7 +184,7 @@ class Bench:
         costs: dict[str, float] = {}
         for number, case in enumerate([*self._cases.tuned, *self._cases.held_out]):
             folder = job.folder / f"case{number}"
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)  # a worker that died may have made it
             output = folder / "output"
             command = self._plugin.command(case, script, output)
             if command is None:
