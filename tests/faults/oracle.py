@@ -102,7 +102,7 @@ class Place:
         for trial in trials:
             if not trial.state.is_finished():
                 found.append(f"stuck: trial {trial.number} is {trial.state.name}")
-            elif kept_record(trial) is None:
+            elif kept_record(trial) is None and trial.state.name != "FAIL":  # bad input has none
                 found.append(f"lost: trial {trial.number} has no record")
         found += _repeated(records_of(study))
         counted = sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in trials)

@@ -316,6 +316,7 @@ def test_a_baseline_whose_worker_dies_is_measured_once_more(
     assert study.run() == "complete"
     assert sum(record.state == "complete" for record in study.records) == 3
     assert sum(record.is_baseline for record in study.records) == deaths
+    assert ("measuring the baseline once more", "the worker died: x") in study.listener.phases
 
 
 def test_too_many_failures_in_a_row_stop_the_study(harness: Callable[..., Harness]) -> None:

@@ -51,12 +51,16 @@ class _Worker:
     deadline: float | None = None
     cases: Sequence[CaseRecord] = ()
 
-    def take(self, job: Job, limits: Limits) -> None:
-        """Send a job; OSError where the process is gone."""
+    def take(self, job: Job, limits: Limits) -> bool:
+        """Send a job; return whether there is a process to send it to."""
         self.job, self.started, self.cases = job, now(), ()
         self.begin("start", limits)
         self.log.write_bytes(b"")
-        self.connection.send(job)
+        try:
+            self.connection.send(job)
+        except OSError:
+            return False
+        return self.process.poll() is None
 
     def begin(self, phase: str, limits: Limits) -> None:
         """Take note of the phase that begins, and of when it must be over."""
@@ -125,18 +129,14 @@ class LocalExecutor:
     def submit(self, job: Job) -> None:
         """Start `job` on an idle worker, or on a new one."""
         for worker in [worker for worker in self._workers if worker.job is None]:
-            try:
-                worker.take(job, self._limits)
+            if worker.take(job, self._limits):
                 return
-            except OSError:  # it died after its last job, which is no fault of this one
-                worker.job = None
-                self._lost(worker)
+            worker.job = None  # it died after its last job, which is no fault of this one
+            self._lost(worker)
         if len(self._workers) >= self.slots:
             raise RuntimeError("submit: all workers are busy")
         worker = self._spawn()
-        try:
-            worker.take(job, self._limits)
-        except OSError:
+        if not worker.take(job, self._limits):
             self._lost(worker)
 
     def wait(self, timeout: float) -> Event | None:

@@ -251,7 +251,7 @@ class Coordinator:
             raise InputError(done.reason)
         if done.died and trial.is_baseline and not self._is_second and not self.should_stop():
             self._is_second = True  # who killed it is not known; a study is not to end by it
-            self._observer.phase(BASELINE, f"once more: {done.outcome}")
+            self._observer.phase("measuring the baseline once more", done.outcome)
             self._dispatch(trial)
             return
         record = self._judged(trial, done)
