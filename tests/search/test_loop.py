@@ -289,12 +289,12 @@ def test_failures_do_not_count_as_completed(harness: Callable[..., Harness], mod
 
 
 class Mortal(Inline):
-    """An executor whose workers die, at the first jobs."""
+    """An executor whose workers die, at the first trials."""
 
     deaths = 1
 
     def wait(self, timeout: float) -> Event | None:
-        if not self.waiting or not self.deaths:
+        if not self.deaths or not isinstance(next(iter(self.waiting), None), TrialJob):
             return super().wait(timeout)
         self.deaths -= 1
         ticket = self.waiting.pop(0).ticket
