@@ -56,10 +56,8 @@ def closed_databases() -> Iterator[None]:
 TOY = Path(__file__).parent / "toy"
 
 
-@pytest.fixture
-def toy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Install the toy plug-in for this test and for the processes that it starts."""
-    folder = tmp_path_factory.mktemp("site")
+def install_toy(folder: Path) -> None:
+    """Install the toy plug-ins in a folder of Python's path."""
     for module in TOY.glob("*.py"):
         shutil.copy(module, folder)
     info = folder / "tuner_toy-1.0.dist-info"
@@ -70,6 +68,13 @@ def toy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     rival.mkdir()
     (rival / "METADATA").write_text("Metadata-Version: 2.1\nName: rival\nVersion: 2.0\n")
     (rival / "entry_points.txt").write_text("[tuner.plugins]\ntwice = rival:Toy\n")
+
+
+@pytest.fixture
+def toy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install the toy plug-ins for this test and for the processes that it starts."""
+    folder = tmp_path_factory.mktemp("site")
+    install_toy(folder)
     monkeypatch.syspath_prepend(str(folder))
     paths = [str(folder), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))

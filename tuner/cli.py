@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -13,6 +16,7 @@ import typer
 from rich.table import Table
 
 from tuner.config.addresses import masked
+from tuner.execution.text import clean
 from tuner.plugin import InputError
 from tuner.report.console import LiveProgress, make_console
 
@@ -202,21 +206,40 @@ def _extra_options(arguments: list[str]) -> dict[str, Any]:
 
 
 class _StopOnInterrupt:
-    """True after the first Ctrl-C; the second one ends the program at once."""
+    """True after the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the program at once.
+
+    A terminal that is closed sends SIGHUP, more than once and to more than one: it never ends the
+    program at once, and where it was ignored (``nohup``) it stays so.
+    """
 
     def __init__(self) -> None:
         self._asked = False
-        signal.signal(signal.SIGINT, self._note)
-        signal.signal(signal.SIGTERM, self._note)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._note)
 
     def __call__(self) -> bool:
         return self._asked
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if number == signal.SIGHUP:
+            _leave_terminal()
+        elif self._asked:
             raise KeyboardInterrupt
+        if not self._asked:
+            err.print("stopping after the running trials; press Ctrl-C again to stop at once")
         self._asked = True
-        err.print("stopping after the running trials; press Ctrl-C again to stop at once")
+
+
+def _leave_terminal() -> None:
+    """Write to nowhere where the terminal is gone: to write to it would raise."""
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            is_device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
+            if is_device and not os.isatty(descriptor):  # it is no terminal any more
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
 
 
 def _load(path: Path, overrides: list[str]) -> Any:
@@ -262,7 +285,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    err.print(f"tuner: {masked(message)}", highlight=False, markup=False, soft_wrap=True)
+    err.print(f"tuner: {clean(masked(message))}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(code)
 
 

@@ -13,7 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tuner.execution.jobs import CaseDone, JobDone, PhaseBegun, PresentJob, Setup, TrialJob
+from tuner.execution.jobs import (
+    CaseDone,
+    JobDone,
+    PhaseBegun,
+    PresentJob,
+    Setup,
+    TrialJob,
+    run_alone,
+)
 from tuner.execution.local import LocalExecutor
 from tuner.records import Trial
 
@@ -25,7 +33,8 @@ def make() -> Iterator[Callable[..., LocalExecutor]]:
     made: list[LocalExecutor] = []
 
     def _make(data: dict | None = None, slots: int = 1, **limits: float) -> LocalExecutor:
-        setup = Setup("toy", {"data": data or {}})
+        phase = limits.pop("phase_seconds", None)
+        setup = Setup("toy", {"data": data or {}}, phase_seconds=phase)
         executor = LocalExecutor(setup, slots, limits.pop("case_seconds", 60.0), **limits)
         made.append(executor)
         return executor
@@ -90,7 +99,7 @@ def test_a_death_is_a_failure_with_the_last_words(make: Callable[..., LocalExecu
     executor.submit(job(mode="die"))
     done = outcome(executor)
     assert done.state == "failed"
-    assert done.reason == "the worker died: exit code 7\nlast words of the worker"
+    assert done.reason == "the worker died: exited with code 7\nlast words of the worker"
     executor.submit(job(1))
     assert outcome(executor).state == "complete"
 
@@ -100,7 +109,9 @@ def test_a_killed_worker_is_named_by_its_signal(make: Callable[..., LocalExecuto
     executor.submit(job(mode="hang"))
     assert executor.wait(1.0) is None
     os.kill(executor._workers[0].process.pid, signal.SIGKILL)
-    assert (outcome(executor).reason or "").startswith("the worker died: SIGKILL")
+    assert (outcome(executor).reason or "").startswith(
+        "the worker died: killed by signal 9 (SIGKILL)"
+    )
 
 
 def test_over_time_is_infeasible(make: Callable[..., LocalExecutor]) -> None:
@@ -108,13 +119,50 @@ def test_over_time_is_infeasible(make: Callable[..., LocalExecutor]) -> None:
     executor.submit(job(mode="hang"))
     done = outcome(executor)
     assert done.state == "infeasible"
-    assert (done.reason or "").startswith("over the time limit of 0.3 s")
+    assert (done.reason or "").startswith("over the time limit of 0.3 s in run (limits.case_time)")
 
 
-def test_the_baseline_is_not_limited(make: Callable[..., LocalExecutor]) -> None:
+def test_the_baseline_may_take_longer_but_not_for_ever(make: Callable[..., LocalExecutor]) -> None:
     executor = make({"seconds": 2.0}, case_seconds=0.1)
     executor.submit(job(is_baseline=True))
     assert outcome(executor).state == "complete"
+    executor = make({}, case_seconds=0.1, phase_seconds=10.0)
+    executor.submit(job(is_baseline=True, mode="hang"))
+    done = outcome(executor)
+    assert done.state == "infeasible"
+    assert done.reason == "over the time limit of 10 s in run (limits.phase_time)"
+
+
+def test_a_worker_that_died_after_its_job_fails_no_other(
+    make: Callable[..., LocalExecutor],
+) -> None:
+    executor = make()
+    executor.submit(job(0))
+    assert outcome(executor).state == "complete"
+    keeper = executor._workers[0].process
+    os.kill(keeper.pid, signal.SIGKILL)
+    keeper.wait(10)
+    executor.submit(job(1))
+    assert outcome(executor).state == "complete"
+
+
+def test_a_job_that_is_run_alone_gets_a_second_worker(make: Callable[..., LocalExecutor]) -> None:
+    executor = make()
+    done = run_alone(executor, job(mode="die"), lambda: None)
+    assert (done.state, done.died) == ("failed", True)
+    assert executor._spawned == 2
+
+
+def test_a_script_over_its_time_leaves_no_folder(
+    make: Callable[..., LocalExecutor], workplace: Path
+) -> None:
+    executor = make({"start_up": 3600.0}, case_seconds=0.3)
+    executor.submit(job(process=True, scored=False))
+    done = outcome(executor)
+    assert (done.reason or "").startswith("over the time limit of 0.3 s in run")
+    assert list(workplace.glob(".tuner-*")) != []
+    executor.close()
+    assert list(workplace.iterdir()) == []
 
 
 def test_over_memory_is_infeasible(make: Callable[..., LocalExecutor]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -52,7 +54,7 @@ def completed() -> int:
     return sum('"target4"' in line and '"x": 0.0' not in line for line in lines)
 
 
-def wait_for(count: int, process: subprocess.Popen[str]) -> None:
+def wait_for(count: int, process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + 120
     while completed() < count:
         assert process.poll() is None, process.communicate()
@@ -103,12 +105,15 @@ def test_kill_9_in_mid_study_loses_and_repeats_nothing(workplace: Path, config: 
     assert {child.info.status for child in children} == {"FINISHED"}
 
 
-def test_ctrl_c_lets_running_trials_end_and_says_how_to_resume(
-    workplace: Path, config: str
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_running_trials_end_and_says_how_to_resume(
+    workplace: Path, config: str, number: signal.Signals
 ) -> None:
     process = start(config)
     wait_for(3, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
+    if number == signal.SIGHUP:  # a shell passes on what the terminal has sent already
+        process.send_signal(number)
     out, err = finish(process, code=130)
     assert f"stopped; to resume: tuner run {config}" in err
     result = json.loads(out)
@@ -118,6 +123,43 @@ def test_ctrl_c_lets_running_trials_end_and_says_how_to_resume(
     assert 3 <= len(study.get_trials()) < TRIALS
     again = json.loads(finish(start(config))[0])
     assert again["trials"]["complete"] == TRIALS
+
+
+def test_a_closed_terminal_stops_a_study_in_order(workplace: Path, config: str) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "tuner.cli", "run", config]
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_TERMINAL, *command],
+        start_new_session=True,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        threading.Thread(target=read_all, args=[ours], daemon=True).start()
+        wait_for(3, process)
+        closing.set()
+        assert process.wait(240) == 130
+    study = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
+    assert {trial.state.name for trial in study.get_trials()} == {"COMPLETE"}
+    assert 3 <= len(study.get_trials()) < TRIALS
+
+
+IN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+closing = threading.Event()
+
+
+def read_all(terminal: int) -> None:
+    """Read what is written to a terminal until it is to be closed, and close it."""
+    while not closing.is_set():
+        if select.select([terminal], (), (), 0.1)[0]:
+            os.read(terminal, 65536)
+    os.close(terminal)
 
 
 def test_a_second_coordinator_is_refused(workplace: Path, config: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.search.test_series import Silent
 from tuner.config.load import load_config
+from tuner.measure import stopwatch
 from tuner.plugin import InputError
 from tuner.run import session
 from tuner.run.check import check
@@ -132,6 +133,18 @@ def test_what_run_can_live_with_is_a_note(
 def test_a_plain_study_has_nothing_to_note(checked: Check, workplace: Path) -> None:
     assert checked() == []
     assert [path.name for path in workplace.iterdir()] == ["study.yaml"]
+
+
+def test_a_machine_that_does_not_tell_what_was_waited_is_noted(
+    checked: Check, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopwatch, "_SELF", str(workplace / "schedstat"))
+    stopwatch.tells_waiting.cache_clear()
+    try:
+        (note,) = checked()
+    finally:
+        stopwatch.tells_waiting.cache_clear()
+    assert note.startswith("timing: /proc/thread-self/schedstat cannot be read")
 
 
 def test_the_variable_is_named_where_the_address_comes_from_it(

@@ -6,6 +6,7 @@ import gc
 import json
 import math
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import optuna
@@ -285,6 +286,37 @@ def test_failures_do_not_count_as_completed(harness: Callable[..., Harness], mod
     failed = next(record for record in study.records if record.state == "failed")
     assert failed.reason
     assert failed.metrics == {}
+
+
+class Mortal(Inline):
+    """An executor whose workers die, at the first trials."""
+
+    deaths = 1
+
+    def wait(self, timeout: float) -> Event | None:
+        if not self.deaths or not isinstance(next(iter(self.waiting), None), TrialJob):
+            return super().wait(timeout)
+        self.deaths -= 1
+        ticket = self.waiting.pop(0).ticket
+        moment = datetime.now(timezone.utc)
+        return JobDone(ticket, "failed", moment, moment, reason="the worker died: x", died=True)
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_baseline_whose_worker_dies_is_measured_once_more(
+    harness: Callable[..., Harness], deaths: int
+) -> None:
+    study = harness(study={"trials": 3})
+    study.executor = Mortal(Setup("toy", study.config.sections))
+    study.executor.deaths = deaths
+    if deaths == 2:
+        with pytest.raises(StudyStopped, match="the same command tries again: the worker died"):
+            study.run()
+        assert [record.state for record in study.records] == ["failed"]
+    assert study.run() == "complete"
+    assert sum(record.state == "complete" for record in study.records) == 3
+    assert sum(record.is_baseline for record in study.records) == deaths
+    assert ("measuring the baseline once more", "the worker died: x") in study.listener.phases
 
 
 def test_too_many_failures_in_a_row_stop_the_study(harness: Callable[..., Harness]) -> None:

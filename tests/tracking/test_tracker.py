@@ -452,7 +452,7 @@ def test_a_process_that_is_killed_is_followed_by_another(folder: Path) -> None:
         tracker.log_trial(trial)
     report = tracker.finish(make_summary(TRIALS))
     process.close()
-    died = "the tracking process died: SIGKILL; overcome, everything was sent"
+    died = "the tracking process died: killed by signal 9 (SIGKILL); overcome, everything was sent"
     assert report.problems == [died]
     assert report.unsent is None
     assert set(children()) == set(range(len(TRIALS)))

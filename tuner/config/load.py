@@ -103,7 +103,7 @@ class Config:
             "seed": study.seed,
             "sampler": study.sampler.model_dump(mode="json"),
             "pruner": study.pruner.model_dump(mode="json"),
-            "limits": self.engine.limits.model_dump(mode="json"),
+            "limits": self.engine.limits.model_dump(mode="json", exclude={"phase_time"}),
             "timing": {
                 "mode": self.engine.timing.mode,
                 "fixed_cost": self.engine.timing.fixed_cost_repeats > 0,

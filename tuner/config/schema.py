@@ -118,9 +118,25 @@ class StudySection(Section):
 
 
 class LimitsSection(Section):
-    """What one case may take; over it a trial is infeasible. The baseline may take its time."""
+    """What a worker may take; over it a trial is infeasible.
+
+    Attributes
+    ----------
+    case_time : float
+        Seconds of one case's ``run``.
+    phase_time : float, optional
+        Seconds of whatever else a worker does: loading the data, scoring a case, freezing, figures.
+        `case_time` if not given, but at least 20, and 60 for loading; what runs the baseline, times
+        scripts or draws a null may take ten times `case_time` if that is more. Decides no trial
+        that has completed.
+    memory : int, optional
+        Bytes of a worker and all that it has started.
+    threads : int
+        Of BLAS, OpenMP and Numba.
+    """
 
     case_time: Seconds = 600.0
+    phase_time: Seconds | None = None
     memory: Bytes | None = None
     threads: int = Field(default=1, ge=1)
 

@@ -9,7 +9,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from tuner.plugin import Params
+from tuner.execution.text import clean
+from tuner.plugin import Params, Provenance
 from tuner.records import CaseRecord, Null, State, Trial
 
 TICK = 0.5
@@ -35,12 +36,16 @@ class Setup:
         Threads that BLAS, OpenMP and Numba may use in one worker.
     locks : str or None
         Folder in which workers of one machine lock the cores that they time on.
+    phase_seconds : float or None
+        Time that whatever is no trial's ``run`` may take, as far as the executor has limits; None
+        leaves it to the executor.
     """
 
     plugin: str
     sections: Mapping[str, Any]
     threads: int = 1
     locks: str | None = None
+    phase_seconds: float | None = None
 
 
 class Ticket(IntEnum):
@@ -49,6 +54,7 @@ class Ticket(IntEnum):
     PRESENT = -1
     START_UP = -2
     TIME = -3
+    FREEZE = -4
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,8 @@ class TrialJob:
     Attributes
     ----------
     trial : Trial
-        Its number is the job's ticket. The time limit does not apply to a baseline, which has a
-        script of its own.
+        Its number is the job's ticket. A baseline, which has a script of its own, may take longer
+        than the others.
     stepwise : bool
         Send a `CaseDone` after each case but the last and wait for `Executor.proceed`.
     process : bool
@@ -81,7 +87,7 @@ class TrialJob:
 
     @property
     def limited(self) -> bool:
-        """Whether the time limit applies."""
+        """Whether the time limit of a trial's ``run`` applies."""
         return not self.trial.is_baseline
 
 
@@ -151,6 +157,17 @@ class FixedCostJob:
 
 
 @dataclass(frozen=True)
+class FreezeJob:
+    """Freeze some params into a script at `path`."""
+
+    params: Params
+    path: Path
+    provenance: Provenance
+    ticket: ClassVar[int] = Ticket.FREEZE
+    limited: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
 class CaseDone:
     """A case of a stepwise job is done; the worker waits to hear whether to proceed.
 
@@ -172,6 +189,9 @@ class PhaseBegun:
     ticket: int
     phase: str
 
+    def __post_init__(self) -> None:  # noqa: D105 - of a dataclass
+        object.__setattr__(self, "phase", clean(self.phase))
+
 
 @dataclass(frozen=True)
 class JobDone:
@@ -184,9 +204,11 @@ class JobDone:
     cases : sequence of CaseRecord
         Tuned cases that were finished, without baseline ratios.
     reason : str or None
-        One line and, for a failure, the last lines of the worker's stderr.
+        One line and, for a failure, the last lines of the worker's stderr; made `clean` here.
     bad_input : bool
         The plug-in raised `InputError`: the user's input is at fault, not a trial.
+    died : bool
+        The worker died, which may have been somebody else's doing: worth another attempt.
     held_out, held_out_baseline : sequence of CaseRecord
         Only of a `PresentJob`.
     nulls : sequence of Null
@@ -208,9 +230,20 @@ class JobDone:
     fixed_costs: Mapping[str, float] = field(default_factory=dict)
     nulls: Sequence[Null] = ()
     findings: Sequence[str] = ()
+    died: bool = False
+
+    def __post_init__(self) -> None:  # noqa: D105 - of a dataclass
+        if self.reason is not None:
+            object.__setattr__(self, "reason", clean(self.reason))
+        object.__setattr__(self, "findings", tuple(map(clean, self.findings)))
+
+    @property
+    def outcome(self) -> str:
+        """Return the reason's first line."""
+        return (self.reason or "").partition("\n")[0]
 
 
-Job = TrialJob | PresentJob | FixedCostJob | TimeJob
+Job = TrialJob | PresentJob | FixedCostJob | TimeJob | FreezeJob
 Event = CaseDone | PhaseBegun | JobDone
 
 
@@ -238,15 +271,19 @@ def run_alone(
     beat: Callable[[], None],
     phase: Callable[[str], None] = lambda text: None,
 ) -> JobDone:
-    """Run a job on an idle executor to its end.
+    """Run a job on an idle executor to its end; once more where its worker dies.
 
     `beat` is called at least twice a second, `phase` with what the job says that it does.
     """
     executor.submit(job)
+    is_first = True
     while True:
         event = executor.wait(TICK)
         beat()
         if isinstance(event, PhaseBegun):
             phase(event.phase)
-        if isinstance(event, JobDone):
+        if isinstance(event, JobDone) and not (event.died and is_first):
             return event
+        if isinstance(event, JobDone):
+            is_first = False
+            executor.submit(job)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import subprocess
-import tempfile
 import time
+import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,33 +17,65 @@ from pathlib import Path
 
 import psutil
 
+from tuner.execution.folders import WorkersFolder, sweep
 from tuner.execution.jobs import CaseDone, Event, Job, JobDone, PhaseBegun, Setup, now
-from tuner.execution.subprocesses import how_it_ended, kill_group, spawn
+from tuner.execution.keeper import PATIENCE
+from tuner.execution.limits import Limits
+from tuner.execution.subprocesses import end_kept, how_it_ended, spawn
+from tuner.execution.text import last_lines
 from tuner.execution.worker import THREAD_VARIABLES
 from tuner.measure.cores import lock_folder
 from tuner.records import CaseRecord, State
 
 TICK = 0.2
 GRACE = 1.0
-STDERR_LINES = 12
+STALLED = 10.0
+"""Seconds after which half a message is no message: the coordinator would wait for the rest."""
+
+MARK = "TUNER_WORKER"
+"""Environment variable by which what a worker has started is known."""
 
 
 @dataclass
 class _Worker:
-    """A process and what it is doing."""
+    """A process, by its keeper, and what it is doing."""
 
     process: subprocess.Popen[bytes]
     connection: Connection
     log: Path
+    mark: str
     job: Job | None = None
     started: datetime = field(default_factory=now)
+    phase: str = "start"
+    allowed: float | None = None
     deadline: float | None = None
     cases: Sequence[CaseRecord] = ()
 
+    def take(self, job: Job, limits: Limits) -> bool:
+        """Send a job; return whether there is a process to send it to."""
+        self.job, self.started, self.cases = job, now(), ()
+        self.begin("start", limits)
+        self.log.write_bytes(b"")
+        try:
+            self.connection.send(job)
+        except OSError:
+            return False
+        return self.process.poll() is None
+
+    def begin(self, phase: str, limits: Limits) -> None:
+        """Take note of the phase that begins, and of when it must be over."""
+        self.phase = phase
+        self.allowed = limits.seconds(phase, self.is_limited)
+        self.deadline = time.monotonic() + self.allowed + GRACE if self.allowed else None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a trial's limit holds for what it runs."""
+        return self.job is not None and self.job.limited
+
     def tail(self) -> str:
         """Return the last lines that the worker wrote."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-STDERR_LINES:])
+        return last_lines(self.log.read_bytes())
 
     def dismiss(self) -> None:
         """Let an idle worker end by itself, which it does when its connection closes; else kill."""
@@ -55,15 +89,16 @@ class _Worker:
 
     def kill(self) -> None:
         """End the worker and whatever it started."""
-        kill_group(self.process)
         self.connection.close()
+        end_kept(self.process, self.mark)
 
 
 class LocalExecutor:
     """Runs each job in one of a few long-lived processes.
 
     A worker that dies, or that is killed for going over a limit, ends its job as failed or
-    infeasible, with the reason; the next job gets a fresh process.
+    infeasible, with the reason; the next job gets a fresh process. With a worker everything ends
+    that it has started (`tuner.execution.keeper`).
 
     Parameters
     ----------
@@ -72,7 +107,7 @@ class LocalExecutor:
     slots : int
         Number of processes.
     case_seconds : float
-        Time that one case's ``run`` may take.
+        Time that one case's ``run`` may take; other phases as `Limits` has it.
     memory : int or None
         Bytes that one worker and its children may hold resident; None for nine tenths of the
         machine's memory, shared evenly.
@@ -83,28 +118,26 @@ class LocalExecutor:
     ) -> None:
         self.slots = slots
         self._setup = setup
-        self._case_seconds = case_seconds
+        self._limits = Limits(case_seconds, setup.phase_seconds)
         self._memory = memory or int(0.9 * psutil.virtual_memory().total / slots)
         self._workers: list[_Worker] = []
         self._events: deque[Event] = deque()
-        self._folder = tempfile.TemporaryDirectory(prefix="tuner-workers-")
+        self._folder = WorkersFolder()
         self._spawned = 0
         self._looked = 0.0
 
     def submit(self, job: Job) -> None:
         """Start `job` on an idle worker, or on a new one."""
-        idle = next((worker for worker in self._workers if worker.job is None), None)
-        if idle is None:
-            if len(self._workers) >= self.slots:
-                raise RuntimeError("submit: all workers are busy")
-            idle = self._spawn()
-        idle.job, idle.started, idle.cases = job, now(), ()
-        idle.deadline = None
-        idle.log.write_bytes(b"")
-        try:
-            idle.connection.send(job)
-        except (BrokenPipeError, ConnectionResetError):
-            self._lost(idle)
+        for worker in [worker for worker in self._workers if worker.job is None]:
+            if worker.take(job, self._limits):
+                return
+            worker.job = None  # it died after its last job, which is no fault of this one
+            self._lost(worker)
+        if len(self._workers) >= self.slots:
+            raise RuntimeError("submit: all workers are busy")
+        worker = self._spawn()
+        if not worker.take(job, self._limits):
+            self._lost(worker)
 
     def wait(self, timeout: float) -> Event | None:
         """Return the next event, looking after limits and deaths meanwhile."""
@@ -126,29 +159,31 @@ class LocalExecutor:
             if worker.job is not None and worker.job.ticket == ticket:
                 try:
                     worker.connection.send(onward)
-                except (BrokenPipeError, ConnectionResetError):
+                except OSError:
                     self._lost(worker)
                 return
 
     def close(self) -> None:
-        """End all workers, busy ones at once, and remove their logs."""
+        """End all workers, busy ones at once; remove their logs, and what those killed left."""
         for worker in self._workers:
             worker.dismiss()
         self._workers.clear()
-        self._folder.cleanup()
+        self._folder.close()
+        sweep(Path.cwd())
 
     def _spawn(self) -> _Worker:
-        log = Path(self._folder.name) / f"worker-{self._spawned}.log"
+        log = self._folder.path / f"worker-{self._spawned}.log"
         self._spawned += 1
-        with log.open("ab") as output:
-            process, ours = spawn(
-                "tuner.execution.worker", output, _environment(self._setup.threads)
-            )
-        worker = _Worker(process, ours, log)
+        token = uuid.uuid4().hex
+        environment = {**_environment(self._setup.threads), MARK: token}
+        with log.open("a+b") as output:
+            process, ours = spawn("tuner.execution.worker", output, environment, kept=True)
+        _never_wait_long(ours)
+        worker = _Worker(process, ours, log, f"{MARK}={token}")
         self._workers.append(worker)
         try:
-            ours.send(replace(self._setup, locks=str(lock_folder() or self._folder.name)))
-        except (BrokenPipeError, ConnectionResetError):
+            ours.send(replace(self._setup, locks=str(lock_folder() or self._folder.path)))
+        except OSError:
             pass  # its death shows on the next receive
         return worker
 
@@ -158,28 +193,39 @@ class LocalExecutor:
         except (EOFError, ConnectionResetError):
             self._lost(worker)
             return
+        except Exception as error:  # noqa: BLE001 - bytes of a plug-in's, or half a message
+            why = f"what it sent is no message ({type(error).__name__})"
+            self._end(worker, "failed", f"the worker is lost: {why}", died=True)
+            return
+        job = worker.job
         if isinstance(message, CaseDone):
             worker.cases, worker.deadline = message.cases, None
             self._events.append(message)
         elif isinstance(message, JobDone):
             worker.job, worker.deadline = None, None
-            self._events.append(message)
+            if job is not None and message.ticket == job.ticket:
+                self._events.append(message)
         elif isinstance(message, PhaseBegun):
             self._events.append(message)
-        else:
-            _, phase = message
-            limited = phase == "run" and worker.job is not None and worker.job.limited
-            worker.deadline = time.monotonic() + self._case_seconds + GRACE if limited else None
+        elif job is not None:
+            worker.begin(message[1], self._limits)
 
     def _enforce(self) -> None:
         if time.monotonic() < self._looked + TICK:
             return  # looking costs a scan of the process table: not after every message
         self._looked = time.monotonic()
         for worker in list(self._workers):
-            if worker.job is None:
+            if worker.process.poll() is not None:
+                # The connection tells as much, but for a child that has it open as well.
+                while worker in self._workers and worker.connection.poll():
+                    self._receive(worker)
+                self._lost(worker)
+            elif worker.job is None:
                 continue
-            if worker.deadline is not None and time.monotonic() > worker.deadline:
-                self._end(worker, "infeasible", f"over the time limit of {self._case_seconds:g} s")
+            elif worker.deadline is not None and time.monotonic() > worker.deadline:
+                key = self._limits.key(worker.phase, worker.is_limited)
+                limit = f"{worker.allowed:g} s in {worker.phase} ({key})"
+                self._end(worker, "infeasible", f"over the time limit of {limit}")
             elif (held := _resident(worker.process.pid)) > self._memory:
                 self._end(
                     worker,
@@ -191,25 +237,29 @@ class LocalExecutor:
     def _lost(self, worker: _Worker) -> None:
         if worker not in self._workers:
             return
-        self._end(worker, "failed", f"the worker died: {how_it_ended(worker.process)}")
+        try:
+            why = f"died: {how_it_ended(worker.process, PATIENCE + GRACE)}"
+        except subprocess.TimeoutExpired:
+            why = "is lost: it lives and has closed its connection, or the plug-in has"
+        self._end(worker, "failed", f"the worker {why}", died=True)
 
-    def _end(self, worker: _Worker, state: State, reason: str) -> None:
+    def _end(self, worker: _Worker, state: State, reason: str, died: bool = False) -> None:
         worker.kill()
         self._workers.remove(worker)
         if worker.job is None:
             return
         if tail := worker.tail():
             reason = f"{reason}\n{tail}"
-        self._events.append(
-            JobDone(
-                worker.job.ticket,
-                state,
-                worker.started,
-                now(),
-                tuple(worker.cases),
-                reason,
-            )
-        )
+        ticket, cases = worker.job.ticket, tuple(worker.cases)
+        done = JobDone(ticket, state, worker.started, now(), cases, reason, died=died)
+        self._events.append(done)
+
+
+def _never_wait_long(connection: Connection) -> None:
+    """Let a send or receive on a connection fail that is stuck in the middle of a message."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(STALLED), 0))
 
 
 def _environment(threads: int) -> Mapping[str, str]:

@@ -9,7 +9,6 @@ import shutil
 import statistics
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -17,8 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tuner.execution.folders import working_folder
 from tuner.execution.jobs import (
     FixedCostJob,
+    FreezeJob,
     Job,
     JobDone,
     PresentJob,
@@ -27,7 +28,7 @@ from tuner.execution.jobs import (
     TrialJob,
     now,
 )
-from tuner.execution.subprocesses import working_folder
+from tuner.execution.text import described
 from tuner.export.bundle import write_script
 from tuner.measure.cores import Cores
 from tuner.measure.luck import compare
@@ -45,7 +46,7 @@ FRESH = 0.1
 
 Tell = Callable[[str], None]
 Notify = Callable[[str], None]
-"""Tells whoever watches the time which phase begins: ``load``, ``run`` or ``score``."""
+"""Tells whoever watches the time which phase begins: one of `tuner.execution.limits.PHASES`."""
 
 
 class Bench:
@@ -87,6 +88,7 @@ class Bench:
 
         Returns what was measured, and the anchor kernel's seconds beside it.
         """
+        self._notify("wait")
         with self._cores.reserve():
             before = self._beat if time.monotonic() < self._beaten + FRESH else anchor()
             self._notify("run")
@@ -109,6 +111,7 @@ class Bench:
         """
         with working_folder() as folder:
             script = folder / "script.py"
+            self._notify("freeze")
             if baseline:
                 write_script(script, self._plugin.freeze_baseline)
             else:
@@ -164,16 +167,24 @@ class Bench:
                 records.append(record)
         return JobDone(job.ticket, "complete", started, now(), tuple(records))
 
+    def freeze(self, job: FreezeJob) -> JobDone:
+        """Write the script of some params."""
+        started = now()
+        self._notify("freeze")
+        write_script(job.path, lambda path: self._plugin.freeze(job.params, path, job.provenance))
+        return JobDone(job.ticket, "complete", started, now())
+
     def fixed_costs(self, job: FixedCostJob) -> JobDone:
         """Time what a whole process takes beside ``run``: median of paired differences."""
         started = now()
         script = job.folder / "script.py"
         provenance = Provenance("fixed cost")
+        self._notify("freeze")
         write_script(script, lambda path: self._plugin.freeze(job.params, path, provenance))
         costs: dict[str, float] = {}
         for number, case in enumerate([*self._cases.tuned, *self._cases.held_out]):
             folder = job.folder / f"case{number}"
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)  # a worker that died may have made it
             output = folder / "output"
             command = self._plugin.command(case, script, output)
             if command is None:
@@ -181,6 +192,7 @@ class Bench:
             differences = []
             for repeat in range(job.repeats + 1):
                 output.unlink(missing_ok=True)
+                self._notify("wait")
                 with self._cores.reserve():
                     self._notify("run")
                     whole = timed_process(command)
@@ -205,17 +217,19 @@ class Bench:
             for number, case in enumerate(self._cases.held_out, 1):
                 tell(f"running the baseline on held-out cases ({number} of {len(held_out)})")
                 beside.append(_record(self.measure(case, job.baseline, job.seed)))
-        self._notify("score")
+        self._notify("figures")
         tell("drawing figures and making tables")
         job.folder.mkdir(parents=True, exist_ok=True)
         results = [*tuned, *held_out]
         for name, figure in self._plugin.figures(results).items():
             figure.savefig(job.folder / f"{name}.png", dpi=150, bbox_inches="tight")
+        self._notify("tables")
         for name, table in self._plugin.tables(results).items():
             table.to_csv(job.folder / f"{name}.csv", index=False)
         if job.nulls and type(self._plugin).null_metrics is not Plugin.null_metrics:
             tell(f"drawing the null, what luck alone gives ({job.nulls} draws a case)")
         nulls = tuple(null for result in results for null in self._null(result, job))
+        self._notify("findings")
         return JobDone(
             job.ticket,
             "complete",
@@ -232,6 +246,7 @@ class Bench:
         """Return a result's null, where the plug-in has one."""
         draws: Sequence[float] = ()
         if job.nulls:
+            self._notify("null")
             draws = self._plugin.null_metrics(result.case, result.output, job.seed, job.nulls)
         if len(draws):
             name = self._plugin.primary
@@ -244,7 +259,7 @@ class Bench:
         ask: Callable[[Sequence[CaseRecord]], bool],
         tell: Tell = lambda phase: None,
     ) -> JobDone:
-        """Run any job; what the plug-in raises becomes a failed job with the traceback's end.
+        """Run any job; what the plug-in raises makes it a failed one, with the traceback's end.
 
         `tell` is called with what a long job does, in words for the user.
         """
@@ -259,16 +274,15 @@ class Bench:
                     return self.present(job, tell)
                 case FixedCostJob():
                     return self.fixed_costs(job)
+                case FreezeJob():
+                    return self.freeze(job)
         except InputError as error:
             return JobDone(job.ticket, "failed", started, now(), (), str(error), bad_input=True)
         except MemoryError as error:
             reason = f"out of memory: {error}" if str(error) else "out of memory"
             return JobDone(job.ticket, "infeasible", started, now(), (), reason)
         except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it is reported
-            traceback.print_exc()
-            tail = "".join(traceback.format_exception(error)[-4:]).rstrip()
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            return JobDone(job.ticket, "failed", started, now(), (), f"{reason}\n{tail}")
+            return JobDone(job.ticket, "failed", started, now(), (), described(error))
 
 
 def _record(result: Result) -> CaseRecord:

@@ -9,29 +9,29 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
-import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
+from tuner.execution.keeper import LOOK, PATIENCE
 
-LOOK = 0.5
+KEEPER = "tuner.execution.keeper"
 GRACE = 3.0
 
 
 def spawn(
-    module: str, output: IO[Any] | int | None, environment: Mapping[str, str] | None = None
+    module: str,
+    output: IO[Any] | int | None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    kept: bool = False,
 ) -> tuple[subprocess.Popen[bytes], Connection]:
     """Start ``python -m MODULE FD PARENT``, in a process group of its own.
 
@@ -41,17 +41,20 @@ def spawn(
         Where its stdout and stderr go.
     environment : mapping, optional
         Default: ours.
+    kept : bool
+        Under a keeper, `tuner.execution.keeper`: `output` is then open for reading as well.
 
     Returns
     -------
     process
-        The process.
+        The process, or its keeper.
     connection
         Our end; the other one is on descriptor FD. It closes when the process ends.
     """
+    modules = [KEEPER, module] if kept else [module]
     ours, theirs = multiprocessing.Pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid())],
+        [sys.executable, "-m", *modules, str(theirs.fileno()), str(os.getpid())],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -63,10 +66,19 @@ def spawn(
     return process, ours
 
 
-def how_it_ended(process: subprocess.Popen[bytes]) -> str:
-    """Wait for a process; return the name of the signal that ended it, or its exit code."""
-    code = process.wait()
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+def how_it_ended(process: subprocess.Popen[bytes], patience: float | None = None) -> str:
+    """Wait for a process; return which signal ended it, or its exit code.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired
+        Where it lives on for `patience` seconds.
+    """
+    code = process.wait(patience)
+    if code >= 0:
+        return f"exited with code {code}"
+    known = {number.value: f" ({number.name})" for number in signal.Signals}
+    return f"killed by signal {-code}{known.get(-code, '')}"
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -78,16 +90,41 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def die_with_parent(parent: int) -> None:
-    """End this process when `parent` is gone, even in the middle of a long computation.
+def end_kept(process: subprocess.Popen[bytes], mark: str) -> None:
+    """End a process that was spawned under a keeper, and whatever it started.
 
-    On Linux the kernel sees to it; elsewhere, and should the parent have died before the request,
-    a thread looks now and then.
+    Parameters
+    ----------
+    process
+        The keeper, which sees to it. Where it was killed itself, or cannot act, its group is ended
+        here, and all that have `mark` in their environment.
+    mark : str
+        ``NAME=value``, as it was given to `spawn`.
     """
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    end_with_parent(parent)
+    process.terminate()
+    try:
+        code = process.wait(PATIENCE + GRACE)
+    except subprocess.TimeoutExpired:
+        kill_group(process)
+        code = process.returncode
+    if code != -signal.SIGKILL:
+        return
+    for name in filter(str.isdigit, os.listdir("/proc") if sys.platform == "linux" else ()):
+        with suppress(OSError):
+            if mark.encode() in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
+                os.kill(int(name), signal.SIGKILL)
+
+
+def die_with_parent(parent: int) -> None:
+    """End this process when `parent`, whose first thread made it, is gone, whatever it computes.
+
+    On Linux the kernel sees to it; elsewhere a thread looks now and then.
+    """
+    set_parent_death_signal = 1
+    if sys.platform != "linux" or ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL):
+        end_with_parent(parent)
+    elif os.getppid() != parent:  # it died before the request
+        os._exit(1)
 
 
 def end_with_parent(parent: int) -> None:
@@ -135,24 +172,3 @@ def guard(parent: int, command: list[str]) -> int:
 
 if __name__ == "__main__":
     sys.exit(guard(int(sys.argv[1]), sys.argv[2:]))
-
-
-def _prefix() -> str:
-    host = re.sub(r"\W", "_", socket.gethostname())
-    return f".tuner-{host}-"
-
-
-@contextmanager
-def working_folder() -> Iterator[Path]:
-    """Return an empty folder that is gone afterwards; its name says whose it is."""
-    prefix = f"{_prefix()}{os.getpid()}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=".") as name:
-        yield Path(name).resolve()
-
-
-def sweep(where: Path) -> None:
-    """Remove the working folders in `where` whose processes, on this machine, are gone."""
-    for folder in where.glob(f"{_prefix()}*"):
-        owner = folder.name.removeprefix(_prefix()).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)

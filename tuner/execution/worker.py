@@ -1,21 +1,24 @@
 """What runs in a worker: make the plug-in, load once, serve jobs.
 
-A worker is a function of (configuration, params, seed). It knows neither Optuna nor MLflow. Run as
-``python -m tuner.execution.worker FD PARENT`` it serves jobs that come over the connection on
-descriptor FD and ends when process PARENT is gone.
+A worker is a function of (configuration, params, seed). It knows neither Optuna nor MLflow.
+`tuner.execution.keeper` calls `main` in a process that it has forked.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from multiprocessing.connection import Connection
+from typing import Any
 
 from tuner.execution.jobs import CaseDone, Job, JobDone, PhaseBegun, Setup, now
 from tuner.execution.runner import Bench
 from tuner.execution.subprocesses import die_with_parent
+from tuner.execution.text import described
 from tuner.plugin import InputError
 from tuner.records import CaseRecord
 
@@ -30,6 +33,44 @@ THREAD_VARIABLES = (
 )
 """Set before NumPy is imported, these keep one trial to its share of the cores."""
 
+CLOSED = (
+    "the connection to the coordinator was closed in this process: a plug-in, or what it calls, "
+    "closes file descriptors that it has not opened"
+)
+
+
+class _Line:
+    """The worker's end of the connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._owner = os.getpid()
+
+    def send(self, message: object) -> None:
+        """Send a message; end the process where there is nobody to send it to.
+
+        Raises
+        ------
+        Exception
+            Where it cannot be pickled.
+        """
+        if os.getpid() != self._owner:  # a child that a trial forked came back from it as well
+            os._exit(0)
+        try:
+            self._connection.send(message)
+        except BrokenPipeError:
+            os._exit(1)
+        except OSError as error:
+            print(f"{CLOSED} ({error})", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    def receive(self) -> Any:
+        """Return the next message; None once there are no more."""
+        try:
+            return self._connection.recv()
+        except (EOFError, OSError):
+            return None
+
 
 def serve(connection: Connection) -> None:
     """Serve jobs from `connection` until it closes.
@@ -37,48 +78,40 @@ def serve(connection: Connection) -> None:
     Messages in: the `Setup` first; then jobs, and a bool in answer to each `CaseDone`. Messages
     out: ``("phase", name)`` for the limits, `PhaseBegun` for the user, `CaseDone` and `JobDone`.
     """
-
-    def notify(phase: str) -> None:
-        connection.send(("phase", phase))
-
-    setup: Setup = connection.recv()
+    line = _Line(connection)
+    setup: Setup = line.receive()
     bench: Bench | None = None
-    while True:
-        try:
-            job: Job = connection.recv()
-        except EOFError:
-            return
+    while (job := line.receive()) is not None:
         started = now()
         try:
             if bench is None:
-                bench = Bench(setup, notify)
+                bench = Bench(setup, lambda phase: line.send(("phase", phase)))
                 gc.collect()
                 gc.freeze()  # what is loaded by now stays: collecting before each run is then cheap
+            line.send(_run(bench, job, line))
         except InputError as error:
-            done = JobDone(job.ticket, "failed", started, now(), (), str(error), bad_input=True)
-        else:
-            total = len(bench.names)
+            line.send(_failed(job, started, str(error), bad_input=True))
+        except BaseException as error:  # noqa: BLE001 - sys.exit in a plug-in is a failure of it
+            line.send(_failed(job, started, described(error)))
 
-            def ask(
-                cases: Sequence[CaseRecord], ticket: int = job.ticket, total: int = total
-            ) -> bool:
-                connection.send(CaseDone(ticket, tuple(cases), total))
-                return bool(connection.recv())
 
-            def tell(phase: str, ticket: int = job.ticket) -> None:
-                connection.send(PhaseBegun(ticket, phase))
+def _run(bench: Bench, job: Job, line: _Line) -> JobDone:
+    total = len(bench.names)
 
-            done = bench.run(job, ask, tell)
-        connection.send(done)
+    def ask(cases: Sequence[CaseRecord]) -> bool:
+        line.send(CaseDone(job.ticket, tuple(cases), total))
+        return bool(line.receive())
+
+    return bench.run(job, ask, lambda phase: line.send(PhaseBegun(job.ticket, phase)))
+
+
+def _failed(job: Job, started: datetime, reason: str, bad_input: bool = False) -> JobDone:
+    return JobDone(job.ticket, "failed", started, now(), (), reason, bad_input=bad_input)
 
 
 def main(descriptor: int, parent: int) -> None:
-    """Serve on an inherited descriptor; the command line of this module."""
+    """Serve on an inherited descriptor for as long as process `parent` lives."""
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(descriptor) as connection:
         serve(connection)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))

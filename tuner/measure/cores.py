@@ -94,7 +94,7 @@ class Cores:
 
 def _lock(path: Path, stack: ExitStack, wait: bool = False) -> bool:
     """Lock a file for as long as `stack` lasts; return whether it was free."""
-    file: IO[str] = stack.enter_context(path.open("a"))
+    file: IO[str] = stack.enter_context(open_lock(path))
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -102,3 +102,32 @@ def _lock(path: Path, stack: ExitStack, wait: bool = False) -> bool:
     # Closing is not enough: a child that was forked meanwhile has the file open as well.
     stack.callback(fcntl.flock, file, fcntl.LOCK_UN)
     return os.fstat(file.fileno()).st_nlink > 0  # one that was removed holds off nobody
+
+
+def open_lock(path: Path) -> IO[str]:
+    """Open a file to lock it, and make it where there is none; no link is followed."""
+    return open(path, "a", encoding="utf-8", opener=_no_link)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+@contextmanager
+def locked(path: Path, patience: float) -> Iterator[None]:
+    """Hold the lock of a file, in a folder as `lock_folder` gives it.
+
+    Raises
+    ------
+    TimeoutError
+        Where another process holds it for `patience` seconds.
+    """
+    until = time.monotonic() + patience
+    while True:
+        with ExitStack() as stack:
+            if _lock(path, stack):
+                yield
+                return
+        if time.monotonic() >= until:
+            raise TimeoutError(f"another process has held {path} for {patience:g} s; end that one")
+        time.sleep(_PAUSE)

@@ -2,12 +2,14 @@
 
 On a shared machine wall time is mostly other people's load. What enters the score is therefore
 `Timed.own_seconds`: the wall time without the time in which the code was ready to run and another
-process had the core. Linux keeps that figure for every thread (``schedstat``); elsewhere the number
-of involuntary switches stands in for it. Waiting for a disk is the code's own time and stays in.
+process had the core. Linux keeps that figure for every thread (``schedstat``); elsewhere, and in
+containers that hide it, the number of involuntary switches stands in for it. Waiting for a disk is
+the code's own time and stays in.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import platform
@@ -30,6 +32,10 @@ SLICE = 0.004
 DISTURBED = 0.5
 """Share of the wall time lost to others from which caches were cold too: worth a repeat."""
 
+ERRORS_BYTES = 64 << 10
+"""Of what a process writes to stderr so much is read, at its end."""
+
+_SELF = "/proc/thread-self/schedstat"
 _ANCHOR_REPEATS = 3
 _ANCHOR_DATA = np.random.default_rng(0).random(200_000)
 
@@ -79,13 +85,13 @@ def timed(call: Callable[[], Any]) -> Timed:
     gc.disable()
     try:
         before = time.perf_counter()
-        waited = _waited("/proc/thread-self/schedstat")
+        waited = _waited(_SELF)
         cpu = time.process_time()
         wall = time.perf_counter()
         output = call()
         seconds = time.perf_counter() - wall
         cpu_seconds = time.process_time() - cpu
-        waited = _waited("/proc/thread-self/schedstat") - waited
+        waited = _waited(_SELF) - waited
         around = time.perf_counter() - before - seconds
     finally:
         if enabled:
@@ -103,33 +109,42 @@ def timed_process(command: Sequence[str]) -> Timed:
     """
     with tempfile.TemporaryFile() as errors:
         before = time.perf_counter()
-        ours = _waited("/proc/thread-self/schedstat")
+        ours = _waited(_SELF)
         wall = time.perf_counter()
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
         )
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         seconds = time.perf_counter() - wall
-        ours = _waited("/proc/thread-self/schedstat") - ours
+        ours = _waited(_SELF) - ours
         ours = max(0.0, ours - (time.perf_counter() - before - seconds))
-        waited = _waited(f"/proc/{process.pid}/schedstat")
+        waited = _waited(f"/proc/{process.pid}/schedstat") if tells_waiting() else 0.0
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            errors.seek(0)
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - ERRORS_BYTES))
             lines = errors.read().decode(errors="replace").splitlines()
             raise RuntimeError(
                 f"{' '.join(command)} ended with exit code {process.returncode}: "
                 + "\n".join(lines[-STDERR_LINES:])
             )
-    if sys.platform != "linux":
+    if not tells_waiting():
         ours, waited = 0.0, SLICE * usage.ru_nivcsw
     return Timed(None, seconds, usage.ru_utime + usage.ru_stime, ours + waited)
 
 
+@functools.cache
+def tells_waiting() -> bool:
+    """Whether the kernel says how long a thread has been ready to run and did not."""
+    try:
+        return len(Path(_SELF).read_text(encoding="ascii").split()) >= 2
+    except OSError:
+        return False
+
+
 def _waited(path: str) -> float:
     """Return the seconds that a thread has been ready to run and did not."""
-    if sys.platform == "linux":
+    if tells_waiting():
         with open(path, encoding="ascii") as file:
             return int(file.read().split()[1]) / 1e9
     return SLICE * resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

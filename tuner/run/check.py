@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from tuner.config.reach import why_unreachable, why_unwritable
 from tuner.config.samplers import make_pruner, make_sampler, settings_in_all
 from tuner.export.outputs import resolved
 from tuner.export.ownership import OUT, Owner, check_folder, check_script
+from tuner.measure.stopwatch import tells_waiting
 from tuner.plugin import InputError
 from tuner.registry import executor
 from tuner.search.storage import IDENTITY, Plan, peek_storage, plan_study
@@ -124,6 +126,11 @@ def _machine(config: Config) -> Iterator[str]:
     for key, wanted in (("workers", config.engine.workers), ("limits.threads", threads)):
         if wanted > (cores or 1):
             yield f"{key}: {wanted} on {cores} cores: measurements take turns"
+    if sys.platform == "linux" and not tells_waiting():
+        yield (
+            "timing: /proc/thread-self/schedstat cannot be read (a container that hides it?): what "
+            "others on this machine take of a time is estimated; keep the machine quiet"
+        )
     memory = config.engine.limits.memory
     if memory is None:
         return

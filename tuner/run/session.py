@@ -13,8 +13,8 @@ import optuna
 from tuner.config.addresses import masked
 from tuner.config.load import Config
 from tuner.config.reach import why_unwritable
+from tuner.execution.folders import sweep
 from tuner.execution.jobs import Executor, Setup
-from tuner.execution.subprocesses import sweep
 from tuner.export.ownership import check_script, claim, claim_script, stale_note
 from tuner.export.provenance import git_commit, versions
 from tuner.objective import Objective
@@ -31,7 +31,6 @@ from tuner.selection.finalists import kept_final
 from tuner.selection.findings import verdict
 from tuner.selection.finish import (
     Finish,
-    export_best,
     freeze_record,
     script_path,
     select,
@@ -141,7 +140,7 @@ def run(
             summary = finish.present(summary, folder)
             progress.phase("writing the script")
             assert summary.best is not None
-            export = export_best(config, study.study_name, summary.best, folder, reason)
+            export = finish.export(config, summary.best, folder, reason)
             claim_script(owner, export, summary.best.number)
         summary = replace(summary, verdict=verdict(task, summary, records, ending))
     except BaseException as error:
@@ -242,7 +241,9 @@ def _make_tracker(config: Config) -> Tracker:
 
 def _make_executor(config: Config) -> Executor:
     limits = config.engine.limits
-    setup = Setup(config.engine.plugin, config.sections, limits.threads)
+    setup = Setup(
+        config.engine.plugin, config.sections, limits.threads, phase_seconds=limits.phase_time
+    )
     make = executor_of(config.engine.executor.kind, config.engine.executor.options)
     made: Executor = make(setup, config.engine.workers, limits.case_time, limits.memory)
     return made

@@ -95,8 +95,8 @@ class Coordinator:
         self._pending: dict[int, Trial] = {}
         self._looks: dict[int, list[JobDone]] = {}
         self._reference: Reference | None = None
-        self._idle_failures = 0
-        self._pruned = 0
+        self._is_second = False
+        self._idle_failures = self._pruned = 0
         self.completed = 0
         self.costs = FixedCosts(task, study)
         self.drift = Drift()
@@ -162,8 +162,6 @@ class Coordinator:
         left = self._asking.left()
         return self._pruned >= PRUNED_IN_A_ROW if left is None else left <= 0
 
-    # -- recovering ---------------------------------------------------------------------------
-
     def _recover(self) -> list[Trial]:
         """Return what is still to be run; what was measured before a crash is told."""
         again = []
@@ -173,8 +171,6 @@ class Coordinator:
             else:
                 again.append(self._asking.take_up(trial))
         return again
-
-    # -- the baseline -------------------------------------------------------------------------
 
     def _ensure_baseline(self, interrupted: list[Trial]) -> None:
         params = self._task.baseline
@@ -198,12 +194,10 @@ class Coordinator:
                 if self.should_stop():
                     return
                 why = "the baseline did not complete, and every trial is compared with it"
-                raise StudyStopped(f"{why}: {done[-1].reason}")
+                raise StudyStopped(f"{why}; the same command tries again: {done[-1].reason}")
         noise = self._contenders.noise
         self._reference = Reference.of(done[-1].cases, self._task.objective.primary, noise)
         self.drift = Drift(done[-1].cases)
-
-    # -- one trial ----------------------------------------------------------------------------
 
     def _ensure_cost(self, params: Params) -> None:
         """Measure what a process with such a setting costs beside ``run``, once a study."""
@@ -255,6 +249,11 @@ class Coordinator:
         if done.bad_input:
             self._asking.tell_failed(trial)
             raise InputError(done.reason)
+        if done.died and trial.is_baseline and not self._is_second and not self.should_stop():
+            self._is_second = True  # who killed it is not known; a study is not to end by it
+            self._observer.phase("measuring the baseline once more", done.outcome)
+            self._dispatch(trial)
+            return
         record = self._judged(trial, done)
         if self._contenders.wants(record, self._reference) and done.state == "complete":
             if not self.should_stop():

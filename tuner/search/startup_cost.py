@@ -17,8 +17,8 @@ from dataclasses import replace
 import optuna
 
 from tuner.config.task import Task
+from tuner.execution.folders import working_folder
 from tuner.execution.jobs import Executor, FixedCostJob, run_alone
-from tuner.execution.subprocesses import working_folder
 from tuner.measure.stopwatch import machine
 from tuner.plugin import InputError, Params
 from tuner.records import CaseRecord

@@ -12,15 +12,15 @@ import optuna
 
 from tuner.config.load import Config
 from tuner.config.task import Task
-from tuner.execution.jobs import PresentJob, run_alone
+from tuner.execution.jobs import FreezeJob, PresentJob, run_alone
 from tuner.export.bundle import stamp, write_script
 from tuner.export.provenance import versions
 from tuner.measure.noise import combine
 from tuner.objective import Objective, Reference
-from tuner.plugin import Params, Provenance, Tried
+from tuner.plugin import InputError, Params, Provenance, Tried
 from tuner.records import CaseRecord, Final, Summary, TrialRecord
 from tuner.report.figures import final_rows, null_rows, study_figures
-from tuner.search.loop import Coordinator, Progress
+from tuner.search.loop import Coordinator, Progress, StudyStopped
 from tuner.search.record_json import records_of
 from tuner.selection.finalists import Referee, kept_final
 from tuner.selection.measured import measured_baseline, measured_trial
@@ -110,6 +110,36 @@ class Finish:
             findings=done.findings,
         )
 
+    def export(self, config: Config, record: TrialRecord, folder: Path, choice: str = "") -> Path:
+        """Freeze into the configured path, or into the study's folder; a copy lies there always.
+
+        Raises
+        ------
+        StudyStopped
+            Where it fails, or takes too long: an executor has limits, and this process has none.
+        """
+        name = self._study.study_name
+        kept = script_path(folder, name)
+        kept.parent.mkdir(exist_ok=True)
+        path = config.engine.export.path
+        if path is not None:
+            kept = kept.with_name(path.name)
+        provenance = _provenance(config, name, record, choice)
+        job = FreezeJob(record.params, kept.resolve(), provenance)
+        done = run_alone(self._coordinator.executor, job, self._progress.beat)
+        if done.bad_input:
+            raise InputError(done.reason)
+        if done.state != "complete":
+            raise StudyStopped(
+                f"trial {record.number} could not be frozen into a script; mend the cause and run "
+                f"the same command again: {done.reason}"
+            )
+        (folder / "config.yaml").write_text(config.text, encoding="utf-8")
+        if path is not None:
+            text = kept.read_bytes()
+            write_script(path, lambda part: part.write_bytes(text))
+        return path or kept
+
     def _draw(self, summary: Summary, plots: Path) -> None:
         shutil.rmtree(plots, ignore_errors=True)
         self._progress.phase("drawing the study")
@@ -168,27 +198,6 @@ def state_final(summary: Summary, objective: Objective) -> Summary:
     return replace(summary, best=best, baseline=baseline)
 
 
-def export_best(
-    config: Config,
-    name: str,
-    record: TrialRecord,
-    folder: Path,
-    choice: str = "",
-) -> Path:
-    """Freeze into the configured path, or into the study's folder; a copy lies there always."""
-    kept = script_path(folder, name)
-    kept.parent.mkdir(exist_ok=True)
-    path = config.engine.export.path
-    if path is not None:
-        kept = kept.with_name(path.name)
-    freeze_record(config, name, record, kept, choice)
-    (folder / "config.yaml").write_text(config.text, encoding="utf-8")
-    if path is not None:
-        text = kept.read_bytes()
-        write_script(path, lambda part: part.write_bytes(text))
-    return path or kept
-
-
 def script_path(folder: Path, name: str) -> Path:
     """Return where the script of study `name` lies within the study's folder."""
     return folder / "script" / f"{name}.py"
@@ -202,7 +211,13 @@ def freeze_record(
     choice: str = "",
 ) -> None:
     """Freeze a trial's setting into a script at `path`, with where it comes from."""
-    provenance = Provenance(
+    provenance = _provenance(config, name, record, choice)
+    plugin, params = config.plugin, record.params
+    write_script(path, lambda part: plugin.freeze(params, part, provenance))
+
+
+def _provenance(config: Config, name: str, record: TrialRecord, choice: str) -> Provenance:
+    return Provenance(
         study=name,
         trial=record.number,
         metrics=record.metrics,
@@ -211,5 +226,3 @@ def freeze_record(
         created=stamp(),
         choice=choice,
     )
-    plugin, params = config.plugin, record.params
-    write_script(path, lambda part: plugin.freeze(params, part, provenance))

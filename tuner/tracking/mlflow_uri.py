@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tuner.config.addresses import masked, without_user
 from tuner.export.outputs import resolved
+from tuner.measure.cores import lock_folder, locked
 from tuner.plugin import InputError
 
 ARTIFACT_FOLDER = "mlartifacts"
@@ -21,6 +20,9 @@ that name can make MLflow choose its file store, which it then refuses."""
 
 DEFAULT_PORT = 5000
 """Where `tuner.tracking.mlflow_ui` serves a database store, unless the port is taken."""
+
+PATIENCE = 120.0
+"""Seconds to wait for a process that makes a store's tables, which takes two."""
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
@@ -94,13 +96,16 @@ def sole_creator(path: Path) -> Iterator[bool]:
     """Hold other processes off `path` while MLflow makes its tables; raise where it is no database.
 
     Gives whether the tables are still to be made. Several processes that create one store at once
-    leave it broken. And MLflow tries for minutes
-    to open what is no database; asking SQLite first gives the reason at once.
+    leave it broken. And MLflow tries for minutes to open what is no database; asking SQLite first
+    gives the reason at once.
     """
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-    lock = Path(tempfile.gettempdir()) / f"tuner-mlflow-{os.getuid()}-{digest}.lock"
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    with contextlib.ExitStack() as stack:
+        if folder := lock_folder():  # None: there is no place that others could not spoil
+            try:
+                stack.enter_context(locked(folder / f"mlflow-{digest}.lock", PATIENCE))
+            except TimeoutError as error:
+                raise sqlite3.OperationalError(f"no access to {path}: {error}") from error
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(path)) as database:
             found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
