@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tuner.config import folder_lock
 from tuner.plugin import InputError
+from tuner.tracking import mlflow_uri
 from tuner.tracking.mlflow_uri import (
     absolute_uri,
     base_url,
@@ -119,3 +121,18 @@ def test_a_store_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
         assert len(database.execute("SELECT name FROM sqlite_master").fetchall()) == 2
     assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_a_store_is_made_by_one_process_and_waited_for_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_lock, "LOCK_SECONDS", 0.1)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))  # nothing of it lies among strangers
+    path = tmp_path / "new" / "mlflow.db"
+    with mlflow_uri.sole_creator(path) as is_new:
+        assert is_new
+        with pytest.raises(TimeoutError, match=r"has held the lock of .*; end it"):
+            with mlflow_uri.sole_creator(path):
+                pytest.fail("two at once")
+    with mlflow_uri.sole_creator(path):
+        assert [file.name for file in path.parent.iterdir()] == ["mlflow.db"]

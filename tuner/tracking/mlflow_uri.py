@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tuner.config.addresses import masked, without_user
+from tuner.config.folder_lock import locked
 from tuner.plugin import InputError
 
 ARTIFACT_FOLDER = "mlartifacts"
@@ -96,11 +94,8 @@ def sole_creator(path: Path) -> Iterator[bool]:
     leave it broken. And MLflow tries for minutes
     to open what is no database; asking SQLite first gives the reason at once.
     """
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-    lock = Path(tempfile.gettempdir()) / f"tuner-mlflow-{os.getuid()}-{digest}.lock"
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.parent):
         with contextlib.closing(sqlite3.connect(path)) as database:
             found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = sorted(name for (name,) in found)
