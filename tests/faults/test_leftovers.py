@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,23 +22,23 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 def tuner(*arguments: str, **environment: str) -> tuple[int, str, set[str]]:
     """Run a command; return its exit code, all it said, and the command lines that `ps` showed."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tuner.cli", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **environment},
-        text=True,
-    )
     lines: set[str] = set()
-    while process.poll() is None:
-        try:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                lines.add(" ".join(child.cmdline()))
-        except psutil.Error:
-            pass
-        time.sleep(0.2)
-    assert process.stdout is not None
-    return process.returncode, process.stdout.read(), lines
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tuner.cli", *arguments],
+            stdout=said,
+            stderr=said,
+            env={**os.environ, **environment},
+        )
+        while process.poll() is None:
+            try:
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    lines.add(" ".join(child.cmdline()))
+            except psutil.Error:
+                pass
+            time.sleep(0.2)
+        said.seek(0)
+        return process.returncode, said.read(), lines
 
 
 @pytest.fixture(scope="module")
