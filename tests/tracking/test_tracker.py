@@ -538,7 +538,7 @@ def test_text_that_has_no_encoding_holds_up_nothing(folder: Path) -> None:
     odd = replace(trials[2].cases[0], name="caf\udce9")
     trials[1] = replace(trials[1], state="failed", reason="no file caf\udce9.bw\x00\nmore \ud800")
     trials[2] = replace(trials[2], cases=(odd, *trials[2].cases[1:]))
-    study = replace(STUDY, config={**STUDY.config, "data": {"files": ["caf\udce9.bw"]}})
+    study = replace(STUDY, config={**STUDY.config, "data": {"file": "caf\udce9.bw"}})
     figures = folder / "figures"
     figures.mkdir()
     (figures / "caf\udce9.png").write_bytes(b"png")
@@ -548,4 +548,4 @@ def test_text_that_has_no_encoding_holds_up_nothing(folder: Path) -> None:
     assert set(children()) == {0, 1, 2, 3}
     assert children()[1].data.tags["reason"] == "no file caf\\xe9.bw\\x00"
     (parent,) = all_runs(mlflow_runs.STUDY_ROLE)
-    assert "caf\\xe9.bw" in parent.data.params["data.files"]
+    assert parent.data.params["data.file"] == "caf\\xe9.bw"
