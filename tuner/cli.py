@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -264,6 +265,9 @@ def _plain(text: str) -> None:
 
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what has no encoding
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except InputError as error:
@@ -276,12 +280,15 @@ def main() -> None:
         _fail(f"this needs the package '{error.name}', which is not installed: {remedy}", 2)
     except KeyboardInterrupt:
         _fail("stopped at once; the same command resumes", 130)
-    except RuntimeError as error:
+    except Exception as error:
+        from tuner.config.outage import outage
         from tuner.search.loop import StudyStopped
 
-        if not isinstance(error, StudyStopped):
+        if isinstance(error, StudyStopped):
+            _fail(str(error), 1)
+        if (line := outage(error)) is None:
             raise
-        _fail(str(error), 1)
+        _fail(line, 2)
 
 
 def _fail(message: str, code: int) -> None:

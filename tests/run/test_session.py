@@ -14,6 +14,9 @@ from tuner.execution.local import LocalExecutor
 from tuner.plugin import InputError
 from tuner.run import session
 from tuner.run.check import check
+from tuner.search.fenced_storage import LEASE
+from tuner.search.lease import Lease, LeaseLost
+from tuner.search.storage import read_study
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -69,3 +72,27 @@ def test_an_executor_that_cannot_be_had_is_one_line(
     with pytest.raises(InputError, match=r"line \d+: executor: .*" + message) as caught:
         check(config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_is_taken_over_ends_and_writes_nothing_more(
+    write_config: Callable[..., Path],
+) -> None:
+    """Another coordinator takes the lease after the second trial."""
+    told = sections(executor={"kind": "threads"}, study={"trials": 9, "sampler": "random"})
+    config = load_config(write_config(**told))
+    seen: list[object] = []
+
+    class TakenOver(Silent):
+        def trial(self, *args: object) -> None:
+            seen.append(args)
+            if len(seen) == 2:
+                Lease(read_study(config)).take()
+
+    with pytest.raises(LeaseLost, match="'study' was taken over by process"):
+        session.run(config, TakenOver(), lambda: False)
+    study = read_study(config)
+    done = [trial for trial in study.get_trials() if trial.state.is_finished()]
+    assert len(done) == len(seen) == 2
+    assert study.user_attrs[LEASE]["number"] == 2
+    assert "token" in study.user_attrs[LEASE]
+    assert not list(Path("out/study").rglob("*.py"))

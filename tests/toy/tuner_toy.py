@@ -98,7 +98,8 @@ class Toy(Plugin[Config]):
         time.sleep(self.config.data.seconds * params["size"])
         match params["mode"]:
             case "raise":
-                raise ValueError("this setting is broken")
+                words = os.environ.get("TOY_WORDS", "this setting is broken")
+                raise ValueError(words.encode().decode("unicode_escape"))
             case "die":
                 print("last words of the worker", file=sys.stderr, flush=True)
                 os._exit(7)

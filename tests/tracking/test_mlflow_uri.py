@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import tempfile
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tuner.config import folder_lock
 from tuner.plugin import InputError
 from tuner.tracking import mlflow_uri
 from tuner.tracking.mlflow_uri import (
@@ -136,26 +136,16 @@ def test_a_store_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
 
 
-def test_a_store_that_another_process_never_stops_making_is_waited_for_in_vain(
+def test_a_store_is_made_by_one_process_and_waited_for_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mlflow_uri, "PATIENCE", 0.2)
-    path = tmp_path / "mlflow.db"
-    with sole_creator(path):
-        with pytest.raises(sqlite3.OperationalError, match="another process has held"):
-            with sole_creator(path):
-                pytest.fail("two made one store")
-    with sole_creator(path) as is_new:
+    monkeypatch.setattr(folder_lock, "LOCK_SECONDS", 0.1)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))  # nothing of it lies among strangers
+    path = tmp_path / "new" / "mlflow.db"
+    with mlflow_uri.sole_creator(path) as is_new:
         assert is_new
-
-
-def test_a_strangers_link_in_the_temporary_folder_is_of_no_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TUNER_LOCKS", str(tmp_path / "locks"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    (tmp_path / "locks").mkdir()
-    with sole_creator(tmp_path / "mlflow.db"):
-        made = {path.name for path in tmp_path.iterdir()}
-    assert made == {"locks", "mlflow.db"}
-    assert (tmp_path / "locks" / f"tuner-{os.getuid()}").stat().st_mode & 0o777 == 0o700
+        with pytest.raises(TimeoutError, match=r"has held the lock of .*; end it"):
+            with mlflow_uri.sole_creator(path):
+                pytest.fail("two at once")
+    with mlflow_uri.sole_creator(path):
+        assert [file.name for file in path.parent.iterdir()] == ["mlflow.db"]

@@ -244,3 +244,72 @@ def test_a_damaged_spool_is_set_aside_and_its_good_lines_used(tmp_path: Path) ->
     assert aside.exists()
     assert f"line 3 of {path}" in problems[0]
     assert unsent is None
+
+
+@pytest.mark.parametrize("bad", [{3}, {3, 4}, {0}, {11}])
+def test_a_record_that_fails_alone_holds_up_none_behind_it(tmp_path: Path, bad: set[int]) -> None:
+    """The store gives no code of a refusal: it breaks, and the session with it."""
+
+    class Breaks(Store):
+        def send(self, record: TrialRecord) -> None:
+            if record.number in bad:
+                raise StoreTrouble("'utf-8' codec can't encode")
+            super().send(record)
+
+    store, spool = Breaks(), tmp_path / "spool.jsonl"
+    box = Outbox(store.connect, spool, patience=20)
+    box.start(TRIALS[:5])
+    for trial in TRIALS[5:]:
+        box.put(trial)
+        until = time.monotonic() + 20  # one by one, as trials end
+        while trial.number not in {*store.runs, *bad} and time.monotonic() < until:
+            time.sleep(0.001)
+    problems, unsent = box.drain(make_summary(TRIALS))
+    assert set(store.runs) == set(range(12)) - bad
+    assert store.summary == make_summary(TRIALS)
+    for number in bad:
+        line = f"trial {number} is passed by: 'utf-8' codec can't encode"
+        assert sum(problem.startswith(line) for problem in problems) == 1
+    assert {record.number for record in read_spool(spool)[0]} == bad
+    assert f"{len(bad)} of 12 trials are not in the store" in problems[-1]
+    assert unsent == spool
+
+
+def test_a_store_that_takes_no_record_at_all_has_none_passed_by(tmp_path: Path) -> None:
+    class Full(Store):
+        away = True
+
+        def send(self, record: TrialRecord) -> None:
+            if self.away:
+                self.failures += 1
+                raise StoreTrouble("database or disk is full")
+            super().send(record)
+
+    store = Full()
+    box = Outbox(store.connect, tmp_path / "spool.jsonl", patience=20)
+    box.start(TRIALS)
+    until = time.monotonic() + 20
+    while store.failures < 3 * len(TRIALS) and time.monotonic() < until:
+        time.sleep(0.001)
+    store.away = False
+    problems, unsent = box.drain(make_summary(TRIALS))
+    assert set(store.runs) == set(range(12))
+    assert [problem.partition(" (")[0] for problem in problems] == ["database or disk is full"]
+    assert unsent is None
+
+
+def test_who_was_taken_over_sends_and_keeps_nothing_more(tmp_path: Path) -> None:
+    gate, store = threading.Event(), Store(iter(lambda: "fails", ""))
+
+    def connect(alive: object) -> Store:
+        gate.wait(10)
+        return store.connect(alive)
+
+    box = Outbox(connect, tmp_path / "spool.jsonl", patience=20)
+    box.start(TRIALS)
+    box.abandon()
+    gate.set()
+    box._thread.join(10)
+    assert not box._thread.is_alive()
+    assert store.runs == {}
+    assert list(tmp_path.iterdir()) == []

@@ -530,3 +530,22 @@ def test_a_store_that_refuses_a_file_does_not_hold_up_the_others(
     run_id, problems = log_folder(URI, "nmf", STUDY, done, "analysis")
     assert problems == ["artifact a.txt is not in the store: OSError: no space left on device"]
     assert [f.path for f in client().list_artifacts(run_id, "analysis")] == ["analysis/b.txt"]
+
+
+def test_text_that_has_no_encoding_holds_up_nothing(folder: Path) -> None:
+    """A file's name that is not UTF-8, in an error, a case's name, the configuration, a figure."""
+    trials = make_trials(4)
+    odd = replace(trials[2].cases[0], name="caf\udce9")
+    trials[1] = replace(trials[1], state="failed", reason="no file caf\udce9.bw\x00\nmore \ud800")
+    trials[2] = replace(trials[2], cases=(odd, *trials[2].cases[1:]))
+    study = replace(STUDY, config={**STUDY.config, "data": {"file": "caf\udce9.bw"}})
+    figures = folder / "figures"
+    figures.mkdir()
+    (figures / "caf\udce9.png").write_bytes(b"png")
+    report = track(trials, make_summary(trials, artifacts=figures), study=study)
+    assert [p for p in report.problems if not p.startswith("artifact caf\\xe9.png")] == []
+    assert report.unsent is None
+    assert set(children()) == {0, 1, 2, 3}
+    assert children()[1].data.tags["reason"] == "no file caf\\xe9.bw\\x00"
+    (parent,) = all_runs(mlflow_runs.STUDY_ROLE)
+    assert parent.data.params["data.file"] == "caf\\xe9.bw"

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from tuner.config.addresses import masked
 from tuner.config.yaml import Document, Key
 from tuner.plugin import InputError
 
@@ -80,7 +81,7 @@ def _described(
         return key, message
     for theirs, ours in _WORDS.items():
         message = message.replace(theirs, ours)
-    return key, f"{message.partition(' or instance of ')[0]}, got {got!r:.80}"
+    return key, f"{message.partition(' or instance of ')[0]}, got {masked(repr(got)):.80}"
 
 
 def _stands(data: Any, key: Key) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from tuner.config.addresses import UnsetVariable, expanded, masked
+from tuner.config.text import one_line
 from tuner.plugin import InputError
 
 Key = tuple[str | int, ...]
@@ -32,6 +33,13 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def fetch_more_tokens(self) -> None:
+        try:
+            super().fetch_more_tokens()
+        except (ValueError, OverflowError) as error:  # "\U00110000", %YAML 999...9
+            problem = f"cannot read what stands here: {error}"
+            raise yaml.scanner.ScannerError(None, None, problem, self.get_mark()) from None
+
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag.rpartition(":")[2] not in _KINDS:
             problem = f"expected a text, a number, a list or a mapping, got '{node.tag}'"
@@ -40,7 +48,7 @@ class _Loader(yaml.SafeLoader):
             return node.value  # 1:30 is 90 in YAML 1.1: nobody who writes it can be sure of that
         try:
             return super().construct_object(node, deep)
-        except (ValueError, OverflowError) as error:
+        except (ValueError, OverflowError, LookupError) as error:
             reason = str(error).partition(";")[0].partition(":")[0]
             problem = f"cannot read the value '{str(node.value)[:20]}': {reason}"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
@@ -101,8 +109,15 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> Document:
     Raises
     ------
     InputError
-        Where the file is missing, is not YAML, is not a mapping, or has a key twice.
+        Where the file is missing, is not YAML, is not a mapping, or has a key twice: one line.
     """
+    try:
+        return _read(path, overrides)
+    except InputError as error:  # it may quote a key or a value that has line ends
+        raise InputError(one_line(str(error))) from None
+
+
+def _read(path: Path, overrides: Sequence[str]) -> Document:
     text = _read_text(path)
     lines: dict[Key, int] = {}
     try:
@@ -235,7 +250,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
         value = _loaded(text)
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or "not a YAML value"
-        raise InputError(f"--set {override}: '{text[:40]}' is no YAML value: {problem}") from None
+        raise InputError(
+            f"--set {override}: '{masked(text)[:40]}' is no YAML value: {problem}"
+        ) from None
     for depth, key in enumerate(keys[:-1]):
         inner = data.setdefault(key, {})
         if not isinstance(inner, dict):

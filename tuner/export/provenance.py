@@ -29,7 +29,7 @@ def fingerprint(paths: Iterable[Path]) -> str:
     """Return the SHA-256 over the names and contents of files; a folder counts as its files."""
     digest = hashlib.sha256()
     for path in _files(paths):
-        digest.update(path.name.encode() + b"\0")
+        digest.update(os.fsencode(path.name) + b"\0")
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
@@ -56,6 +56,7 @@ def _git(folder: Path, arguments: list[str]) -> str | None:
             ["git", "-C", str(folder), *arguments],
             capture_output=True,
             text=True,
+            errors="replace",
             check=True,
             timeout=10,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},

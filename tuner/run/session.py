@@ -23,7 +23,7 @@ from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.registry import executor as executor_of
 from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
-from tuner.search.lease import Lease
+from tuner.search.lease import Lease, LeaseLost
 from tuner.search.loop import Coordinator, Progress, StudyStopped
 from tuner.search.record_json import records_of
 from tuner.search.storage import SIGNATURE, open_study, plan_of, read_study
@@ -112,9 +112,8 @@ def run(
     notes = check(config, new=new)
     tracker = _make_tracker(config)
     study, storage = open_study(config, new)
-    lease = Lease(study)
-    lease.take()
-    storage.reload()
+    lease = storage.lease
+    assert lease is not None
     sweep(Path.cwd())
     records = records_of(study)
     owner = owner_of(config, plan_of(study))
@@ -137,12 +136,16 @@ def run(
         if summary.finished and summary.best is not None:
             finish = Finish(task, study, coordinator, watch)
             summary, reason = finish.choose(replace(summary, notes=config.notes))
+            lease.renew(force=True)  # what is written now is whoever's that holds it
             summary = finish.present(summary, folder)
             progress.phase("writing the script")
             assert summary.best is not None
             export = finish.export(config, summary.best, folder, reason)
             claim_script(owner, export, summary.best.number)
         summary = replace(summary, verdict=verdict(task, summary, records, ending))
+    except LeaseLost:
+        tracker.abandon()
+        raise
     except BaseException as error:
         why = [str(error).partition("\n")[0]] if isinstance(error, StudyStopped) else []
         summary = replace(_summarise(records, objective, finished=False), notes=why)

@@ -1,7 +1,7 @@
 """The Optuna storage of a study's only writer: read from memory, written through.
 
 Optuna reads a study's trials anew from its database several times a trial, for another process
-might have written. Ours is the only one (`tuner.search.storage.Lease`), so what it wrote is what
+might have written. Ours is the only one (`tuner.search.lease`), so what it wrote is what
 there is. And a trial is written whole, once, when it has been drawn, in place of a transaction for
 each parameter: one that a crash catches while it is drawn does not exist and is drawn again.
 """
@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config.quiet import quiet
 from tuner.plugin import InputError
+from tuner.search.lease import Lease
 
 
 class Mirror(BaseStorage):
@@ -31,15 +32,14 @@ class Mirror(BaseStorage):
         Where everything is written; attributes of studies are read from there as well.
     study_id : int
         The study, in `backend`.
+    lease : Lease, optional
+        What makes this process the only writer.
     """
 
-    def __init__(self, backend: BaseStorage, study_id: int) -> None:
+    def __init__(self, backend: BaseStorage, study_id: int, lease: Lease | None = None) -> None:
         self._backend = backend
+        self.lease = lease
         self._study_id = study_id
-        self.reload()
-
-    def reload(self) -> None:
-        """Read the study again: call once it is certain that no other process writes."""
         directions = self._backend.get_study_directions(self._study_id)
         name = self._backend.get_study_name_from_id(self._study_id)
         self._memory = InMemoryStorage()

@@ -1,82 +1,144 @@
-"""Which process writes to a study: the only one, as long as it lives."""
+"""Which process writes to a study: the only one, as long as it lives.
+
+A lease is taken by one conditional write, so that of several processes one has it. Each taking has
+a number, one more than the one before, and no write of a process whose lease was taken by another
+one is let through (`tuner.search.fenced_storage`): it may have slept beyond its lease.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
 import psutil
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.plugin import InputError
+from tuner.search.fenced_storage import fence_of
 
-LEASE = "tuner:lease"
 LEASE_SECONDS = 60.0
+
+
+class LeaseLost(InputError):
+    """Another process has taken the study over: this one writes nothing more."""
 
 
 class Lease:
     """Says in the storage which process writes to a study, so that a second one refuses."""
 
     def __init__(self, study: optuna.Study) -> None:
-        self._study = study
+        self._fence = fence_of(study._storage)
+        self._study_id, self._name = study._study_id, study.study_name
         self._token = uuid.uuid4().hex
-        self._renewed = 0.0
+        self._number = 0
+        self._text = ""
+        self._due = 0.0
 
     def take(self) -> None:
         """Take the lease; `InputError` where a living coordinator holds it."""
-        refuse_if_held(self._study.study_name, self._study.user_attrs.get(LEASE))
-        self.renew(force=True)
-        time.sleep(0.05)
-        if self._study.user_attrs.get(LEASE, {}).get("token") != self._token:
+        text = self._fence.read_lease(self._study_id)
+        held = _plain(text)
+        refuse_if_held(self._name, held)
+        self._number = held.get("number", 0) + 1
+        if not self._swap(text):
+            refuse_if_held(self._name, _plain(self._fence.read_lease(self._study_id)))
             raise InputError(
-                f"study '{self._study.study_name}' was started by another process just now"
+                f"study '{self._name}' was started by another process just now; "
+                "run the same command again once that one has ended"
             )
 
     def renew(self, force: bool = False) -> None:
-        """Renew the lease where a third of its time has gone."""
-        if not force and time.time() < self._renewed + LEASE_SECONDS / 3:
-            return
-        held = self._study.user_attrs.get(LEASE)
-        if not force and held and held["token"] != self._token:  # ours had run out, or a race
-            raise InputError(
-                f"study '{self._study.study_name}' was taken over by process {held['pid']} on "
-                f"{held['host']}; this run ends, and the same command resumes once that one has"
-            )
-        self._renewed = time.time()
-        lease = {
-            "token": self._token,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "born": psutil.Process().create_time(),
-            "renewed": self._renewed,
-        }
-        self._study.set_user_attr(LEASE, lease)
+        """Renew the lease where a third of its time has gone; raise `LeaseLost` where it is not."""
+        if (force or time.monotonic() >= self._due) and not self._swap(self._text):
+            raise self._lost()
 
     def release(self) -> None:
-        """Return the lease back."""
-        held = self._study.user_attrs.get(LEASE)
-        if held and held["token"] == self._token:
-            self._study.set_user_attr(LEASE, None)
+        """Return the lease back; what it cannot be written to learns of it by the process's end."""
+        try:
+            free = json.dumps({"number": self._number})
+            self._fence.swap_lease(self._study_id, self._text, free)
+        except (SQLAlchemyError, StorageInternalError, OSError, InputError):
+            pass
+        if self._fence.held is not None and self._fence.held[1] == self._text:
+            self._fence.held = None
+
+    def _swap(self, old: str | None) -> bool:
+        lease = {
+            "number": self._number,
+            "token": self._token,
+            **_here(),
+            "pid": os.getpid(),
+            "start": _start(os.getpid()),
+            "renewed": time.time(),
+        }
+        text = json.dumps(lease)
+        if not self._fence.swap_lease(self._study_id, old, text):
+            return False
+        self._text, self._due = text, time.monotonic() + LEASE_SECONDS / 3
+        self._fence.held = (self._study_id, text, self._lost)
+        return True
+
+    def _lost(self) -> LeaseLost:
+        held = _plain(self._fence.read_lease(self._study_id))
+        by = f"process {held['pid']} on {held['host']}" if "token" in held else "another process"
+        return LeaseLost(
+            f"study '{self._name}' was taken over by {by}; this run ends, nothing that it measured "
+            "since is kept, and the same command resumes once that one has ended"
+        )
 
 
 def refuse_if_held(name: str, lease: Mapping[str, Any] | None) -> None:
     """Raise `InputError` where a living coordinator holds the lease of study `name`."""
-    if lease and _alive(lease):
+    if lease and "token" in lease and _alive(lease):
         raise InputError(
             f"study '{name}' is being run by process {lease['pid']} on {lease['host']}; "
             "wait for it, stop it, or start another study with --new"
         )
 
 
+def _plain(text: str | None) -> dict[str, Any]:
+    return (json.loads(text) if text else None) or {}
+
+
 def _alive(lease: Mapping[str, Any]) -> bool:
-    if lease["host"] != socket.gethostname():
+    start = _start(lease["pid"])
+    if {name: lease.get(name) for name in _here()} != _here() or start == "unknown":
         return bool(time.time() < lease["renewed"] + LEASE_SECONDS)
+    return start == lease.get("start") and lease["pid"] != os.getpid()
+
+
+def _here() -> dict[str, str]:
+    """Return where a process's number means something: one boot of one machine or container."""
     try:
-        born = psutil.Process(lease["pid"]).create_time()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        place = f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        place = ""
+    return {"host": socket.gethostname(), "place": place}
+
+
+def _start(pid: int) -> str | None:
+    """Return when a process started, by a clock that nobody sets; None where it has ended."""
+    if not psutil.pid_exists(pid):
+        return None
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]
+    except OSError:  # no /proc, or it hides the processes of others
+        pass
+    try:
+        process = psutil.Process(pid)
+        gone = process.status() == psutil.STATUS_ZOMBIE
+        return None if gone else f"{process.create_time():.0f}"
     except psutil.NoSuchProcess:
-        return False
-    return bool(abs(born - lease["born"]) < 1.0) and lease["pid"] != os.getpid()
+        return None
+    except psutil.AccessDenied:
+        return "unknown"

@@ -7,9 +7,11 @@ study that an earlier version left without the attribute is found by its exact n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.storages import BaseStorage
+from optuna.study._frozen import FrozenStudy
 
 from tuner.plugin import InputError
 
@@ -24,10 +26,11 @@ def find_study(storage: BaseStorage, name: str) -> str | None:
     InputError
         Where ``--new`` gave the name to a study that was configured under another one.
     """
-    members = _members(storage, name)
+    studies = storage.get_all_studies()  # once: another process may be about to add one
+    members = _members(studies, name)
     if members:
         return members[max(members)]
-    for study in storage.get_all_studies():
+    for study in studies:
         if study.study_name == name:
             own = study.user_attrs[SERIES]["name"]
             raise InputError(
@@ -39,17 +42,18 @@ def find_study(storage: BaseStorage, name: str) -> str | None:
 
 def next_in_series(storage: BaseStorage, name: str) -> tuple[str, int]:
     """Return the next free name of the series `name`, `name`-2, ... and its number."""
-    taken = {study.study_name for study in storage.get_all_studies()}
-    number = max(_members(storage, name), default=0) + 1
+    studies = storage.get_all_studies()
+    taken = {study.study_name for study in studies}
+    number = max(_members(studies, name), default=0) + 1
     while (candidate := f"{name}-{number}" if number > 1 else name) in taken:
         number += 1
     return candidate, number
 
 
-def _members(storage: BaseStorage, name: str) -> dict[int, str]:
+def _members(studies: Sequence[FrozenStudy], name: str) -> dict[int, str]:
     """Return the studies configured as `name`: number to stored name."""
     found: dict[int, str] = {}
-    for study in storage.get_all_studies():
+    for study in studies:
         series: dict[str, Any] = study.user_attrs.get(SERIES) or {
             "name": study.study_name,
             "number": 1,

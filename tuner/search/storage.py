@@ -6,6 +6,7 @@ coordinator that writes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -16,20 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import TrialState
 from sqlalchemy import NullPool, create_engine, inspect
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from tuner.config.addresses import masked
+from tuner.config.folder_lock import locked
 from tuner.config.load import Config
 from tuner.config.quiet import quiet
 from tuner.config.reach import why_unreachable, why_unwritable
 from tuner.config.samplers import make_pruner, make_sampler
 from tuner.plugin import InputError
 from tuner.search.cached_storage import Mirror
-from tuner.search.lease import LEASE, refuse_if_held
+from tuner.search.fenced_storage import LEASE, FencedDatabase, FencedJournal
+from tuner.search.lease import Lease, refuse_if_held
 from tuner.search.series import SERIES, find_study, next_in_series
 
 SIGNATURE = "tuner:signature"
@@ -94,14 +96,15 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
                     with path.open("rb") as stream:
                         if stream.read(1) not in (b"", b"{"):
                             raise ValueError  # Optuna would append to it
-                return JournalStorage(JournalFileBackend(str(path)))
+                return JournalStorage(FencedJournal(str(path)))
             except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
                 reason = getattr(error, "strerror", None) or "it is no journal of Optuna"
                 raise InputError(f"study.storage: cannot open {path}: {reason}") from error
     options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     try:
-        return _created(url, options)
-    except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
+        with locked(Path(match[2]).parent) if match else contextlib.nullcontext():
+            return _created(url, options)
+    except (SQLAlchemyError, ImportError, ValueError, RuntimeError, TimeoutError) as error:
         detail = masked(str(error).strip().splitlines()[0])
         raise InputError(
             f"study.storage: cannot open {masked(url)}: {detail}; "
@@ -113,12 +116,12 @@ def _created(url: str, options: dict[str, Any]) -> BaseStorage:
     """Open a database; once more where another process makes its tables at this moment."""
     for pause in (0.1, 0.5, 2.0):
         try:
-            return RDBStorage(url, engine_kwargs=options)
+            return FencedDatabase(url, engine_kwargs=options)
         except SQLAlchemyError as error:
-            if "already exists" not in str(error):
+            if "already exists" not in str(error) and not isinstance(error, IntegrityError):
                 raise
             time.sleep(pause)
-    return RDBStorage(url, engine_kwargs=options)
+    return FencedDatabase(url, engine_kwargs=options)
 
 
 @dataclass(frozen=True)
@@ -163,19 +166,25 @@ def plan_study(storage: BaseStorage | None, config: Config, new: bool = False) -
     if storage is None:
         return Plan(config.name)
     latest = find_study(storage, config.name)
-    if new or latest is None:
+    if new:
         return Plan(*next_in_series(storage, config.name))
-    study_id = storage.get_study_id_from_name(latest)
+    if latest is None:  # its own name, though another process may be about to take it
+        return Plan(config.name)
+    return _plan_existing(storage, config, latest)
+
+
+def _plan_existing(storage: BaseStorage, config: Config, name: str) -> Plan:
+    study_id = storage.get_study_id_from_name(name)
     held = storage.get_study_user_attrs(study_id)
-    refuse_if_held(latest, held.get(LEASE))
+    refuse_if_held(name, held.get(LEASE))
     trials = storage.get_all_trials(study_id, deepcopy=False)
     completed = sum(trial.state == TrialState.COMPLETE for trial in trials)
     number = held.get(SERIES, {}).get("number", 1)
-    plan = Plan(latest, number, True, attributes=held, completed=completed)
+    plan = Plan(name, number, True, attributes=held, completed=completed)
     directions = [direction.name.lower() for direction in storage.get_study_directions(study_id)]
     if SIGNATURE not in held and (trials or directions != list(config.objectives.values())):
         raise InputError(
-            f"study.name: the storage has a study '{latest}' of another program; give another name"
+            f"study.name: the storage has a study '{name}' of another program; give another name"
         )
     if held.get(SIGNATURE, config.signature()) == config.signature():
         return plan
@@ -184,7 +193,7 @@ def plan_study(storage: BaseStorage | None, config: Config, new: bool = False) -
     before = json.loads(held[DECIDING])
     changes = "; ".join(difference(before, config.deciding())) or "another version's format"
     raise InputError(
-        f"study '{latest}' was made with another configuration: {changes}. "
+        f"study '{name}' was made with another configuration: {changes}. "
         "Undo the change, give another study.name, or start a new study with --new"
     )
 
@@ -198,7 +207,7 @@ def plan_of(study: optuna.Study) -> Plan:
 
 
 def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, Mirror]:
-    """Create or resume the study of `config`, with its sampler and pruner.
+    """Create or resume the study of `config`, with its sampler and pruner, as its only writer.
 
     The sampler's seed is the configured one plus the number of trials there are: resumed with the
     same seed, a sampler would repeat its first draws.
@@ -212,19 +221,9 @@ def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, Mirror]
     several = len(config.objectives) > 1
     make_sampler(section.sampler, config.space, section.seed, several)  # refuse before creating
     pruner = make_pruner(section.pruner)
-    storage = open_storage(section.storage)
-    plan = plan_study(storage, config, new)
-    identity = plan.attributes.get(IDENTITY) or uuid.uuid4().hex
-    if plan.restarts:
-        storage.delete_study(storage.get_study_id_from_name(plan.name))
+    made, lease, plan, identity = _taken(open_storage(section.storage), config, new)
     with quiet():
-        made = optuna.create_study(
-            storage=storage,
-            study_name=plan.name,
-            directions=list(config.objectives.values()),
-            load_if_exists=True,
-        )
-        mirror = Mirror(made._storage, made._study_id)
+        mirror = Mirror(made._storage, made._study_id, lease)
         study = optuna.load_study(study_name=made.study_name, storage=mirror, pruner=pruner)
     count = len(study.get_trials(deepcopy=False))
     study.sampler = make_sampler(section.sampler, config.space, section.seed + count, several)
@@ -236,6 +235,39 @@ def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, Mirror]
         study.set_user_attr(DECIDING, json.dumps(config.deciding()))
         study.set_user_attr(SIGNATURE, config.signature())
     return study, mirror
+
+
+def _taken(
+    storage: BaseStorage, config: Config, new: bool
+) -> tuple[optuna.Study, Lease, Plan, str]:
+    """Create or load the study and take its lease; return its identity as well.
+
+    What was planned is planned again under the lease: another process may have come between.
+    """
+    plan = plan_study(storage, config, new)
+    identity = plan.attributes.get(IDENTITY) or uuid.uuid4().hex
+    while True:
+        with quiet():
+            study = optuna.create_study(
+                storage=storage,
+                study_name=plan.name,
+                directions=list(config.objectives.values()),
+                load_if_exists=True,
+            )
+        lease = Lease(study)
+        lease.take()
+        try:
+            if storage.get_study_id_from_name(plan.name) != study._study_id:
+                raise KeyError
+            if not _plan_existing(storage, config, plan.name).restarts:
+                return study, lease, plan, identity
+            storage.delete_study(study._study_id)  # and the lease with it
+        except BaseException as error:
+            lease.release()
+            if not isinstance(error, KeyError):
+                raise
+            raise InputError(f"study '{plan.name}' was deleted just now; run again") from None
+        lease.release()
 
 
 def read_study(config: Config) -> optuna.Study:

@@ -16,6 +16,7 @@ from tuner.config.quiet import quiet
 from tuner.config.samplers import EXHAUSTIVE, settings_in_all
 from tuner.config.space import suggest
 from tuner.config.task import Task
+from tuner.config.text import cleaned
 from tuner.execution.jobs import JobDone
 from tuner.measure.noise import Noise
 from tuner.objective import Reference
@@ -147,7 +148,7 @@ def judge(
         values=(),
         started=done.started,
         finished=done.finished,
-        reason=done.reason,
+        reason=cleaned(done.reason) if done.reason is not None else None,
     )
     for case in done.cases:
         took = case.run_seconds or case.seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,9 @@ from tuner.selection.results import plain_case
 from tuner.selection.smoothing import smoothed_best
 
 HELD_OUT = "tuner:held_out"
+MADE = ".made.json"
+"""List of what a run drew into the folder of plots, for the next one to remove that alone."""
+
 HELD_OUT_LOOKS = 7
 QUICK = 5.0
 """How often a script is timed on the held-out cases, and after how many seconds no more."""
@@ -79,6 +81,7 @@ class Finish:
         what = "process" if scripts and summary.best.estimate else "run"  # as the tuned cases are
         kept = json.loads(self._study.user_attrs.get(HELD_OUT, "{}"))
         known = (kept.get("trial"), kept.get("what", "run")) == (summary.best.number, what)
+        others = _remove_made(plots)
         self._draw(summary, plots)
         beside = None if known else own
         job = PresentJob(params, self._task.seed, plots, beside, self._task.timing.nulls)
@@ -86,6 +89,7 @@ class Finish:
         done = run_alone(executor, job, progress.beat, progress.phase)
         if done.nulls:
             null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
+        _remember_made(plots, others)
         if done.state != "complete":
             note = f"the best setting could not be presented: {done.reason}"
             return replace(summary, artifacts=folder, notes=[*summary.notes, note])
@@ -141,7 +145,6 @@ class Finish:
         return path or kept
 
     def _draw(self, summary: Summary, plots: Path) -> None:
-        shutil.rmtree(plots, ignore_errors=True)
         self._progress.phase("drawing the study")
         records = records_of(self._study)
         study_figures(self._study, records, self._task.objective, plots, summary.best)
@@ -166,6 +169,24 @@ class Finish:
                 break
         times = [combine(one) for one in zip(*looks, strict=True)]
         return [replace(t, metrics=c.metrics) for c, t in zip(charged, times, strict=True)]
+
+
+def _remove_made(plots: Path) -> set[Path]:
+    """Remove what an earlier run drew, by its list; return what is left: it is the user's."""
+    try:
+        names = json.loads((plots / MADE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        names = []
+    for name in map(Path, names):
+        if ".." not in name.parts and (plots / name).is_file():
+            (plots / name).unlink()
+    return {path for path in plots.rglob("*") if path.is_file()}
+
+
+def _remember_made(plots: Path, others: set[Path]) -> None:
+    files = {path for path in plots.rglob("*") if path.is_file()} - others
+    made = sorted(str(path.relative_to(plots)) for path in files)
+    (plots / MADE).write_text(json.dumps(made), encoding="utf-8")
 
 
 def select(

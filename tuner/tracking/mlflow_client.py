@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tuner.config.addresses import masked
+from tuner.config.text import cleaned
 from tuner.records import StudyInfo
 from tuner.tracking import mlflow_runs
 from tuner.tracking.mlflow_uri import (
@@ -68,7 +69,7 @@ def log_files(
             with store_trouble():
                 client.log_artifact(run_id, str(path), None if place.name == "" else str(place))
         except StoreTrouble as trouble:
-            problems.append(f"artifact {name} is not in the store: {trouble}")
+            problems.append(cleaned(f"artifact {name} is not in the store: {trouble}"))
         else:
             logged.append(name)
         alive()
@@ -144,6 +145,8 @@ def store_trouble(values_of: str | None = None) -> Iterator[None]:
         refused = values_of is not None and error.error_code in _REFUSALS
         line = f"{values_of}: {_line(error)}" if refused else _line(error)
         raise StoreTrouble(line, refused=refused) from error
+    except UnicodeError as error:
+        raise StoreTrouble(_line(error), refused=values_of is not None) from error
     except (
         RequestException,
         SQLAlchemyError,
@@ -158,5 +161,5 @@ def store_trouble(values_of: str | None = None) -> Iterator[None]:
 def _line(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"the package '{error.name}' is not installed: pip install {error.name}"
-    lines = masked(str(error).strip()).splitlines()
+    lines = cleaned(masked(str(error).strip())).splitlines()
     return f"{type(error).__name__}: {lines[0][:_MAX_LINE]}" if lines else type(error).__name__

@@ -5,6 +5,7 @@ Pure functions; nothing here talks to a store.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -55,7 +56,7 @@ def study_note(
         *_result_table(study, summary),
         *(f"- {line}" for line in (*summary.verdict, *summary.notes)),
         *(
-            f"![{image.stem}](get-artifact?path={quote(str(image))}&run_uuid={run_id})"
+            f"![{image.stem}](get-artifact?path={quote(os.fsencode(image))}&run_uuid={run_id})"
             for image in images[:_MAX_IMAGES]
         ),
     ]

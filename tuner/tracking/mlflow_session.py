@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from tuner.config.text import cleaned, cleaned_data
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.tracking import mlflow_notes, mlflow_runs, mlflow_views
 from tuner.tracking.mlflow_client import (
@@ -59,8 +60,7 @@ class MlflowSession:
         else:
             tags = {**mlflow_runs.study_tags(study), **_user()}
             name = mlflow_runs.study_label(study)
-            run = self._client.create_run(self._experiment_id, began, tags, name)
-            run_id = str(run.info.run_id)
+            run_id = self._create_run(began, tags, name)
             held = dict[str, str]()
         params = mlflow_runs.study_params(study)
         # MLflow never overwrites a param: what a resumed study changed (more trials) becomes a tag
@@ -70,6 +70,10 @@ class MlflowSession:
             run_id, params=new, tags={k: v[: mlflow_runs.MAX_TAG] for k, v in changed.items()}
         )
         return run_id
+
+    def _create_run(self, began: int, tags: Mapping[str, str], name: str) -> str:
+        tags, name = cleaned_data(tags), cleaned(name)
+        return str(self._client.create_run(self._experiment_id, began, tags, name).info.run_id)
 
     def known(self) -> set[int]:
         """Return the trials that are whole; remember those begun, remove what is there twice."""
@@ -109,8 +113,7 @@ class MlflowSession:
         with store_trouble():
             if record.number not in self._children:
                 name = mlflow_runs.trial_label(study, record)
-                run = self._client.create_run(self._experiment_id, started, tags, name)
-                self._children[record.number] = run.info.run_id
+                self._children[record.number] = self._create_run(started, tags, name)
             run_id = self._children[record.number]
         metrics = _metrics(mlflow_runs.trial_metrics(record), ended)
         params = mlflow_runs.trial_params(record, study.search_space)
@@ -181,7 +184,7 @@ class MlflowSession:
         if not held or held.startswith(mlflow_notes.EXPERIMENT_NOTE):
             tags[mlflow_runs.NOTE_TAG] = mlflow_notes.experiment_note(self._study, self.links)
         for name, value in tags.items():
-            self._client.set_experiment_tag(self._experiment_id, name, value)
+            self._client.set_experiment_tag(self._experiment_id, name, cleaned(value))
 
     def _log(
         self,
@@ -195,8 +198,8 @@ class MlflowSession:
 
         waiting: tuple[Iterator[Any], ...] = (
             iter(metrics),
-            iter([Param(name, value) for name, value in (params or {}).items()]),
-            iter([RunTag(name, value) for name, value in (tags or {}).items()]),
+            iter([Param(*pair) for pair in cleaned_data(params or {}).items()]),
+            iter([RunTag(*pair) for pair in cleaned_data(tags or {}).items()]),
         )
         while any(batch := [list(islice(entries, _BATCH)) for entries in waiting]):
             self._client.log_batch(run_id, *batch)

@@ -88,7 +88,7 @@ def running_server(
         try:
             with sole_creator(path):  # MLflow's server would try for minutes
                 pass
-        except sqlite3.Error as error:
+        except (sqlite3.Error, TimeoutError) as error:
             raise InputError(f"cannot show {path}: {error}") from error
     chosen = _free_port(port)
     folder = Path(ARTIFACT_FOLDER).resolve()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tuner.config.addresses import masked, without_user
+from tuner.config.folder_lock import locked
 from tuner.export.outputs import resolved
-from tuner.measure.cores import lock_folder, locked
 from tuner.plugin import InputError
 
 ARTIFACT_FOLDER = "mlartifacts"
@@ -20,9 +19,6 @@ that name can make MLflow choose its file store, which it then refuses."""
 
 DEFAULT_PORT = 5000
 """Where `tuner.tracking.mlflow_ui` serves a database store, unless the port is taken."""
-
-PATIENCE = 120.0
-"""Seconds to wait for a process that makes a store's tables, which takes two."""
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
@@ -99,14 +95,8 @@ def sole_creator(path: Path) -> Iterator[bool]:
     leave it broken. And MLflow tries for minutes to open what is no database; asking SQLite first
     gives the reason at once.
     """
-    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    with contextlib.ExitStack() as stack:
-        if folder := lock_folder():  # None: there is no place that others could not spoil
-            try:
-                stack.enter_context(locked(folder / f"mlflow-{digest}.lock", PATIENCE))
-            except TimeoutError as error:
-                raise sqlite3.OperationalError(f"no access to {path}: {error}") from error
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.parent):
         with contextlib.closing(sqlite3.connect(path)) as database:
             found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = sorted(name for (name,) in found)

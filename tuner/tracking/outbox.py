@@ -1,6 +1,6 @@
 """Delivers trial records in the background, keeps what cannot be delivered, and says so.
 
-Knows nothing of the store behind it: a `Session` does the talking and raises `StoreTrouble`.
+Knows nothing of the store: a `Session` does the talking and raises `StoreTrouble`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from tuner.tracking.spool import read_spool, write_spool
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _CLOSING_PAUSE, _CLOSING_ATTEMPTS = 1.5, 3
+_TRIES = 2
+"""So often one record may fail before those behind it are sent first."""
 
 
 class StoreTrouble(Exception):
@@ -74,10 +76,11 @@ class Outbox:
         self._records: dict[int, TrialRecord] = {}
         self._sent: set[int] = set()
         self._refused: set[int] = set()
+        self._failures: dict[int, list[int]] = {}  # by trial: how many were sent at each
         self._trouble: dict[str, int] = {}
         self._beside: list[str] = []
         self._closed = False
-        self._stop = False
+        self._stop = self._abandoned = self._closing = False
         self._bug: BaseException | None = None
         self._progress = time.monotonic()
         self._done = threading.Event()
@@ -121,6 +124,10 @@ class Outbox:
         if self._bug is not None:
             raise self._bug
         return problems, unsent
+
+    def abandon(self) -> None:
+        """Deliver and keep nothing more; a call that runs is for the caller to end."""
+        self._stop = self._abandoned = True
 
     @property
     def hangs(self) -> bool:
@@ -166,7 +173,8 @@ class Outbox:
     def _deliver(self, session: Session) -> None:
         """Send what the store lacks, in the order of the trials."""
         with self._lock:
-            left = sorted(self._left(), key=lambda record: record.number)
+            last = {number for number, sent in self._failures.items() if len(sent) >= _TRIES}
+            left = sorted(self._left(), key=lambda r: (r.number in last, r.number))
         for record in left:
             if record.number not in self._refused and not self._stop:
                 self._send(session, record)
@@ -176,12 +184,19 @@ class Outbox:
                 self._keep()
 
     def _send(self, session: Session, record: TrialRecord) -> None:
+        """Send a record; one that fails alone, while the store takes others, is passed by."""
+        number = record.number
         try:
             session.send(record)
         except StoreTrouble as trouble:
-            if not trouble.refused:
-                raise
-            self._refused.add(record.number)
+            sent = self._failures.setdefault(number, [])
+            sent.append(len(self._sent))
+            alone = len(sent) > _TRIES and (self._closing or sent[-1] > sent[0])
+            if trouble.refused or alone:
+                self._refused.add(number)
+            if not trouble.refused:  # the session may be of no use any more
+                passed_by = f"trial {number} is passed by: " if alone else ""
+                raise StoreTrouble(f"{passed_by}{trouble}") from trouble
             self._remember(trouble)
         else:
             with self._lock:
@@ -221,6 +236,7 @@ class Outbox:
 
     def _take(self, item: TrialRecord | Summary) -> Summary | None:
         if isinstance(item, Summary):
+            self._closing = True
             return item
         self._records[item.number] = item
         return None
@@ -243,6 +259,8 @@ class Outbox:
 
     def _keep(self) -> str | None:
         """Write what is left to the file, or remove the file; return what went wrong."""
+        if self._abandoned:
+            return None
         try:
             write_spool(self._spool, self._left())
         except OSError as error:

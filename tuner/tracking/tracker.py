@@ -55,6 +55,9 @@ class Tracker(Protocol):
     def finish(self, summary: Summary) -> TrackingReport:
         """Wait until everything is logged, within reason, and say how it went."""
 
+    def abandon(self) -> None:
+        """Write nothing more: another process tracks the study now. `finish` does nothing then."""
+
 
 class NullTracker:
     """Tracks nothing."""
@@ -68,6 +71,9 @@ class NullTracker:
     def finish(self, summary: Summary) -> TrackingReport:
         """Return an empty report."""
         return TrackingReport()
+
+    def abandon(self) -> None:
+        """Do nothing."""
 
 
 class MlflowTracker:
@@ -102,6 +108,7 @@ class MlflowTracker:
         self._process = process or TrackingProcess()
         self._shares = process is not None
         self._session: RemoteSession | None = None
+        self._abandoned = False
 
     def start(self, study: StudyInfo, trials: Sequence[TrialRecord]) -> None:
         """Open or adopt the study's parent run, and log what of `trials` the store lacks."""
@@ -124,6 +131,8 @@ class MlflowTracker:
 
     def finish(self, summary: Summary) -> TrackingReport:
         """Log the rest and how the study ended; tell what could not be logged."""
+        if self._abandoned:
+            return TrackingReport()
         try:
             problems, unsent = self._outbox.drain(summary)
         finally:
@@ -137,3 +146,11 @@ class MlflowTracker:
         base = base_url(self._uri) or f"http://127.0.0.1:{DEFAULT_PORT}/"
         links = {title: base + fragment for title, fragment in session.links.items()}
         return TrackingReport(session.parent, links, problems, unsent)
+
+    def abandon(self) -> None:
+        """Write nothing more: another process tracks the study now."""
+        self._abandoned = True
+        self._outbox.abandon()
+        self._process.kill()
+        if not self._shares:
+            self._process.close()

@@ -1,0 +1,44 @@
+"""Text from outside (what a plug-in raised, a file's name) made such that anything can store it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def cleaned(text: str) -> str:
+    r"""Return `text` with each character that no store or terminal takes as an escape.
+
+    These are control characters but for tabs and line ends, and halves of characters (surrogates),
+    by which Python stands for the bytes of a file's name that is not UTF-8.
+
+    Examples
+    --------
+    >>> cleaned("no file caf\udce9.bw\x1b[2J")
+    'no file caf\\xe9.bw\\x1b[2J'
+    """
+    return _UNUSABLE.sub(_escaped, text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    """Return `text` as a line that shows each of its characters."""
+    escape = "unicode_escape"
+    return "".join(c if c.isprintable() else c.encode(escape).decode() for c in cleaned(text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code  # as surrogateescape has it
+    return f"\\x{byte:02x}" if byte < 256 else f"\\u{byte:04x}"
+
+
+def cleaned_data(value: Any) -> Any:
+    """Return plain data with every text in it cleaned, names of mappings as well."""
+    if isinstance(value, str):
+        return cleaned(value)
+    if isinstance(value, Mapping):
+        return {cleaned_data(name): cleaned_data(inner) for name, inner in value.items()}
+    return [cleaned_data(inner) for inner in value] if isinstance(value, list | tuple) else value

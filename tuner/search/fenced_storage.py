@@ -1,0 +1,246 @@
+"""Optuna's storages with a lease that is changed by one conditional write, and checked on each.
+
+A lease (`tuner.search.lease`) is an attribute of its study. It is replaced where it still is what
+was read before, in one step that no other process can come between. While it is held, everything
+that this process writes is written in one step with a look at it: a process that slept until
+another one took the study over writes nothing more.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb.models import StudyModel, StudyUserAttributeModel
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
+from optuna.storages.journal._storage import JournalOperation
+from sqlalchemy import and_, event, exists, insert, literal, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import ORMExecuteState, Session
+
+from tuner.plugin import InputError
+
+LEASE = "tuner:lease"
+LOCK_SECONDS = 60.0
+"""Seconds to wait for the lock of a journal: it is held for one write."""
+
+
+class Fence(Protocol):
+    """Keeps the lease of a study, and lets writes pass only while it is the one that is held.
+
+    Attributes
+    ----------
+    held : (study's id, lease, callable) or None
+        The lease without which nothing may be written, and what to raise then.
+    """
+
+    held: tuple[int, str, Callable[[], Exception]] | None
+
+    def read_lease(self, study_id: int) -> str | None:
+        """Return the lease as JSON; None where there never was one."""
+
+    def swap_lease(self, study_id: int, old: str | None, new: str) -> bool:
+        """Replace the lease where it still is `old`; return whether it was."""
+
+
+class FencedDatabase(RDBStorage):
+    """Optuna's storage in a database; see `Fence`."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options)
+        self.held: tuple[int, str, Callable[[], Exception]] | None = None
+        event.listen(self.scoped_session, "before_flush", self._check)
+        event.listen(self.scoped_session, "do_orm_execute", self._check_statement)
+
+    def read_lease(self, study_id: int) -> str | None:
+        """Return the lease as JSON; None where there never was one."""
+        with self.engine.connect() as connection:
+            found: str | None = connection.execute(select(_VALUE).where(_row(study_id))).scalar()
+            return found
+
+    def swap_lease(self, study_id: int, old: str | None, new: str) -> bool:
+        """Replace the lease where it still is `old`; return whether it was."""
+        if old is not None:
+            change: Any = update(_TABLE).where(_row(study_id), _VALUE == old).values(value_json=new)
+        else:  # two rows of one key the table refuses
+            there = exists().where(StudyModel.study_id == study_id)
+            row = select(literal(study_id), literal(LEASE), literal(new)).where(there)
+            change = insert(_TABLE).from_select(["study_id", "key", "value_json"], row)
+        try:
+            with self.engine.begin() as connection:
+                changed = connection.execute(change).rowcount
+                if old is not None:
+                    return bool(changed == 1)
+                return bool(
+                    connection.execute(select(_VALUE).where(_row(study_id))).scalar() == new
+                )
+        except IntegrityError:
+            return False
+
+    def _check(self, session: Session, *_: object) -> None:
+        """Write the lease in place, as the first change of a transaction: none else can then."""
+        if self.held is None:
+            return
+        study_id, text, lost = self.held
+        same = update(_TABLE).where(_row(study_id), _VALUE == text).values(value_json=text)
+        if session.connection().execute(same).rowcount != 1:
+            raise lost()
+
+    def _check_statement(self, state: ORMExecuteState) -> None:
+        if not state.is_select:
+            self._check(state.session)
+
+
+_TABLE: Any = StudyUserAttributeModel.__table__
+_VALUE = _TABLE.c.value_json
+
+
+_NONE = object()
+_GONE = '{"deleted": true}'
+"""In place of the lease of a study that is deleted: its number is never used again."""
+
+
+def _row(study_id: int) -> Any:
+    return and_(_TABLE.c.study_id == study_id, _TABLE.c.key == LEASE)
+
+
+class FencedJournal(JournalFileBackend):
+    """Optuna's journal in a file; see `Fence`. A line that a crash left half written is cut off."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, _FileLock(path))
+        self.held: tuple[int, str, Callable[[], Exception]] | None = None
+        self._leases: dict[int, str | None] = {}
+        self._scanned = 0
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write operations, all or none."""
+        held = self.held
+        with get_lock_file(self._lock):
+            ours = held is None or self._current(held[0]) == held[1]
+            if ours:
+                self._append(logs)
+        if held is not None and not ours:
+            raise held[2]()
+
+    def read_lease(self, study_id: int) -> str | None:
+        """Return the lease as JSON; None where there never was one."""
+        with get_lock_file(self._lock):
+            return self._current(study_id)
+
+    def swap_lease(self, study_id: int, old: str | None, new: str) -> bool:
+        """Replace the lease where it still is `old`; return whether it was."""
+        change = {
+            "op_code": JournalOperation.SET_STUDY_USER_ATTR,
+            "worker_id": "tuner-lease",
+            "study_id": study_id,
+            "user_attr": {LEASE: json.loads(new)},
+        }
+        with get_lock_file(self._lock):
+            if self._current(study_id) != old or old == _GONE:
+                return False
+            self._append([change])
+            return True
+
+    def _current(self, study_id: int) -> str | None:
+        """Return the lease after what was written last; call under the lock."""
+        for log in self.read_logs(self._scanned):
+            self._scanned += 1
+            if log["op_code"] == JournalOperation.DELETE_STUDY:
+                self._leases[log["study_id"]] = _GONE
+            elif log["op_code"] == JournalOperation.SET_STUDY_USER_ATTR:
+                changed, lease = log["study_id"], log["user_attr"].get(LEASE, _NONE)
+                if lease is not _NONE and self._leases.get(changed) != _GONE:
+                    self._leases[changed] = json.dumps(lease)
+        return self._leases.get(study_id)
+
+    def _append(self, logs: Sequence[Mapping[str, Any]]) -> None:
+        lines = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode()
+        with open(self._file_path, "r+b", buffering=0) as stream:
+            end = _end_of_lines(stream)
+            try:
+                stream.truncate(end)
+                stream.seek(end)
+                while lines:
+                    lines = lines[stream.write(lines) :]
+                os.fsync(stream.fileno())
+            except OSError:
+                stream.truncate(end)  # a full disk takes a part
+                raise
+
+
+def _end_of_lines(stream: Any) -> int:
+    """Return the size of a file up to its last end of line."""
+    end = stream.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - 65536)
+        stream.seek(start)
+        block = stream.read(end - start)
+        if (found := block.rfind(b"\n")) >= 0:
+            return int(start + found + 1)
+        end = start
+    return 0
+
+
+class _FileLock(BaseJournalFileLock):
+    """The kernel's lock of the journal itself, in place of Optuna's, a link beside it.
+
+    A process that dies lets go of it at once, and one that is stopped keeps it: nobody takes it
+    away while its holder is about to write.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._handle = -1
+        self._link: JournalFileSymlinkLock | None = None  # where the file system has no locks
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        handle = os.open(self._path, os.O_RDWR)
+        until = time.monotonic() + LOCK_SECONDS
+        while self._link is None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < until:
+                    time.sleep(0.002)
+                    continue
+                os.close(handle)
+                raise InputError(
+                    f"study.storage: another process has held the lock of {self._path} for "
+                    f"{LOCK_SECONDS:g} s; end it (fuser {self._path} names it), then run again"
+                ) from None
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    os.close(handle)
+                    raise
+                self._link = JournalFileSymlinkLock(self._path)
+            else:
+                self._handle = handle
+                return True
+        os.close(handle)
+        return self._link.acquire()
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        if self._link is not None:
+            self._link.release()
+        else:
+            os.close(self._handle)
+
+
+def fence_of(storage: BaseStorage) -> Fence:
+    """Return what keeps the leases of `storage`, whatever wraps it."""
+    inner: Any = storage
+    while not isinstance(inner, FencedDatabase | FencedJournal):
+        if not isinstance(inner, BaseStorage) or not hasattr(inner, "_backend"):
+            raise TypeError(f"expected a storage of open_storage, got {type(storage).__name__}")
+        inner = inner._backend
+    return inner
