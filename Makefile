@@ -3,7 +3,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
 
-.PHONY: run test test-slow test-unlocked test-lowest lint lock clean
+.PHONY: run test test-slow faults test-unlocked test-lowest lint lock clean
 
 run: $(VENV)/installed
 	$(BIN)/tuner run configs/nmf.yaml
@@ -11,6 +11,10 @@ run: $(VENV)/installed
 test: $(VENV)/installed lint
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations=10 \
 		--cov=tuner --cov=tuner_plugins --cov-report=term:skip-covered
+
+# Kills, full disks, failing servers, damaged files: over 1,000 faults, and the harm they do.
+faults: $(VENV)/installed
+	$(BIN)/python -m tests.faults
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow --timeout=1800

@@ -1,0 +1,113 @@
+"""Inject faults of every kind and print what they did: `make faults`.
+
+    python -m tests.faults [--seed N] [--scale X] [--only WORDS]
+
+A table with a line a kind: faults that were injected, and the harm that they did. Exit code 1 where
+there was any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.faults import files, kills, resources, services
+from tests.faults.toll import COLUMNS, Toll
+
+Kind = Callable[[Path, int, int], Toll]
+
+KINDS: tuple[tuple[str, Kind, int], ...] = (
+    ("coordinator killed", kills.kills_of_coordinators, 80),
+    (
+        "coordinator killed, tracked",
+        lambda folder, seed, count: kills.kills_of_coordinators(folder, seed, count, tracked=True),
+        20,
+    ),
+    ("worker killed", kills.kills_of_parts, 40),
+    (
+        "tracking process killed",
+        lambda folder, seed, count: kills.kills_of_parts(folder, seed, count, tracked=True),
+        10,
+    ),
+    ("disk full", resources.full_disk, 40),
+    ("small or read-only disk", resources.small_disks, 20),
+    ("clock jumps", resources.jumping_clock, 20),
+    ("several coordinators", resources.several_coordinators, 20),
+    ("coordinator stopped", resources.sleeping_coordinator, 20),
+    ("MLflow server fails", services.faulty_mlflow_server, 5),
+    *((f"damaged {name}", _damaged, 60) for name, _damaged in files.BY_FORMAT.items()),
+)
+"""Name, what injects faults of the kind, and how often it does so at scale 1."""
+
+TOY = Path(__file__).parents[1] / "toy"
+
+
+def install_toy(site: Path) -> None:
+    """Make the toy plug-in an installed package of this process and of those that it starts."""
+    info = site / "tuner_toy-1.0.dist-info"
+    info.mkdir(parents=True)
+    for module in TOY.glob("*.py"):
+        shutil.copy(module, site)
+    shutil.copy(TOY / "entry_points.txt", info)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tuner-toy\nVersion: 1.0\n")
+    sys.path.insert(0, str(site))
+    paths = [str(site), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
+def preload() -> None:
+    """Import what a coordinator needs, once for all that are forked."""
+    for name in ("tuner.cli", "tuner.run.session", "tuner.run.check", "tuner.run.printout"):
+        importlib.import_module(name)
+    for name in ("tuner_plugins.nmf.plugin", "tuner_plugins.elasticnet.plugin"):
+        importlib.import_module(name)
+
+
+def main() -> int:
+    """Run all kinds; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of faults")
+    parser.add_argument("--only", default="", help="kinds whose name contains this")
+    options = parser.parse_args()
+    console = Console()
+    table = Table(title="faults injected, and the harm done")
+    for column in ("kind", *COLUMNS, "minutes"):
+        table.add_column(column.replace("_", " "), justify="left" if column == "kind" else "right")
+    total = Toll()
+    with tempfile.TemporaryDirectory(prefix="tuner-faults-") as name:
+        place = Path(name).resolve()
+        install_toy(place / "site")
+        os.environ["TUNER_LOCKS"] = str(place / "locks")
+        (place / "locks").mkdir()
+        preload()
+        for kind, inject, count in KINDS:
+            if options.only not in kind:
+                continue
+            begun = time.monotonic()
+            toll = inject(place, options.seed, max(1, round(options.scale * count)))
+            minutes = f"{(time.monotonic() - begun) / 60:.1f}"
+            counts = [str(getattr(toll, column)) for column in COLUMNS]
+            console.print(kind, *counts, minutes)
+            table.add_row(kind, *counts, minutes)
+            total.add(toll)
+    table.add_section()
+    table.add_row("all", *(str(getattr(total, column)) for column in COLUMNS), "")
+    console.print(table)
+    for line in total.details:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0 if total.harmless else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

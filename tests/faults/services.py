@@ -1,0 +1,170 @@
+"""Trouble with an MLflow server: a real one behind a proxy that drops, delays and denies."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.faults.kills import TRIALS, Killed
+from tests.faults.toll import Toll
+
+FAULTS = ("error", "lost reply", "closed", "slow", "garbage")
+SLOW = 1.0
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path) -> Iterator[int]:
+    """Serve a real MLflow store below `folder`; return the port."""
+    port = free_port()
+    store, files = f"sqlite:///{folder}/server.db", f"{folder}/artifacts"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
+    command += ["--artifacts-destination", files, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1"]
+    with (folder / "server.txt").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until = time.monotonic() + 120
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", port), 1):
+                    break
+            except OSError:
+                assert process.poll() is None, (folder / "server.txt").read_text()
+                assert time.monotonic() < until
+                time.sleep(0.2)
+        yield port
+    finally:
+        import psutil
+
+        family = [process, *psutil.Process(process.pid).children(recursive=True)]
+        for member in family:
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                member.kill()
+        process.wait()
+
+
+class Proxy(ThreadingHTTPServer):
+    """Passes requests on, but for a share of them that meets a fault of `FAULTS`.
+
+    Attributes
+    ----------
+    share : float
+        Of requests that meet one; 0 lets all pass.
+    injected : int
+        How many did.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, server: int, seed: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.server, self.share, self.injected = server, 0.0, 0
+        self._chance = random.Random(seed)
+        self._lock = threading.Lock()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def fault(self) -> str | None:
+        """Draw what befalls a request."""
+        with self._lock:
+            if self._chance.random() >= self.share:
+                return None
+            self.injected += 1
+            return self._chance.choice(FAULTS)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keep quiet of connections that were cut."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Proxy
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _pass(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = self.server.fault()
+        if fault == "closed":
+            self.close_connection = True
+            return
+        if fault == "error":
+            self._answer(500, b'{"error_code": "INTERNAL_ERROR", "message": "injected"}')
+            return
+        if fault == "slow":
+            time.sleep(SLOW)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.server, timeout=60)
+        headers = {key: value for key, value in self.headers.items() if key != "Host"}
+        upstream.request(self.command, self.path, body, headers)
+        reply = upstream.getresponse()
+        content = reply.read()
+        if fault == "lost reply":  # the store has it, and the client does not know
+            self.close_connection = True
+        elif fault == "garbage":
+            self._answer(200, b"<html>the gateway's login page</html>", "text/html")
+        else:
+            self._answer(reply.status, content, reply.getheader("Content-Type", "text/plain"))
+        upstream.close()
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _pass
+
+    def _answer(self, status: int, content: bytes, kind: str = "application/json") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def faulty_mlflow_server(folder: Path, seed: int, studies: int) -> Toll:
+    """Track studies in a server that fails a third of all requests, and then none."""
+    folder = folder / f"mlflow-{seed}"
+    folder.mkdir()
+    toll = Toll()
+    with mlflow_server(folder) as server:
+        for number in range(studies):
+            proxy = Proxy(server, seed + number)
+            uri = f"http://127.0.0.1:{proxy.server_port}"
+            name = f"experiment{number}"
+            study = Killed(folder / f"study{number}", seed=number, tracking=(uri, name))
+            proxy.share = 0.3
+            study.wait(study.start())  # the study ends, whatever becomes of its tracking
+            study.check(0, study.trials())
+            proxy.share = 0.0
+            study.finish()
+            study.toll.injected += proxy.injected
+            _check(study, f"http://127.0.0.1:{server}", name)
+            proxy.shutdown()
+            proxy.server_close()
+            toll.add(study.toll)
+    return toll
+
+
+def _check(study: Killed, uri: str, name: str) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(name)
+    runs = client.search_runs([found.experiment_id]) if found else []
+    children = [run.data.tags["trial"] for run in runs if "mlflow.parentRunId" in run.data.tags]
+    states = {run.info.status for run in runs}
+    wrong = study.toll.harm
+    wrong("lost", f"{study.folder}: {children}", TRIALS - len(set(children)))
+    wrong("repeated", f"{study.folder}: {children}", len(children) - len(set(children)))
+    wrong("misreported", f"{study.folder}: {states}", int(states != {"FINISHED"}))

@@ -1,0 +1,79 @@
+"""The short form of `make faults`, and that the harness sees the harm it looks for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults import files, kills, resources, toll
+
+
+@pytest.fixture
+def place(toy: Path, tmp_path: Path) -> Path:
+    importlib.import_module("tuner.run.session")
+    return tmp_path
+
+
+def test_kills_at_commit_points_do_no_harm(place: Path) -> None:
+    counts = kills.kills_of_coordinators(place, seed=1, studies=3)
+    assert counts.harmless, counts.details
+    assert counts.injected >= 4
+
+
+def test_a_killed_worker_does_no_harm(place: Path) -> None:
+    counts = kills.kills_of_parts(place, seed=1, studies=1)
+    assert counts.harmless, counts.details
+
+
+def test_a_full_disk_does_no_harm(place: Path) -> None:
+    counts = resources.full_disk(place, seed=1, studies=3)
+    assert counts.harmless, counts.details
+    assert counts.injected == 3
+
+
+def test_a_clock_that_jumps_does_no_harm(place: Path) -> None:
+    counts = resources.jumping_clock(place, seed=1, studies=1)
+    assert counts.harmless, counts.details
+
+
+@pytest.mark.parametrize("storage", list(kills.STORAGE_POINTS))
+def test_three_starts_at_once_have_one_winner(place: Path, storage: str) -> None:
+    counts = resources.several_coordinators(place, seed=1, studies=2)
+    assert counts.harmless, counts.details
+
+
+@pytest.mark.parametrize("kind", ["bigWig track", "BED", "GTF", "YAML"])
+def test_damaged_files_get_one_line(place: Path, kind: str) -> None:
+    counts = files.damaged_files(kind, place, seed=1, count=12)
+    assert counts.harmless, counts.details
+
+
+def test_a_trial_that_is_gone_is_seen(place: Path) -> None:
+    study = kills.Killed(place / "study")
+    study.wait(study.start())
+    study.look("a start")
+    with sqlite3.connect(place / "study" / "tuner.db") as store:
+        store.execute("delete from trial_params where trial_id = 2")
+        store.execute("update trials set state = 'RUNNING' where number = 3")
+    store.close()
+    study.look("the damage")
+    assert study.toll.lost == 2
+    study.check(0, study.trials())
+    assert study.toll.stuck == 1
+
+
+def test_a_process_that_outlives_its_study_is_seen_and_ended(place: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        os.execve("/bin/sleep", ["sleep", "60"], {toll.MARK: "here"})
+    until = time.monotonic() + 10
+    while not list(toll.marked("here")):
+        assert time.monotonic() < until
+    assert toll.outlived("here", 0.0) == ["sleep 60"]
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
