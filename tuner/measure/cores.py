@@ -111,23 +111,3 @@ def open_lock(path: Path) -> IO[str]:
 
 def _no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
-
-
-@contextmanager
-def locked(path: Path, patience: float) -> Iterator[None]:
-    """Hold the lock of a file, in a folder as `lock_folder` gives it.
-
-    Raises
-    ------
-    TimeoutError
-        Where another process holds it for `patience` seconds.
-    """
-    until = time.monotonic() + patience
-    while True:
-        with ExitStack() as stack:
-            if _lock(path, stack):
-                yield
-                return
-        if time.monotonic() >= until:
-            raise TimeoutError(f"another process has held {path} for {patience:g} s; end that one")
-        time.sleep(_PAUSE)
