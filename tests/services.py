@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,11 @@ PASSWORD = "S3cretPG"
 
 
 @contextlib.contextmanager
-def running_postgres() -> Iterator[str]:
-    """Run a PostgreSQL server of our own; return its address. Skips where it is not installed."""
+def running_postgres() -> Iterator[tuple[str, Callable[[], object]]]:
+    """Run a PostgreSQL server of our own; return its address, and what restarts it.
+
+    Skips where it is not installed.
+    """
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
     if initdb is None:
@@ -44,6 +47,8 @@ def running_postgres() -> Iterator[str]:
         control = [str(programs / "pg_ctl"), "-D", data, "-w", "-l", f"{folder}/log"]
         subprocess.run([*control, "-o", options, "-t", "120", "start"], **quiet)
         try:
-            yield f"postgresql+psycopg://tuner:{PASSWORD}@127.0.0.1:{port}/postgres"
+            again = [*control, "-m", "immediate", "-t", "120", "restart"]
+            url = f"postgresql+psycopg://tuner:{PASSWORD}@127.0.0.1:{port}/postgres"
+            yield url, lambda: subprocess.run(again, **quiet)
         finally:
             subprocess.run([*control, "-m", "immediate", "stop"], **quiet)

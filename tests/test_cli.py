@@ -41,7 +41,7 @@ def config(write_config: Callable[..., Path]) -> str:
         "study": {"trials": 6, "sampler": "random"},
         "data": {"targets": [2.0, 4.0], "held_out": [3.0], "seconds": 0.005},
         "search_space": {"x": {}, "size": {}},
-        "timing": {"final_time": 5},  # such short times cannot be told apart
+        "timing": {"final_time": 1},  # such short times cannot be told apart
         "export": {"path": "frozen.py"},
         "tracking": {"enabled": False},
     }

@@ -19,10 +19,10 @@ from tuner.execution.text import KEPT, LINES, LONGEST_LINE, clean, described, la
         ("\x1b]0;without an end", "�0;without an end"),
         ("\x9b31mred\x9d0;title\x9ctext", "�red�text"),
         ("\x1bcreset\x1b(0", "�reset�"),
-        ("a\x00b\x07c\x7fd\x85e", "a�b�c�d�e"),
+        ("a\x00b\x07c\x7fd\x85e", r"a\x00b\x07c\x7fd\x85e"),
         ("10 %\r20 %\r\ndone", "10 %\n20 %\ndone"),
-        ("abc\u202ecba\u2066", "abc�cba�"),
-        ("file \udce9 \ud800", "file ��� ���"),
+        ("abc\u202ecba\u2066", r"abc\u202ecba\u2066"),
+        ("file \udce9 \ud800", r"file \xe9 \ud800"),
         (b"\xff\xfe bytes \xc3\xa4", "�� bytes ä"),
         ("", ""),
     ],
@@ -60,5 +60,5 @@ def test_an_error_begins_with_its_kind_however_long_it_is() -> None:
 
 def test_all_that_a_job_says_is_clean() -> None:
     done = JobDone(0, "failed", now(), now(), (), "\x1b[2Jgone", findings=["a\x00"])
-    assert (done.reason, done.findings) == ("�gone", ("a�",))
+    assert (done.reason, done.findings) == ("�gone", (r"a\x00",))
     assert PhaseBegun(0, "\x1b[2Jgone").phase == "�gone"

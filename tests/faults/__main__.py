@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -21,7 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults import files, kills, resources, services
+from tests.conftest import install_toy
+from tests.faults import files, kills, misbehaviour, resources, services
 from tests.faults.toll import COLUMNS, Toll
 
 Kind = Callable[[Path, int, int], Toll]
@@ -39,30 +39,17 @@ KINDS: tuple[tuple[str, Kind, int], ...] = (
         lambda folder, seed, count: kills.kills_of_parts(folder, seed, count, tracked=True),
         10,
     ),
+    ("plug-in misbehaves", misbehaviour.misbehaving_plugins, 100),
     ("disk full", resources.full_disk, 40),
     ("small or read-only disk", resources.small_disks, 20),
     ("clock jumps", resources.jumping_clock, 20),
     ("several coordinators", resources.several_coordinators, 20),
     ("coordinator stopped", resources.sleeping_coordinator, 20),
     ("MLflow server fails", services.faulty_mlflow_server, 5),
+    ("PostgreSQL restarts", services.restarted_postgres, 10),
     *((f"damaged {name}", _damaged, 60) for name, _damaged in files.BY_FORMAT.items()),
 )
 """Name, what injects faults of the kind, and how often it does so at scale 1."""
-
-TOY = Path(__file__).parents[1] / "toy"
-
-
-def install_toy(site: Path) -> None:
-    """Make the toy plug-in an installed package of this process and of those that it starts."""
-    info = site / "tuner_toy-1.0.dist-info"
-    info.mkdir(parents=True)
-    for module in TOY.glob("*.py"):
-        shutil.copy(module, site)
-    shutil.copy(TOY / "entry_points.txt", info)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tuner-toy\nVersion: 1.0\n")
-    sys.path.insert(0, str(site))
-    paths = [str(site), os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
 def preload() -> None:
@@ -87,9 +74,11 @@ def main() -> int:
     total = Toll()
     with tempfile.TemporaryDirectory(prefix="tuner-faults-") as name:
         place = Path(name).resolve()
+        (place / "site").mkdir()
         install_toy(place / "site")
-        os.environ["TUNER_LOCKS"] = str(place / "locks")
-        (place / "locks").mkdir()
+        sys.path.insert(0, str(place / "site"))
+        paths = [str(place / "site"), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         preload()
         for kind, inject, count in KINDS:
             if options.only not in kind:

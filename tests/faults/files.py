@@ -145,6 +145,7 @@ def validate(config: Path, said: Path, limit: float = LIMIT) -> int | None:
             descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(descriptor, 1)
             os.dup2(descriptor, 2)
+            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
             sys.argv = ["tuner", "validate", str(config)]
             from tests.faults.kills import call_main
 

@@ -6,6 +6,7 @@ workers and its tracking process are started as they always are.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -14,7 +15,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,31 +25,41 @@ import optuna
 import yaml
 from optuna.trial import TrialState
 
-from tests.faults.toll import MARK, Toll, outlived
+from tests.faults.oracle import Place
+from tests.faults.toll import Toll
 
-TRIALS = 6
+TRIALS = 10
 TARGETS = ["target2", "target4"]
 PATIENCE = 15.0
 LIMIT = 180.0
 """Seconds after which a process without a coordinator is an orphan, and a start hangs."""
 
-COMMIT_POINTS = (
+ONCE = (
     "tuner.run.session:open_study",
     "tuner.search.lease:Lease.take",
     "tuner.search.lease:Lease.release",
     "tuner.run.session:claim",
-    "tuner.search.startup_cost:FixedCosts.ensure",
     "tuner.search.trials:AskTell.ask_baseline",
+    "tuner.run.session:Finish.choose",
+    "tuner.run.session:Finish.present",
+    "tuner.run.session:Finish.export",
+    "tuner.run.session:claim_script",
+    "tuner.execution.local:LocalExecutor.close",
+    "tuner.tracking.tracker:MlflowTracker.start",
+    "tuner.tracking.tracker:MlflowTracker.finish",
+    "tuner.tracking.mlflow_process:RemoteSession.known",
+    "tuner.tracking.mlflow_process:RemoteSession.close",
+)
+"""Commit points that a start passes once; it passes the others once a trial or more often."""
+
+COMMIT_POINTS = (
+    *ONCE[:10],
+    "tuner.search.startup_cost:FixedCosts.ensure",
     "tuner.search.trials:AskTell.ask",
     "tuner.execution.local:LocalExecutor.submit",
     "tuner.search.loop:write_record",
     "tuner.search.trials:AskTell.tell",
     "tuner.run.session:_Watch.trial",
-    "tuner.run.session:Finish.choose",
-    "tuner.run.session:Finish.present",
-    "tuner.run.session:export_best",
-    "tuner.run.session:claim_script",
-    "tuner.execution.local:LocalExecutor.close",
     "os:replace",
 )
 STORAGE_POINTS = {
@@ -63,14 +73,10 @@ STORAGE_POINTS = {
     "journal:///tuner.log": ("optuna.storages.journal:JournalFileBackend.append_logs",),
 }
 TRACKING_POINTS = (
-    "tuner.tracking.tracker:MlflowTracker.start",
+    *ONCE[10:],
     "tuner.tracking.tracker:MlflowTracker.log_trial",
-    "tuner.tracking.tracker:MlflowTracker.finish",
-    "tuner.tracking.outbox:write_spool",
-    "tuner.tracking.mlflow_process:RemoteSession.known",
     "tuner.tracking.mlflow_process:RemoteSession.send",
     "tuner.tracking.mlflow_process:RemoteSession.update",
-    "tuner.tracking.mlflow_process:RemoteSession.close",
 )
 DATABASE = ("sqlite:///mlflow.db", "toy")
 SIGNALS = {
@@ -132,18 +138,19 @@ class Killed:
     tracking: tuple[str, str] | None = None
     workers: int = 2
     seed: int = 0
+    name: str = "study"
     toll: Toll = field(default_factory=Toll)
 
     def __post_init__(self) -> None:
-        self._token = uuid.uuid4().hex
+        self.place = Place(self.folder)
         self._kept: dict[int, tuple[Any, ...]] = {}
         self._excused: Counter[float] = Counter()
         self.folder.mkdir(parents=True)
-        (self.folder / "tmp").mkdir()
         data = {"targets": [2.0, 4.0], "seconds": 0.02, "log": "ran.jsonl"}
         sections = {
             "plugin": "toy",
             "study": {
+                "name": self.name,
                 "trials": TRIALS,
                 "storage": self.storage,
                 "seed": self.seed,
@@ -173,11 +180,11 @@ class Killed:
         try:
             os.setsid()
             os.chdir(self.folder)
-            os.environ[MARK] = self._token
-            os.environ["TMPDIR"] = str(self.folder / "tmp")
+            os.environ.update(self.place.environment)
             importlib.import_module("tempfile").tempdir = None
             for descriptor, name in ((1, "out.txt"), (2, "err.txt")):
                 os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
             sys.argv = ["tuner", "run", "study.yaml", "--json"]
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
@@ -216,17 +223,15 @@ class Killed:
 
     def strike_process(self, words: str, seconds: float, number: signal.Signals) -> bool:
         """Send a process of the study whose command line has `words` a signal; it goes on."""
-        from tests.faults.toll import marked
-
         child, struck = self.start(), False
         until = time.monotonic() + 10
         time.sleep(seconds)
         while not struck and time.monotonic() < until:
-            for process in marked(self._token):
-                if words in " ".join(process.cmdline()):
-                    process.send_signal(number)
+            found = [line for line in self.place.living() if words in line]
+            if found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(found[-1].partition(":")[0]), number)
                     struck = True
-                    break
             time.sleep(0.01)
         code = self.wait(child)
         what = f"{number.name} to {words}"
@@ -258,14 +263,15 @@ class Killed:
 
     def trials(self) -> Sequence[optuna.trial.FrozenTrial]:
         """Return the trials in the storage; none where there is no study yet."""
-        url = self.storage.replace(":///", f":///{self.folder}/", 1)
-        if not (self.folder / self.storage.partition(":///")[2]).exists():
+        scheme, is_file, name = self.storage.partition(":///")
+        if is_file and not (self.folder / name).exists():
             return []
+        url = f"{scheme}:///{self.folder / name}" if is_file else self.storage
         from tuner.plugin import InputError
         from tuner.search.storage import open_storage
 
         try:
-            study = optuna.load_study(study_name="study", storage=open_storage(url))
+            study = optuna.load_study(study_name=self.name, storage=open_storage(url))
         except (KeyError, InputError):
             return []
         trials = study.get_trials(deepcopy=False)
@@ -275,8 +281,11 @@ class Killed:
 
     def look(self, what: str) -> None:
         """Compare the storage with what it held after the last start; look for orphans."""
-        for name in outlived(self._token, PATIENCE):
-            self.toll.harm("orphans", f"{self.folder}: {what}: {name}")
+        until = time.monotonic() + PATIENCE
+        while (living := self.place.living()) and time.monotonic() < until:
+            time.sleep(0.05)
+        self.toll.harm("orphans", f"{self.folder}: {what}: {living}", len(living))
+        self.place.kill()
         kept = {}
         for trial in self.trials():
             if trial.state == TrialState.RUNNING and "tuner:record" not in trial.user_attrs:
@@ -340,7 +349,9 @@ class Killed:
         known = {"study.yaml", "out", "out.txt", "err.txt", "tmp", "ran.jsonl", "best.py"}
         known |= {"tuner.db", "tuner.log", "mlflow.db", "mlartifacts", "mlruns", "plots"}
         found = [path.name for path in self.folder.iterdir() if path.name not in known]
-        found += [f"tmp/{path.name}" for path in (self.folder / "tmp").iterdir()]
+        locks = f"tuner-{os.getuid()}"
+        found += [path.name for path in self.place.temporary.iterdir() if path.name != locks]
+        found += [line for line in self.place.leftovers() if line.startswith("lock")]
         found += [str(path) for path in self.folder.glob("out/unsent/*")]
         self.toll.harm("leftovers", f"{self.folder}: {found}", len(found))
 
@@ -381,10 +392,9 @@ def kills_of_coordinators(folder: Path, seed: int, studies: int, tracked: bool =
         for _ in range(6):
             which = chance.choices(list(SIGNALS), [5, 1, 1, 1])[0]
             if chance.random() < 0.7:
-                kill = Kill(
-                    chance.choice(points), chance.randint(1, 4), chance.random() < 0.5, which
-                )
-                struck = study.strike(kill)
+                point = chance.choice(points)
+                nth = 1 if point in ONCE else chance.randint(1, 3)
+                struck = study.strike(Kill(point, nth, chance.random() < 0.5, which))
             else:
                 struck = study.strike_at(chance.uniform(0.0, 2.0), which)
             if not struck:

@@ -1,4 +1,5 @@
-"""Trouble with an MLflow server: a real one behind a proxy that drops, delays and denies."""
+"""Trouble with services: a real MLflow server behind a proxy that drops, delays and denies, and a
+PostgreSQL server that restarts in mid-study."""
 
 from __future__ import annotations
 
@@ -15,8 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.faults.kills import TRIALS, Killed
 from tests.faults.toll import Toll
+from tests.services import running_postgres
 
 FAULTS = ("error", "lost reply", "closed", "slow", "garbage")
 SLOW = 1.0
@@ -153,6 +157,29 @@ def faulty_mlflow_server(folder: Path, seed: int, studies: int) -> Toll:
             proxy.shutdown()
             proxy.server_close()
             toll.add(study.toll)
+    return toll
+
+
+def restarted_postgres(folder: Path, seed: int, studies: int) -> Toll:
+    """Restart PostgreSQL while studies run in it: each ends in one line, and then goes on."""
+    chance, toll = random.Random(seed), Toll()
+    try:
+        with running_postgres() as (url, restart):
+            for number in range(studies):
+                name = f"study{number}"
+                where = folder / f"postgres-{seed}-{number}"
+                study = Killed(where, url, seed=seed + number, name=name)
+                child = study.start()
+                time.sleep(chance.uniform(0.2, 2.0))
+                restart()
+                code = study.wait(child)
+                study.look("PostgreSQL restarted")
+                study.toll.injected += 1
+                if code not in (0, 2, None) or "Traceback" in study.said():
+                    study.toll.harm("misreported", f"exit code {code}{study.said()}")
+                toll.add(study.finish())
+    except pytest.skip.Exception:
+        return toll  # there is none here
     return toll
 
 

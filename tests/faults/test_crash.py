@@ -23,6 +23,7 @@ from tuner.tracking.tracker import prepare
 pytestmark = pytest.mark.usefixtures("toy")
 
 TRIALS = 14
+TRACKED = ("--set", "tracking.enabled=true")
 
 
 @pytest.fixture
@@ -33,7 +34,8 @@ def config(write_config: Callable[..., Path]) -> str:
         "data": {"targets": [2.0, 4.0], "seconds": 0.1, "log": "ran.jsonl", "start_up": 0.01},
         "search_space": {"x": {}, "size": {"low": 1, "high": 2}},
         "workers": 2,
-        "timing": {"repeats": 1, "final_time": 5},  # what ran is counted
+        "timing": {"repeats": 1, "final_time": 1},  # what ran is counted
+        "tracking": {"enabled": False},
     }
     return write_config(**sections).name
 
@@ -70,14 +72,14 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
 
 def test_kill_9_in_mid_study_loses_and_repeats_nothing(workplace: Path, config: str) -> None:
     for threshold in (3, 7):
-        process = start(config)
+        process = start(config, *TRACKED)
         wait_for(threshold, process)
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.communicate()
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not alive, "workers outlived the coordinator"
-    out, _ = finish(start(config))
+    out, _ = finish(start(config, *TRACKED))
     result = json.loads(out)
     assert result["trials"]["complete"] == TRIALS, out
     assert list(workplace.glob(".tuner-*")) == []

@@ -1,16 +1,8 @@
-"""What injected faults did, counted; and what a study's processes leave behind."""
+"""What injected faults did, counted."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-
-import psutil
-
-MARK = "TUNER_FAULT"
-"""Environment variable by which every process of a study is known, whoever its parent is."""
 
 
 @dataclass
@@ -62,31 +54,3 @@ class Toll:
 
 
 COLUMNS = [entry.name for entry in fields(Toll) if entry.type == "int"]
-
-
-def marked(token: str) -> Iterator[psutil.Process]:
-    """Return the living processes that were started with `MARK` set to `token`."""
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == token:
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    yield process
-        except psutil.Error:
-            continue
-
-
-def outlived(token: str, patience: float) -> list[str]:
-    """Return the command lines of marked processes that live after `patience` seconds; end them."""
-    until = time.monotonic() + patience
-    while left := list(marked(token)):
-        if time.monotonic() > until:
-            names = []
-            for process in left:
-                try:
-                    names.append(" ".join(process.cmdline()))
-                    process.kill()
-                except psutil.Error:
-                    continue
-            return names
-        time.sleep(0.1)
-    return []

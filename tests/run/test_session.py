@@ -78,7 +78,9 @@ def test_a_run_that_is_taken_over_ends_and_writes_nothing_more(
     write_config: Callable[..., Path],
 ) -> None:
     """Another coordinator takes the lease after the second trial."""
-    told = sections(executor={"kind": "threads"}, study={"trials": 9, "sampler": "random"})
+    told = sections(
+        executor={"kind": "threads", "log": "jobs.log"}, study={"trials": 9, "sampler": "random"}
+    )
     config = load_config(write_config(**told))
     seen: list[object] = []
 

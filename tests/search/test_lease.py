@@ -26,7 +26,7 @@ FILES = ["sqlite:///t.db", "journal:///t.log"]
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    with running_postgres() as url:
+    with running_postgres() as (url, _):
         yield url
 
 

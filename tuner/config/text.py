@@ -6,14 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_UNUSABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+_UNUSABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def cleaned(text: str) -> str:
     r"""Return `text` with each character that no store or terminal takes as an escape.
 
-    These are control characters but for tabs and line ends, and halves of characters (surrogates),
-    by which Python stands for the bytes of a file's name that is not UTF-8.
+    These are control characters but for tabs and line ends, marks that turn the direction of
+    writing, and halves of characters (surrogates), by which Python stands for the bytes of a file's
+    name that is not UTF-8.
 
     Examples
     --------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import traceback
 
+from tuner.config.text import cleaned
+
 KEPT = 64 << 10
 """Bytes of a text that are kept: its end."""
 
@@ -12,31 +14,28 @@ LINES = 12
 LONGEST_LINE = 1000
 """Of a long output these last lines are shown, and of a line so many characters."""
 
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
 _SEQUENCES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursor: ECMA-48, 5.4
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # titles, links
     r"|\x1b[ -/]*[0-~]"
 )
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def clean(text: str | bytes) -> str:
     """Return the last 64 KB of a text, from the beginning of a line, as harmless characters.
 
-    Escape sequences, control characters but tabs and ends of lines, marks that turn the direction
-    of writing, lone surrogates and bytes that are no UTF-8 each become U+FFFD: they could act on a
-    terminal, and not every store takes them.
+    Escape sequences of terminals and bytes that are no UTF-8 become U+FFFD; any other character
+    that could act on a terminal, or that not every store takes, is shown as an escape.
     """
-    is_cut = len(text) > KEPT
     end = text[-KEPT:]
-    data = end if isinstance(end, bytes) else end.encode("utf-8", "surrogatepass")
-    is_cut, data = is_cut or len(data) > KEPT, data[-KEPT:]
-    if is_cut and b"\n" in data:
-        data = data.partition(b"\n")[2]
-    text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
-    return _CONTROLS.sub(REPLACEMENT, _SEQUENCES.sub(REPLACEMENT, text))
+    plain = end.decode("utf-8", "replace") if isinstance(end, bytes) else end
+    plain = plain.replace("\r\n", "\n").replace("\r", "\n")
+    plain = cleaned(_SEQUENCES.sub("\N{REPLACEMENT CHARACTER}", plain))
+    data = plain.encode()
+    if len(text) > KEPT or len(data) > KEPT:
+        data = data[-KEPT:]
+        data = data.partition(b"\n")[2] if b"\n" in data else data
+    return data.decode("utf-8", "ignore")
 
 
 def last_lines(text: str | bytes) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tuner.config.addresses import masked
+from tuner.config.reach import why_unreachable
 from tuner.config.text import cleaned
 from tuner.records import StudyInfo
 from tuner.tracking import mlflow_runs
@@ -90,6 +91,8 @@ def open_client(uri: str, alive: Callable[[], None] = lambda: None) -> MlflowCli
         raise StoreTrouble(f"MLflow cannot be imported: {error}; install it again") from error
     alive()
     path = sqlite_path(uri)
+    if path is None and (trouble := why_unreachable(uri)):  # MLflow would try for minutes
+        raise StoreTrouble(trouble)
     with store_trouble(), sole_creator(path) if path else contextlib.nullcontext() as is_new:
         if path and is_new:
             make_whole(path, lambda new: MlflowClient(new).search_experiments(max_results=1))
