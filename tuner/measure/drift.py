@@ -26,7 +26,6 @@ from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solveh_banded
 
 from tuner.records import CaseRecord
 
@@ -189,6 +188,8 @@ class Fit:
         is diagonal. The slowness is eliminated: ``(D - B' T^-1 B) level = q - B' T^-1 p``.
         """
         weighted = self._share * precision
+        from scipy.linalg import solveh_banded  # takes half a second, and most commands need none
+
         band = np.zeros((2, len(self._logs)))  # T: diagonal below, what is above it on top
         band[1] = self._share * weighted + kernel_precision
         band[1, :-1] += self._steps

@@ -18,7 +18,6 @@ from tuner.measure.noise import combine
 from tuner.objective import Objective, Reference
 from tuner.plugin import InputError, Params, Provenance, Tried
 from tuner.records import CaseRecord, Final, Summary, TrialRecord
-from tuner.report.figures import final_rows, null_rows, study_figures
 from tuner.search.loop import Coordinator, Progress, StudyStopped
 from tuner.search.record_json import records_of
 from tuner.selection.finalists import Referee, kept_final
@@ -75,6 +74,8 @@ class Finish:
 
     def present(self, summary: Summary, folder: Path) -> Summary:
         """Draw the study and the chosen trial; score it on the held-out cases, once."""
+        from tuner.report import figures  # a second of imports, which only this needs
+
         assert summary.best is not None
         params, own, plots = summary.best.params, self._task.baseline, folder / "plots"
         scripts = summary.final is not None and summary.final.what == "process"
@@ -88,7 +89,7 @@ class Finish:
         executor, progress = self._coordinator.executor, self._progress
         done = run_alone(executor, job, progress.beat, progress.phase)
         if done.nulls:
-            null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
+            figures.null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
         _remember_made(plots, others)
         if done.state != "complete":
             note = f"the best setting could not be presented: {done.reason}"
@@ -145,11 +146,13 @@ class Finish:
         return path or kept
 
     def _draw(self, summary: Summary, plots: Path) -> None:
+        from tuner.report import figures
+
         self._progress.phase("drawing the study")
         records = records_of(self._study)
-        study_figures(self._study, records, self._task.objective, plots, summary.best)
+        figures.study_figures(self._study, records, self._task.objective, plots, summary.best)
         if summary.final is not None:
-            final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
+            figures.final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
 
     def _held_out(
         self, cases: Sequence[CaseRecord], params: Params, what: str, baseline: bool = False
