@@ -84,17 +84,19 @@ def main() -> int:
             if options.only not in kind:
                 continue
             begun = time.monotonic()
-            toll = inject(place, options.seed, max(1, round(options.scale * count)))
+            folder = place / kind.replace(" ", "-")
+            folder.mkdir()
+            toll = inject(folder, options.seed, max(1, round(options.scale * count)))
             minutes = f"{(time.monotonic() - begun) / 60:.1f}"
             counts = [str(getattr(toll, column)) for column in COLUMNS]
             console.print(kind, *counts, minutes)
+            for line in toll.details:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
             table.add_row(kind, *counts, minutes)
             total.add(toll)
     table.add_section()
     table.add_row("all", *(str(getattr(total, column)) for column in COLUMNS), "")
     console.print(table)
-    for line in total.details:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0 if total.harmless else 1
 
 

@@ -23,13 +23,15 @@ KINDS = {
 
 def misbehaving_plugins(folder: Path, seed: int, count: int) -> Toll:
     """Run the first `count` scenarios."""
-    toll, driver = Toll(), Driver(folder / "site")
+    toll, driver = Toll(), Driver(folder.parent / "site")
     for scenario in SCENARIOS[:count]:
         place = Place(folder / f"scenario-{scenario.name}")
         place.folder.mkdir()
         toll.injected += 1
         for line in wrongs(driver, place, scenario):
-            toll.harm(KINDS.get(line.split()[0].strip(":"), "misreported"), scenario.name + line)
+            toll.harm(
+                KINDS.get(line.split()[0].strip(":"), "misreported"), f"{scenario.name}: {line}"
+            )
         place.kill()
     driver.close()
     return toll

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tuner.config import folder_lock
+from tuner.config.folder_lock import make_whole
 from tuner.plugin import InputError
 from tuner.tracking import mlflow_uri
 from tuner.tracking.mlflow_uri import (
     absolute_uri,
     base_url,
     check_uri,
-    make_whole,
     sole_creator,
     sqlite_path,
 )

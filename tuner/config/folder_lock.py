@@ -1,4 +1,4 @@
-"""One process at a time in a folder: while the tables of a database are made."""
+"""One process at a time in a folder, while a database is made in it: whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from tuner.export.outputs import resolved
 
 LOCK_SECONDS = 120.0
 """Seconds to wait for another process that makes tables: it takes a few."""
@@ -46,3 +48,16 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def make_whole(path: Path, make: Callable[[str], object]) -> None:
+    """Let `make`, given a URL, make an SQLite file beside `path`; move it there once it is whole.
+
+    A crash between a table and its index leaves a database that takes two studies of one name. A
+    link stays: what it leads to is made. Call within `locked`.
+    """
+    path = resolved(path)
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    make(f"sqlite:///{beside}")
+    beside.replace(path)

@@ -23,7 +23,7 @@ from sqlalchemy import NullPool, create_engine, inspect
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from tuner.config.addresses import masked
-from tuner.config.folder_lock import locked
+from tuner.config.folder_lock import locked, make_whole
 from tuner.config.load import Config
 from tuner.config.quiet import quiet
 from tuner.config.reach import why_unreachable, why_unwritable
@@ -103,6 +103,8 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
     options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     try:
         with locked(Path(match[2]).parent) if match else contextlib.nullcontext():
+            if match and not _has_content(path := Path(match[2])):
+                make_whole(path, lambda new: FencedDatabase(new).engine.dispose())
             return _created(url, options)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError, TimeoutError) as error:
         detail = masked(str(error).strip().splitlines()[0])
@@ -110,6 +112,10 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
             f"study.storage: cannot open {masked(url)}: {detail}; "
             "expected an address such as sqlite:///tuner.db"
         ) from error
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and (not path.is_file() or path.stat().st_size > 0)
 
 
 def _created(url: str, options: dict[str, Any]) -> BaseStorage:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tuner.config.addresses import masked
+from tuner.config.folder_lock import make_whole
 from tuner.config.reach import why_unreachable
 from tuner.config.text import cleaned
 from tuner.records import StudyInfo
@@ -21,7 +22,6 @@ from tuner.tracking import mlflow_runs
 from tuner.tracking.mlflow_uri import (
     ARTIFACT_FOLDER,
     base_url,
-    make_whole,
     sole_creator,
     sqlite_path,
 )

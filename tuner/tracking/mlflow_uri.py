@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tuner.config.addresses import masked, without_user
 from tuner.config.folder_lock import locked
-from tuner.export.outputs import resolved
 from tuner.plugin import InputError
 
 ARTIFACT_FOLDER = "mlartifacts"
@@ -106,16 +105,3 @@ def sole_creator(path: Path) -> Iterator[bool]:
                 f"({', '.join(tables[:3])}, ...): name another file in tracking.uri"
             )
         yield not tables
-
-
-def make_whole(path: Path, make: Callable[[str], object]) -> None:
-    """Let `make`, given a URL, make an SQLite file beside `path`; move it there once it is whole.
-
-    A store that a crash leaves half made cannot be opened again. A link stays: what it leads to is
-    made. Call within `sole_creator`.
-    """
-    path = resolved(path)
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    make(f"sqlite:///{beside}")
-    beside.replace(path)
