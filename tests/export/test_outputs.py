@@ -122,3 +122,19 @@ def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
         write_output(tmp_path / "file", half)
     assert (tmp_path / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_has_is_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".out.txt.0123abcd.tmp").write_text("left")
+    (tmp_path / ".out.txt.notes.tmp").write_text("the user's")
+
+    def write(part: Path) -> None:
+        part.write_text("first")
+        write_output(tmp_path / "out.txt", lambda other: other.write_text("second"))
+        assert part.read_text() == "first"
+
+    write_output(tmp_path / "out.txt", write)
+    assert (tmp_path / "out.txt").read_text() == "first"
+    assert {path.name for path in tmp_path.iterdir()} == {"out.txt", ".out.txt.notes.tmp"}

@@ -43,7 +43,7 @@ ONCE = (
     "tuner.run.session:Finish.choose",
     "tuner.run.session:Finish.present",
     "tuner.run.session:Finish.export",
-    "tuner.run.session:claim_script",
+    "tuner.selection.finish:claim_script",
     "tuner.execution.local:LocalExecutor.close",
     "tuner.tracking.tracker:MlflowTracker.start",
     "tuner.tracking.tracker:MlflowTracker.finish",

@@ -26,6 +26,14 @@ def test_kills_at_commit_points_do_no_harm(place: Path) -> None:
     assert counts.injected >= 4
 
 
+def test_a_script_is_its_studys_own_whenever_the_study_dies(place: Path) -> None:
+    study = kills.Killed(place / "study")
+    for after in (False, True):
+        study.strike(kills.Kill("tuner.selection.finish:claim_script", 1, after, signal.SIGKILL))
+    assert study.finish().harmless, study.toll.details
+    assert study.toll.injected >= 2
+
+
 def test_a_killed_worker_does_no_harm(place: Path) -> None:
     counts = kills.kills_of_parts(place, seed=1, studies=1)
     assert counts.harmless, counts.details

@@ -134,11 +134,14 @@ def claim(owner: Owner) -> None:
     _write(replace(owner, exports=held.exports if held else {}))
 
 
-def claim_script(owner: Owner, path: Path, trial: int) -> None:
-    """Remember in the study's folder, if there is one, that it wrote the script at `path`."""
+def claim_script(owner: Owner, path: Path, trial: int, source: Path) -> None:
+    """Remember in the study's folder, if there is one, that the script in `source` goes to `path`.
+
+    Call before it is there: killed in between, the study must know the script for its own.
+    """
     held = read_mark(owner.folder)
-    if path.is_file() and held is not None and held.is_same(owner):
-        _write(replace(held, exports={**held.exports, _key(path): (trial, _hash(path))}))
+    if held is not None and held.is_same(owner):
+        _write(replace(held, exports={**held.exports, _key(path): (trial, _hash(source))}))
 
 
 def read_mark(folder: Path) -> Owner | None:

@@ -15,7 +15,7 @@ from tuner.config.load import Config
 from tuner.config.reach import why_unwritable
 from tuner.execution.folders import sweep
 from tuner.execution.jobs import Executor, Setup
-from tuner.export.ownership import check_script, claim, claim_script, stale_note
+from tuner.export.ownership import check_script, claim, stale_note
 from tuner.export.provenance import git_commit, versions
 from tuner.objective import Objective
 from tuner.plugin import InputError
@@ -140,8 +140,7 @@ def run(
             summary = finish.present(summary, folder)
             progress.phase("writing the script")
             assert summary.best is not None
-            export = finish.export(config, summary.best, folder, reason)
-            claim_script(owner, export, summary.best.number)
+            export = finish.export(config, owner, summary.best, reason)
         summary = replace(summary, verdict=verdict(task, summary, records, ending))
     except LeaseLost:
         tracker.abandon()
@@ -190,13 +189,11 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
 
 def export(config: Config, path: Path) -> TrialRecord:
     """Freeze the best setting of the study into a script at `path`; return its trial."""
-    name, record, _, reason = _chosen(config)
+    _, record, _, reason = _chosen(config)
     study = read_study(config)
     owner = owner_of(config, plan_of(study))
     check_script(path, owner, "-o")
-    freeze_record(config, name, record, path, reason)
-    if owner.id:
-        claim_script(owner, path, record.number)
+    freeze_record(config, owner, record, path, reason)
     return record
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from tuner.config.load import Config
 from tuner.config.task import Task
 from tuner.execution.jobs import FreezeJob, PresentJob, run_alone
 from tuner.export.bundle import stamp, write_script
+from tuner.export.ownership import Owner, claim_script
 from tuner.export.provenance import versions
 from tuner.measure.noise import combine
 from tuner.objective import Objective, Reference
@@ -115,7 +117,7 @@ class Finish:
             findings=done.findings,
         )
 
-    def export(self, config: Config, record: TrialRecord, folder: Path, choice: str = "") -> Path:
+    def export(self, config: Config, owner: Owner, record: TrialRecord, choice: str = "") -> Path:
         """Freeze into the configured path, or into the study's folder; a copy lies there always.
 
         Raises
@@ -123,13 +125,13 @@ class Finish:
         StudyStopped
             Where it fails, or takes too long: an executor has limits, and this process has none.
         """
-        name = self._study.study_name
-        kept = script_path(folder, name)
+        folder = owner.folder
+        kept = script_path(folder, owner.study)
         kept.parent.mkdir(exist_ok=True)
         path = config.engine.export.path
         if path is not None:
             kept = kept.with_name(path.name)
-        provenance = _provenance(config, name, record, choice)
+        provenance = _provenance(config, owner.study, record, choice)
         job = FreezeJob(record.params, kept.resolve(), provenance)
         done = run_alone(self._coordinator.executor, job, self._progress.beat)
         if done.bad_input:
@@ -140,10 +142,16 @@ class Finish:
                 f"the same command again: {done.reason}"
             )
         (folder / "config.yaml").write_text(config.text, encoding="utf-8")
-        if path is not None:
-            text = kept.read_bytes()
-            write_script(path, lambda part: part.write_bytes(text))
-        return path or kept
+        if path is None:
+            claim_script(owner, kept, record.number, kept)
+            return kept
+
+        def put(part: Path) -> None:
+            shutil.copyfile(kept, part)
+            claim_script(owner, path, record.number, part)
+
+        write_script(path, put)
+        return path
 
     def _draw(self, summary: Summary, plots: Path) -> None:
         from tuner.report import figures
@@ -228,16 +236,17 @@ def script_path(folder: Path, name: str) -> Path:
 
 
 def freeze_record(
-    config: Config,
-    name: str,
-    record: TrialRecord,
-    path: Path,
-    choice: str = "",
+    config: Config, owner: Owner, record: TrialRecord, path: Path, choice: str = ""
 ) -> None:
     """Freeze a trial's setting into a script at `path`, with where it comes from."""
-    provenance = _provenance(config, name, record, choice)
-    plugin, params = config.plugin, record.params
-    write_script(path, lambda part: plugin.freeze(params, part, provenance))
+    provenance = _provenance(config, owner.study, record, choice)
+
+    def put(part: Path) -> None:
+        config.plugin.freeze(record.params, part, provenance)
+        if owner.id:
+            claim_script(owner, path, record.number, part)
+
+    write_script(path, put)
 
 
 def _provenance(config: Config, name: str, record: TrialRecord, choice: str) -> Provenance:
