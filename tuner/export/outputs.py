@@ -112,7 +112,7 @@ def _remove_if_left(temporary: Path) -> None:
 
 
 def _locks(descriptor: int) -> bool | None:
-    """Lock an open file; return whether nobody else has it locked, None where there are no locks."""
+    """Lock an open file; return whether it was free, None where there are no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
