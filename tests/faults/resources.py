@@ -67,7 +67,7 @@ def small_disks(folder: Path, seed: int, studies: int) -> Toll:
                 time.sleep(chance.uniform(0.2, 2.0))
                 subprocess.run(["mount", "-o", "remount,ro", str(disk)], capture_output=True)
                 code = study.wait(child)
-                subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+                subprocess.run(["mount", "-o", "remount,rw,size=50m", str(disk)], check=True)
                 _one_line(study, code, "read-only disk")
             else:
                 _one_line(study, study.wait(study.start()), f"disk of {size} kB")

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
@@ -38,6 +38,14 @@ def config(write_config: Callable[..., Path]) -> str:
         "tracking": {"enabled": False},
     }
     return write_config(**sections).name
+
+
+@pytest.fixture(autouse=True)
+def _told_of_hangups() -> Iterator[None]:
+    """Let programs be told that the terminal is gone, though the suite may run under nohup."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)  # the default again in what is started
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def start(config: str, *more: str) -> subprocess.Popen[str]:
