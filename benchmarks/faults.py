@@ -8,7 +8,8 @@ mid-study and started again by the same command. A line each: trials that comple
 again although they had completed, that stay RUNNING, and whether the program ended within its time.
 
 PYTHON is an interpreter with the peer installed: ``optuna``; ``ray[tune]``; ``hydra-core``,
-``hydra-optuna-sweeper`` and ``setuptools<80``. A peer whose interpreter is not given is left out.
+``hydra-optuna-sweeper``, ``sqlalchemy<2``, ``alembic<1.9`` and ``setuptools<80``. A peer whose
+interpreter is not given is left out.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ main()
 """
 
 HYDRA_CONFIG = """
-defaults: [{override hydra/sweeper: optuna}, {override hydra/sweeper/sampler: random}]
+defaults: [{override hydra/sweeper: optuna}]
 hydra:
   mode: MULTIRUN
   sweeper:
@@ -98,8 +99,7 @@ hydra:
     direction: maximize
     n_trials: 12
     n_jobs: 1
-    sampler: {seed: 0}
-    params: {x: interval(-5.0, 5.0)}
+    params: {x: "interval(-5.0, 5.0)"}
 x: 0.0
 """
 

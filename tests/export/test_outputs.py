@@ -127,7 +127,12 @@ def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_has_is_not(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / ".out.txt.0123abcd.tmp").write_text("left")
+    killed = (
+        "import os, sys; from pathlib import Path; from tuner.export.outputs import write_output"
+    )
+    killed += "; write_output(Path(sys.argv[1]), lambda part: os.kill(os.getpid(), 9))"
+    subprocess.run([sys.executable, "-c", killed, str(tmp_path / "out.txt")])
+    assert len(list(tmp_path.iterdir())) == 1
     (tmp_path / ".out.txt.notes.tmp").write_text("the user's")
 
     def write(part: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
+import hashlib
 import os
 import secrets
 import shutil
@@ -58,7 +58,7 @@ def write_output(path: Path, write: Callable[[Path], object], mode: int | None =
         raise OutputError(f"cannot write {path}: it is a folder; name a file")
     special = path.exists() and not path.is_file()
     try:
-        temporary, lock = _beside(path, special)
+        temporary = _beside(path, special)
     except (OSError, ValueError) as error:
         raise _cannot(path, error) from None
     try:
@@ -75,50 +75,36 @@ def write_output(path: Path, write: Callable[[Path], object], mode: int | None =
         raise
     finally:
         temporary.unlink(missing_ok=True)
-        os.close(lock)
 
 
-def _beside(path: Path, special: bool) -> tuple[Path, int]:
+def _beside(path: Path, special: bool) -> Path:
     """Make an empty file under a new name, beside where `path` leads if it is to go there.
 
-    It is locked as long as the descriptor is open. One that can be locked was left by a process
-    that was killed, and is removed.
+    Its name says whose it is: those of processes of this machine that are gone are removed.
     """
     target = resolved(path)
     folder = Path(tempfile.gettempdir()) if special else target.parent
     if not folder.is_dir():
         raise OutputError(f"cannot write {path}: no folder {folder}; make it first")
+    host = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:6]
+    prefix = f".{target.name}.{host}-"
+    for left in folder.glob(f"{glob.escape(prefix)}*.tmp"):
+        owner = left.name.removeprefix(prefix).partition("-")[0]
+        if owner.isdigit() and not _lives(int(owner)):
+            left.unlink(missing_ok=True)
+    temporary = folder / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}.tmp"
     mode = 0o600 if special else 0o666
-    for left in folder.glob(f".{glob.escape(target.name)}.????????.tmp"):
-        _remove_if_left(left)
-    while True:
-        temporary = folder / f".{target.name}.{secrets.token_hex(4)}.tmp"
-        lock = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-        if _locks(lock) is not False and os.fstat(lock).st_nlink:
-            return temporary, lock
-        os.close(lock)  # another process took it for left behind
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    return temporary
 
 
-def _remove_if_left(temporary: Path) -> None:
+def _lives(process: int) -> bool:
     try:
-        lock = os.open(temporary, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # another process has removed it, or it is not ours
-        return
-    try:
-        if _locks(lock):
-            temporary.unlink(missing_ok=True)
-    finally:
-        os.close(lock)
-
-
-def _locks(descriptor: int) -> bool | None:
-    """Lock an open file; return whether it was free, None where there are no locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        os.kill(process, 0)
+    except ProcessLookupError:
         return False
-    except OSError:
-        return None
+    except PermissionError:  # another user's
+        pass
     return True
 
 
