@@ -12,7 +12,7 @@ test: $(VENV)/installed lint
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations=10 \
 		--cov=tuner --cov=tuner_plugins --cov-report=term:skip-covered
 
-# Kills, full disks, failing servers, damaged files: over 1,000 faults, and the harm they do.
+# Kills, full disks, failing servers, damaged files: faults by kind, and the harm they do.
 faults: $(VENV)/installed
 	$(BIN)/python -m tests.faults
 

@@ -17,12 +17,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from tests.conftest import install_toy
 from tests.faults import files, kills, misbehaviour, resources, services
 from tests.faults.toll import COLUMNS, Toll
+from tuner.report.console import make_console
 
 Kind = Callable[[Path, int, int], Toll]
 
@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="multiply the number of faults")
     parser.add_argument("--only", default="", help="kinds whose name contains this")
     options = parser.parse_args()
-    console = Console()
+    console = make_console()
     table = Table(title="faults injected, and the harm done")
     for column in ("kind", *COLUMNS, "minutes"):
         table.add_column(column.replace("_", " "), justify="left" if column == "kind" else "right")

@@ -180,8 +180,9 @@ def damaged_files(kind: str, folder: Path, seed: int, count: int) -> Toll:
     for number in range(count):
         chance = random.Random(f"{seed} {kind} {number}")
         damage = chance.choice(DAMAGES)
-        path.write_bytes(damage(bytearray(good), chance))
-        toll.injected += 1
+        bad = damage(bytearray(good), chance)
+        path.write_bytes(bad)
+        toll.injected += bad != good
         what = f"{kind} {damage.__name__} seed {seed} number {number}"
         _judge(toll, what, validate(config, said), said.read_text(errors="replace"))
     return toll

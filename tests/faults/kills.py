@@ -217,6 +217,11 @@ class Killed:
     def strike_at(self, seconds: float, number: signal.Signals) -> bool:
         """Start the study and send its coordinator a signal after `seconds`."""
         child = self.start()
+        said = self.folder / "err.txt"
+        until = time.monotonic() + LIMIT
+        while number != signal.SIGKILL and not (said.exists() and said.stat().st_size):
+            assert time.monotonic() < until  # before it says anything it has no handler yet
+            time.sleep(0.01)
         time.sleep(seconds)
         os.kill(child, number)
         return self._struck(self.wait(child), number, f"{number.name} after {seconds:.2f} s")

@@ -138,7 +138,7 @@ def sleeping_coordinator(folder: Path, seed: int, studies: int) -> Toll:
 def _one_line(study: Killed, code: int | None, what: str) -> None:
     """Hold that a start without the resource ended in one line, or got by without it."""
     study.look(what)
-    study.toll.injected += 1
+    study.toll.injected += code != 0  # else there was room enough
     text = (study.folder / "err.txt").read_text(errors="replace")
     said = [line for line in text.splitlines() if line.startswith("tuner: ")]
     if code not in (0, 1, 2, None) or "Traceback" in text or (code != 0 and len(said) != 1):

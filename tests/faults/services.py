@@ -174,7 +174,7 @@ def restarted_postgres(folder: Path, seed: int, studies: int) -> Toll:
                 restart()
                 code = study.wait(child)
                 study.look("PostgreSQL restarted")
-                study.toll.injected += 1
+                study.toll.injected += code != 0  # else it had ended before
                 if code not in (0, 2, None) or "Traceback" in study.said():
                     study.toll.harm("misreported", f"exit code {code}{study.said()}")
                 toll.add(study.finish())

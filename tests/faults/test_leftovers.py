@@ -108,7 +108,7 @@ def small_disk(
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", str(disk)]
     if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small disk takes root; journals have a twin without one")
+        pytest.skip("mounting a small disk takes root; its twin in test_harness limits files")
     monkeypatch.chdir(disk)
     yield disk
     os.chdir("/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.faults.oracle import is_locked
 from tests.search.test_loop import Harness
 from tuner.config.load import load_config
 from tuner.measure.cores import Cores, lock_folder, open_lock
@@ -100,7 +100,7 @@ def test_who_needs_all_cores_is_not_passed_by(tmp_path: Path) -> None:
     try:
         waiting = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path), "0"])
         deadline = time.monotonic() + 20
-        while not _is_locked(tmp_path / "turn.lock") and time.monotonic() < deadline:
+        while not is_locked(tmp_path / "turn.lock") and time.monotonic() < deadline:
             time.sleep(0.02)
         single = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), "0"])
     finally:
@@ -108,15 +108,6 @@ def test_who_needs_all_cores_is_not_passed_by(tmp_path: Path) -> None:
         holder.communicate()
     assert waiting.wait(20) == 0
     assert single.wait(20) == 0
-
-
-def _is_locked(path: Path) -> bool:
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def test_the_folder_of_locks_is_private_and_no_link(
