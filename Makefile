@@ -1,15 +1,20 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+suite := -m "not slow" -n 2 --dist loadfile --durations=10
 UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
 
-.PHONY: run test test-slow faults test-unlocked test-lowest lint lock clean
+.PHONY: run test coverage test-slow faults test-unlocked test-lowest lint lock clean
 
 run: $(VENV)/installed
 	$(BIN)/tuner run configs/nmf.yaml
 
 test: $(VENV)/installed lint
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations=10 \
+	$(BIN)/python -m pytest $(suite)
+
+# Which lines the suite reaches; it takes twice as long.
+coverage: $(VENV)/installed
+	$(BIN)/python -m pytest $(suite) \
 		--cov=tuner --cov=tuner_plugins --cov-report=term:skip-covered
 
 # Kills, full disks, failing servers, damaged files: faults by kind, and the harm they do.
@@ -29,7 +34,7 @@ test-unlocked test-lowest: $(UV)
 	$(UV) venv --quiet --clear --seed --python $(python) .venv-$@
 	$(UV) pip install --quiet --python .venv-$@ --upgrade --resolution $(resolution) \
 		-e ".[nmf,perturbseq,dev]"
-	.venv-$@/bin/python -m pytest -m "not slow" -n 2 --dist loadfile $(options)
+	.venv-$@/bin/python -m pytest $(suite) $(options)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

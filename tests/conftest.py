@@ -12,6 +12,8 @@ import yaml
 from hypothesis import settings
 from sqlalchemy import Connection, Engine, event
 
+from tests.driver import Driver
+
 # The same examples every time; and no test fails because the machine is busy.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
@@ -25,6 +27,10 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not here ({folder}); the simulated twin of this test runs")
     return folder
+
+
+# What the tests start reads compiled Python, as a user's command does.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -79,6 +85,16 @@ def toy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     paths = [str(folder), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """Return what runs `tuner` commands, with the toy plug-ins among the installed."""
+    site = tmp_path_factory.mktemp("site")
+    install_toy(site)
+    driver = Driver(site)
+    yield driver
+    driver.close()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from tests.driver import Driver
 from tuner.search.startup_cost import FIXED_COSTS
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -19,15 +20,9 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def tuner(workplace: Path) -> Command:
+def tuner(driver: Driver, workplace: Path) -> Command:
     def _tuner(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "tuner.cli", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=workplace,
-            timeout=240,
-        )
+        done = driver.run(*arguments)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
@@ -199,7 +194,10 @@ def test_plugins_are_listed(tuner: Command) -> None:
 
 
 def test_validate_shows_the_space(tuner: Command, config: str) -> None:
-    assert "study.yaml is valid; objective: score" in tuner("validate", config).stdout
+    command = [sys.executable, "-m", "tuner.cli", "validate", config]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "study.yaml is valid; objective: score" in shown
+    assert tuner("validate", config).stdout == shown
     shown = json.loads(tuner("validate", config, "--json").stdout)
     assert set(shown["search_space"]) == {"x", "size"}
 

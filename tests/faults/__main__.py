@@ -9,7 +9,6 @@ there was any.
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from rich.table import Table
 from tests.conftest import install_toy
 from tests.faults import files, kills, misbehaviour, resources, services
 from tests.faults.toll import COLUMNS, Toll
+from tests.fork import preload
 from tuner.report.console import make_console
 
 Kind = Callable[[Path, int, int], Toll]
@@ -50,14 +50,6 @@ KINDS: tuple[tuple[str, Kind, int], ...] = (
     *((f"damaged {name}", _damaged, 60) for name, _damaged in files.BY_FORMAT.items()),
 )
 """Name, what injects faults of the kind, and how often it does so at scale 1."""
-
-
-def preload() -> None:
-    """Import what a coordinator needs, once for all that are forked."""
-    for name in ("tuner.cli", "tuner.run.session", "tuner.run.check", "tuner.run.printout"):
-        importlib.import_module(name)
-    for name in ("tuner_plugins.nmf.plugin", "tuner_plugins.elasticnet.plugin"):
-        importlib.import_module(name)
 
 
 def main() -> int:

@@ -6,14 +6,10 @@ one line with exit code 2; wrong where it is a traceback, a signal, a hang or ma
 
 from __future__ import annotations
 
-import importlib
 import os
 import random
 import resource
-import signal
 import struct
-import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from tests.faults.toll import Toll
+from tests.fork import fork_command, wait_for
 
 LIMIT = 60.0
 FIRST = 600.0
@@ -136,36 +133,14 @@ def targets(folder: Path) -> Mapping[str, tuple[Path, Path]]:
 
 def validate(config: Path, said: Path, limit: float = LIMIT) -> int | None:
     """Run `tuner validate` in a fork; return its exit code, None where it hangs."""
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            os.setsid()
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(descriptor, 1)
-            os.dup2(descriptor, 2)
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
-            sys.argv = ["tuner", "validate", str(config)]
-            from tests.faults.kills import call_main
-
-            code = call_main()
-        except BaseException:
-            importlib.import_module("traceback").print_exc()
-            raise
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    until = time.monotonic() + limit
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
+    child = fork_command(
+        *("validate", str(config)),
+        folder=Path.cwd(),
+        output=(os.devnull, str(said)),
+        environment=os.environ,
+        prepare=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+    )
+    return wait_for(child, limit)
 
 
 def damaged_files(kind: str, folder: Path, seed: int, count: int) -> Toll:

@@ -27,6 +27,7 @@ from optuna.trial import TrialState
 
 from tests.faults.oracle import Place
 from tests.faults.toll import Toll
+from tests.fork import fork_command, wait_for
 
 TRIALS = 10
 TARGETS = ["target2", "target4"]
@@ -172,42 +173,21 @@ class Killed:
     # -- one start --------------------------------------------------------------------------------
 
     def start(self, arm: Callable[[], object] = lambda: None) -> int:
-        """Fork a coordinator; `arm` is called in it before the command line is."""
-        child = os.fork()
-        if child:
-            return child
-        code = 70
-        try:
-            os.setsid()
-            os.chdir(self.folder)
-            os.environ.update(self.place.environment)
-            importlib.import_module("tempfile").tempdir = None
-            for descriptor, name in ((1, "out.txt"), (2, "err.txt")):
-                os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
-            sys.argv = ["tuner", "run", "study.yaml", "--json"]
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-                signal.signal(number, default)
-            arm()
-            code = call_main()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+        """Start a coordinator; `arm` is called in it before the command line is."""
+        return fork_command(
+            *("run", "study.yaml", "--json"),
+            folder=self.folder,
+            output=("out.txt", "err.txt"),
+            environment={**os.environ, **self.place.environment},
+            prepare=arm,
+        )
 
     def wait(self, child: int, limit: float = LIMIT) -> int | None:
         """Return the exit code, negative for a signal; None, and kill it, where it hangs."""
-        until = time.monotonic() + limit
-        while time.monotonic() < until:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.01)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        self.toll.harm("hung", f"{self.folder}: no end within {limit:g} s")
-        return None
+        code = wait_for(child, limit)
+        if code is None:
+            self.toll.harm("hung", f"{self.folder}: no end within {limit:g} s")
+        return code
 
     def strike(self, kill: Kill) -> bool:
         """Start the study with a kill armed; return whether it came to that."""
@@ -372,17 +352,6 @@ class Killed:
             self.toll.harm(
                 "misreported", f"{self.folder}: {len(runs)} runs {states}, {len(trials)} trials"
             )
-
-
-def call_main() -> int:
-    """Run the command line on `sys.argv`; return its exit code."""
-    from tuner.cli import main
-
-    try:
-        main()
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(bool(end.code))
-    return 0
 
 
 def kills_of_coordinators(folder: Path, seed: int, studies: int, tracked: bool = False) -> Toll:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.faults.driver import Driver
+from tests.driver import Driver
 from tests.faults.oracle import Place
 from tests.faults.scenarios import SCENARIOS, wrongs
 from tests.faults.toll import Toll

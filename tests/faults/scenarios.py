@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from dataclasses import dataclass
 
 import yaml
 
-from tests.faults.driver import Driver
+from tests.driver import Driver
 from tests.faults.oracle import STORAGE, Place, is_clean
 from tuner.execution.limits import SLOWER
 
@@ -222,18 +224,21 @@ def configure(place: Place, scenario: Scenario) -> None:
     (place.folder / "study.yaml").write_text(yaml.safe_dump(sections))
 
 
-def run(driver: Driver, place: Place) -> int | None:
+def run(driver: Driver, place: Place) -> subprocess.CompletedProcess[str]:
     """Run the study as the command does."""
-    return driver.run(place.folder, place.environment, "run", "study.yaml", "--json")
+    environment = {**os.environ, **place.environment, "PYTHONPATH": str(driver.site)}
+    arguments = ("run", "study.yaml", "--json")
+    return driver.run(*arguments, folder=place.folder, environment=environment)
 
 
 def wrongs(driver: Driver, place: Place, scenario: Scenario) -> list[str]:
     """Run a scenario; return all that came otherwise, each line as `Place` names its kind."""
     configure(place, scenario)
-    code = run(driver, place)
-    out, err = ((place.folder / name).read_text() for name in ("stdout", "stderr"))
-    if code is None:
+    try:
+        ended = run(driver, place)
+    except subprocess.TimeoutExpired:
         return ["hung: the study", *place.leftovers()]
+    code, out, err = ended.returncode, ended.stdout, ended.stderr
     trouble = place.trouble(complete=None if code else TRIALS)
     found = place.leftovers()
     found += [line for line in trouble if not (code and line.startswith("stuck"))]  # resumable

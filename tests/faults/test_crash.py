@@ -18,6 +18,7 @@ import optuna
 import psutil
 import pytest
 
+from tests.driver import Command, Driver
 from tuner.tracking.tracker import prepare
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -48,10 +49,12 @@ def _told_of_hangups() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-def start(config: str, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tuner.cli", "run", config, "--json", *more]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+Start = Callable[..., Command]
+
+
+@pytest.fixture
+def start(driver: Driver, config: str) -> Start:
+    return lambda *more: driver.start("run", config, "--json", *more)
 
 
 def completed() -> int:
@@ -64,7 +67,7 @@ def completed() -> int:
     return sum('"target4"' in line and '"x": 0.0' not in line for line in lines)
 
 
-def wait_for(count: int, process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+def wait_for(count: int, process: Command | subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + 120
     while completed() < count:
         assert process.poll() is None, process.communicate()
@@ -72,22 +75,22 @@ def wait_for(count: int, process: subprocess.Popen[str] | subprocess.Popen[bytes
         time.sleep(0.05)
 
 
-def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
-    out, err = process.communicate(timeout=240)
+def finish(process: Command, code: int = 0) -> tuple[str, str]:
+    out, err = process.communicate()
     assert process.returncode == code, out + err
     return out, err
 
 
-def test_kill_9_in_mid_study_loses_and_repeats_nothing(workplace: Path, config: str) -> None:
+def test_kill_9_in_mid_study_loses_and_repeats_nothing(workplace: Path, start: Start) -> None:
     for threshold in (3, 7):
-        process = start(config, *TRACKED)
+        process = start(*TRACKED)
         wait_for(threshold, process)
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.communicate()
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not alive, "workers outlived the coordinator"
-    out, _ = finish(start(config, *TRACKED))
+    out, _ = finish(start(*TRACKED))
     result = json.loads(out)
     assert result["trials"]["complete"] == TRIALS, out
     assert list(workplace.glob(".tuner-*")) == []
@@ -117,9 +120,9 @@ def test_kill_9_in_mid_study_loses_and_repeats_nothing(workplace: Path, config: 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_running_trials_end_and_says_how_to_resume(
-    workplace: Path, config: str, number: signal.Signals
+    workplace: Path, config: str, start: Start, number: signal.Signals
 ) -> None:
-    process = start(config)
+    process = start()
     wait_for(3, process)
     process.send_signal(number)
     if number == signal.SIGHUP:  # a shell passes on what the terminal has sent already
@@ -131,7 +134,7 @@ def test_a_signal_lets_running_trials_end_and_says_how_to_resume(
     study = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
     assert {trial.state.name for trial in study.get_trials()} == {"COMPLETE"}
     assert 3 <= len(study.get_trials()) < TRIALS
-    again = json.loads(finish(start(config))[0])
+    again = json.loads(finish(start())[0])
     assert again["trials"]["complete"] == TRIALS
 
 
@@ -172,10 +175,10 @@ def read_all(terminal: int) -> None:
     os.close(terminal)
 
 
-def test_a_second_coordinator_is_refused(workplace: Path, config: str) -> None:
-    first = start(config)
+def test_a_second_coordinator_is_refused(workplace: Path, start: Start) -> None:
+    first = start()
     wait_for(2, first)
-    _, err = finish(start(config), code=2)
+    _, err = finish(start(), code=2)
     assert f"is being run by process {first.pid} on" in err
     finish(first)
     study = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
@@ -187,8 +190,8 @@ def test_a_second_coordinator_is_refused(workplace: Path, config: str) -> None:
     assert {(line["x"], line["size"]) for line in ran} >= {d for d in drawn if d[0] != 0.0}
 
 
-def test_a_worker_killed_from_outside_fails_its_trial_alone(workplace: Path, config: str) -> None:
-    process = start(config)
+def test_a_worker_killed_from_outside_fails_its_trial_alone(workplace: Path, start: Start) -> None:
+    process = start()
     wait_for(2, process)
     workers = [
         child

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sqlite3
@@ -12,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults import files, kills, resources
+from tests.fork import preload
 
 
 @pytest.fixture
 def place(toy: Path, tmp_path: Path) -> Path:
-    importlib.import_module("tuner.run.session")
+    preload()
     return tmp_path
 
 

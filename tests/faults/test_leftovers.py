@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,30 +13,33 @@ import optuna
 import psutil
 import pytest
 
+from tests.driver import Driver
 from tests.services import PASSWORD, running_postgres
 
 pytestmark = pytest.mark.usefixtures("toy")
 
 
-def tuner(*arguments: str, **environment: str) -> tuple[int, str, set[str]]:
-    """Run a command; return its exit code, all it said, and the command lines that `ps` showed."""
-    lines: set[str] = set()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tuner.cli", *arguments],
-            stdout=said,
-            stderr=said,
-            env={**os.environ, **environment},
-        )
-        while process.poll() is None:
+Tuner = Callable[..., tuple[int, str, set[str]]]
+
+
+@pytest.fixture
+def tuner(driver: Driver) -> Tuner:
+    """Return what runs a command; it returns the exit code, all it said, and what `ps` showed."""
+
+    def run(*arguments: str, **environment: str) -> tuple[int, str, set[str]]:
+        lines: set[str] = set()
+        command = driver.start(*arguments, environment={**os.environ, **environment})
+        while command.poll() is None:
             try:
-                for child in psutil.Process(process.pid).children(recursive=True):
+                for child in psutil.Process(command.pid).children(recursive=True):
                     lines.add(" ".join(child.cmdline()))
             except psutil.Error:
                 pass
             time.sleep(0.2)
-        said.seek(0)
-        return process.returncode, said.read(), lines
+        out, err = command.communicate()
+        return command.wait(), err + out, lines
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.mark.parametrize("written", [PASSWORD, "${SECRET}"])
 def test_no_password_is_left_anywhere(
-    postgres: str, write_config: Callable[..., Path], written: str
+    tuner: Tuner, postgres: str, write_config: Callable[..., Path], written: str
 ) -> None:
     path = write_config(
         plugin="toy",
@@ -79,6 +80,7 @@ def test_no_password_is_left_anywhere(
 
 
 def test_a_trial_whose_error_has_no_encoding_is_tracked_like_any_other(
+    tuner: Tuner,
     write_config: Callable[..., Path],
 ) -> None:
     path = write_config(
@@ -128,7 +130,9 @@ def fill(disk: Path) -> Path:
 
 
 @pytest.mark.parametrize("storage", ["sqlite:///tuner.db", "journal:///tuner.log"])
-def test_a_full_disk_is_one_line_and_nothing_is_lost(small_disk: Path, storage: str) -> None:
+def test_a_full_disk_is_one_line_and_nothing_is_lost(
+    tuner: Tuner, small_disk: Path, storage: str
+) -> None:
     sections = {
         "plugin": "toy",
         "study": {"trials": 3, "storage": storage, "sampler": "random"},

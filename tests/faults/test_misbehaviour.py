@@ -10,19 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import install_toy
-from tests.faults.driver import Driver
+from tests.driver import Driver
 from tests.faults.oracle import Place
 from tests.faults.scenarios import SCENARIOS, TRIALS, Scenario, configure, run, wrongs
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    site = tmp_path_factory.mktemp("site")
-    install_toy(site)
-    driver = Driver(site)
-    yield driver
-    driver.close()
 
 
 @pytest.fixture
@@ -50,9 +40,9 @@ def test_children_of_a_trial_end_with_a_coordinator_that_is_killed(
     driver: Driver, place: Place
 ) -> None:
     configure(place, Scenario("run", "kill_coordinator"))
-    assert run(driver, place) == -9
+    assert run(driver, place).returncode == -9
     left = [line for line in place.leftovers() if not line.startswith("folder")]
     assert left == [], "what a crash leaves is a folder, which the next run sweeps"
-    assert run(driver, place) == 0
+    assert run(driver, place).returncode == 0
     assert place.leftovers() == []
     assert place.trouble(complete=TRIALS) == []

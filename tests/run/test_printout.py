@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.driver import Driver
 from tests.selection.test_measured import final_of, trials
 from tuner.config.load import Config, load_config
 from tuner.objective import Objective
@@ -118,7 +118,7 @@ def test_a_run_without_a_trial_says_so(config: Config) -> None:
 
 @pytest.mark.usefixtures("toy")
 def test_the_printed_commands_work_when_pasted(
-    write_config: Callable[..., Path], workplace: Path
+    driver: Driver, write_config: Callable[..., Path], workplace: Path
 ) -> None:
     config = write_config(
         plugin="toy",
@@ -129,8 +129,8 @@ def test_the_printed_commands_work_when_pasted(
         export={"path": "frozen.py"},
         tracking={"enabled": False},
     ).name
-    run = [sys.executable, "-m", "tuner.cli", "run", config]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=workplace, check=True)
+    done = driver.run("run", config)
+    assert done.returncode == 0, done.stderr
     text = done.stdout
     assert "script: frozen.py, with the setting of trial" in text
     assert "it needs: Python alone" in text
@@ -170,8 +170,8 @@ def test_the_printed_commands_work_when_pasted(
     ],
 )
 def test_each_way_to_end_reads_right(
+    driver: Driver,
     write_config: Callable[..., Path],
-    workplace: Path,
     sections: dict[str, dict[str, object]],
     code: int,
     expected: list[str],
@@ -183,8 +183,7 @@ def test_each_way_to_end_reads_right(
     for name, section in sections.items():
         given[name] = section if name == "search_space" else {**given.get(name, {}), **section}
     config = write_config(plugin="toy", objective="fit", tracking={"enabled": False}, **given).name
-    run = [sys.executable, "-m", "tuner.cli", "run", config]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=workplace, env=os.environ)
+    done = driver.run("run", config)
     assert done.returncode == code, done.stdout + done.stderr
     for text in expected:
         assert text in done.stdout + done.stderr

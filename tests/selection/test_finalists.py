@@ -19,6 +19,7 @@ from tuner.selection.finalists import (
     kept_final,
     timing_decides,
 )
+from tuner.selection.racing import FIRST_ROUNDS
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -78,7 +79,7 @@ def test_the_best_are_timed_in_rounds_with_the_baseline_among_them(
     assert [job.baseline for job in game.jobs].count(True) == 1
     assert game.jobs.index(next(job for job in game.jobs if job.baseline)) <= len(chosen)
     leader = final.finalists[0]
-    assert leader.repeats >= 3
+    assert leader.repeats >= FIRST_ROUNDS
     assert leader.score == max(row.score for row in final.finalists)
     gains = [
         case.metrics["fit"] - reference.metrics["fit"]

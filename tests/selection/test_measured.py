@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.driver import Driver
 from tests.studies import CASES, make_trials
 from tuner.objective import Objective
 from tuner.records import Final, Finalist, TrialRecord
@@ -74,7 +73,7 @@ def test_what_was_not_timed_again_stays_an_estimate() -> None:
 
 @pytest.mark.usefixtures("toy")
 def test_table_json_best_and_script_state_one_score(
-    write_config: Callable[..., Path], workplace: Path
+    driver: Driver, write_config: Callable[..., Path]
 ) -> None:
     config = write_config(
         plugin="toy",
@@ -86,8 +85,7 @@ def test_table_json_best_and_script_state_one_score(
     ).name
 
     def tuner(*arguments: str) -> str:
-        command = [sys.executable, "-m", "tuner.cli", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=workplace)
+        done = driver.run(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
