@@ -42,10 +42,13 @@ KINDS: tuple[tuple[str, Kind, int], ...] = (
     ("plug-in misbehaves", misbehaviour.misbehaving_plugins, 100),
     ("disk full", resources.full_disk, 40),
     ("small or read-only disk", resources.small_disks, 20),
+    ("no room for results", resources.full_results, 16),
     ("clock jumps", resources.jumping_clock, 20),
     ("several coordinators", resources.several_coordinators, 20),
+    ("several, PostgreSQL", services.several_on_postgres, 10),
     ("coordinator stopped", resources.sleeping_coordinator, 20),
     ("MLflow server fails", services.faulty_mlflow_server, 5),
+    ("MLflow server absent", services.absent_mlflow_server, 4),
     ("PostgreSQL restarts", services.restarted_postgres, 10),
     *((f"damaged {name}", _damaged, 60) for name, _damaged in files.BY_FORMAT.items()),
 )

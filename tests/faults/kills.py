@@ -140,6 +140,7 @@ class Killed:
     workers: int = 2
     seed: int = 0
     name: str = "study"
+    script: str = "best.py"
     toll: Toll = field(default_factory=Toll)
 
     def __post_init__(self) -> None:
@@ -163,7 +164,7 @@ class Killed:
             "workers": self.workers,
             "timing": {"repeats": 1, "finalists": 0},
             "tracking": {"enabled": False},
-            "export": {"path": "best.py"},
+            "export": {"path": self.script},
         }
         if self.tracking is not None:
             uri, experiment = self.tracking
@@ -172,10 +173,14 @@ class Killed:
 
     # -- one start --------------------------------------------------------------------------------
 
-    def start(self, arm: Callable[[], object] = lambda: None) -> int:
-        """Start a coordinator; `arm` is called in it before the command line is."""
+    def start(
+        self,
+        arm: Callable[[], object] = lambda: None,
+        command: Sequence[str] = ("run", "study.yaml", "--json"),
+    ) -> int:
+        """Start a command; `arm` is called in it before the command line is."""
         return fork_command(
-            *("run", "study.yaml", "--json"),
+            *command,
             folder=self.folder,
             output=("out.txt", "err.txt"),
             environment={**os.environ, **self.place.environment},
@@ -226,8 +231,7 @@ class Killed:
             trials = self.trials()
             self.check(code, trials, failed=1)  # what the killed worker ran
             self._check_leftovers()
-            if self.tracking == DATABASE:
-                self._check_store(trials)
+            self._check_store(trials)
         return struck
 
     def _struck(self, code: int | None, number: signal.Signals, what: str) -> bool:
@@ -291,8 +295,7 @@ class Killed:
         self.check(code, trials)
         self._check_repeats(trials)
         self._check_leftovers()
-        if self.tracking == DATABASE:
-            self._check_store(trials)
+        self._check_store(trials)
         return self.toll
 
     def check(self, code: int, trials: Sequence[optuna.trial.FrozenTrial], failed: int = 0) -> None:
@@ -314,16 +317,23 @@ class Killed:
         if told != (TRIALS, best.number):
             wrong("misreported", f"{self.folder}: told {told}, stored {TRIALS, best.number}")
         script = subprocess.run(
-            [sys.executable, "-S", "best.py"], cwd=self.folder, capture_output=True, text=True
+            [sys.executable, "-S", self.script], cwd=self.folder, capture_output=True, text=True
         )
         x = json.loads(script.stdout or "{}").get("x")
         if x != best.params["x"]:
             wrong("misreported", f"{self.folder}: script has {x}, best is {best.params['x']}")
 
     def _check_repeats(self, trials: Sequence[optuna.trial.FrozenTrial]) -> None:
-        """Count the runs of each trial: one, and one more for each kill that hit it running."""
-        lines = (self.folder / "ran.jsonl").read_text().splitlines()
-        ran = Counter(line["x"] for line in map(json.loads, lines) if line["case"] == TARGETS[0])
+        """Count the runs of each trial: one, and one more for each kill that hit it running.
+
+        A case that a process ran again at once was disturbed, and is measured again.
+        """
+        if not trials:
+            return
+        ran, before = Counter[float](), dict[int, object]()
+        for line in map(json.loads, (self.folder / "ran.jsonl").read_text().splitlines()):
+            ran[line["x"]] += line["case"] == TARGETS[0] and before.get(line["pid"]) != line
+            before[line["pid"]] = line
         best = max(trials, key=lambda trial: trial.value or 0.0).params["x"]
         for x in {trial.params["x"] for trial in trials} - {0.0, best}:  # these are timed and drawn
             self.toll.harm(
@@ -332,7 +342,7 @@ class Killed:
 
     def _check_leftovers(self) -> None:
         known = {"study.yaml", "out", "out.txt", "err.txt", "tmp", "ran.jsonl", "best.py"}
-        known |= {"tuner.db", "tuner.log", "mlflow.db", "mlartifacts", "mlruns", "plots"}
+        known |= {"tuner.db", "tuner.log", "mlflow.db", "mlartifacts", "mlruns", "plots", "disk"}
         found = [path.name for path in self.folder.iterdir() if path.name not in known]
         locks = f"tuner-{os.getuid()}"
         found += [path.name for path in self.place.temporary.iterdir() if path.name != locks]
@@ -341,9 +351,12 @@ class Killed:
         self.toll.harm("leftovers", f"{self.folder}: {found}", len(found))
 
     def _check_store(self, trials: Sequence[optuna.trial.FrozenTrial]) -> None:
+        uri, _ = self.tracking or ("", "")
+        if not uri.startswith("sqlite"):
+            return
         from mlflow import MlflowClient
 
-        client = MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+        client = MlflowClient(f"sqlite:///{self.folder}/{uri.removeprefix('sqlite:///')}")
         experiment = client.get_experiment_by_name("toy")
         runs = client.search_runs([experiment.experiment_id]) if experiment else []
         children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import resource
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.faults.kills import DATABASE, LIMIT, STORAGE_POINTS, Killed
@@ -39,12 +40,16 @@ def full_disk(folder: Path, seed: int, studies: int) -> Toll:
     return toll
 
 
+def mount(folder: Path, kilobytes: int) -> list[str]:
+    """Return the command that mounts a small file system in memory."""
+    return ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(folder)]
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, kilobytes: int) -> Iterator[Path | None]:
     """Mount a small file system in memory; None where that is not allowed."""
     folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
+    if subprocess.run(mount(folder, kilobytes), capture_output=True).returncode:
         yield None
         return
     try:
@@ -76,6 +81,59 @@ def small_disks(folder: Path, seed: int, studies: int) -> Toll:
     return toll
 
 
+@contextlib.contextmanager
+def crowded_disk(disk: Path, left: int) -> Iterator[Callable[[], object] | None]:
+    """Mount a disk that has `left` kilobytes left; yield what makes it grow, None if forbidden."""
+    disk.mkdir()
+    if subprocess.run(mount(disk, 1000), capture_output=True).returncode:
+        yield None
+        return
+    grow = ["mount", "-o", "remount,size=50m", str(disk)]
+    try:
+        room = os.statvfs(disk)
+        filled = room.f_bavail * room.f_frsize - (left << 10)
+        (disk / "filler").write_bytes(b"\0" * filled)
+        yield lambda: subprocess.run(grow, check=True)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def full_results(folder: Path, seed: int, studies: int) -> Toll:
+    """Fill the disk that the script, MLflow's store, figures and tables, or an analysis goes to."""
+    chance, toll = random.Random(seed), Toll()
+    for number in range(studies):
+        what = ("script", "store", "out", "analysis")[number % 4]
+        study = Killed(
+            folder / f"results-{seed}-{number}",
+            tracking=("sqlite:///disk/mlflow.db", "toy") if what == "store" else None,
+            script="disk/best.py" if what == "script" else "best.py",
+            seed=seed + number,
+        )
+        disk = study.folder / ("out" if what == "out" else "disk")
+        with crowded_disk(disk, chance.choice([0, 4, 8, 40])) as grow:
+            if grow is None:
+                return toll
+            code = study.wait(study.start())
+            if what == "analysis":
+                code = study.wait(study.start(command=ANALYSE))
+            _one_line(study, code, f"no room for the {what}", os.statvfs(disk).f_bavail == 0)
+            grow()
+            if what == "analysis":
+                _check_analysis(study)
+            toll.add(study.finish())
+    return toll
+
+
+ANALYSE = ("analyse", "study.yaml", "-o", "disk/analysis")
+
+
+def _check_analysis(study: Killed) -> None:
+    code = study.wait(study.start(command=ANALYSE))
+    found = study.folder / "disk" / "analysis" / "analysis.json"
+    if code != 0 or json.loads(found.read_text()).keys() != {"mode", "x", "size"}:
+        study.toll.harm("misreported", f"{study.folder}: exit code {code}{study.said()}")
+
+
 def jumping_clock(folder: Path, seed: int, studies: int) -> Toll:
     """Set the coordinator's clock forward and back by up to a day, again and again."""
     toll = Toll()
@@ -102,12 +160,18 @@ def jumping_clock(folder: Path, seed: int, studies: int) -> Toll:
     return toll
 
 
-def several_coordinators(folder: Path, seed: int, studies: int, count: int = 3) -> Toll:
+def several_coordinators(
+    folder: Path,
+    seed: int,
+    studies: int,
+    count: int = 3,
+    storages: Sequence[str] = tuple(STORAGE_POINTS),
+) -> Toll:
     """Start one study from several processes at once: one runs it, the others say so and end."""
     toll = Toll()
     for number in range(studies):
-        storage = list(STORAGE_POINTS)[number % 2]
-        study = Killed(folder / f"several-{seed}-{number}", storage, seed=seed + number)
+        storage, name = storages[number % len(storages)], f"several-{seed}-{number}"
+        study = Killed(folder / name, storage, seed=seed + number, name=name)
         children = [study.start() for _ in range(count)]
         codes = [study.wait(child) for child in children]
         study.toll.injected += count - 1
@@ -135,10 +199,10 @@ def sleeping_coordinator(folder: Path, seed: int, studies: int) -> Toll:
     return toll
 
 
-def _one_line(study: Killed, code: int | None, what: str) -> None:
+def _one_line(study: Killed, code: int | None, what: str, happened: bool = False) -> None:
     """Hold that a start without the resource ended in one line, or got by without it."""
     study.look(what)
-    study.toll.injected += code != 0  # else there was room enough
+    study.toll.injected += happened or code != 0  # else there was room enough
     text = (study.folder / "err.txt").read_text(errors="replace")
     said = [line for line in text.splitlines() if line.startswith("tuner: ")]
     if code not in (0, 1, 2, None) or "Traceback" in text or (code != 0 and len(said) != 1):

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.faults.kills import TRIALS, Killed
+from tests.faults.resources import several_coordinators
 from tests.faults.toll import Toll
 from tests.services import running_postgres
 
@@ -34,9 +37,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path) -> Iterator[int]:
-    """Serve a real MLflow store below `folder`; return the port."""
-    port = free_port()
+def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Serve a real MLflow store below `folder` at a port."""
     store, files = f"sqlite:///{folder}/server.db", f"{folder}/artifacts"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
     command += ["--artifacts-destination", files, "--host", "127.0.0.1", "--port", str(port)]
@@ -53,14 +55,10 @@ def mlflow_server(folder: Path) -> Iterator[int]:
                 assert process.poll() is None, (folder / "server.txt").read_text()
                 assert time.monotonic() < until
                 time.sleep(0.2)
-        yield port
+        yield process
     finally:
-        import psutil
-
-        family = [process, *psutil.Process(process.pid).children(recursive=True)]
-        for member in family:
-            with contextlib.suppress(psutil.Error, ProcessLookupError):
-                member.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -140,8 +138,8 @@ def faulty_mlflow_server(folder: Path, seed: int, studies: int) -> Toll:
     """Track studies in a server that fails a third of all requests, and then none."""
     folder = folder / f"mlflow-{seed}"
     folder.mkdir()
-    toll = Toll()
-    with mlflow_server(folder) as server:
+    toll, server = Toll(), free_port()
+    with mlflow_server(folder, server):
         for number in range(studies):
             proxy = Proxy(server, seed + number)
             uri = f"http://127.0.0.1:{proxy.server_port}"
@@ -158,6 +156,40 @@ def faulty_mlflow_server(folder: Path, seed: int, studies: int) -> Toll:
             proxy.server_close()
             toll.add(study.toll)
     return toll
+
+
+def absent_mlflow_server(folder: Path, seed: int, studies: int) -> Toll:
+    """Track studies in a server that is not there, or is killed in mid-study, and comes later."""
+    folder = folder / f"absent-{seed}"
+    folder.mkdir()
+    chance, toll, port = random.Random(seed), Toll(), free_port()
+    for number in range(studies):
+        name = f"experiment{number}"
+        where = (f"http://127.0.0.1:{port}", name)
+        study = Killed(folder / f"study{number}", seed=number, tracking=where)
+        if number % 2:
+            with mlflow_server(folder, port):
+                child = study.start()
+                time.sleep(chance.uniform(0.5, 4.0))
+            code = study.wait(child)
+        else:
+            code = study.wait(study.start())
+        study.toll.injected += 1
+        study.check(code or 0, study.trials())
+        with mlflow_server(folder, port):
+            study.finish()
+            _check(study, *where)
+        toll.add(study.toll)
+    return toll
+
+
+def several_on_postgres(folder: Path, seed: int, studies: int) -> Toll:
+    """Start one study of a PostgreSQL server from three processes at once."""
+    try:
+        with running_postgres() as (url, _):
+            return several_coordinators(folder, seed, studies, storages=[url])
+    except pytest.skip.Exception:
+        return Toll()  # there is none here
 
 
 def restarted_postgres(folder: Path, seed: int, studies: int) -> Toll:

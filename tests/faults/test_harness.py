@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,8 @@ def test_a_process_that_outlives_its_study_is_seen_and_ended(
     monkeypatch.setattr(kills, "PATIENCE", 0.5)
     study = kills.Killed(place / "study")
     orphan = subprocess.Popen(["sleep", "60"], env={**os.environ, **study.place.environment})
+    while not study.place.living():  # until it is the program, it has another environment
+        time.sleep(0.01)
     study.look("nothing")
     assert study.toll.orphans == 1
     assert orphan.wait(10) == -signal.SIGKILL

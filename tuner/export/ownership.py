@@ -17,6 +17,7 @@ from tuner.plugin import InputError
 
 OUT = Path("out")
 MARK = "study.json"
+PART = f".{MARK}.part"
 
 
 @dataclass(frozen=True)
@@ -162,13 +163,14 @@ def _marks() -> Iterator[Owner]:
 
 def _write(owner: Owner) -> None:
     owner.folder.mkdir(parents=True, exist_ok=True)
-    part = owner.folder / f".{MARK}.part"
+    part = owner.folder / PART
     part.write_text(json.dumps(asdict(owner), indent=1), encoding="utf-8")
     part.replace(owner.folder / MARK)
 
 
 def _has_files(folder: Path) -> bool:
-    return folder.is_dir() and any(path.is_file() for path in folder.rglob("*"))
+    """Whether a folder holds more than a mark that was never whole: a disk was full, or a kill."""
+    return any(path.is_file() and path != folder / PART for path in folder.rglob("*"))
 
 
 def _key(path: Path) -> str:

@@ -34,6 +34,11 @@ def at(name, place, value):
     return inside(lambda file: file[name].__setitem__(place, value))
 
 
+def at_cell(file):
+    """Return where the names of cells are: in a group, where some may be missing."""
+    return "obs/_index/values" if "values" in file["obs/_index"] else "obs/_index"
+
+
 def replaced(name, value, **options):
     return inside(lambda file: put(file, name, value, **options))
 
@@ -185,9 +190,12 @@ REFUSED = {
     "code too large": (at("obs/perturbation/codes", 0, 99), "is it whole"),
     "code -1": (at("obs/perturbation/codes", 0, -1), "1 cells without a perturbation"),
     "code -50": (at("obs/perturbation/codes", 0, -50), "is it whole"),
-    "cells of one name": (at("obs/_index", 1, "cell0"), "two cells are called 'cell0'"),
+    "cells of one name": (
+        inside(lambda file: file[at_cell(file)].__setitem__(1, "cell0")),
+        "two cells are called 'cell0'",
+    ),
     "fewer names": (
-        inside(lambda file: put(file, "obs/_index", file["obs/_index"][:-1])),
+        inside(lambda file: put(file, at_cell(file), file[at_cell(file)][:-1])),
         "is it whole",
     ),
     "X of one dimension": (link("X", np.ones(60)), "there are 60 cells and 12 genes"),
