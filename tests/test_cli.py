@@ -16,6 +16,9 @@ from tuner.search.startup_cost import FIXED_COSTS
 
 pytestmark = pytest.mark.usefixtures("toy")
 
+LONG = "x" * 300
+TOO_LONG = "expected paths with names of at most 255 bytes, got 'xxx"
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -163,6 +166,9 @@ def test_the_table_shows_best_against_baseline(tuner: Command, config: str) -> N
         (["run", "study.yaml", "--set", "study.storage=nosql://x"], "cannot open nosql://x"),
         (["run", "study.yaml", "--set", "export.path=no/dir/x.py"], "no folder no/dir"),
         (["run", "study.yaml", "--set", "tracking={uri: 'sqlite:///tuner.db'}"], "same file"),
+        (["run", "study.yaml", "--set", f"export.path={LONG}.py"], TOO_LONG),
+        (["validate", "study.yaml", "--set", f"study.storage=sqlite:///{LONG}.db"], TOO_LONG),
+        (["validate", "study.yaml", "--set", f"study.storage=journal:///{LONG}.log"], TOO_LONG),
         (["simulate", "rain", "-o", "x"], "no simulator called 'rain'; installed:"),
         (["simulate", "toy", "-o", "x", "--colour", "red"], "has no option 'colour'"),
         (["simulate", "toy", "-o", "x", "--points", "many"], "option 'points'"),

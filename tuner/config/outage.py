@@ -1,4 +1,4 @@
-"""What the machine or a server refuses while a study runs, told in one line."""
+"""What the machine or a server refuses, told in one line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ RESUME = "mend that, and the same command goes on; no trial that was told is los
 
 
 def outage(error: BaseException) -> str | None:
-    """Return what a full disk, a folder without rights or a lost database did; None if no such."""
+    """Return what a full disk, a folder without rights or a lost database did; None if no such.
+
+    A path that is too long for the system is told as well, wherever it is first looked at.
+    """
     for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
+            begins = str(cause.filename or "")[:60]
+            return f"expected paths with names of at most 255 bytes, got '{begins}...'; shorten it"
         if isinstance(cause, OSError) and cause.errno in _ERRORS:
             where = f" {cause.filename}" if cause.filename else ""
             return f"cannot write{where}: {cause.strerror}; {RESUME}"

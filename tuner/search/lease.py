@@ -61,7 +61,7 @@ class Lease:
             raise self._lost()
 
     def release(self) -> None:
-        """Return the lease back; what it cannot be written to learns of it by the process's end."""
+        """Release the lease; a storage that is gone learns of it by the end of the process."""
         try:
             free = json.dumps({"number": self._number})
             self._fence.swap_lease(self._study_id, self._text, free)
