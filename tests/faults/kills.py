@@ -201,8 +201,9 @@ class Killed:
 
     def strike_at(self, seconds: float, number: signal.Signals) -> bool:
         """Start the study and send its coordinator a signal after `seconds`."""
-        child = self.start()
         said = self.folder / "err.txt"
+        said.unlink(missing_ok=True)  # what an earlier start said
+        child = self.start()
         until = time.monotonic() + LIMIT
         while number != signal.SIGKILL and not (said.exists() and said.stat().st_size):
             assert time.monotonic() < until  # before it says anything it has no handler yet
