@@ -12,7 +12,7 @@ run: $(VENV)/installed
 test: $(VENV)/installed lint
 	$(BIN)/python -m pytest $(suite)
 
-# Which lines the suite reaches; it takes twice as long.
+# Which lines the suite reaches; slower by far.
 coverage: $(VENV)/installed
 	$(BIN)/python -m pytest $(suite) \
 		--cov=tuner --cov=tuner_plugins --cov-report=term:skip-covered

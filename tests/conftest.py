@@ -17,6 +17,8 @@ from tests.driver import Driver
 # The same examples every time; and no test fails because the machine is busy.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
+# What the tests start reads compiled Python, as a user's command does.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")
@@ -27,10 +29,6 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not here ({folder}); the simulated twin of this test runs")
     return folder
-
-
-# What the tests start reads compiled Python, as a user's command does.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,8 +1,8 @@
 """`tuner` commands in forks of a process that has imported what they need, as whole commands are.
 
 A command is started as a shell starts it, in a session, a folder and an environment of its own, but
-for the imports, which are 2 to 8 s of CPU a command. Run as ``python -m tests.driver``: requests
-and answers are JSON, one a line.
+for the imports, which are most of what it takes. Run as ``python -m tests.driver``: requests and
+answers are JSON, one a line.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tests.fork import end_of, fork_command, preload
 PROJECT = Path(__file__).resolve().parents[1]
 
 HANGING = 240.0
+"""Seconds after which a command hangs."""
 
 
 class Driver:

@@ -101,6 +101,11 @@ def end_of(child: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
+def is_running(child: int) -> bool:
+    """Whether a fork has not ended; its exit code is kept for who asks for that."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
 def wait_for(child: int, limit: float) -> int | None:
     """Return a fork's exit code; None, and kill it, where it hangs for `limit` seconds."""
     until = time.monotonic() + limit

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.faults.kills import DATABASE, LIMIT, STORAGE_POINTS, Killed
 from tests.faults.toll import Toll
+from tests.fork import is_running
 
 DAY = 86_400.0
 
@@ -188,10 +189,10 @@ def sleeping_coordinator(folder: Path, seed: int, studies: int) -> Toll:
         study = Killed(folder / f"sleep-{seed}-{number}", seed=seed + number)
         child = study.start()
         time.sleep(chance.uniform(0.1, 1.5))
+        study.toll.injected += is_running(child)  # else it had ended before
         os.kill(child, signal.SIGSTOP)
         time.sleep(1.0)
         os.kill(child, signal.SIGCONT)
-        study.toll.injected += 1
         code = study.wait(child, LIMIT)
         if code is not None:
             study.check(code, study.trials())

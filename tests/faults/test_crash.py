@@ -41,8 +41,8 @@ def config(write_config: Callable[..., Path]) -> str:
     return write_config(**sections).name
 
 
-@pytest.fixture(autouse=True)
-def _told_of_hangups() -> Iterator[None]:
+@pytest.fixture
+def told_of_hangups() -> Iterator[None]:
     """Let programs be told that the terminal is gone, though the suite may run under nohup."""
     before = signal.signal(signal.SIGHUP, lambda *_: None)  # the default again in what is started
     yield
@@ -138,6 +138,7 @@ def test_a_signal_lets_running_trials_end_and_says_how_to_resume(
     assert again["trials"]["complete"] == TRIALS
 
 
+@pytest.mark.usefixtures("told_of_hangups")
 def test_a_closed_terminal_stops_a_study_in_order(workplace: Path, config: str) -> None:
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "tuner.cli", "run", config]

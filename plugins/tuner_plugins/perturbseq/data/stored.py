@@ -136,6 +136,11 @@ def open_matrix(stored: Any, where: str, path: Path | str) -> Any:
         raise CellsError(f"{path}: {where} holds no matrix; copy the file again")
     if stored.dtype.kind not in "fiub":
         raise CellsError(f"{path}: {where} holds {stored.dtype}; expected counts, as numbers")
+    if not stored.dtype.isnative:  # SciPy has no sparse matrices of these
+        raise CellsError(
+            f"{path}: {where} holds {stored.dtype}, numbers of the other byte order; "
+            "write the file again in this machine's"
+        )
     return stored
 
 
