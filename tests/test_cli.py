@@ -169,6 +169,7 @@ def test_the_table_shows_best_against_baseline(tuner: Command, config: str) -> N
         (["run", "study.yaml", "--set", f"export.path={LONG}.py"], TOO_LONG),
         (["validate", "study.yaml", "--set", f"study.storage=sqlite:///{LONG}.db"], TOO_LONG),
         (["validate", "study.yaml", "--set", f"study.storage=journal:///{LONG}.log"], TOO_LONG),
+        (["validate", "study.yaml", "--set", f"study.sampler={30 * LONG}"], "study.sampler"),
         (["simulate", "rain", "-o", "x"], "no simulator called 'rain'; installed:"),
         (["simulate", "toy", "-o", "x", "--colour", "red"], "has no option 'colour'"),
         (["simulate", "toy", "-o", "x", "--points", "many"], "option 'points'"),
@@ -182,6 +183,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     done = tuner(*arguments, code=2)
     lines = [line for line in done.stderr.splitlines() if line.startswith("tuner: ")]
     assert len(lines) == 1
+    assert len(lines[0]) < 5000
     assert expected in lines[0]
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

@@ -17,6 +17,7 @@ import typer
 from rich.table import Table
 
 from tuner.config.addresses import masked
+from tuner.config.text import shortened
 from tuner.execution.text import clean
 from tuner.plugin import InputError
 from tuner.report.console import LiveProgress, make_console
@@ -292,7 +293,8 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    err.print(f"tuner: {clean(masked(message))}", highlight=False, markup=False, soft_wrap=True)
+    lines = "\n".join(shortened(line, 4000) for line in clean(masked(message)).split("\n"))
+    err.print(f"tuner: {lines}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(code)
 
 

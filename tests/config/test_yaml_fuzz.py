@@ -74,6 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(b"? !!int ''\n: 1\n", [])
 @example(b"? |\n  a\n  b\n: 1\n? |\n  a\n  b\n: 2\n", [])
 @example(b"a: ${N\x1b}\n", [])
+@example(b"a: *" + b"9" * 5000 + b"\n", [])
 def test_bytes_are_read_or_refused(
     folder: Path, seed: bytes, changes: list[tuple[int, int, bytes]]
 ) -> None:

@@ -10,6 +10,9 @@ _UNUSABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
+LONGEST = 800
+"""Characters of a message of one line."""
+
 
 def cleaned(text: str) -> str:
     r"""Return `text` with each character that no store or terminal takes as an escape.
@@ -27,9 +30,29 @@ def cleaned(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text` as a line that shows each of its characters."""
-    escape = "unicode_escape"
+    """Return `text` as a line that shows each of its characters, but for the middle of a long one.
+
+    Examples
+    --------
+    >>> one_line("no key 'a\\nb'")
+    "no key 'a\\\\nb'"
+    """
+    escape, text = "unicode_escape", shortened(text)
     return "".join(c if c.isprintable() else c.encode(escape).decode() for c in cleaned(text))
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Return `text` without its middle where it has more than `most` characters.
+
+    What is quoted from a file may be as long as the file.
+
+    Examples
+    --------
+    >>> shortened("found undefined alias '0123456789'; define it", 40)
+    "found undefined alias '012 ...  define it"
+    """
+    head, tail = 2 * most // 3, most // 4
+    return text if len(text) <= most else f"{text[:head]} ... {text[-tail:]}"
 
 
 def _escaped(found: re.Match[str]) -> str:
