@@ -30,12 +30,12 @@ def cleaned(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text` as a line that shows each of its characters, but for the middle of a long one.
+    r"""Return `text` as a line that shows each of its characters, but for the middle of a long one.
 
     Examples
     --------
-    >>> one_line("no key 'a\\nb'")
-    "no key 'a\\\\nb'"
+    >>> one_line("no key 'a\nb'")
+    "no key 'a\\nb'"
     """
     escape, text = "unicode_escape", shortened(text)
     return "".join(c if c.isprintable() else c.encode(escape).decode() for c in cleaned(text))
