@@ -1,6 +1,6 @@
 """What peers do at the faults that `make faults` injects here.
 
-    python -m benchmarks.faults [--optuna PYTHON] [--ray PYTHON] [--hydra PYTHON]
+    python -m benchmarks.faults [--optuna PYTHON] [--ray PYTHON] [--hydra PYTHON] [--limit SECONDS]
 
 Each tuner runs 12 trials of a function that takes 0.3 s, at two faults: a trial misbehaves (it
 raises, returns NaN, kills its process, sleeps for ever), and the program is killed with -9 in
@@ -25,7 +25,6 @@ from collections import Counter
 from pathlib import Path
 
 TRIALS = 12
-LIMIT = 90.0
 FAULTS = ("none", "raise", "nan", "die", "hang")
 
 FUNCTION = """
@@ -110,8 +109,8 @@ PEERS = {
 }
 
 
-def run(python: str, folder: Path, fault: str, kill_after: float | None) -> str:
-    """Run the program in `folder`; return how it ended."""
+def run(python: str, folder: Path, fault: str, kill_after: float | None, limit: float) -> str:
+    """Run the program in `folder` for at most `limit` seconds; return how it ended."""
     log, here = str(folder / "log.txt"), {"PYTHONPATH": str(folder), "RAY_DEDUP_LOGS": "0"}
     with (folder / "said.txt").open("ab") as said:
         process = subprocess.Popen(
@@ -124,12 +123,12 @@ def run(python: str, folder: Path, fault: str, kill_after: float | None) -> str:
         )
     try:
         if kill_after is None:
-            return f"exit code {process.wait(LIMIT)}"
-        _wait_for(Path(log), int(kill_after))
+            return f"exit code {process.wait(limit)}"
+        _wait_for(Path(log), int(kill_after), limit)
         process.kill()
         return f"killed: {process.wait()}"
     except subprocess.TimeoutExpired:
-        return f"no end within {LIMIT:g} s"
+        return f"no end within {limit:g} s"
     finally:
         try:
             os.killpg(process.pid, signal.SIGKILL)
@@ -137,15 +136,15 @@ def run(python: str, folder: Path, fault: str, kill_after: float | None) -> str:
             pass
 
 
-def _wait_for(log: Path, ended: int) -> None:
-    until = time.monotonic() + LIMIT
+def _wait_for(log: Path, ended: int, limit: float) -> None:
+    until = time.monotonic() + limit
     while not log.exists() or log.read_text().count("ended") < ended:
         if time.monotonic() > until:
             raise RuntimeError("the program does not begin; see said.txt")
         time.sleep(0.05)
 
 
-def report(python: str, peer: str, fault: str, killed: bool) -> str:
+def report(python: str, peer: str, fault: str, killed: bool, limit: float) -> str:
     """Return one line of the table."""
     program, states = PEERS[peer]
     with tempfile.TemporaryDirectory() as name:
@@ -153,8 +152,8 @@ def report(python: str, peer: str, fault: str, killed: bool) -> str:
         head = f"TRIALS = {TRIALS}\n"
         (folder / "program.py").write_text(textwrap.dedent(FUNCTION + head + program))
         (folder / "config.yaml").write_text(HYDRA_CONFIG)
-        endings = [run(python, folder, fault, 5)] if killed else []
-        endings.append(run(python, folder, fault, None))
+        endings = [run(python, folder, fault, 5, limit)] if killed else []
+        endings.append(run(python, folder, fault, None, limit))
         told = subprocess.run(
             [python, "-W", "ignore", "-c", states], cwd=folder, capture_output=True, text=True
         )
@@ -176,13 +175,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for peer in PEERS:
         parser.add_argument(f"--{peer}", metavar="PYTHON")
+    parser.add_argument("--limit", type=float, default=90.0, help="seconds that a study may take")
     options = vars(parser.parse_args())
+    limit = options.pop("limit")
     for peer, python in options.items():
         if python is None:
             continue
         for fault in FAULTS:
-            print(report(python, peer, fault, killed=False), flush=True)
-        print(report(python, peer, "none", killed=True), flush=True)
+            print(report(python, peer, fault, killed=False, limit=limit), flush=True)
+        print(report(python, peer, "none", killed=True, limit=limit), flush=True)
 
 
 if __name__ == "__main__":
