@@ -175,7 +175,7 @@ def test_another_users_library_is_not_opened(fresh, monkeypatch):
     (folder,) = build.kernel_folders()
     monkeypatch.setattr(build.os, "geteuid", lambda: os.getuid() + 1)
     assert build.kernel_folders() == []
-    assert build._open_trusted(os.path.join(folder, "x.so")) is None
+    assert build.open_trusted(os.path.join(folder, "x.so")) is None
 
 
 @needs_compiler
@@ -194,8 +194,8 @@ def test_the_name_depends_on_everything_that_shapes_the_code(monkeypatch, what, 
     compiler = tmp_path / "cc"
     compiler.write_text("one")
     files, parts, command = {"a.c": "int x;", "a.h": ""}, (("a.c",),), [str(compiler), "-O2"]
-    before = build._digest(files, parts, command)
-    assert build._digest(files, parts, command) == before
+    before = build.compiled_digest(files, parts, command)
+    assert build.compiled_digest(files, parts, command) == before
     if what == "source":
         files["a.c"] += " "
     elif what == "header":
@@ -208,7 +208,7 @@ def test_the_name_depends_on_everything_that_shapes_the_code(monkeypatch, what, 
         compiler.write_text("another")
     else:
         monkeypatch.setattr(build, "_processor", lambda: "model name: another")
-    assert build._digest(files, parts, command) != before
+    assert build.compiled_digest(files, parts, command) != before
 
 
 def test_the_compiler_of_the_environment_comes_first(monkeypatch, tmp_path):
