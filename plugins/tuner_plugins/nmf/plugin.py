@@ -76,6 +76,7 @@ class NmfPlugin(Plugin[NmfConfig]):
             "scaling": CategoricalDistribution(nmf_params.CHOICES["scaling"]),
             "start": CategoricalDistribution(nmf_params.CHOICES["start"]),
             "tolerance": FloatDistribution(0.0, 0.1),
+            "dtype": CategoricalDistribution(nmf_params.CHOICES["dtype"]),
         }
 
     def defaults(self) -> Params:

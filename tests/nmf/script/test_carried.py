@@ -7,6 +7,7 @@ import re
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tuner_plugins.kernel_folder import digest_of
 from tuner_plugins.nmf import params as nmf_params
@@ -114,6 +115,24 @@ def test_source_library_and_both_write_the_same_bytes(scripts, run) -> None:
 def test_no_compiler_is_needed(scripts, run, kind) -> None:
     blocked = "import sys\nsys.modules['numpy'] = sys.modules['numba'] = None\n"
     assert run(scripts[kind], before=blocked, **NO_COMPILER)[0] == run(scripts["source"])[0]
+
+
+@pytest.mark.parametrize("numpy", [True, False])
+def test_without_compiler_library_and_numpy(scripts, run, numpy) -> None:
+    """The same answer to rounding, in Python alone; Numba is not asked."""
+    blocked = "import sys\nsys.modules['numba'] = None\n"
+    blocked += "" if numpy else "sys.modules['numpy'] = None\n"
+    expected, told, _ = run(scripts["source"])
+    found, said, compiled = run(scripts["source"], before=blocked, **NO_COMPILER)
+    assert (said, compiled, found[:128]) == (told, [], expected[:128])
+    values, wanted = (np.frombuffer(content[128:]) for content in (found, expected))
+    np.testing.assert_allclose(values, wanted, rtol=0, atol=1e-11 * np.abs(wanted).max())
+
+
+def test_what_python_alone_does_not_do_is_one_line(scripts, run) -> None:
+    blocked = "import sys\nsys.modules['numpy'] = None\n"
+    _, said, _ = run(scripts["source"], "-k", "900", before=blocked, code=2, **NO_COMPILER)
+    assert "pip install numpy" in said
 
 
 def damaged(text: str) -> str:

@@ -4,7 +4,7 @@ The files of this folder are compiled once by the machine's own compiler into a 
 the user's cache folder, or a private one where that can't be written, named by a hash over
 everything that shapes it: sources, flags, compiler, processor. Later processes only open it. A
 script may carry its quick library compiled already (`carried.py`): it is opened first. Where there
-is no compiler, or it fails, there are no C kernels and the caller uses its Numba kernel.
+is no compiler, or it fails, there are no C kernels and the caller uses its own in Numba or Python.
 Standard library only, so that a stand-alone script can carry it.
 """
 
@@ -16,7 +16,7 @@ import sys
 
 from tuner_plugins.kernel_folder import digest_of, is_ours, kernel_folders
 from tuner_plugins.nmf.kernels.carried import CARRIED, open_carried
-from tuner_plugins.nmf.kernels.sources import BUILD, KERNEL_FILES
+from tuner_plugins.nmf.kernels.sources import BUILD, KERNEL_FILES, PLAIN
 
 TYPE_CHECKING = False  # no functools, no typing: each costs a script as much as opening the kernels
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def load_kernels(quick: bool = False) -> ctypes.CDLL | None:
     return _OPENED[quick]
 
 
-def use_kernels(library: ctypes.CDLL) -> None:
+def use_kernels(library: Any) -> None:
     """Let `load_kernels` return this quick library from now on."""
     _OPENED[True] = library
 
@@ -98,10 +98,24 @@ def compile_kernels(quick: bool) -> ctypes.CDLL | None:
 
 def _builder(name: str) -> Callable[..., ctypes.CDLL | None]:
     """Return a function of `compile.py`: only a script's first run has to compile that module."""
-    scope: dict[str, Any] = {"__name__": "compile"}
-    exec(compile(BUILD, "compile.py", "exec"), scope)
-    function: Callable[..., ctypes.CDLL | None] = scope[name]
+    function: Callable[..., ctypes.CDLL | None] = _scope("compile.py", BUILD)[name]
     return function
+
+
+def plain_kernels() -> Mapping[str, Any]:
+    """Return what `plain.py` and its parts define: Python that does what the kernels do, slowly."""
+    if not _PLAIN:
+        _PLAIN.update(_scope("plain.py", PLAIN))
+    return _PLAIN
+
+
+_PLAIN: dict[str, Any] = {}
+
+
+def _scope(name: str, text: str) -> dict[str, Any]:
+    scope: dict[str, Any] = {"__name__": name.partition(".")[0]}
+    exec(compile(text, name, "exec"), scope)
+    return scope
 
 
 def find_compiler() -> list[str] | None:

@@ -11,6 +11,7 @@ from tuner_plugins.nmf.io.folder import LEFT_OUT, describe_taken, is_bigwig, lis
 from tuner_plugins.nmf.kernels.build import (
     compile_kernels,
     load_kernels,
+    plain_kernels,
     source_digest,
     use_kernels,
 )
@@ -105,9 +106,36 @@ def run_quick_and_leave(words: Sequence[str]) -> bool:
     """End the process where `run_quick` did it: taking Python apart takes milliseconds too."""
     if "--rebuild" in words:
         os._exit(rebuild([word for word in words if word != "--rebuild"]))
-    if run_quick(words):
+    if run_quick(words) or (load_kernels(quick=True) is None and run_plain(words)):
         os._exit(0)
     return False
+
+
+PLAIN_BASES = 3e7
+"""Bases of all tracks up to which Python alone is done before NumPy would be imported."""
+
+
+def run_plain(words: Sequence[str]) -> bool:
+    """Do as `run_quick` without C kernels, where that is soon done or there is no NumPy."""
+    given = read_words(words)
+    if given is None:
+        return False
+    try:
+        bases = int(given["end_pos"]) - int(given["start_pos"])
+        tracks = len(list_folder(given["bw_dir"], LEFT_OUT)[0])
+    except (ValueError, OSError):
+        return False
+    if bases * tracks > PLAIN_BASES and has_numpy():
+        return False
+    use_kernels(plain_kernels()["PlainKernels"]())
+    return run_quick(words)
+
+
+def has_numpy() -> bool:
+    """Return whether there is a NumPy, without importing it."""
+    from importlib.util import find_spec
+
+    return find_spec("numpy") is not None
 
 
 def rebuild(words: Sequence[str]) -> int:

@@ -111,6 +111,7 @@ def write_script(made: Script, path: Path, provenance: Provenance) -> None:
             "KERNEL_FILES": sources.KERNEL_FILES if source else {},
             "BUILD": sources.BUILD if source else "",
             "CARRIED": library,
+            "PLAIN": sources.PLAIN,
         },
         provenance_head(summary, made.shown, provenance),
         SCRIPT_DEPENDENCIES,
