@@ -83,14 +83,17 @@ def script_command(script: Path, folder: Path, size: Size, out: Path) -> list[st
 BASELINE = Path("benchmarks.baseline")
 
 
-def freeze(folder: Path, size: Size, params: Mapping[str, Any], path: Path) -> Path:
-    """Write the script of a setting."""
+def freeze(
+    folder: Path, size: Size, params: Mapping[str, Any], path: Path, kernels: str = "both"
+) -> Path:
+    """Write the script of a setting; `kernels` as in ``export.kernels``."""
     section = {
         "bigwigs": [folder / "tracks"],
         "annotation": folder / "Annotation.Gene.bw",
         "cases": [{"region": f"{size.chrom}:{size.start}-{size.end}", "k": size.k}],
     }
-    plugin = NmfPlugin(NmfConfig.model_validate({"data": section}))
+    sections = {"data": section, "export": {"kernels": kernels}}
+    plugin = NmfPlugin(NmfConfig.model_validate(sections))
     plugin.freeze(params, path, Provenance("benchmark"))
     return path
 

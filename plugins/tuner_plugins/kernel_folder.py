@@ -34,6 +34,28 @@ def is_ours(status: os.stat_result) -> bool:
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
+def keep_file(path: str, content: bytes) -> None:
+    """Write a file of this user's, which appears when it is whole; raise OSError if it cannot."""
+    temporary = f"{path}.{os.urandom(8).hex()}.partial"
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+def digest_of(content: bytes) -> str:
+    """Return a digest of 16 bytes, in hexadecimal digits."""
+    try:  # hashlib loads OpenSSL: milliseconds of a script that runs for a tenth of a second
+        from _blake2 import blake2b
+    except ImportError:
+        from hashlib import blake2b
+    return str(blake2b(content, digest_size=16).hexdigest())
+
+
 def _user_folder() -> str | None:
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):

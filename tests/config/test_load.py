@@ -203,6 +203,12 @@ def test_a_rule_that_the_plug_in_lacks_is_refused(
         load(text)
 
 
+def test_a_key_of_a_script_that_the_plug_in_lacks_is_refused(load: Callable[..., object]) -> None:
+    wrong = r"export\.kernels: unknown key 'kernels'; expected one of: path, select$"
+    with pytest.raises(InputError, match=wrong):
+        load(f"{GOOD.rstrip()}\nexport: {{kernels: binary}}\n")
+
+
 def test_a_required_key_that_is_missing_is_named(load: Callable[..., object]) -> None:
     with pytest.raises(InputError, match="'plugin' is missing"):
         load(GOOD.replace("plugin: toy\n", ""))

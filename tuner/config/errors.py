@@ -67,13 +67,8 @@ def _described(
             break
         key = key[:-1]
     kind, got = detail["type"], detail.get("input")
-    if kind == "extra_forbidden" and key in GONE:
-        return key, GONE[key]
     if kind == "extra_forbidden":
-        names = _siblings(model, key, also)
-        close = difflib.get_close_matches(str(key[-1]), names, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        return key, f"unknown key '{key[-1]}'; expected one of: {', '.join(names)}{hint}"
+        return unknown_key(model, key, also)
     if kind == "missing":
         return key, f"'{'.'.join(map(str, key))}' is missing; it is required"
     message = str(detail["msg"]).removeprefix("Value error, ")
@@ -93,19 +88,29 @@ def _stands(data: Any, key: Key) -> bool:
     return True
 
 
-def _siblings(model: type[BaseModel], key: Key, also: type[BaseModel] | None) -> list[str]:
-    """Return the names that the parent of `key` knows."""
+def unknown_key(
+    model: type[BaseModel], key: Key, also: type[BaseModel] | None = None
+) -> tuple[Key, str]:
+    """Return a key that neither model knows, and what to do about it."""
+    if key in GONE:
+        return key, GONE[key]
+    names = [name for part in (also, model) if part for name in _names_beside(part, key)]
+    close = difflib.get_close_matches(str(key[-1]), names, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    expected = ", ".join(dict.fromkeys(names)) or "(see the documentation)"
+    return key, f"unknown key '{key[-1]}'; expected one of: {expected}{hint}"
+
+
+def _names_beside(model: type[BaseModel], key: Key) -> list[str]:
+    """Return the names that the parent of `key` has in a model; none where it has no such part."""
     at: Any = model
     for part in key[:-1]:
         if isinstance(part, int):
             continue
         at = _inner_model(at.model_fields[part].annotation) if part in at.model_fields else None
         if at is None:
-            return ["(see the documentation)"]
-    names = list(at.model_fields)
-    if len(key) == 1 and also is not None:
-        names = [*also.model_fields, *names]
-    return names
+            return []
+    return list(at.model_fields)
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:

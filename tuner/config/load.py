@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.config.addresses import as_written, masked, masked_data
-from tuner.config.errors import at_key, error_at, validated
+from tuner.config.errors import at_key, error_at, unknown_key, validated
 from tuner.config.schema import EngineSections, wrong_name
 from tuner.config.space import Space, SpaceError, build_space
 from tuner.config.task import Task
@@ -118,7 +118,9 @@ class Config:
 
     def plain(self) -> dict[str, Any]:
         """Return the whole configuration as plain data that may be stored: no passwords."""
-        whole = {**self.engine.model_dump(mode="json"), **self.sections}
+        ours = self.engine.model_dump(mode="json")
+        whole = {**ours, **self.sections}
+        whole["export"] = {**ours["export"], **self.sections.get("export", {})}
         shown: dict[str, Any] = masked_data(as_written(whole, self.document.raw))
         return shown
 
@@ -154,6 +156,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise InputError(f"{path}: the file's name is no name of a study: {wrong}; set study.name")
     cls = at_key(document, ("plugin",), plugin_class, engine.plugin)
     folder = path.resolve().parent
+    for key in engine.export.options if "export" not in cls.Config.model_fields else ():
+        raise error_at(document, *unknown_key(EngineSections, ("export", key)))
+    if engine.export.options:
+        rest["export"] = engine.export.options
     model = validated(cls.Config, rest, document, folder, also=EngineSections)
     plugin = cls(model)
     at_key(document, ("data",), plugin.inputs)

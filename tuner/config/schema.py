@@ -189,6 +189,8 @@ class TrackingSection(Section):
 class ExportSection(Section):
     """What is frozen, and where the script goes, relative to the current folder.
 
+    Every further key is the plug-in's: it gets them as its own section `export`.
+
     Attributes
     ----------
     path : Path, optional
@@ -200,8 +202,14 @@ class ExportSection(Section):
         (`tuner.plugin.Plugin.one_standard_error`).
     """
 
+    model_config = ConfigDict(extra="allow")
     path: Path | None = None
     select: Literal["best", "smoothed", "one_standard_error"] = "best"
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The plug-in's keys as given."""
+        return self.model_extra or {}
 
 
 class ExecutorSection(BaseModel):

@@ -135,8 +135,27 @@ class DataSection(_Section):
         return self
 
 
+Kernels = Literal["both", "source", "binary"]
+
+
+class ExportSection(_Section):
+    """What the script is made of.
+
+    Attributes
+    ----------
+    kernels : {"both", "source", "binary"}
+        How the script carries its C kernels: as C source, which its first run compiles; as a
+        library compiled here, for any x86-64 Linux with glibc, which its first run only opens; or
+        as both, the source for all other machines. Where no library can be made, or the setting
+        has no use for one, the source alone.
+    """
+
+    kernels: Kernels = "both"
+
+
 class NmfConfig(BaseModel):
     """The plug-in's part of a configuration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     data: DataSection
+    export: ExportSection = ExportSection()

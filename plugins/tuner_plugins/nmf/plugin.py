@@ -51,6 +51,7 @@ class NmfPlugin(Plugin[NmfConfig]):
     name = "nmf"
     Config = NmfConfig
     metrics = {"r": "maximize", "r_abs": "maximize"}
+    afterwards = ("export",)
 
     @property
     def primary(self) -> str:
@@ -75,6 +76,7 @@ class NmfPlugin(Plugin[NmfConfig]):
             "scaling": CategoricalDistribution(nmf_params.CHOICES["scaling"]),
             "start": CategoricalDistribution(nmf_params.CHOICES["start"]),
             "tolerance": FloatDistribution(0.0, 0.1),
+            "dtype": CategoricalDistribution(nmf_params.CHOICES["dtype"]),
         }
 
     def defaults(self) -> Params:
@@ -106,7 +108,7 @@ class NmfPlugin(Plugin[NmfConfig]):
     def notes(self) -> Sequence[str]:
         """Return what is taken, what is left out, and which tracks give the answer away."""
         with _input_errors():
-            return self._inputs.notes()
+            return [*self._inputs.notes(), *write.kernel_notes(self.config.export.kernels)]
 
     def load(self) -> Cases:
         """Read the annotations, and get the kernels compiled; tracks are read on the clock."""
@@ -170,7 +172,8 @@ class NmfPlugin(Plugin[NmfConfig]):
         """Write ``assign2.py``: the same modules, with `params` as constants."""
         with _input_errors():
             left_out = self._inputs.left_out()
-        write.write_script(self._setting(params), params, left_out, path, provenance)
+        made = write.Script(self._setting(params), params, left_out, self.config.export.kernels)
+        write.write_script(made, path, provenance)
 
     def command(self, case: Case, write: Path, output: Path) -> Sequence[str]:
         """Return the script's command line; its folder of tracks is made of links."""

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from tuner_plugins.nmf.kernels.build import digest_of
+from tuner_plugins.kernel_folder import digest_of
 
 TYPE_CHECKING = False  # as in fast_path.py
 if TYPE_CHECKING:

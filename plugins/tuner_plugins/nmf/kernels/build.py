@@ -2,8 +2,9 @@
 
 The files of this folder are compiled once by the machine's own compiler into a shared library in
 the user's cache folder, or a private one where that can't be written, named by a hash over
-everything that shapes it: sources, flags, compiler, processor. Later processes only open it. Where
-there is no compiler, or it fails, there are no C kernels and the caller uses its Numba kernel.
+everything that shapes it: sources, flags, compiler, processor. Later processes only open it. A
+script may carry its quick library compiled already (`carried.py`): it is opened first. Where there
+is no compiler, or it fails, there are no C kernels and the caller uses its own in Numba or Python.
 Standard library only, so that a stand-alone script can carry it.
 """
 
@@ -13,12 +14,13 @@ import ctypes
 import os
 import sys
 
-from tuner_plugins.kernel_folder import is_ours, kernel_folders
-from tuner_plugins.nmf.kernels.sources import BUILD, KERNEL_FILES
+from tuner_plugins.kernel_folder import digest_of, is_ours, kernel_folders
+from tuner_plugins.nmf.kernels.carried import CARRIED, open_carried
+from tuner_plugins.nmf.kernels.sources import BUILD, KERNEL_FILES, PLAIN
 
 TYPE_CHECKING = False  # no functools, no typing: each costs a script as much as opening the kernels
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     Parts = tuple[tuple[str, ...], ...]
@@ -61,16 +63,29 @@ def load_kernels(quick: bool = False) -> ctypes.CDLL | None:
     return _OPENED[quick]
 
 
+def use_kernels(library: Any) -> None:
+    """Let `load_kernels` return this quick library from now on."""
+    _OPENED[True] = library
+
+
 def _find_kernels(quick: bool) -> ctypes.CDLL | None:
-    compiler = None if os.environ.get("TUNER_NATIVE", "1") == "0" else find_compiler()
-    if compiler is None:
+    if os.environ.get("TUNER_NATIVE", "1") == "0":
+        return None
+    library = open_carried(CARRIED, source_digest()) if quick and CARRIED else None
+    return library or compile_kernels(quick)
+
+
+def compile_kernels(quick: bool) -> ctypes.CDLL | None:
+    """Return the library made of the sources, which may be in the cache; None where none can be."""
+    compiler = find_compiler()
+    if compiler is None or not KERNEL_FILES:
         return None
     parts, flags = kernel_parts(quick)
     command = [*compiler, *flags]
-    name = f"kernels-{_digest(KERNEL_FILES, parts, command)}.so"
+    name = f"kernels-{compiled_digest(KERNEL_FILES, parts, command)}.so"
     paths = [os.path.join(folder, name) for folder in kernel_folders()]
     for path in paths:
-        library = _open_trusted(path)
+        library = open_trusted(path)
         if library is not None:
             return library
     targets = [[NATIVE_FLAG], []] if _processor() else [[]]
@@ -83,10 +98,24 @@ def _find_kernels(quick: bool) -> ctypes.CDLL | None:
 
 def _builder(name: str) -> Callable[..., ctypes.CDLL | None]:
     """Return a function of `compile.py`: only a script's first run has to compile that module."""
-    scope: dict[str, Any] = {"__name__": "compile"}
-    exec(compile(BUILD, "compile.py", "exec"), scope)
-    function: Callable[..., ctypes.CDLL | None] = scope[name]
+    function: Callable[..., ctypes.CDLL | None] = _scope("compile.py", BUILD)[name]
     return function
+
+
+def plain_kernels() -> Mapping[str, Any]:
+    """Return what `plain.py` and its parts define: Python that does what the kernels do, slowly."""
+    if not _PLAIN:
+        _PLAIN.update(_scope("plain.py", PLAIN))
+    return _PLAIN
+
+
+_PLAIN: dict[str, Any] = {}
+
+
+def _scope(name: str, text: str) -> dict[str, Any]:
+    scope: dict[str, Any] = {"__name__": name.partition(".")[0]}
+    exec(compile(text, name, "exec"), scope)
+    return scope
 
 
 def find_compiler() -> list[str] | None:
@@ -108,30 +137,33 @@ def _find_program(name: str) -> str | None:
     return None
 
 
-def _open_trusted(path: str) -> ctypes.CDLL | None:
+def open_trusted(path: str) -> ctypes.CDLL | None:
+    """Return a library that nobody else may have written, opened; None where there is none."""
     try:
         return ctypes.CDLL(path) if is_ours(os.stat(path)) else None
     except OSError:  # absent, not executable here, or not a library
         return None
 
 
-def _digest(files: Mapping[str, str], parts: Parts, command: list[str]) -> str:
+def source_digest() -> str:
+    """Return a digest of all that shapes a carried library but its compiler; empty without any."""
+    shaping = (*_words(KERNEL_FILES), repr(kernel_parts(quick=True)))
+    return digest_of("\0".join(shaping).encode()) if KERNEL_FILES else ""
+
+
+def _words(files: Mapping[str, str]) -> Iterator[str]:
+    return (word for file in sorted(files.items()) for word in file)
+
+
+def compiled_digest(files: Mapping[str, str], parts: Parts, command: list[str]) -> str:
+    """Return a digest of all that shapes a library made here."""
     status = os.stat(command[0])
     shaping = (
-        *(word for file in sorted(files.items()) for word in file),
+        *_words(files),
         repr((parts, NATIVE_FLAG, command, status.st_size, status.st_mtime_ns)),
         repr((sys.platform, sys.maxsize, os.uname().machine, _processor())),
     )
     return digest_of("\0".join(shaping).encode())
-
-
-def digest_of(content: bytes) -> str:
-    """Return a digest of 16 bytes, in hexadecimal digits."""
-    try:  # hashlib loads OpenSSL: milliseconds of a script that runs for a tenth of a second
-        from _blake2 import blake2b
-    except ImportError:
-        from hashlib import blake2b
-    return str(blake2b(content, digest_size=16).hexdigest())
 
 
 def _processor() -> str:

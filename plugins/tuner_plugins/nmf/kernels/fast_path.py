@@ -155,7 +155,9 @@ def quick_bins(
     chrom, start, end = region
     levels = len(widths)
     asked, means = (ctypes.c_int64 * levels)(*widths), (ctypes.c_void_p * levels)(*rows)
-    want = _Request(chrom.encode(), start, end, levels, asked, means, policy == "mean")
+    want = (_Request * 1)(
+        _Request(chrom.encode(), start, end, levels, asked, means, policy == "mean")
+    )
     covered = (ctypes.c_double * sum(-(-(end - start) // width) for width in widths))()
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait
@@ -163,7 +165,7 @@ def quick_bins(
         return False
     try:
         size = ctypes.c_int64(os.fstat(handle).st_size)
-        code = library.tuner_quick_read(handle, size, ctypes.byref(want), covered)
+        code = library.tuner_quick_read(handle, size, want, covered)
         return None if code == _ABSENT else not code
     finally:
         os.close(handle)
@@ -206,7 +208,6 @@ def _factorize(
         *(_QUICK_SCALINGS.index(setting["scaling"]), setting["start"] == "randomized_svd"),
         *(float(setting[name]) for name in ("l2penalty", "fl_lambda", "tolerance")),
     )
-    code = library.tuner_quick_factorize(
-        levels, ctypes.c_int64(len(levels)), ctypes.byref(asked), weights, addresses
-    )
+    count = ctypes.c_int64(len(levels))
+    code = library.tuner_quick_factorize(levels, count, (_Setting * 1)(asked), weights, addresses)
     return None if code else QuickLoadings(k, levels[-1], values[-1], weights)

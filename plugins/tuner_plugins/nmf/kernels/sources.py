@@ -1,4 +1,4 @@
-"""What is compiled at first use, as text: a script has these constants written into it instead."""
+"""What only some runs need, as text: a script has these constants written into it instead."""
 
 from __future__ import annotations
 
@@ -25,3 +25,15 @@ KERNEL_FILES = _kernel_files()
 
 BUILD = _read(os.path.join(_FOLDER, "compile.py"))
 """The module that compiles them."""
+
+
+def _joined(*names: str) -> str:
+    """Return modules that import no others of the project's but each other as the text of one."""
+    ours = ("from __future__", "from tuner_plugins")
+    texts = (_read(os.path.join(_FOLDER, name)).splitlines() for name in names)
+    kept = (line for text in texts for line in text if not line.startswith(ours))
+    return "\n".join(["from __future__ import annotations", *kept, ""])
+
+
+PLAIN = _joined("plain_read.py", "plain_factorize.py", "plain.py")
+"""The kernels in Python, for where there are no others."""

@@ -1,7 +1,6 @@
-"""The proximal operator's kernel where there is no C compiler: the same algorithm in Numba.
+"""The proximal operator's kernel where there is no C compiler: the same algorithm in Python.
 
-Numba is imported, and the kernel compiled, at the first call only: half a second that a process
-with C kernels never spends.
+Numba compiles it for long signals. It is imported only then: to start it takes seconds.
 """
 
 from __future__ import annotations
@@ -11,19 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuner_plugins.nmf.kernels.build import plain_kernels
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+MOST_PLAIN = 1_000_000
+"""Positions that a process solves in Python before it compiles: that takes as long as those."""
 
 
 @functools.lru_cache(maxsize=1)
 def numba_prox() -> Callable[..., int]:
     """Return ``kernel(y, weights, out, lam, steps)``, with the statuses of the C kernel.
 
-    `steps` are left alone.
+    `steps` are left alone. Few positions are solved in Python, and all where there is no Numba.
     """
-    compiled = _compile_taut_string()
+    spent = 0
 
     def kernel(y: Any, weights: Any, out: Any, lam: float, steps: Any = None) -> int:
+        nonlocal spent
         if y.size == 0:
             return 0
         total = float(y.size) if weights is None else float(weights.sum(dtype=np.float64))
@@ -36,18 +42,29 @@ def numba_prox() -> Callable[..., int]:
             return 2
         if lam == 0:
             out[:] = y
-        elif lam >= whole - low * total:  # no running sum leaves the tube
+            return 0
+        if lam >= whole - low * total:  # no running sum leaves the tube
             out[:] = min(max(whole / total, low), high)
-        else:
+            return 0
+        spent += y.size
+        compiled = _compile_taut_string() if spent > MOST_PLAIN else None
+        if compiled is not None:
             compiled(y, y[:0] if weights is None else weights, out, lam, low, high)
+        else:
+            heavy = [1.0] * y.size if weights is None else weights.tolist()
+            out[:] = plain_kernels()["taut_string"](y.tolist(), heavy, lam)
         return 0
 
     return kernel
 
 
-def _compile_taut_string() -> Callable[..., None]:
-    import numba
-
+@functools.lru_cache(maxsize=1)
+def _compile_taut_string() -> Callable[..., None] | None:
+    """Return the kernel, compiled; None where there is no Numba."""
+    try:
+        import numba
+    except ImportError:
+        return None
     try:
         return numba.njit(nogil=True, cache=True)(_taut_string)
     except RuntimeError:  # no folder to cache in: compile for this process alone

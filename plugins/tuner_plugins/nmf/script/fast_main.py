@@ -6,8 +6,16 @@ import ctypes
 import os
 import sys
 
+from tuner_plugins.kernel_folder import digest_of
 from tuner_plugins.nmf.io.folder import LEFT_OUT, describe_taken, is_bigwig, list_folder
-from tuner_plugins.nmf.kernels.build import load_kernels
+from tuner_plugins.nmf.kernels.build import (
+    compile_kernels,
+    load_kernels,
+    plain_kernels,
+    source_digest,
+    use_kernels,
+)
+from tuner_plugins.nmf.kernels.carried import CARRIED, open_carried
 from tuner_plugins.nmf.kernels.fast_path import QuickLoadings, quick_loadings
 from tuner_plugins.nmf.kernels.parallel import available_threads
 from tuner_plugins.nmf.script.placing import npy_head, write_whole
@@ -48,8 +56,8 @@ def read_words(words: Sequence[str]) -> dict[str, str] | None:
     return given if len(given) == 6 and len(words) % 2 == 0 else None
 
 
-def run_quick(words: Sequence[str]) -> bool:
-    """Do what a command line asks for; False where nothing was done."""
+def run_quick(words: Sequence[str], quiet: bool = False) -> bool:
+    """Do what a command line asks for, and say so; False where nothing was done."""
     given = read_words(words)
     if given is None:
         return False
@@ -69,6 +77,8 @@ def run_quick(words: Sequence[str]) -> bool:
         _save_quick(out, loadings, PARAMS["dtype"])
     except (ValueError, OSError):
         return False
+    if quiet:
+        return True
     tell(describe_taken(found, loadings.absent, chrom, f", {chrom}:{start}-{end}, k {k}"))
     if _are_constant(loadings):
         tell(CONSTANT)
@@ -94,9 +104,69 @@ def tell(line: str) -> None:
 
 def run_quick_and_leave(words: Sequence[str]) -> bool:
     """End the process where `run_quick` did it: taking Python apart takes milliseconds too."""
-    if run_quick(words):
+    if "--rebuild" in words:
+        os._exit(rebuild([word for word in words if word != "--rebuild"]))
+    if run_quick(words) or (load_kernels(quick=True) is None and run_plain(words)):
         os._exit(0)
     return False
+
+
+PLAIN_BASES = 3e7
+"""Bases of all tracks up to which Python alone is done before NumPy would be imported."""
+
+
+def run_plain(words: Sequence[str]) -> bool:
+    """Do as `run_quick` without C kernels, where that is soon done or there is no NumPy."""
+    given = read_words(words)
+    if given is None:
+        return False
+    try:
+        bases = int(given["end_pos"]) - int(given["start_pos"])
+        tracks = len(list_folder(given["bw_dir"], LEFT_OUT)[0])
+    except (ValueError, OSError):
+        return False
+    if bases * tracks > PLAIN_BASES and has_numpy():
+        return False
+    use_kernels(plain_kernels()["PlainKernels"]())
+    return run_quick(words)
+
+
+def has_numpy() -> bool:
+    """Return whether there is a NumPy, without importing it."""
+    from importlib.util import find_spec
+
+    return find_spec("numpy") is not None
+
+
+def rebuild(words: Sequence[str]) -> int:
+    """Run with the library that is carried, and with its C source compiled here; compare files.
+
+    Return the exit code: 0 where they are the same, 1 where they are not, or the library is not for
+    this machine or damaged, 2 where there is nothing to compare. The second file stays.
+    """
+    given = read_words(words)
+    if given is None:
+        tell("--rebuild: expected it beside -b, -c, -s, -e and -o")
+        return 2
+    compiled = compile_kernels(quick=True)
+    if not CARRIED or compiled is None:
+        lacks = "a C compiler, and the C source" if CARRIED else "a script that carries a library"
+        tell(f"--rebuild: nothing to compare; expected {lacks}")
+        return 2
+    written = []
+    for library in (open_carried(CARRIED, source_digest()), compiled):
+        if library is None:
+            tell("--rebuild: the library carried is for another machine or source, or damaged")
+            return 1
+        use_kernels(library)
+        if not run_quick(words, quiet=True):
+            tell("--rebuild: the kernels are not used for this; try the same without --rebuild")
+            return 2
+        with open(given["output_file"], "rb") as file:
+            written.append(digest_of(file.read()))
+    same = written[0] == written[1]
+    tell("--rebuild: " + ("the same bytes" if same else "different bytes: do not use this script"))
+    return 0 if same else 1
 
 
 def _save_quick(path: str, loadings: QuickLoadings, dtype: str) -> None:

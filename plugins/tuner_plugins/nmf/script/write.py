@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tuner.export.bundle import Quick, bundle, provenance_head
 from tuner.plugin import Params, Provenance, Value
 from tuner_plugins import kernel_folder
 from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf import pipeline
-from tuner_plugins.nmf.config import DataSection
+from tuner_plugins.nmf.config import DataSection, Kernels
 from tuner_plugins.nmf.io import (
     bigwig,
     bigwig_blocks,
@@ -21,7 +22,7 @@ from tuner_plugins.nmf.io import (
     tracks,
 )
 from tuner_plugins.nmf.io.regions import parse_region
-from tuner_plugins.nmf.kernels import build, fast_path, parallel, sources
+from tuner_plugins.nmf.kernels import build, carried, carry, fast_path, parallel, sources
 from tuner_plugins.nmf.model import (
     binning,
     factorize,
@@ -49,7 +50,7 @@ SCRIPT_MODULES = (
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
-QUICK_MODULES = (kernel_folder, build, parallel, folder, placing, fast_path, fast_main)
+QUICK_MODULES = (kernel_folder, carried, build, parallel, folder, placing, fast_path, fast_main)
 """The quick path: as little as the usual case needs."""
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
@@ -66,48 +67,65 @@ NARROW = 100
 """Bases a bin below which a long region may be too much for the quick path."""
 
 
-def write_script(
-    setting: Params,
-    shown: Mapping[str, object],
-    left_out: Mapping[str, tuple[int, str]],
-    path: Path,
-    provenance: Provenance,
-) -> None:
-    """Write ``assign2.py`` to `path`.
+class Script(NamedTuple):
+    """What a script is made from.
 
-    Parameters
+    Attributes
     ----------
-    setting : mapping
-        What the script runs with.
-    shown : mapping
-        What it says of that.
+    setting, shown : mapping
+        What it runs with, and what it says of that.
     left_out : mapping
         Files that are never tracks: see `folder.LEFT_OUT`.
-    path, provenance
-        As `tuner.plugin.Plugin.freeze` takes them.
+    kernels : {"both", "source", "binary"}
+        See `tuner_plugins.nmf.config.ExportSection`.
     """
-    kept = {name: value for name, value in setting.items() if name != "implementation"}
+
+    setting: Params
+    shown: Mapping[str, object]
+    left_out: Mapping[str, tuple[int, str]]
+    kernels: Kernels = "both"
+
+
+def write_script(made: Script, path: Path, provenance: Provenance) -> None:
+    """Write ``assign2.py`` to `path`; the last two as `tuner.plugin.Plugin.freeze` takes them."""
+    kept = {name: value for name, value in made.setting.items() if name != "implementation"}
+    quick = fast_path.quick_levels(made.setting) is not None
+    library = {} if made.kernels == "source" or not quick else carry.make_carried()
+    source = made.kernels != "binary" or not library
     summary = (
         "Factorise bigWig tracks into loadings along the genome and weights of the tracks.\n\n"
         "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy"
     )
-    if left_out:
-        names = ", ".join(name.removeprefix("./") for name in left_out)
+    if library and source:
+        summary += "\n    assign2.py --rebuild ...  (checks the library against the C source)"
+    kinds = [f"library by {library['compiler']}"] if library else []
+    summary += f"\n\nKernels: {', '.join([*kinds, 'C source'][: len(kinds) + source])}"
+    if made.left_out:
+        names = ", ".join(name.removeprefix("./") for name in made.left_out)
         summary += f"\n\nNever taken as a track (the annotation of the study): {names}"
     text = bundle(
         SCRIPT_MODULES,
         {
             "PARAMS": kept,
-            "LEFT_OUT": dict(left_out),
-            "KERNEL_FILES": sources.KERNEL_FILES,
-            "BUILD": sources.BUILD,
+            "LEFT_OUT": dict(made.left_out),
+            "KERNEL_FILES": sources.KERNEL_FILES if source else {},
+            "BUILD": sources.BUILD if source else "",
+            "CARRIED": library,
+            "PLAIN": sources.PLAIN,
         },
-        provenance_head(summary, shown, provenance),
+        provenance_head(summary, made.shown, provenance),
         SCRIPT_DEPENDENCIES,
         "run_and_leave()",
         Quick(QUICK_MODULES, "run_quick_and_leave(sys.argv[1:])", _BEFORE_NUMPY),
     )
     path.write_text(text, encoding="utf-8")
+
+
+def kernel_notes(kernels: Kernels) -> Sequence[str]:
+    """Return that a script made here carries no compiled kernels, and why, where it should."""
+    reason = "" if kernels == "source" else carry.why_not()
+    told = f"the script carries its C source alone, which its first run compiles: {reason}"
+    return [told] if reason else []
 
 
 def cost_params(params: Params) -> Params:

@@ -8,6 +8,12 @@
 
 #include "inflate.h"
 
+#if defined(ANY_GLIBC) && defined(__GLIBC__) && defined(__x86_64__)
+/* Not the versions that came with glibc 2.34, under which an older one would not open this. */
+__asm__(".symver dlopen,dlopen@GLIBC_2.2.5\n.symver dlsym,dlsym@GLIBC_2.2.5\n"
+        ".symver dlclose,dlclose@GLIBC_2.2.5");
+#endif
+
 static const char *const inflate_deflates[] = {"libdeflate.so.0", "libdeflate.0.dylib"};
 static const char *const inflate_zlibs[] = {"libz.so.1", "libz.1.dylib"};
 
