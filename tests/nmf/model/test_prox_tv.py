@@ -82,6 +82,21 @@ def test_equals_a_quadratic_solver(pairs, lam):
     np.testing.assert_allclose(prox_tv1d(y, lam, weights), expected, rtol=1e-9, atol=1e-9)
 
 
+def test_each_column_has_its_own_penalty(solve):
+    rng = np.random.default_rng(12)
+    columns, weights = rng.normal(size=(4, 12)), rng.uniform(0.5, 5, 12)
+    lams = np.array([0.0, 0.1, 0.7, 40.0])
+    found = prox_tv1d_columns(columns, lams, weights, np.empty_like(columns), threads=2)
+    for row, column, lam in zip(found, columns, lams, strict=True):
+        expected = brute_force(column, lam, weights) if lam else column
+        np.testing.assert_allclose(row, expected, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(row, solve(column, lam, weights))  # as one by one
+    with pytest.raises(ProxError, match="expected one lam, or 4 of them"):
+        prox_tv1d_columns(columns, lams[:3])
+    with pytest.raises(ProxError, match="lam must be a finite number of at least 0, not -1"):
+        prox_tv1d_columns(columns, [1.0, 1.0, -1.0, 1.0])
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("lam", [0.01, 1.0, 30.0, 1000.0])
 def test_is_optimal_on_every_shape(solve, shape, lam):
