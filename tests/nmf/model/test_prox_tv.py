@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from time import process_time
 
 import numpy as np
@@ -105,6 +106,29 @@ def test_is_optimal_on_every_shape(solve, shape, lam):
     weights = rng.uniform(0.1, 50, y.size)
     assert kkt_residual(y, solve(y, lam), lam) <= 1e-9
     assert kkt_residual(y, solve(y, lam, weights), lam, weights) <= 1e-9
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_stack_is_exact_on_every_shape(shape, weighted):
+    """The quick library has no other algorithm; in the other one the signal's shape chooses."""
+    library = load_kernels(quick=True)
+    if library is None:
+        pytest.skip("no C compiler here: the Numba kernel alone is tested")
+    rng = np.random.default_rng(6)
+    double, size = ctypes.POINTER(ctypes.c_double), 70_000
+    for y in (signals(shape, size, rng), np.round(signals(shape, size, rng))):
+        weights = rng.uniform(0.1, 50, size) if weighted else None
+        heavy = weights.ctypes.data_as(double) if weighted else None
+        for lam in (0.01, 1.0, 30.0, 1000.0, 1e12, 1e300):
+            x, scale = y.copy(), np.abs(y).max()
+            place = x.ctypes.data_as(double)  # in place
+            status = library.tuner_prox_tv1d(
+                place, heavy, place, ctypes.c_int64(size), ctypes.c_double(lam), None
+            )
+            assert status == 0
+            assert kkt_residual(y, x, lam, weights) <= 1e-9
+            np.testing.assert_allclose(x, prox_tv1d(y, lam, weights), rtol=0, atol=1e-11 * scale)
 
 
 def test_the_residual_sees_a_wrong_answer():

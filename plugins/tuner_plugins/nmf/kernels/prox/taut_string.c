@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stack.h"
 #include "taut_string.h"
 
 /* The input is looked at a little ahead of the string, while that part is on its way into the cache
@@ -69,19 +70,69 @@ prox_problem prox_state(const double *y, const double *w, double *x, int64_t n, 
         .y = y, .w = w, .x = x, .n = n, .lam = lam, .low = INFINITY, .high = -INFINITY};
 }
 
+#ifndef PROX_PLAIN
+#define PROX_WINDOWS 64
+#define PROX_WINDOW 128
+#define PROX_FAR 16
+
+prox_shape prox_shape_of(const prox_problem *p)
+{
+    const double *y = p->y, *w = p->w;
+    prox_shape shape = {0};
+    int64_t windows = p->n / PROX_WINDOW + 1;
+    windows = windows < PROX_WINDOWS ? windows : PROX_WINDOWS;
+    for (int64_t k = 0; k < windows; k++) {
+        int64_t begin = k * (p->n / windows);
+        for (int64_t i = begin + 1; i + 1 < begin + PROX_WINDOW && i + 1 < p->n; i++) {
+            double before = y[i] - y[i - 1];
+            double after = y[i + 1] - y[i];
+            shape.turns += (before > 0) != (after > 0);
+            shape.rests += after == 0;
+            shape.seen++;
+            if (i + PROX_FAR >= p->n) continue;
+            shape.near += fabs(after) * (w ? w[i] : 1.0);
+            shape.far += fabs(y[i + PROX_FAR] - y[i]) * (w ? w[i] : 1.0);
+        }
+    }
+    return shape;
+}
+
+/* Return 1 where keeping both hulls whole is faster: on runs of equal y, as integers have them; and,
+ * without wide registers, where many positions are knots: on a signal that drifts further than it
+ * jumps, or that jumps further than the tube is wide. */
+static int prox_stack_pays(const prox_shape *shape, double lam)
+{
+    if (8 * shape->rests > shape->seen) return 1;
+#ifdef PROX_WIDE
+    (void)lam;
+    return 0;
+#else
+    if (5 * shape->turns <= shape->seen) return 0;
+    return shape->far > 2 * shape->near || 4 * lam * (double)shape->seen < shape->near;
+#endif
+}
+#endif
+
 /* Solve without knowledge of the answer. */
 static int prox_solve(prox_problem *p)
 {
     int status = PROX_OK;
-    const int64_t none = INT64_MAX, *known = &none;
     if (p->lam == 0) { /* no tube: x = y */
         memmove(p->x, p->y, (size_t)p->n * sizeof *p->x);
     } else {
         status = prox_reserve(p);
+#ifdef PROX_PLAIN
+        if (!status) status = prox_pull_stack(p);
+#else
+        const int64_t none = INT64_MAX, *known = &none;
+        prox_shape shape = prox_shape_of(p);
 #ifdef PROX_WIDE
-        if (!status && prox_is_rough(p->y, p->n)) status = prox_pull_lanes(p);
+        if (!status && prox_is_rough(&shape, p->n)) status = prox_pull_lanes(p);
 #endif
+        if (!status && p->knot.at == 0 && prox_stack_pays(&shape, p->lam))
+            status = prox_pull_stack(p);
         if (!status && p->knot.at < p->n) status = prox_pull(p, INT64_MAX, &known);
+#endif
         prox_release(p);
     }
     return status ? status : prox_look(p, p->n);
