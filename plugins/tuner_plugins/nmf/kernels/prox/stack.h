@@ -3,8 +3,8 @@
  * is merged for good, so that it is linear on every signal, and where knots are many it does less than
  * pull.c, which looks at positions again.
  *
- * Two things make it fast: where a run of equal y ends is read from a word of 64 bits, without a
- * branch that depends on the run's length; and the segments on top stay in registers. */
+ * Where runs of equal y are common, their ends are read from words of 64 bits, without a branch that
+ * depends on a run's length. The segments on top stay in registers. */
 #ifndef TUNER_PROX_STACK_H
 #define TUNER_PROX_STACK_H
 
@@ -72,10 +72,17 @@ PROX_INLINE void prox_fill_over(const prox_problem *p, int64_t from, int64_t to,
     } while (from < to);
 }
 
+/* Return 1 where slopes rise from `left` to `right` (sign = 1) or fall (-1). */
+PROX_INLINE int prox_in_order(const prox_segment *left, const prox_segment *right, double sign)
+{
+    double one = left->sum * right->weight, other = right->sum * left->weight;
+    return sign > 0 ? one < other : one > other;
+}
+
 /* Put a run on a stack: `top`, in registers, is the last segment, the others lie in the queue. */
 PROX_INLINE int prox_stack_push(prox_hull *hull, prox_segment *top, prox_segment next, double sign)
 {
-    if (sign * (top->sum * next.weight - next.sum * top->weight) < 0) {
+    if (prox_in_order(top, &next, sign)) {
         if (__builtin_expect(hull->back == hull->capacity, 0)) {
             *hull = prox_grow(*hull);
             if (!hull->queue) return PROX_NO_MEMORY;
@@ -89,7 +96,7 @@ PROX_INLINE int prox_stack_push(prox_hull *hull, prox_segment *top, prox_segment
     top->end = next.end;
     while (hull->back > hull->front) {
         const prox_segment *last = hull->queue + hull->back - 1;
-        if (sign * (last->sum * top->weight - top->sum * last->weight) < 0) break;
+        if (prox_in_order(last, top, sign)) break;
         hull->back--;
         top->sum += last->sum;
         top->weight += last->weight;
@@ -106,7 +113,7 @@ PROX_INLINE int64_t prox_stack_follow(const prox_problem *p, int64_t start, prox
     int64_t before = other->front;
     while (other->back > other->front) {
         const prox_segment first = other->queue[other->front];
-        if (sign * (chord->sum * first.weight - first.sum * chord->weight) >= 0) break;
+        if (!prox_in_order(chord, &first, sign)) break;
         prox_fill_over(p, start, first.end, chord->end, first.sum / first.weight);
         start = first.end;
         chord->sum -= first.sum;
@@ -127,14 +134,14 @@ PROX_INLINE int64_t prox_stack_follow(const prox_problem *p, int64_t start, prox
     return start;
 }
 
-/* Pull the string over the whole signal. */
-static __attribute__((noinline)) int prox_pull_stack(prox_problem *p)
+/* Pull the string over the whole signal; `runs`: equal neighbours are common in it. */
+PROX_INLINE int prox_pull_stack_of(prox_problem *p, int runs)
 {
     const double *y = p->y, *w = p->w, lam = p->lam;
     const int64_t n = p->n;
     prox_hull ceiling = p->ceiling, floor = p->floor; /* copies: these live in registers */
     prox_segment above = {0, 0, 0}, below = {0, 0, 0};
-    prox_run_ends ends = {0, prox_changes(y, 0, n)};
+    prox_run_ends ends = {0, runs ? prox_changes(y, 0, n) : 0};
     int64_t start = 0, i = 0;
     int status = PROX_OK;
     ceiling.front = ceiling.back = floor.front = floor.back = 0;
@@ -143,16 +150,20 @@ static __attribute__((noinline)) int prox_pull_stack(prox_problem *p)
             status = prox_look(p, i + PROX_STACK_AHEAD);
             if (status) break;
         }
-        double value = y[i], weight = 0;
-        int64_t end = prox_next_run(p, &ends);
-        if (w)
-            for (; i < end; i++) weight += w[i];
-        else
-            weight = (double)(end - i);
+        double sum, weight = 0;
+        int64_t end;
+        if (runs) {
+            end = prox_next_run(p, &ends);
+            for (int64_t j = i; w && j < end; j++) weight += w[j];
+            weight = w ? weight : (double)(end - i);
+            sum = y[i] * weight;
+        } else {
+            end = prox_run(p, i, n, &sum, &weight);
+        }
         /* the tube opens at the first position, and closes behind the last */
         double open = above.end ? 0.0 : lam, offset = end == n ? open - lam : open;
-        prox_segment high = {value * weight + offset, weight, end};
-        prox_segment low = {value * weight - offset, weight, end};
+        prox_segment high = {sum + offset, weight, end};
+        prox_segment low = {sum - offset, weight, end};
         i = end;
         if (!above.end) {
             above = high;
@@ -183,5 +194,17 @@ static __attribute__((noinline)) int prox_pull_stack(prox_problem *p)
     p->knot = (prox_knot){n, PROX_MIDDLE};
     return status;
 }
+
+static __attribute__((noinline)) int prox_pull_stack(prox_problem *p)
+{
+    return prox_pull_stack_of(p, 0);
+}
+
+#ifndef PROX_PLAIN
+static __attribute__((noinline)) int prox_pull_stack_runs(prox_problem *p)
+{
+    return prox_pull_stack_of(p, 1);
+}
+#endif
 
 #endif
