@@ -1,5 +1,7 @@
-/* Averages over bins to loadings, by the rounds of factorize.py, whose formulas and letters these
- * are: signal Y, loadings L, weights W, lengths D.
+/* Averages over bins to loadings, in one file since one compiler's start costs a script's first run.
+ *
+ * By the rounds of factorize.py, whose formulas and letters these are: signal Y, loadings L, weights
+ * W, lengths D.
  *
  * Small matrices are taken apart by Jacobi's rotations: no library, and as accurate as any. Where
  * an answer would hang on rounding (eigenvalues that touch, a rank that is in doubt) the careful

@@ -158,7 +158,10 @@ PROX_INLINE int prox_pull_stack_of(prox_problem *p, int runs)
             weight = w ? weight : (double)(end - i);
             sum = y[i] * weight;
         } else {
-            end = prox_run(p, i, n, &sum, &weight);
+            const double value = y[i];
+            weight = w ? w[i] : 1.0;
+            for (end = i + 1; end < n && y[end] == value; end++) weight += w ? w[end] : 1.0;
+            sum = value * weight;
         }
         /* the tube opens at the first position, and closes behind the last */
         double open = above.end ? 0.0 : lam, offset = end == n ? open - lam : open;
