@@ -1,6 +1,9 @@
 """Compare `prox_tv1d` with every method of proxTV and with condat-tv: time and optimality.
 
-    python -m benchmarks.prox [--json FILE] [--scale 0.1]
+    python -m benchmarks.prox [--json FILE] [--scale 0.1] [--grid]
+
+``--grid``: many signals and penalties instead, how many times faster than the best peer, and the
+smallest of these ratios.
 
 The peers are not dependencies of the project: ``pip install prox_tv condat-tv`` (proxTV compiles
 against LAPACKE: on Debian ``apt install liblapacke-dev``). One that is missing is skipped and said
@@ -80,6 +83,37 @@ def drift_signal(n: int, rng: np.random.Generator) -> Array:
     """Simulate a random walk: rough from near, smooth from afar."""
     return np.cumsum(rng.normal(size=n)) * 0.05
 
+
+def dense_signal(every: int) -> Callable[[int, np.random.Generator], Array]:
+    """Return what simulates a pile-up of 200-bp fragments, one begun at every so many bases."""
+
+    def simulate(n: int, rng: np.random.Generator) -> Array:
+        starts = rng.integers(0, n, n // every)
+        change = np.bincount(starts, minlength=n + 200)
+        change[200:] -= np.bincount(starts, minlength=n + 200)[:n]
+        return np.cumsum(change)[:n].astype(float)
+
+    return simulate
+
+
+GRID: Mapping[str, Callable[[int, np.random.Generator], Array]] = {
+    **{
+        f"a fragment per {every} bp": dense_signal(every)
+        for every in (3, 5, 8, 12, 20, 50, 100, 400)
+    },
+    "the same, 8 bp, log1p": lambda n, rng: np.log1p(dense_signal(8)(n, rng)),
+    "counts, mean 3": lambda n, rng: rng.poisson(3, n).astype(float),
+    "counts, mean .1": lambda n, rng: rng.poisson(0.1, n).astype(float),
+    "walk of -1, 0, 1": lambda n, rng: np.cumsum(rng.integers(-1, 2, n)).astype(float),
+    "walk": drift_signal,
+    "random": random_signal,
+    "steps with noise": lambda n, rng: (
+        np.repeat(3 * rng.normal(size=n // 500 + 1), 500)[:n] + rng.normal(size=n)
+    ),
+    "smooth": smooth_signal,
+}
+GRID_LAMS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+GRID_SIZE = 10**6
 
 SIGNALS: Mapping[str, tuple[Callable[[int, np.random.Generator], Array], int]] = {
     "random": (random_signal, 10**6),
@@ -231,6 +265,24 @@ def measure(lams: list[float], scale: float, rounds: int) -> dict[str, Any]:
     return report
 
 
+def measure_grid(scale: float, rounds: int) -> dict[str, Any]:
+    """Measure the grid; print how many times faster than the best peer, and the smallest."""
+    methods, missing = solvers()
+    print(*missing, f"{'over the best peer, at lambda':28}", sep="\n", end="")
+    print("".join(f"{lam:>8g}" for lam in GRID_LAMS))
+    rows: dict[str, Any] = {}
+    for name, simulate in GRID.items():
+        y = simulate(int(GRID_SIZE * scale), np.random.default_rng(1))
+        raced = [race(methods, y, lam, rounds) for lam in GRID_LAMS]
+        best = [min(got["ratio"] for peer, got in each.items() if peer != OURS) for each in raced]
+        rows[name] = {"ratios": best, "residual": max(each[OURS]["residual"] for each in raced)}
+        print(f"  {name:26}" + "".join(f"{ratio:8.2f}" for ratio in best), flush=True)
+    least = min(min(row["ratios"]) for row in rows.values())
+    residual = max(row["residual"] for row in rows.values())
+    print(f"least: {least:.2f}x; largest KKT residual: {residual:.1e}")
+    return {"missing": missing, "rows": rows, "least": least, "residual": residual}
+
+
 def print_row(row: Mapping[str, Any]) -> None:
     """Print one signal at one penalty: a line a method, fastest first, then the ratios."""
     print(f"\n{row['signal']}, {row['n']:,} positions, float64, lambda {row['lam']:g}")
@@ -257,8 +309,13 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the signals' lengths")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lam", type=float, nargs="+", default=[1.0, 10.0])
+    parser.add_argument("--grid", action="store_true", help="many signals and penalties")
     options = parser.parse_args()
-    report = measure(options.lam, options.scale, options.rounds)
+    report = (
+        measure_grid(options.scale, options.rounds)
+        if options.grid
+        else measure(options.lam, options.scale, options.rounds)
+    )
     if options.json:
         partial = options.json.with_name(options.json.name + ".partial")
         partial.write_text(json.dumps(report, indent=1) + "\n")

@@ -89,7 +89,7 @@ def test_every_parameter_is_known_and_its_range_allowed(section: dict[str, Any])
 def test_scripts_that_need_more_or_write_less_are_of_another_kind(
     section: dict[str, Any], change: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    usual = {"start": "eigh", "resolution": 1000, "dtype": "float64"}
+    usual = {"start": "contrast", "resolution": 1000, "dtype": "float64"}
     setting = {**nmf_params.DEFAULTS, **change}
     plugin = make_plugin(section)
     found = plugin.cost_params(setting)
@@ -109,6 +109,8 @@ def test_scripts_that_need_more_or_write_less_are_of_another_kind(
         ("fl_lambda", -1.0),
         ("fl_lambda", float("inf")),
         ("fl_lambda", float("nan")),
+        ("lambda_ladder", 0.5),
+        ("lambda_ladder", float("inf")),
         ("l2penalty", "much"),
         ("resolution", 5001),
         ("transform", "log"),
@@ -126,7 +128,16 @@ def test_values_that_cannot_be_run_are_named(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("change", [{"resolution": 10}, {"transform": "sqrt"}, {"start": "eigh"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resolution": 10},
+        {"transform": "sqrt"},
+        {"lambda_ladder": 3.0},
+        {"start": "eigh"},
+        {"start": "contrast"},
+    ],
+)
 def test_the_reference_refuses_what_it_does_not_do(
     section: dict[str, Any], change: dict[str, Any]
 ) -> None:

@@ -12,7 +12,7 @@ from tuner_plugins.nmf.plugin import NmfPlugin
 @pytest.mark.parametrize(
     ("name", "region", "k", "least", "unsmoothed"),
     [
-        ("roadmap_hg19_ENm005_chr21", "chr21:33746350-35442400", 10, 0.52, 0.5),
+        ("roadmap_hg19_ENm005_chr21", "chr21:33746350-35442400", 10, 0.7, 0.65),
         ("K562_hg19_chr1_22.5-25M", "chr1:22500000-25000000", 3, 0.37, 0.36),
     ],
 )

@@ -14,14 +14,15 @@ Setting = Mapping[str, "str | int | float | bool | None"]
 LARGEST_BIN = 5000
 
 DEFAULTS: Setting = {
-    "num_iter": 3,
+    "num_iter": 1,
     "l2penalty": 1.0,
-    "fl_lambda": 400.0,
+    "fl_lambda": 300.0,
+    "lambda_ladder": 1.0,
     "resolution": 1000,
     "loadings_resolution": 0,
-    "transform": "log1p",
+    "transform": "rank",
     "scaling": "none",
-    "start": "eigh",
+    "start": "contrast",
     "tolerance": 0.0,
     "implementation": "fast",
     "dtype": "float64",
@@ -30,6 +31,8 @@ DEFAULTS: Setting = {
 """Good on real tracks.
 
 ``fl_lambda`` and ``l2penalty`` are per base at every ``resolution`` (bases a bin; 1 for runs).
+``lambda_ladder``: loadings differ in smoothness, from ``fl_lambda`` divided by it for the first to
+``fl_lambda`` times it for the last; 1 for one penalty for all.
 ``loadings_resolution``: solve the loadings once more at this resolution, with the weights that were
 learnt at ``resolution``; 0 for no.
 """
@@ -37,6 +40,7 @@ learnt at ``resolution``; 0 for no.
 BASELINE: Setting = {
     **DEFAULTS,
     **reference.ROUNDS,
+    "lambda_ladder": 1.0,
     "resolution": 1,
     "transform": "none",
     "start": reference.START,
@@ -57,11 +61,16 @@ BOUNDS: Mapping[str, tuple[type, float, float]] = {
     "num_iter": (int, 1, math.inf),
     "l2penalty": (float, 0, math.inf),
     "fl_lambda": (float, 0, math.inf),
+    "lambda_ladder": (float, 1, 1000),
     "resolution": (int, 1, LARGEST_BIN),
     "loadings_resolution": (int, 0, LARGEST_BIN),
     "tolerance": (float, 0, 1),
     "seed": (int, 0, 2**32 - 1),
 }
+
+_FAST_ONLY = (
+    *("resolution", "loadings_resolution", "lambda_ladder", "transform", "scaling", "tolerance"),
+)
 
 
 def setting_problem(setting: Setting) -> str | None:
@@ -72,14 +81,14 @@ def setting_problem(setting: Setting) -> str | None:
         if name in BOUNDS and (problem := _bound_problem(name, value)):
             return problem
     if setting.get("implementation") == "reference":
-        for name in ("resolution", "loadings_resolution", "transform", "scaling", "tolerance"):
+        for name in _FAST_ONLY:
             expected = BASELINE[name]
             if setting.get(name, expected) != expected:
                 return (
                     f"{name}: expected {expected!r} with implementation 'reference', got "
                     f"{setting[name]!r}; use implementation 'fast'"
                 )
-        if setting.get("start") == "eigh":
+        if setting.get("start") in ("eigh", "contrast"):
             return "start: expected randomized_svd or random with implementation 'reference'"
     return None
 

@@ -14,6 +14,7 @@ from tuner_plugins.nmf.kernels.fast_path import (
     PROGRESS_BASES,
     QuickLoadings,
     bin_widths,
+    column_lambdas,
     quick_loadings,
 )
 from tuner_plugins.nmf.kernels.parallel import available_threads, run_threads
@@ -66,12 +67,24 @@ def compute_loadings(
     quick = quick_loadings(paths, region, k, setting, threads)
     if quick is not None and not quick.absent:
         return _from_quick(quick)
-    signals = read_signals(paths, region, setting, threads)
+    return factorize_signals(read_signals(paths, region, setting, threads), k, setting, threads)
+
+
+def factorize_signals(
+    signals: Sequence[Signal], k: int, setting: Mapping[str, Any], threads: int = 1
+) -> Loadings:
+    """Scale and factorise what `read_signals` gives: weights on the first, loadings on the last.
+
+    Raises
+    ------
+    SignalError
+        Where values are too large for the setting's ``dtype``.
+    """
     if setting["scaling"] != "none":
         factors = scale_factors(signals[0], setting["scaling"])[:, None]
         signals = [signal.divide(factors) for signal in signals]
     _check_range(signals, setting["dtype"])
-    penalties = float(setting["l2penalty"]), float(setting["fl_lambda"])
+    penalties = float(setting["l2penalty"]), column_lambdas(setting, k)
     loadings = factorize(
         signals[0],
         k,

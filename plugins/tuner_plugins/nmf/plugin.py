@@ -69,7 +69,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         return {
             "num_iter": IntDistribution(1, 50, log=True),
             "l2penalty": FloatDistribution(1e-2, 100, log=True),
-            "fl_lambda": FloatDistribution(0.1, 1000, log=True),
+            "fl_lambda": FloatDistribution(0.1, 3000, log=True),
             "resolution": IntDistribution(1, nmf_params.LARGEST_BIN, log=True),
             "loadings_resolution": CategoricalDistribution((0, 1, 25, 100)),
             "transform": CategoricalDistribution(nmf_params.CHOICES["transform"]),

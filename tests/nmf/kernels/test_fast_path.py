@@ -32,6 +32,7 @@ from tuner_plugins.nmf.script.placing import put_in_place
 from tests.nmf.bigwig_files import Section, write_bigwig
 from tests.nmf.io.test_bigwig import CHROMS, in_folder, regions, sections
 from tests.nmf.tracks import CHROM, bin_carefully, make_tracks
+from tests.nmf.tracks import write_bigwig as write_track
 
 pytestmark = pytest.mark.skipif(
     load_kernels(quick=True) is None,
@@ -68,9 +69,10 @@ def bins_of(path: Path, chrom: str, start: int, end: int, widths: list[int], pol
     fine=st.sampled_from([0, 25, 100]),
     transform=st.sampled_from(TRANSFORMS),
     scaling=st.sampled_from(SCALINGS),
-    start=st.sampled_from(["eigh", "randomized_svd"]),
+    start=st.sampled_from(["eigh", "contrast", "randomized_svd"]),
     l2penalty=st.sampled_from([1e-2, 1.0]),
     fl_lambda=st.sampled_from([0.0, 0.3, 5.0]),
+    lambda_ladder=st.sampled_from([1.0, 1.5, 10.0]),
     tolerance=st.sampled_from([0.0, 0.01]),
     nan=st.sampled_from(["zero", "mean"]),
     region=st.tuples(st.integers(0, 2000), st.integers(30_000, 40_000)),
@@ -97,11 +99,13 @@ def test_the_plug_in_takes_the_quick_path(tracks, monkeypatch):
     assert np.ptp(loadings.values) > 0
 
 
+@pytest.mark.parametrize("start", ["eigh", "contrast"])
 @pytest.mark.parametrize("k", [7, 14])
-def test_more_loadings_than_tracks(tracks, k):
+def test_more_loadings_than_tracks(tracks, k, start):
     """Rows beyond the tracks are the other halves of the vectors, then single tracks."""
-    found = quick_loadings(tracks, (CHROM, START, END), k, {**SETTING, "num_iter": 1}, 1)
-    expected = carefully(tracks, CHROM, START, END, k, {**SETTING, "num_iter": 1})
+    setting = {**SETTING, "num_iter": 1, "start": start}
+    found = quick_loadings(tracks, (CHROM, START, END), k, setting, 1)
+    expected = carefully(tracks, CHROM, START, END, k, setting)
     assert found is not None
     np.testing.assert_allclose(
         np.frombuffer(found.values).reshape(k, -1), expected.values, rtol=1e-9, atol=1e-9
@@ -143,11 +147,39 @@ def test_tracks_without_the_chromosome_are_left_out(tracks, tmp_path):
     assert quick_loadings(mixed, (CHROM, START, END), 3, SETTING, 1) is None
 
 
-def test_equal_tracks_are_left_alone(tracks):
+@pytest.mark.parametrize(("start", "most"), [("eigh", 2), ("contrast", 4)])
+def test_equal_tracks_are_left_alone(tracks, start, most):
     """Beyond the rank, what the start is would hang on rounding."""
-    twice = [*tracks[:2], *tracks[:2]]
-    assert quick_loadings(twice, (CHROM, START, END), 2, SETTING, 1) is not None
-    assert quick_loadings(twice, (CHROM, START, END), 4, SETTING, 1) is None
+    twice, setting = [*tracks[:2], *tracks[:2]], {**SETTING, "start": start}
+    assert quick_loadings(twice, (CHROM, START, END), most, setting, 1) is not None
+    assert quick_loadings(twice, (CHROM, START, END), 2 * most, setting, 1) is None
+
+
+def test_a_ladder_of_penalties():
+    setting = {**SETTING, "fl_lambda": 20.0, "lambda_ladder": 10.0}
+    found = fast_path.column_lambdas(setting, 5)
+    np.testing.assert_allclose(found, [2, 2 * 10**0.5, 20, 20 * 10**0.5, 200], rtol=1e-14)
+    assert fast_path.column_lambdas(setting, 1) == [20.0]
+    for value in (0.0, 0.3, 20.0, 1e300):
+        level = {**SETTING, "fl_lambda": value, "lambda_ladder": 1.0}
+        assert fast_path.column_lambdas(level, 7) == [value] * 7  # to the last bit
+    steep = {**SETTING, "fl_lambda": 1e307, "lambda_ladder": 1000.0}
+    assert np.isfinite(fast_path.column_lambdas(steep, 3)).all()
+
+
+def test_ranks_of_ties_zeros_and_both_signs(tmp_path):
+    """Bins of equal averages, a last one that is shorter, and values below 0."""
+    rng = np.random.default_rng(8)
+    paths = []
+    for number in range(3):
+        values = np.repeat(rng.integers(-3, 4, 100), 4).astype(np.float32)
+        paths.append(str(tmp_path / f"{number}.bw"))
+        write_track(Path(paths[-1]), np.arange(100, 40_001, 100), values)
+    setting = {**SETTING, "transform": "rank", "num_iter": 3}
+    found = quick_loadings(paths, (CHROM, 0, 39_970), 2, setting, 1)
+    expected = carefully(paths, CHROM, 0, 39_970, 2, setting)
+    values = np.frombuffer(found.values).reshape(2, -1)
+    np.testing.assert_allclose(values, expected.values, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -320,13 +352,14 @@ def frozen_setting(monkeypatch):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("positions", [4, 2_000, 35_511])
 def test_the_file_is_an_array_of_numpys(tracks, tmp_path, monkeypatch, dtype, positions):
-    monkeypatch.setattr(fast_main, "PARAMS", {**SETTING, "dtype": dtype})
+    plain = {**SETTING, "transform": "log1p", "start": "eigh"}  # all ranks of a single bin are 0
+    monkeypatch.setattr(fast_main, "PARAMS", {**plain, "dtype": dtype})
     words = command(Path(tracks[0]).parent, tmp_path / "out.npy")
     words[words.index("-e") + 1], k = str(START + positions), 1 if positions < 100 else 3
     words[words.index("-k") + 1] = str(k)
     assert run_quick(words)
     found = np.load(tmp_path / "out.npy", allow_pickle=False)
-    loadings = pipeline.compute_loadings(tracks, CHROM, START, START + positions, k, SETTING)
+    loadings = pipeline.compute_loadings(tracks, CHROM, START, START + positions, k, plain)
     assert found.dtype == dtype
     assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, loadings.expand().astype(dtype))

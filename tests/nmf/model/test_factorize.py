@@ -16,7 +16,7 @@ from tuner_plugins.nmf.model.factorize import (
     solve_weights,
 )
 from tuner_plugins.nmf.model.signal import bin_signal, fill_gaps, join_runs
-from tuner_plugins.nmf.model.start import start_weights
+from tuner_plugins.nmf.model.start import coarse_covariance, start_weights
 
 from tests.nmf.tracks import CHROM, LENGTH, make_tracks
 
@@ -111,7 +111,54 @@ def test_randomized_start_differs_from_exact_vectors() -> None:
     assert np.abs(apart).max() > 1e-6  # 4 + 10 random directions of 60 cannot be exact
 
 
-@pytest.mark.parametrize("start", ["eigh", "randomized_svd", "random"])
+@pytest.mark.parametrize(("size", "width"), [(40_000, 1666), (200_000, 5000), (11, 1)])
+def test_the_coarse_covariance_is_that_of_wide_bins(size: int, width: int) -> None:
+    rng = np.random.default_rng(size)
+    cuts = np.append(np.flatnonzero(rng.random(size - 1) < 0.02) + 1, size)
+    values = rng.gamma(0.5, 3, size=(6, cuts.size))
+    dense = np.repeat(values, np.diff(cuts, prepend=0), axis=1)
+    edges = range(0, size, width)
+    means = np.concatenate(
+        [
+            np.broadcast_to(part.mean(1, keepdims=True), part.shape)
+            for part in (dense[:, edge : edge + width] for edge in edges)
+        ],
+        axis=1,
+    )
+    expected = np.cov(means, bias=True) * size
+    np.testing.assert_allclose(coarse_covariance(values, cuts), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_contrasts_are_groups_that_rise_and_fall_together() -> None:
+    """Two groups of tracks, one where the other is not, and one that follows neither."""
+    rng = np.random.default_rng(5)
+    on = np.repeat(rng.random(200) < 0.5, 1000)
+    rest = np.repeat(rng.random(200) * 0.3, 1000)
+    tracks = np.array([on * 2.0, on * 2.0, on * 1.0, ~on * 2.0, ~on * 1.0, rest]) + 5
+    first = start_weights(coarse_covariance(tracks, np.arange(1, 200_001)), 4, "contrast")
+    np.testing.assert_allclose(first[0], np.full(6, 6**-0.5))
+    np.testing.assert_allclose(first[1], np.array([2, 2, 1, 0, 0, 0]) / 14**0.5, atol=2e-2)
+    np.testing.assert_allclose(first[2], np.array([0, 0, 0, 2, 1, 0]) / 14**0.5, atol=2e-2)
+    np.testing.assert_allclose(first[3], np.eye(6)[5], atol=2e-2)
+
+
+def test_a_ladder_of_penalties_smooths_each_loading_by_its_own(per_base: np.ndarray) -> None:
+    """Against a plain implementation, with another algorithm for each column."""
+    lams, weights = [0.5, 5.0, 50.0], reference.start_weights(per_base, 3, "randomized_svd", 0)
+    prox = reference._compiled_prox()
+    for _ in range(3):
+        inverse = np.linalg.inv(weights @ weights.T + np.eye(3))
+        loadings = np.maximum(per_base @ weights.T @ inverse, 0)
+        rows = loadings.T.copy()
+        loadings = np.stack([prox(rows[c], lam) for c, lam in enumerate(lams)], axis=1)
+        weights = np.maximum(np.linalg.lstsq(loadings, per_base, rcond=None)[0], 0)
+    dense = make_signal(np.ascontiguousarray(per_base.T), np.arange(1, LENGTH + 1))
+    found = factorize(dense, 3, 3, 1.0, lams, start="randomized_svd")
+    np.testing.assert_allclose(found.values.T, loadings, rtol=0, atol=1e-9)
+    assert np.all(np.diff([np.count_nonzero(np.diff(row)) for row in found.values]) < 0)
+
+
+@pytest.mark.parametrize("start", ["eigh", "contrast", "randomized_svd", "random"])
 def test_more_loadings_than_tracks(joined: Signal, start: str) -> None:
     found = factorize(joined, 8, 4, 1.0, 5.0, start=start, seed=5)
     assert found.values.shape == (8, joined.values.shape[1])
@@ -122,7 +169,7 @@ def test_more_loadings_than_tracks(joined: Signal, start: str) -> None:
     again = factorize(joined, 8, 4, 1.0, 5.0, start=start, seed=5)
     np.testing.assert_array_equal(found.values, again.values)
     other = factorize(joined, 8, 4, 1.0, 5.0, start=start, seed=6)
-    assert np.array_equal(found.values, other.values) == (start == "eigh")
+    assert np.array_equal(found.values, other.values) == (start in ("eigh", "contrast"))
 
 
 def test_exact_start_uses_both_sides_of_every_vector() -> None:

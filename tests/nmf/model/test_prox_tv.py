@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from time import process_time
 
 import numpy as np
@@ -83,6 +84,21 @@ def test_equals_a_quadratic_solver(pairs, lam):
     np.testing.assert_allclose(prox_tv1d(y, lam, weights), expected, rtol=1e-9, atol=1e-9)
 
 
+def test_each_column_has_its_own_penalty(solve):
+    rng = np.random.default_rng(12)
+    columns, weights = rng.normal(size=(4, 12)), rng.uniform(0.5, 5, 12)
+    lams = np.array([0.0, 0.1, 0.7, 40.0])
+    found = prox_tv1d_columns(columns, lams, weights, np.empty_like(columns), threads=2)
+    for row, column, lam in zip(found, columns, lams, strict=True):
+        expected = brute_force(column, lam, weights) if lam else column
+        np.testing.assert_allclose(row, expected, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(row, solve(column, lam, weights))  # as one by one
+    with pytest.raises(ProxError, match="expected one lam, or 4 of them"):
+        prox_tv1d_columns(columns, lams[:3])
+    with pytest.raises(ProxError, match="lam must be a finite number of at least 0, not -1"):
+        prox_tv1d_columns(columns, [1.0, 1.0, -1.0, 1.0])
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("lam", [0.01, 1.0, 30.0, 1000.0])
 def test_is_optimal_on_every_shape(solve, shape, lam):
@@ -91,6 +107,29 @@ def test_is_optimal_on_every_shape(solve, shape, lam):
     weights = rng.uniform(0.1, 50, y.size)
     assert kkt_residual(y, solve(y, lam), lam) <= 1e-9
     assert kkt_residual(y, solve(y, lam, weights), lam, weights) <= 1e-9
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_stack_is_exact_on_every_shape(shape, weighted):
+    """The quick library has no other algorithm; in the other one the signal's shape chooses."""
+    library = load_kernels(quick=True)
+    if library is None:
+        pytest.skip("no C compiler here: the Numba kernel alone is tested")
+    rng = np.random.default_rng(6)
+    double, size = ctypes.POINTER(ctypes.c_double), 70_000
+    for y in (signals(shape, size, rng), np.round(signals(shape, size, rng))):
+        weights = rng.uniform(0.1, 50, size) if weighted else None
+        heavy = weights.ctypes.data_as(double) if weighted else None
+        for lam in (0.01, 1.0, 30.0, 1000.0, 1e12, 1e300):
+            x, scale = y.copy(), np.abs(y).max()
+            place = x.ctypes.data_as(double)  # in place
+            status = library.tuner_prox_tv1d(
+                place, heavy, place, ctypes.c_int64(size), ctypes.c_double(lam), None
+            )
+            assert status == 0
+            assert kkt_residual(y, x, lam, weights) <= 1e-9
+            np.testing.assert_allclose(x, prox_tv1d(y, lam, weights), rtol=0, atol=1e-11 * scale)
 
 
 def test_the_residual_sees_a_wrong_answer():

@@ -82,6 +82,24 @@ def test_transforms_are_odd_and_invertible(transform: str, inverse: object) -> N
     np.testing.assert_array_equal(transform_values(-values, transform), -found)
 
 
+@given(
+    pairs=st.lists(
+        st.tuples(st.integers(-3, 3).map(lambda value: value / 3), st.integers(1, 9)), min_size=1
+    )
+)
+def test_a_rank_is_the_fraction_of_bases_below(pairs: list[tuple[float, int]]) -> None:
+    values, lengths = (np.array(column) for column in zip(*pairs, strict=True))
+    dense = np.repeat(values, lengths)
+    expected = [np.mean(dense < value) for value in values]
+    found = transform_values(values, "rank", lengths)
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    nearly = values * (1 + 1e-15)  # what rounding leaves of equal averages is equal
+    np.testing.assert_array_equal(transform_values(nearly, "rank", lengths), found)
+    joined = join_runs([Runs(np.cumsum(lengths) + 50, values)], 50, 50 + len(dense), "rank")
+    apart = np.repeat(joined.values[0], np.diff(joined.ends, prepend=0))
+    np.testing.assert_array_equal(apart, np.repeat(found, lengths))
+
+
 def test_bins_end_with_the_region() -> None:
     signal = bin_signal(np.ones((2, 4)), 35, 10)
     np.testing.assert_array_equal(signal.ends, [10, 20, 30, 35])

@@ -21,7 +21,10 @@ START, END = 2_500, 38_123
 SETTINGS = {
     "default": {},
     "exact": {"resolution": 1, "transform": "none", "num_iter": 8, "start": "randomized_svd"},
-    "two levels": {"resolution": 500, "loadings_resolution": 1, "scaling": "l2"},
+    "two levels": {
+        **{"resolution": 500, "loadings_resolution": 1, "scaling": "l2"},
+        "fl_lambda": 1e5,  # too strong for so short a region
+    },
     "single": {"dtype": "float32", "resolution": 20, "transform": "sqrt", "start": "random"},
 }
 Plug = Callable[..., NmfPlugin]

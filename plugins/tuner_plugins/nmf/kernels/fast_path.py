@@ -31,8 +31,9 @@ MOST_LOADINGS = 1000
 with their square."""
 _ABSENT = 2
 PROGRESS_BASES = 5e8
-_QUICK_TRANSFORMS = ("none", "log1p", "sqrt", "asinh")
+_QUICK_TRANSFORMS = ("none", "log1p", "sqrt", "asinh", "rank")
 _QUICK_SCALINGS = ("none", "max", "l2", "std")
+_QUICK_STARTS = ("eigh", "contrast", "randomized_svd")
 
 
 class _Request(ctypes.Structure):
@@ -64,8 +65,9 @@ class _Setting(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("k", "num_iter")),
-        *((name, ctypes.c_int32) for name in ("transform", "scaling", "plain_rest")),
-        *((name, ctypes.c_double) for name in ("l2penalty", "fl_lambda", "tolerance")),
+        *((name, ctypes.c_int32) for name in ("transform", "scaling", "start")),
+        *((name, ctypes.c_double) for name in ("l2penalty", "tolerance")),
+        ("lambdas", ctypes.POINTER(ctypes.c_double)),
     )
 
 
@@ -190,6 +192,17 @@ def bin_widths(setting: Mapping[str, Any]) -> list[int]:
     return widths if widths[1] and widths[1] != widths[0] else widths[:1]
 
 
+def column_lambdas(setting: Mapping[str, Any], k: int) -> list[float]:
+    """Return the fused lasso's penalty for each of k loadings, per base.
+
+    A ladder: from ``fl_lambda / lambda_ladder`` for the first to ``fl_lambda * lambda_ladder`` for
+    the last, by equal factors; ``fl_lambda`` for all where ``lambda_ladder`` is 1, and for one.
+    """
+    middle, ladder = float(setting["fl_lambda"]), float(setting["lambda_ladder"])
+    places = [(2 * c - k + 1) / max(k - 1, 1) for c in range(k)]  # from -1 to 1
+    return [min(middle * ladder**place, sys.float_info.max) for place in places]
+
+
 def _factorize(
     library: Any, levels: Any, k: int, setting: Mapping[str, Any]
 ) -> QuickLoadings | None:
@@ -205,8 +218,9 @@ def _factorize(
     addresses = (ctypes.c_void_p * len(levels))(*map(ctypes.addressof, values))
     asked = _Setting(
         *(k, int(setting["num_iter"]), _QUICK_TRANSFORMS.index(setting["transform"])),
-        *(_QUICK_SCALINGS.index(setting["scaling"]), setting["start"] == "randomized_svd"),
-        *(float(setting[name]) for name in ("l2penalty", "fl_lambda", "tolerance")),
+        *(_QUICK_SCALINGS.index(setting["scaling"]), _QUICK_STARTS.index(setting["start"])),
+        *(float(setting[name]) for name in ("l2penalty", "tolerance")),
+        (ctypes.c_double * k)(*column_lambdas(setting, k)),
     )
     count = ctypes.c_int64(len(levels))
     code = library.tuner_quick_factorize(levels, count, (_Setting * 1)(asked), weights, addresses)

@@ -4,14 +4,14 @@ For a signal Y (tracks x runs), run lengths in bases on the diagonal of D, loadi
 weights W (k x tracks)::
 
     min      1/2 |(Y - W' L) D^1/2|^2 + l2penalty/2 |L D^1/2|^2
-    L,W >= 0                          + fl_lambda sum_c sum_i |L[c, i+1] - L[c, i]|
+    L,W >= 0                          + sum_c fl_lambda[c] sum_i |L[c, i+1] - L[c, i]|
 
 by alternating least squares (Berry et al. 2007, doi:10.1016/j.csda.2006.11.006) with a fused lasso
 (Tibshirani et al. 2005, doi:10.1111/j.1467-9868.2005.00490.x). One round is::
 
     A = max(0, (W W' + l2penalty I)^+ W Y)     ridge, negatives to 0; D cancels  (`solve_loadings`)
     L = prox(A), row c of it                   fused lasso, as in `prox_tv`
-        argmin_x 1/2 sum_i D_i (x_i - A[c, i])^2 + fl_lambda sum_i |x_{i+1} - x_i|
+        argmin_x 1/2 sum_i D_i (x_i - A[c, i])^2 + fl_lambda[c] sum_i |x_{i+1} - x_i|
     W = max(0, (L D L')^+ L D Y')              least squares, negatives to 0     (`solve_weights`)
 
 ^+ is the pseudo-inverse. Constraint and fused lasso are applied after the least squares, not
@@ -32,13 +32,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tuner_plugins.nmf.io.step_functions import run_lengths
 from tuner_plugins.nmf.kernels.parallel import run_threads
 from tuner_plugins.nmf.model.products import project, weighted_products
 from tuner_plugins.nmf.model.prox_tv import has_warm_start, prox_tv1d_columns
-from tuner_plugins.nmf.model.start import start_weights
+from tuner_plugins.nmf.model.start import coarse_covariance, start_weights
 
 _GRAM_SPAN = 1 << 15
 _COLD_ROUNDS = 3  # in these, weights still move so much that steps remembered are of no use
@@ -155,7 +155,7 @@ def solve_loadings(
     signal: Signal,
     weights: NDArray[Any],
     l2penalty: float,
-    fl_lambda: float,
+    fl_lambda: ArrayLike,
     threads: int = 1,
     buffers: Buffers | None = None,
 ) -> NDArray[Any]:
@@ -167,8 +167,8 @@ def solve_loadings(
     weights : ndarray of shape (k, tracks)
     l2penalty : float
         Ridge penalty.
-    fl_lambda : float
-        Weight of the total variation along the genome, per base.
+    fl_lambda : float or array_like of shape (k,)
+        Weight of the total variation along the genome, per base; of all loadings, or of each.
     threads : int
         How many to use.
     buffers : Buffers, optional
@@ -193,7 +193,7 @@ def factorize(  # noqa: PLR0913 - the method's own parameters, each of them sear
     k: int,
     num_iter: int,
     l2penalty: float,
-    fl_lambda: float,
+    fl_lambda: ArrayLike,
     start: str = "eigh",
     seed: int = 0,
     tolerance: float = 0.0,
@@ -208,8 +208,8 @@ def factorize(  # noqa: PLR0913 - the method's own parameters, each of them sear
         Number of loadings; may exceed the number of tracks.
     num_iter : int
         Rounds, at least 1.
-    l2penalty, fl_lambda : float
-        Penalties, per base.
+    l2penalty, fl_lambda
+        Penalties, per base: see `solve_loadings`.
     start, seed
         See `start_weights`.
     tolerance : float
@@ -229,7 +229,9 @@ def factorize(  # noqa: PLR0913 - the method's own parameters, each of them sear
     >>> found.expand().shape, (found.weights.T @ found.values).round(6).tolist()
     ((100, 1), [[1.0, 3.0, 1.0], [2.0, 6.0, 2.0]])
     """
-    weights = start_weights(gram_matrix(signal, threads), k, start, seed)
+    contrast = start == "contrast"
+    gram = coarse_covariance(*signal[:2]) if contrast else gram_matrix(signal, threads)
+    weights = start_weights(gram, k, start, seed)
     warm = num_iter > _COLD_ROUNDS and has_warm_start(signal.dtype)
     buffers = make_buffers(signal, k, warm)
     for _ in range(num_iter):

@@ -83,7 +83,7 @@ def prox_tv1d(y: ArrayLike, lam: float, weights: ArrayLike | None = None) -> Arr
 
 def prox_tv1d_columns(
     columns: Array,
-    lam: float,
+    lam: ArrayLike,
     weights: Any = None,
     out: Array | None = None,
     threads: int = 1,
@@ -95,8 +95,8 @@ def prox_tv1d_columns(
     ----------
     columns : ndarray, shape (k, n), float64 or float32
         ``columns[j]`` is column j along the genome, contiguous: the transpose of the loadings.
-    lam : float
-        The penalty, the same for every column.
+    lam : float or array_like, shape (k,)
+        The penalty: the same for every column, or one for each.
     weights : array_like, shape (n,), optional
         Weight of each position, the same for every column.
     out : ndarray, shape (k, n), optional
@@ -126,7 +126,8 @@ def prox_tv1d_columns(
            [1.5, 1.5, 1.5, 1.5]])
     """
     out = columns if out is None else out
-    _check_columns(columns, lam, out)
+    _check_columns(columns, out)
+    lams = _column_penalties(lam, len(columns))
     if weights is not None:
         weights = np.ascontiguousarray(weights, dtype=columns.dtype)
         if weights.shape != columns.shape[1:]:
@@ -141,7 +142,7 @@ def prox_tv1d_columns(
 
     def solve(j: int) -> None:
         remembered = None if steps is None else steps[j]
-        statuses[j] = kernel(columns[j], weights, out[j], float(lam), remembered)
+        statuses[j] = kernel(columns[j], weights, out[j], lams[j], remembered)
 
     run_threads(solve, len(columns), threads)
     for status in filter(None, statuses):
@@ -149,9 +150,18 @@ def prox_tv1d_columns(
     return out
 
 
-def _check_columns(columns: Array, lam: float, out: Array) -> None:
-    if not (np.isfinite(lam) and lam >= 0):
-        raise ProxError(f"lam must be a finite number of at least 0, not {lam}")
+def _column_penalties(lam: ArrayLike, k: int) -> list[float]:
+    given = np.asarray(lam, dtype=float)
+    if given.shape not in ((), (k,)):
+        raise ProxError(f"expected one lam, or {k} of them, not an array of shape {given.shape}")
+    for each in given.flat:
+        if not (np.isfinite(each) and each >= 0):
+            raise ProxError(f"lam must be a finite number of at least 0, not {each}")
+    lams: list[float] = np.broadcast_to(given, k).tolist()
+    return lams
+
+
+def _check_columns(columns: Array, out: Array) -> None:
     if columns.ndim != 2 or out.shape != columns.shape:
         raise ProxError(f"expected two arrays of shape (k, n), not {columns.shape} and {out.shape}")
     if columns.dtype not in (np.float64, np.float32) or out.dtype != columns.dtype:

@@ -71,10 +71,10 @@ def _compile_taut_string() -> Callable[..., None] | None:
         return numba.njit(nogil=True)(_taut_string)
 
 
-def _taut_string(  # noqa: C901 - Numba compiles one function, in the steps of taut_string.h
+def _taut_string(  # noqa: C901 - Numba compiles one function, in the steps of stack.h
     y: Any, weights: Any, x: Any, lam: float, low: float, high: float
 ) -> None:
-    """Pull the string tight: see ``kernels/prox/taut_string.h``, which this follows step by step.
+    """Pull the string tight: see ``kernels/prox/stack.h``, which this follows step by step.
 
     ``hull[side]`` holds segments (sum, weight, end) of the ceiling's minorant (0) and of the
     floor's majorant (1), in ``front[side]:back[side]``.

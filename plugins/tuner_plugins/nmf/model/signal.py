@@ -12,7 +12,7 @@ from tuner_plugins.nmf.io.step_functions import Runs, bin_ends, run_lengths
 from tuner_plugins.nmf.kernels.parallel import run_threads
 from tuner_plugins.nmf.model.factorize import Signal, make_signal
 
-TRANSFORMS = ("none", "log1p", "sqrt", "asinh")
+TRANSFORMS = ("none", "log1p", "sqrt", "asinh", "rank")
 SCALINGS = ("none", "max", "l2", "std")
 NAN_POLICIES = ("zero", "mean")
 _WORTH_COMPRESSING = 0.8
@@ -51,8 +51,28 @@ def fill_gaps(runs: Runs, start: int, policy: str = "zero") -> Runs:
     return Runs(runs.ends, filled)
 
 
-def transform_values(values: NDArray[Any], transform: str) -> NDArray[np.float64]:
-    """Apply a variance-stabilising transform, odd in the signal: f(-x) = -f(x)."""
+def transform_values(
+    values: NDArray[Any], transform: str, lengths: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """Apply a variance-stabilising transform, odd in the signal, f(-x) = -f(x); or take ranks.
+
+    Parameters
+    ----------
+    values : ndarray of shape (..., runs)
+    transform : one of TRANSFORMS
+        ``rank``: the fraction of a track's bases that have a lower value, in [0, 1). Values are
+        compared in single precision, that of the files: averages that differ by rounding are equal.
+    lengths : ndarray of shape (runs,), optional
+        Bases in each run, for ``rank``; one each by default.
+
+    Examples
+    --------
+    >>> transform_values(np.array([5.0, 0.0, 9.0, 5.0]), "rank", np.array([1, 7, 1, 1])).tolist()
+    [0.7, 0.0, 0.9, 0.7]
+    """
+    if transform == "rank":
+        lengths = np.ones(values.shape[-1]) if lengths is None else lengths
+        return np.apply_along_axis(_rank, -1, values, lengths)
     values = np.asarray(values, dtype=float)
     if transform == "none":
         return values
@@ -60,6 +80,14 @@ def transform_values(values: NDArray[Any], transform: str) -> NDArray[np.float64
     functions = {"log1p": np.log1p, "sqrt": np.sqrt, "asinh": np.arcsinh}
     transformed: NDArray[np.float64] = np.copysign(functions[transform](np.abs(values)), values)
     return transformed
+
+
+def _rank(values: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.float64]:
+    single = values.astype(np.float32)
+    order = np.argsort(single)
+    below = np.concatenate([[0.0], np.cumsum(lengths[order], dtype=float)])
+    ranks: NDArray[np.float64] = below[np.searchsorted(single[order], single)] / below[-1]
+    return ranks
 
 
 def bin_signal(
@@ -79,8 +107,9 @@ def bin_signal(
     dtype : {float64, float32}
         Of the signal, and of all that is computed from it.
     """
-    values = transform_values(means, transform).astype(dtype, copy=False)
-    return make_signal(values, bin_ends(size, width))
+    ends = bin_ends(size, width)
+    values = transform_values(means, transform, run_lengths(ends)).astype(dtype, copy=False)
+    return make_signal(values, ends)
 
 
 def join_runs(
@@ -121,7 +150,9 @@ def join_runs(
         runs = tracks[row]
         stops = runs.ends - start
         counts = np.diff(stops if rank is None else rank[stops - 1], prepend=0)
-        level = runs.values if stored else transform_values(runs.values, transform)
+        level = runs.values
+        if not stored:
+            level = transform_values(level, transform, run_lengths(stops))
         values[row] = np.repeat(level, counts)
 
     run_threads(fill, len(tracks), threads)

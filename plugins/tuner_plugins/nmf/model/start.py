@@ -7,8 +7,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-STARTS = ("eigh", "randomized_svd", "random")
+from tuner_plugins.nmf.io.step_functions import Runs, bin_ends, bin_runs, run_lengths
+
+STARTS = ("eigh", "contrast", "randomized_svd", "random")
 _OVERSAMPLES = 10
+_CONTRAST_BIN = 5000
+_BINS_A_TRACK = 4
+_LEAST_HALF = 1e-3  # squared norm, of a vector's 1
+
+
+def coarse_covariance(values: NDArray[Any], ends: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the covariance of the tracks' averages over wide bins, times the region's length.
+
+    Bins of 5 kb, about the length of a gene: what single peaks do averages out. In a region too
+    short for four bins a track, bins are narrower.
+
+    Parameters
+    ----------
+    values : ndarray of shape (tracks, runs)
+    ends : ndarray of int64 of shape (runs,)
+        Where each run ends, in bases from the region's start.
+
+    Returns
+    -------
+    ndarray of shape (tracks, tracks)
+    """
+    size = int(ends[-1])
+    width = max(1, min(_CONTRAST_BIN, size // (_BINS_A_TRACK * len(values))))
+    means = np.stack([bin_runs(Runs(ends, row), 0, size, width) for row in values])
+    lengths = run_lengths(bin_ends(size, width))
+    centred = means - (means @ lengths / size)[:, None]
+    covariance: NDArray[np.float64] = (centred * lengths) @ centred.T
+    return covariance
 
 
 def start_weights(gram: NDArray[Any], k: int, start: str = "eigh", seed: int = 0) -> NDArray[Any]:
@@ -17,15 +47,18 @@ def start_weights(gram: NDArray[Any], k: int, start: str = "eigh", seed: int = 0
     Parameters
     ----------
     gram : ndarray of shape (tracks, tracks)
-        ``signal' signal``, over all positions.
+        ``signal' signal``, over all positions; for ``contrast`` that of `coarse_covariance`.
     k : int
         Rows to give.
-    start : {"eigh", "randomized_svd", "random"}
+    start : {"eigh", "contrast", "randomized_svd", "random"}
         ``eigh``: the signal's right singular vectors, each with the sign that leaves most of it
         positive, negatives to 0; rows beyond the number of tracks are what that set to 0, then
-        single tracks. ``randomized_svd``: the same of the vectors that scikit-learn's
-        `randomized_svd` of the signal gives with this seed, computed from `gram`; rows beyond the
-        number of tracks are random. ``random``: uniform on [0, 1).
+        single tracks. ``contrast``: all tracks alike; then both halves, positive and negative, of
+        each eigenvector of the covariance, the larger half first: groups of tracks that rise and
+        fall together, each against another; then single tracks. ``randomized_svd``: as ``eigh``, of
+        the vectors that scikit-learn's `randomized_svd` of the signal gives with this seed,
+        computed from `gram`; rows beyond the number of tracks are random. ``random``: uniform on
+        [0, 1).
     seed : int
         Of the random numbers.
 
@@ -40,7 +73,7 @@ def start_weights(gram: NDArray[Any], k: int, start: str = "eigh", seed: int = 0
     """
     tracks = len(gram)
     weights = np.eye(tracks)[np.arange(k) % tracks]
-    if start == "random" or (start != "eigh" and k > tracks):
+    if start == "random" or (start == "randomized_svd" and k > tracks):
         weights = np.random.RandomState(seed).uniform(size=(k, tracks))
     if start == "random":
         return weights
@@ -52,10 +85,18 @@ def start_weights(gram: NDArray[Any], k: int, start: str = "eigh", seed: int = 0
     positive = np.maximum(vectors, 0)
     negative = np.maximum(-vectors, 0)
     flip = np.sum(negative**2, axis=1) > np.sum(positive**2, axis=1)
-    weights[:found] = np.where(flip[:, None], negative, positive)
+    larger = np.where(flip[:, None], negative, positive)
+    smaller = np.where(flip[:, None], positive, negative)
+    if start == "contrast":
+        halves = np.stack([larger, smaller], axis=1).reshape(-1, tracks)
+        halves = halves[np.sum(halves**2, axis=1) > _LEAST_HALF][: k - 1]
+        weights[0] = 1 / np.sqrt(tracks)
+        weights[1 : 1 + len(halves)] = halves
+        return weights
+    weights[:found] = larger
     if start == "eigh":
         rest = weights[found : 2 * found]
-        rest[:] = np.where(flip[:, None], positive, negative)[: len(rest)]
+        rest[:] = smaller[: len(rest)]
     return weights
 
 

@@ -1,11 +1,14 @@
-/* Averages over bins to loadings, by the rounds of factorize.py, whose formulas and letters these
- * are: signal Y, loadings L, weights W, lengths D.
+/* Averages over bins to loadings, in one file since one compiler's start costs a script's first run.
+ *
+ * By the rounds of factorize.py, whose formulas and letters these are: signal Y, loadings L, weights
+ * W, lengths D.
  *
  * Small matrices are taken apart by Jacobi's rotations: no library, and as accurate as any. Where
  * an answer would hang on rounding (eigenvalues that touch, a rank that is in doubt) the careful
  * path decides.
  */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../prox/prox.h"
@@ -14,8 +17,12 @@
 #define QUICK_SPAN 512
 #define QUICK_APART 1e-7
 #define QUICK_EPS 2.220446049250313e-16
+#define QUICK_CONTRAST_BIN 5000 /* these three: see start.py */
+#define QUICK_BINS_A_TRACK 4
+#define QUICK_LEAST_HALF 1e-3
 
-enum { QUICK_NONE = 0, QUICK_LOG1P, QUICK_SQRT, QUICK_ASINH };
+enum { QUICK_NONE = 0, QUICK_LOG1P, QUICK_SQRT, QUICK_ASINH, QUICK_RANK };
+enum { QUICK_EIGH = 0, QUICK_CONTRAST, QUICK_SVD }; /* where nothing of it is random */
 enum { QUICK_MAX = 1, QUICK_L2, QUICK_STD };
 
 /* Eigenvalues (descending) and vectors (rows) of a symmetric n x n matrix, which is destroyed. */
@@ -154,6 +161,42 @@ static double quick_transformed(double value, int transform)
     return copysign(size, value);
 }
 
+/* A track's values to the fraction of bases with a lower one, compared in single precision. Sorts by
+ * the digits of their bits, 11 at a time: a comparison is a branch that nobody predicts. */
+static int quick_rank(double *row, const quick_signal *s)
+{
+    uint64_t *sorted = malloc(2 * (size_t)s->bins * sizeof *sorted), *other = sorted + s->bins;
+    if (!sorted) return QUICK_UNUSUAL;
+    uint64_t *whole = sorted, last = 0;
+    for (int64_t i = 0; i < s->bins; i++) {
+        float value = (float)row[i] + 0.0f; /* -0 is 0 */
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        bits ^= bits >> 31 ? UINT32_MAX : UINT32_C(1) << 31; /* in the order of the values */
+        sorted[i] = (uint64_t)bits << 32 | (uint64_t)i;
+    }
+    for (int shift = 32; shift < 64; shift += 11) {
+        int64_t places[2049] = {0};
+        for (int64_t i = 0; i < s->bins; i++) places[(sorted[i] >> shift & 2047) + 1]++;
+        for (int digit = 0; digit < 2047; digit++) places[digit + 1] += places[digit];
+        for (int64_t i = 0; i < s->bins; i++)
+            other[places[sorted[i] >> shift & 2047]++] = sorted[i];
+        uint64_t *swap = sorted;
+        sorted = other;
+        other = swap;
+    }
+    double passed = 0, below = 0;
+    for (int64_t i = 0; i < s->bins; i++) {
+        int64_t at = (int64_t)(sorted[i] & UINT32_MAX);
+        if (sorted[i] >> 32 != last) below = passed;
+        last = sorted[i] >> 32;
+        row[at] = below / (double)s->size;
+        passed += s->lengths[at];
+    }
+    free(whole);
+    return QUICK_OK;
+}
+
 /* What a track is divided by: see scale_factors in signal.py. */
 static double quick_factor(const double *row, const quick_signal *s, int scaling)
 {
@@ -169,19 +212,79 @@ static double quick_factor(const double *row, const quick_signal *s, int scaling
     return factor > QUICK_EPS * largest ? factor : 1;
 }
 
+/* Covariance of averages over wide bins: see coarse_covariance in start.py. */
+static int quick_covariance(const quick_signal *s, double *covariance)
+{
+    int64_t tracks = s->tracks, width = s->size / (QUICK_BINS_A_TRACK * tracks);
+    width = width > QUICK_CONTRAST_BIN ? QUICK_CONTRAST_BIN : width > 1 ? width : 1;
+    int64_t wide = (s->size + width - 1) / width;
+    double *means = calloc((size_t)((tracks + 1) * wide), sizeof *means), *lengths = means + tracks * wide;
+    if (!means) return QUICK_UNUSUAL;
+    for (int64_t b = 0; b < wide; b++) lengths[b] = (double)width;
+    lengths[wide - 1] = (double)(s->size - (wide - 1) * width);
+    for (int64_t t = 0; t < tracks; t++) {
+        const double *row = s->signal + t * s->bins;
+        double *sums = means + t * wide, centre = 0;
+        for (int64_t i = 0, from = 0, b = 0; i < s->bins; i++) {
+            int64_t to = from + (int64_t)s->lengths[i];
+            for (; to > (b + 1) * width; from = ++b * width)
+                sums[b] += row[i] * (double)((b + 1) * width - from);
+            sums[b] += row[i] * (double)(to - from);
+            from = to;
+        }
+        for (int64_t b = 0; b < wide; b++) centre += sums[b];
+        for (int64_t b = 0; b < wide; b++) sums[b] = sums[b] / lengths[b] - centre / (double)s->size;
+    }
+    quick_products(means, tracks, means, tracks, lengths, wide, covariance);
+    free(means);
+    return QUICK_OK;
+}
+
+/* All tracks alike; both halves of each vector, the larger first, while there is room; then single
+ * tracks. */
+static int quick_halves(const double *values, const double *vectors, int64_t tracks, int64_t k,
+                        double *weights)
+{
+    int64_t row = 1;
+    for (int64_t i = 0; i < k * tracks; i++) weights[i] = i % tracks == i / tracks % tracks;
+    for (int64_t t = 0; t < tracks; t++) weights[t] = 1 / sqrt((double)tracks);
+    for (int64_t e = 0; e < tracks && row < k; e++) {
+        const double *vector = vectors + e * tracks;
+        double squares[2] = {0, 0}; /* of what is above 0, and below */
+        if (e + 1 < tracks && values[e] - values[e + 1] < QUICK_APART * values[0])
+            return QUICK_UNUSUAL;
+        for (int64_t t = 0; t < tracks; t++) squares[vector[t] < 0] += vector[t] * vector[t];
+        if (fabs(squares[1] - squares[0]) < QUICK_APART) return QUICK_UNUSUAL;
+        for (int half = 0; half < 2 && row < k; half++) {
+            int below = (squares[1] > squares[0]) != half;
+            if (!(squares[below] > QUICK_LEAST_HALF)) continue;
+            for (int64_t t = 0; t < tracks; t++) {
+                double part = below ? -vector[t] : vector[t];
+                weights[row * tracks + t] = part > 0 ? part : 0;
+            }
+            row++;
+        }
+    }
+    return QUICK_OK;
+}
+
 /* The start from singular vectors: see start_weights in start.py. */
-static int quick_start(const quick_signal *s, int64_t k, int plain_rest, double *weights)
+static int quick_start(const quick_signal *s, int64_t k, int start, double *weights)
 {
     static const double none = 0;
     const int64_t tracks = s->tracks, found = k < tracks ? k : tracks;
     double gram[QUICK_ROWS * QUICK_ROWS], values[QUICK_ROWS], vectors[QUICK_ROWS * QUICK_ROWS];
     /* Right singular vectors of the signal: eigenvectors of Y D Y'. */
-    quick_products(s->signal, tracks, s->signal, tracks, s->lengths, s->bins, gram);
+    if (start != QUICK_CONTRAST)
+        quick_products(s->signal, tracks, s->signal, tracks, s->lengths, s->bins, gram);
+    else if (quick_covariance(s, gram))
+        return QUICK_UNUSUAL;
     quick_eigen(gram, tracks, values, vectors);
     if (!(values[0] > 0) || !isfinite(values[0])) return QUICK_UNUSUAL;
+    if (start == QUICK_CONTRAST) return quick_halves(values, vectors, tracks, k, weights);
     for (int64_t i = 0; i < found && i + 1 < tracks; i++)
         if (values[i] - values[i + 1] < QUICK_APART * values[0]) return QUICK_UNUSUAL;
-    if (k > tracks && plain_rest) return QUICK_UNUSUAL; /* random */
+    if (k > tracks && start == QUICK_SVD) return QUICK_UNUSUAL; /* random */
     for (int64_t i = 0; i < k; i++) {
         const double *vector = vectors + i % tracks * tracks;
         double above = 0, below = 0;
@@ -189,6 +292,7 @@ static int quick_start(const quick_signal *s, int64_t k, int plain_rest, double 
             above += vector[t] > none ? vector[t] * vector[t] : none;
             below += vector[t] < none ? vector[t] * vector[t] : none;
         }
+        if (fabs(below - above) < QUICK_APART) return QUICK_UNUSUAL;
         double sign = (below > above) != (i >= tracks) ? -1 : 1;
         for (int64_t t = 0; t < tracks; t++) {
             double part = sign * vector[t];
@@ -222,7 +326,7 @@ static int quick_loadings(const quick_signal *s, const quick_setting *set, const
     const double *heavy = s->width > 1 ? s->lengths : NULL;
     for (int64_t c = 0; c < k; c++) {
         double *row = loadings + c * s->bins;
-        if (tuner_prox_tv1d(row, heavy, row, s->bins, set->fl_lambda, NULL)) return QUICK_UNUSUAL;
+        if (tuner_prox_tv1d(row, heavy, row, s->bins, set->lambdas[c], NULL)) return QUICK_UNUSUAL;
     }
     return QUICK_OK;
 }
@@ -264,7 +368,10 @@ int tuner_quick_factorize(quick_signal *levels, int64_t count, const quick_setti
     for (int64_t level = 0; level < count; level++) {
         quick_signal *s = levels + level;
         quick_lengths(s);
-        for (int64_t i = 0; set->transform && i < s->tracks * s->bins; i++)
+        for (int64_t t = 0; set->transform == QUICK_RANK && t < s->tracks; t++)
+            if (quick_rank(s->signal + t * s->bins, s)) return QUICK_UNUSUAL;
+        if (set->transform == QUICK_NONE || set->transform == QUICK_RANK) continue;
+        for (int64_t i = 0; i < s->tracks * s->bins; i++)
             s->signal[i] = quick_transformed(s->signal[i], set->transform);
     }
     for (int64_t t = 0; set->scaling && t < levels->tracks; t++) {
@@ -273,7 +380,7 @@ int tuner_quick_factorize(quick_signal *levels, int64_t count, const quick_setti
             for (int64_t i = 0; i < levels[level].bins; i++)
                 levels[level].signal[t * levels[level].bins + i] /= factor;
     }
-    if (quick_start(levels, set->k, set->plain_rest, weights)) return QUICK_UNUSUAL;
+    if (quick_start(levels, set->k, set->start, weights)) return QUICK_UNUSUAL;
     for (int64_t round = 0; round < set->num_iter && change > set->tolerance; round++)
         if (quick_round(levels, set, weights, loadings[0], &change)) return QUICK_UNUSUAL;
     return count > 1 ? quick_loadings(levels + 1, set, weights, loadings[1]) : QUICK_OK;

@@ -33,8 +33,9 @@ typedef struct {
 typedef struct {
     int64_t k, num_iter;
     int32_t transform, scaling;
-    int32_t plain_rest; /* loadings beyond the number of tracks: no second halves of vectors */
-    double l2penalty, fl_lambda, tolerance;
+    int32_t start;
+    double l2penalty, tolerance;
+    const double *lambdas; /* of each loading: its penalty on steps */
 } quick_setting;
 
 /* Average a track over bins. `handle`: the open file of `size` bytes; `covered`: room for as many

@@ -180,21 +180,10 @@ static int prox_lanes(prox_problem *p, prox_lane_knots *knots, int64_t stretch, 
     return PROX_OK;
 }
 
-int prox_is_rough(const double *y, int64_t n)
+int prox_is_rough(const prox_shape *shape, int64_t n)
 {
-    int64_t windows = 64, width = 128, turns = 0, rests = 0, seen = 0;
-    if (n <= PROX_LANES * PROX_LEAST) return 0; /* too short to tell, and to cut into lanes */
-    for (int64_t k = 0; k < windows; k++) {
-        int64_t begin = k * (n / windows);
-        for (int64_t i = begin + 1; i + 1 < begin + width && i + 1 < n; i++) {
-            double before = y[i] - y[i - 1];
-            double after = y[i + 1] - y[i];
-            turns += (before > 0) != (after > 0);
-            rests += after == 0;
-            seen++;
-        }
-    }
-    return 5 * turns > seen && 2 * rests < seen;
+    if (n <= PROX_LANES * PROX_LEAST) return 0; /* too short to be cut into lanes */
+    return 5 * shape->turns > shape->seen && 2 * shape->rests < shape->seen;
 }
 
 int prox_pull_lanes(prox_problem *p)

@@ -4,6 +4,8 @@
 #include "taut_string.h"
 #include "vectors.h"
 
+#ifndef PROX_PLAIN
+
 #define PROX_AHEAD 2048 /* positions looked at before they are used */
 #define PROX_SPARE 4096 /* positions that a rescan may go back on a rough signal */
 
@@ -232,4 +234,6 @@ int prox_pull_rough(prox_problem *p, int64_t limit, const int64_t **known)
 {
     return prox_pull_kind(p, limit, known, 1);
 }
+#endif
+
 #endif

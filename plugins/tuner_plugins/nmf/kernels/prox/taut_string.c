@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stack.h"
 #include "taut_string.h"
 
 /* The input is looked at a little ahead of the string, while that part is on its way into the cache
@@ -31,6 +32,25 @@ int prox_look(prox_problem *p, int64_t to)
     lightest = _mm512_reduce_min_pd(lights);
     sum += _mm512_reduce_add_pd(sums);
     total += _mm512_reduce_add_pd(totals);
+#elif defined(__AVX__)
+    const __m256d one = _mm256_set1_pd(1.0);
+    __m256d lows = _mm256_set1_pd(low), highs = _mm256_set1_pd(high);
+    __m256d lights = _mm256_set1_pd(lightest), sums = _mm256_setzero_pd(), totals = sums;
+    for (; i + 4 <= to; i += 4) {
+        __m256d value = _mm256_loadu_pd(y + i), weight = w ? _mm256_loadu_pd(w + i) : one;
+        lows = _mm256_min_pd(lows, value);
+        highs = _mm256_max_pd(highs, value);
+        lights = _mm256_min_pd(lights, weight);
+        sums = _mm256_add_pd(sums, _mm256_mul_pd(value, weight));
+        totals = _mm256_add_pd(totals, weight);
+    }
+    for (int lane = 0; lane < 4; lane++) {
+        low = lows[lane] < low ? lows[lane] : low;
+        high = highs[lane] > high ? highs[lane] : high;
+        lightest = lights[lane] < lightest ? lights[lane] : lightest;
+        sum += sums[lane];
+        total += totals[lane];
+    }
 #endif
     for (; i < to; i++) {
         double weight = w ? w[i] : 1.0;
@@ -69,19 +89,76 @@ prox_problem prox_state(const double *y, const double *w, double *x, int64_t n, 
         .y = y, .w = w, .x = x, .n = n, .lam = lam, .low = INFINITY, .high = -INFINITY};
 }
 
+#ifndef PROX_PLAIN
+#define PROX_WINDOWS 64
+#define PROX_WINDOW 128
+#define PROX_FAR 16
+#define PROX_MANY_STEPS 16384
+
+prox_shape prox_shape_of(const prox_problem *p)
+{
+    const double *y = p->y, *w = p->w;
+    prox_shape shape = {0};
+    int64_t windows = p->n / PROX_WINDOW + 1;
+    windows = windows < PROX_WINDOWS ? windows : PROX_WINDOWS;
+    for (int64_t k = 0; k < windows; k++) {
+        int64_t begin = k * (p->n / windows);
+        for (int64_t i = begin + 1; i + 1 < begin + PROX_WINDOW && i + 1 < p->n; i++) {
+            double before = y[i] - y[i - 1];
+            double after = y[i + 1] - y[i];
+            shape.turns += (before > 0) != (after > 0);
+            shape.rests += after == 0;
+            shape.seen++;
+            if (i + PROX_FAR >= p->n) continue;
+            shape.near += fabs(after) * (w ? w[i] : 1.0);
+            shape.far += fabs(y[i + PROX_FAR] - y[i]) * (w ? w[i] : 1.0);
+        }
+    }
+    return shape;
+}
+
+static int prox_has_runs(const prox_shape *shape)
+{
+    return 8 * shape->rests > shape->seen;
+}
+
+/* Return 1 where keeping both hulls whole is faster. It is not on noise, which turns everywhere, goes
+ * nowhere and leaves few knots; it is on other runs of equal y; and, without wide registers, on all
+ * that is rough, and on a smooth signal if the tube is wider than thousands of its steps. */
+static int prox_stack_pays(const prox_shape *shape, double lam)
+{
+    double tube = lam * (double)shape->seen;
+    int rough = 5 * shape->turns > shape->seen && 2 * shape->rests < shape->seen;
+    if (rough && shape->far <= 2 * shape->near && 4 * tube >= shape->near) return 0;
+    if (prox_has_runs(shape)) return 1;
+#ifdef PROX_WIDE
+    return 0;
+#else
+    return rough || tube > PROX_MANY_STEPS * shape->near;
+#endif
+}
+#endif
+
 /* Solve without knowledge of the answer. */
 static int prox_solve(prox_problem *p)
 {
     int status = PROX_OK;
-    const int64_t none = INT64_MAX, *known = &none;
     if (p->lam == 0) { /* no tube: x = y */
         memmove(p->x, p->y, (size_t)p->n * sizeof *p->x);
     } else {
         status = prox_reserve(p);
+#ifdef PROX_PLAIN
+        if (!status) status = prox_pull_stack(p);
+#else
+        const int64_t none = INT64_MAX, *known = &none;
+        prox_shape shape = prox_shape_of(p);
 #ifdef PROX_WIDE
-        if (!status && prox_is_rough(p->y, p->n)) status = prox_pull_lanes(p);
+        if (!status && prox_is_rough(&shape, p->n)) status = prox_pull_lanes(p);
 #endif
+        if (!status && p->knot.at == 0 && prox_stack_pays(&shape, p->lam))
+            status = prox_has_runs(&shape) ? prox_pull_stack_runs(p) : prox_pull_stack(p);
         if (!status && p->knot.at < p->n) status = prox_pull(p, INT64_MAX, &known);
+#endif
         prox_release(p);
     }
     return status ? status : prox_look(p, p->n);

@@ -13,7 +13,8 @@
  * violators), which is kept, and which every position enters and leaves at most once. That is
  * linear time on every signal. Neighbours with equal y are equal in x and are taken at once.
  *
- *     taut_string.c  the entry, and the choice between the three below
+ *     taut_string.c  the entry, and the choice between those below
+ *     stack.h        both hulls kept whole, for runs of equal y and where wide registers are missing
  *     pull.c         the string from one knot to the next (vectors.h, hull.h)
  *     lanes.c        the same for rough signals, sixteen stretches at a time
  *     warm.c         the same for a signal similar to one that was solved before
@@ -26,8 +27,8 @@
 
 #include "prox.h"
 
-/* -DPROX_PLAIN leaves out lanes.c, warm.c and the eight lanes of AVX-512, for a script whose signals
- * are short: it halves the time to compile. */
+/* -DPROX_PLAIN leaves out all but stack.h, for a script whose signals are short: it saves most of the
+ * time to compile. */
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && !defined(PROX_PLAIN)
 #define PROX_WIDE
 #include <immintrin.h>
@@ -80,6 +81,15 @@ typedef struct {
     double sum, weight;
     int64_t at, to, stale, crest;
 } prox_reach;
+
+/* What a signal looks like, from up to 64 windows of 128 positions: positions `seen`; of these, where
+ * it turns, and where it is equal to the next; sums of w * |y - the next y| and of the same 16 on. */
+typedef struct {
+    int64_t turns, rests, seen;
+    double near, far;
+} prox_shape;
+
+prox_shape prox_shape_of(const prox_problem *p);
 
 /* Keep an answer within the range of y despite rounding: what was not negative stays so. */
 PROX_INLINE double prox_clamp(const prox_problem *p, double value)
@@ -150,7 +160,7 @@ PROX_INLINE double prox_last_lane(__m512d v)
 }
 
 /* Return 1 where y is rough: it turns at every few positions and is seldom constant (lanes.c). */
-int prox_is_rough(const double *y, int64_t n);
+int prox_is_rough(const prox_shape *shape, int64_t n);
 
 /* Pull the string of a rough signal to its end, or until lanes do not pay (lanes.c). */
 int prox_pull_lanes(prox_problem *p);
