@@ -126,6 +126,46 @@ def test_what_is_tried_first_does_without_the_rest(
         bundle([clash], {}, "head", [], quick=Quick([module("bundled_quick", QUICK)], "1"))
 
 
+LOADER = '''
+    """Compiles each time, and says so."""
+
+    def load_code(text, name):
+        print("loading", name)
+        return compile(text, name, "exec")
+'''
+FAULTY = '''
+    """Fails where it is asked to."""
+
+    import sys
+
+    def quickly(words):
+        if words == ["fail"]:
+            raise KeyError("this one")
+        return words == ["usual"]
+'''
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "said"),
+    [("usual", 0, "loading script.py\n"), ("odd", 3, "loading script.py\n6.28"), ("fail", 1, "")],
+)
+def test_what_is_tried_first_may_be_kept_by_a_loader(
+    module: Callable[..., ModuleType], tmp_path: Path, word: str, code: int, said: str
+) -> None:
+    modules = [module("bundled_lower", LOWER), module("bundled_upper", UPPER)]
+    first, loader = module("bundled_faulty_quick", FAULTY), module("bundled_loader", LOADER)
+    quick = Quick([first], "quickly(sys.argv[1:])", "assert sys", [loader])
+    text = bundle(modules, {"TABLE": None, "SETTING": {"x": 1}}, "head", [], quick=quick)
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    done = subprocess.run([sys.executable, "-I", script, word], capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stdout.startswith(said)
+    number = next(i for i, line in enumerate(text.splitlines(), 1) if "this one" in line)
+    failed = f'File "script.py", line {number}, in quickly' in done.stderr
+    assert failed == (word == "fail")
+
+
 @pytest.mark.parametrize("quote", ["", "'''"])
 def test_a_traceback_quotes_the_line_that_failed(
     module: Callable[..., ModuleType], tmp_path: Path, quote: str

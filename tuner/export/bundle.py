@@ -41,11 +41,15 @@ class Quick:
         The expression that tries them; where it is true, the script is done.
     preamble : str
         Statements before the imports of the other modules.
+    loader : sequence of module
+        Modules that define ``load_code(text, name)``, the code of a text: it may keep that for
+        later runs. `modules` are then kept as text too.
     """
 
     modules: Sequence[ModuleType]
     call: str
     preamble: str = ""
+    loader: Sequence[ModuleType] = ()
 
 
 def bundle(
@@ -86,41 +90,32 @@ def bundle(
         Where two modules define the same name, or one renames what it imports from another.
     """
     owners: dict[str, str] = {}
-    first = quick.modules if quick else ()
-    packages = {"tuner", *(part.__name__.partition(".")[0] for part in (*first, *modules))}
-
-    def join(part: Sequence[ModuleType]) -> tuple[list[str], str]:
-        imports: set[str] = set()
-        bodies = []
-        for module in part:
-            source = inspect.getsource(module)
-            body = _body(source, module.__name__, set(constants), packages, imports, owners)
-            title = module.__name__.rsplit(".", 1)[-1]
-            bodies.append(f"# {'-' * 20} {title} {'-' * 20}\n\n{body}")
-        order = sorted(imports, key=lambda line: (line.startswith("from"), line))
-        return order, "\n\n".join(bodies)
-
-    first_imports, first_bodies = join(first)
-    imports, bodies = join(modules)
+    loading, trying = (quick.loader, quick.modules) if quick else ((), ())
+    packages = {"tuner", *(m.__name__.partition(".")[0] for m in (*loading, *trying, *modules))}
+    loader, first, (imports, bodies) = (
+        _join(part, set(constants), packages, owners) for part in (loading, trying, modules)
+    )
     literals = [f"{name} = {_literal(value)}" for name, value in constants.items()]
     docstring = head.replace("\\", "\\\\").replace('"""', r"\"\"\"").strip()
     parts = [
         "#!/usr/bin/env python3",
         _metadata(dependencies, REQUIRES_PYTHON),
         f'"""{docstring}\n"""\n',
-        "from __future__ import annotations\n",
+        f"{_FUTURE}\n",
         _refuse_before(REQUIRES_PYTHON),
     ]
     if quick:
-        rest = "\n".join([quick.preamble, *imports, "", bodies])
-        compile(rest, "<frozen script>", "exec", dont_inherit=True)
-        parts += [*first_imports, "", *literals, "", first_bodies, ""]
+        plain, kept = (loader, first) if quick.loader else (first, ([], ""))
+        parts += [*plain[0], "", *literals, "", plain[1], ""]
+        run = ""
+        if quick.loader:
+            parts.append("# What follows is compiled once, and kept in the cache folder.")
+            above = _add_text(parts, "QUICK", [_FUTURE, *kept[0], "", kept[1]])
+            name = "__file__.rpartition('/')[2]"
+            run = f'        exec(load_code("\\n" * {above} + QUICK, {name}))\n'
         parts.append("# What follows is compiled only where the above does not do.")
-        literal = _literal(rest)
-        # lines before its first one: with as many before it, a traceback shows the right ones
-        above = "\n".join(parts).count("\n") + 1 + literal.startswith("(")
-        parts.append(f"REST = {literal}\n\n")
-        run = f"        if not {quick.call}:\n"
+        above = _add_text(parts, "REST", [quick.preamble, *imports, "", bodies])
+        run += f"        if not {quick.call}:\n"
         run += f'            exec(compile("\\n" * {above} + REST, __file__, "exec"))\n'
         run += f"            raise SystemExit({call})\n"
     else:
@@ -132,6 +127,37 @@ def bundle(
     text = "\n".join(parts)
     compile(text, "<frozen script>", "exec", dont_inherit=True)
     return text
+
+
+_FUTURE = "from __future__ import annotations"
+
+
+def _join(
+    modules: Sequence[ModuleType], constants: set[str], packages: set[str], owners: dict[str, str]
+) -> tuple[list[str], str]:
+    """Return the imports of modules from elsewhere, in order, and what is left of their sources."""
+    imports: set[str] = set()
+    bodies = []
+    for module in modules:
+        source = inspect.getsource(module)
+        body = _body(source, module.__name__, constants, packages, imports, owners)
+        title = module.__name__.rsplit(".", 1)[-1]
+        bodies.append(f"# {'-' * 20} {title} {'-' * 20}\n\n{body}")
+    order = sorted(imports, key=lambda line: (line.startswith("from"), line))
+    return order, "\n\n".join(bodies)
+
+
+def _add_text(parts: list[str], name: str, lines: Sequence[str]) -> int:
+    """Add a text as a constant; return the lines above its first one.
+
+    With as many before it where it is compiled, a traceback shows the right ones.
+    """
+    text = "\n".join(lines)
+    compile(text, "<frozen script>", "exec", dont_inherit=True)
+    literal = _literal(text)
+    above = "\n".join(parts).count("\n") + 1 + literal.startswith("(")
+    parts.append(f"{name} = {literal}\n\n")
+    return above
 
 
 _MISSING = """\

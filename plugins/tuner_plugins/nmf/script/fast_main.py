@@ -128,7 +128,9 @@ def run_plain(words: Sequence[str]) -> bool:
     if bases * tracks > PLAIN_BASES and has_numpy():
         return False
     use_kernels(plain_kernels()["PlainKernels"]())
-    return run_quick(words)
+    done = run_quick(words)
+    use_kernels(None)  # the careful path has arrays
+    return done
 
 
 def has_numpy() -> bool:

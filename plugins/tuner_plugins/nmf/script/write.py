@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tuner.export.bundle import Quick, bundle, provenance_head
 from tuner.plugin import Params, Provenance, Value
-from tuner_plugins import kernel_folder
+from tuner_plugins import code_cache, kernel_folder
 from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.config import DataSection, Kernels
@@ -50,7 +50,10 @@ SCRIPT_MODULES = (
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
-QUICK_MODULES = (kernel_folder, carried, build, parallel, folder, placing, fast_path, fast_main)
+LOADER_MODULES = (kernel_folder, code_cache)
+"""What loads the quick path."""
+
+QUICK_MODULES = (carried, build, parallel, folder, placing, fast_path, fast_main)
 """The quick path: as little as the usual case needs."""
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
@@ -116,7 +119,7 @@ def write_script(made: Script, path: Path, provenance: Provenance) -> None:
         provenance_head(summary, made.shown, provenance),
         SCRIPT_DEPENDENCIES,
         "run_and_leave()",
-        Quick(QUICK_MODULES, "run_quick_and_leave(sys.argv[1:])", _BEFORE_NUMPY),
+        Quick(QUICK_MODULES, "run_quick_and_leave(sys.argv[1:])", _BEFORE_NUMPY, LOADER_MODULES),
     )
     path.write_text(text, encoding="utf-8")
 
