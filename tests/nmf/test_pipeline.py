@@ -64,7 +64,11 @@ def test_settings_mean_the_same_as_on_positions(
 
 
 def test_fine_loadings_use_the_weights_learnt_on_bins(tracks: list[str]) -> None:
-    setting = {**DEFAULTS, "nan": "zero", "resolution": 400, "fl_lambda": 5.0, "scaling": "max"}
+    setting = {
+        **DEFAULTS,
+        **{"nan": "zero", "resolution": 400, "fl_lambda": 5.0, "scaling": "max"},
+        **{"num_iter": 3, "transform": "log1p", "start": "eigh"},
+    }
     coarse = compute_loadings(tracks, CHROM, START, END, 2, setting)
     for fine_width in (1, 25):
         setting["loadings_resolution"] = fine_width
