@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import ctypes
 import math
-import sys
+from array import array
 from collections.abc import Sequence
+from itertools import accumulate
 from operator import mul
 from typing import Any
 
+from tuner_plugins.nmf.kernels.plain_matrices import EPS, Matrix, dot, eigen, products, pseudo_solve
 from tuner_plugins.nmf.kernels.plain_read import Unusual, bin_lengths
 
-_EPS = sys.float_info.epsilon
 _TRANSFORMS = (None, math.log1p, math.sqrt, math.asinh)
+_RANK = 4
 _MAX, _STD = 1, 3
-
-Matrix = list[list[float]]
-"""Rows."""
+_CONTRAST, _SVD = 1, 2
+_APART, _LEAST_HALF = 1e-7, 1e-3
+_CONTRAST_BIN, _BINS_A_TRACK = 5000, 4
 
 _Hull = tuple[list[float], list[float], list[int]]
 
@@ -37,9 +39,23 @@ class Signal:
 
     def transform(self, kind: int) -> None:
         """Apply a transform by its number in fast/factorize.c."""
+        if kind == _RANK:
+            self.rows = [self._ranked(row) for row in self.rows]
+            return
         function: Any = _TRANSFORMS[kind]
         for t, row in enumerate(self.rows):
             self.rows[t] = [math.copysign(function(abs(value)), value) for value in row]
+
+    def _ranked(self, row: Sequence[float]) -> list[float]:
+        """Return the fraction of bases with a lower value, compared in single precision."""
+        single = array("f", row)
+        ranked, passed, below, last = [0.0] * self.bins, 0.0, 0.0, math.nan
+        for at in sorted(range(self.bins), key=single.__getitem__):
+            if single[at] != last:
+                below, last = passed, single[at]
+            ranked[at] = below / self.size
+            passed += self.lengths[at]
+        return ranked
 
     def weighted(self, rows: Matrix) -> Matrix:
         """Return rows times lengths."""
@@ -50,25 +66,20 @@ def scale_factor(signal: Signal, track: int, scaling: int) -> float:
     """Return what a track is divided by: see scale_factors in signal.py."""
     row, lengths, size = signal.rows[track], signal.lengths, float(signal.size)
     largest = max(map(abs, row))
-    centre = _dot(row, lengths) / size if scaling == _STD else 0.0
+    centre = dot(row, lengths) / size if scaling == _STD else 0.0
     squares = sum((v - centre) * (v - centre) * n for v, n in zip(row, lengths, strict=True))
     factor = largest if scaling == _MAX else math.sqrt(squares / size)
-    return factor if factor > _EPS * largest else 1.0
-
-
-def _dot(left: Sequence[float], right: Sequence[float]) -> float:
-    return sum(map(mul, left, right), 0.0)
-
-
-def _products(left: Matrix, right: Matrix) -> Matrix:
-    return [[_dot(a, b) for b in right] for a in left]
+    return factor if factor > EPS * largest else 1.0
 
 
 def factorize(signals: list[Signal], setting: Any) -> tuple[Matrix, Matrix]:
     """Return weights and, for the last signal, loadings."""
     first = signals[0]
     heavy = first.weighted(first.rows)
-    weights = _start(_products(heavy, first.rows), setting.k, setting.plain_rest)
+    if setting.start == _CONTRAST:
+        weights = _halves(_coarse_covariance(first), setting.k)
+    else:
+        weights = _start(products(heavy, first.rows), setting.k, setting.start == _SVD)
     change = math.inf
     loadings: Matrix = []
     for _ in range(setting.num_iter):
@@ -88,97 +99,88 @@ def factorize(signals: list[Signal], setting: Any) -> tuple[Matrix, Matrix]:
     return weights, loadings
 
 
-def _start(gram: Matrix, k: int, plain_rest: int) -> Matrix:
+def _start(gram: Matrix, k: int, plain_rest: bool) -> Matrix:
     """Return the start from singular vectors: see start_weights in start.py."""
     tracks = len(gram)
-    values, vectors = _eigen(gram)
+    values, vectors = eigen(gram)
     if not 0 < values[0] < math.inf or (k > tracks and plain_rest):
         raise Unusual
     for i in range(min(k, tracks, tracks - 1)):
-        if values[i] - values[i + 1] < 1e-7 * values[0]:
+        if values[i] - values[i + 1] < _APART * values[0]:
             raise Unusual
     weights = []
     for i in range(k):
         vector = vectors[i % tracks]
         above = sum(v * v for v in vector if v > 0)
         below = sum(v * v for v in vector if v < 0)
+        if abs(below - above) < _APART:
+            raise Unusual
         sign = -1.0 if (below > above) != (i >= tracks) else 1.0
         row = [max(sign * v, 0.0) for v in vector]
         weights.append([float(t == i % tracks) for t in range(tracks)] if i >= 2 * tracks else row)
     return weights
 
 
+def _coarse_covariance(signal: Signal) -> Matrix:
+    """Return the covariance of averages over wide bins: see coarse_covariance in start.py."""
+    tracks, size = len(signal.rows), signal.size
+    width = min(max(size // (_BINS_A_TRACK * tracks), 1), _CONTRAST_BIN)
+    lengths = bin_lengths(-(-size // width), width, size)
+    ends = list(accumulate(map(int, signal.lengths)))
+    starts = [0, *ends[:-1]]
+    means = []
+    for row in signal.rows:
+        sums = [0.0] * len(lengths)
+        for start, end, value in zip(starts, ends, row, strict=True):
+            for place in range(start // width, (end - 1) // width + 1):
+                bases = min(end, (place + 1) * width) - max(start, place * width)
+                sums[place] += value * bases
+        centre = sum(sums) / size
+        means.append([total / n - centre for total, n in zip(sums, lengths, strict=True)])
+    return products([list(map(mul, row, lengths)) for row in means], means)
+
+
+def _halves(covariance: Matrix, k: int) -> Matrix:
+    """Return all tracks alike; both halves of each vector, the larger first; single tracks."""
+    tracks = len(covariance)
+    values, vectors = eigen(covariance)
+    if not 0 < values[0] < math.inf:
+        raise Unusual
+    weights = [[1 / math.sqrt(tracks)] * tracks]
+    for e, vector in enumerate(vectors):
+        if len(weights) >= k:
+            break
+        above, below = (sum(v * v for v in vector if v * sign > 0) for sign in (1, -1))
+        near = e + 1 < tracks and values[e] - values[e + 1] < _APART * values[0]
+        if near or abs(below - above) < _APART:
+            raise Unusual
+        for sign in (-1.0, 1.0) if below > above else (1.0, -1.0):
+            if (above if sign > 0 else below) > _LEAST_HALF:
+                weights.append([max(sign * v, 0.0) for v in vector])
+    rest = range(len(weights), k)
+    weights += [[float(t == row % tracks) for t in range(tracks)] for row in rest]
+    return weights[:k]
+
+
 def _solve_loadings(signal: Signal, setting: Any, weights: Matrix) -> Matrix:
     """Return max(0, (W W' + l2penalty I)^+ W Y), each row smoothed by the fused lasso."""
-    gram = _products(weights, weights)
+    gram = products(weights, weights)
     for i, row in enumerate(gram):
         row[i] += setting.l2penalty
     found = []
-    for factors in _pseudo_solve(gram, weights):
+    for c, factors in enumerate(pseudo_solve(gram, weights)):
         row = [0.0] * signal.bins
         for factor, track in zip(factors, signal.rows, strict=True):
             row = [value + factor * y for value, y in zip(row, track, strict=True)]
         row = [value if value > 0 else 0.0 for value in row]
-        found.append(taut_string(row, signal.lengths, setting.fl_lambda))
+        found.append(taut_string(row, signal.lengths, setting.lambdas[c]))
     return found
 
 
 def _solve_weights(loadings: Matrix, weighted: Matrix, heavy: Matrix) -> Matrix:
     """Return max(0, (L D L')^+ L D Y')."""
-    solved = _pseudo_solve(_products(weighted, loadings), _products(loadings, heavy))
+    solved = pseudo_solve(products(weighted, loadings), products(loadings, heavy))
     return [[max(value, 0.0) for value in row] for row in solved]
-
-
-def _pseudo_solve(a: Matrix, right: Matrix) -> Matrix:
-    """Return the pseudo-inverse of a symmetric matrix, times `right`."""
-    k = len(a)
-    values, vectors = _eigen(a)
-    rounding = _EPS * k * values[0]
-    if not math.isfinite(values[0]) or any(20 < v / rounding < 100 for v in values if rounding > 0):
-        raise Unusual  # a rank in doubt
-    out = [[0.0] * len(right[0]) for _ in range(k)]
-    columns = list(zip(*right, strict=True))
-    for value, vector in zip(values, vectors, strict=True):
-        if value <= 20 * rounding:
-            break
-        turned = [_dot(vector, column) / value for column in columns]
-        for i, factor in enumerate(vector):
-            out[i] = [o + factor * t for o, t in zip(out[i], turned, strict=True)]
-    return out
-
-
-def _eigen(a: Matrix) -> tuple[list[float], Matrix]:
-    """Return eigenvalues, descending, and vectors of a symmetric matrix by Jacobi's rotations."""
-    n = len(a)
-    a = [list(row) for row in a]
-    vectors = [[float(i == j) for j in range(n)] for i in range(n)]
-    whole = sum(_dot(row, row) for row in a)
-    for _ in range(60):
-        off = sum(a[p][q] * a[p][q] for p in range(n) for q in range(p + 1, n))
-        if not off > 1e-40 * whole:
-            break
-        for p in range(n):
-            for q in range(p + 1, n):
-                if a[p][q] != 0:
-                    _rotate(a, vectors, p, q)
-    order = sorted(range(n), key=lambda i: -a[i][i])
-    return [a[i][i] for i in order], [vectors[i] for i in order]
-
-
-def _rotate(a: Matrix, vectors: Matrix, p: int, q: int) -> None:
-    """Make a[p][q] zero."""
-    theta = (a[q][q] - a[p][p]) / (2 * a[p][q])
-    t = (1 if theta >= 0 else -1) / (abs(theta) + math.sqrt(theta * theta + 1))
-    c = 1 / math.sqrt(t * t + 1)
-    s = t * c
-    for row in a:
-        x, y = row[p], row[q]
-        row[p], row[q] = c * x - s * y, s * x + c * y
-    for rows in (a, vectors):
-        first, second = rows[p], rows[q]
-        rows[p] = [c * x - s * y for x, y in zip(first, second, strict=True)]
-        rows[q] = [s * x + c * y for x, y in zip(first, second, strict=True)]
-    a[p][q] = a[q][p] = 0.0
 
 
 def taut_string(  # noqa: C901 - in the steps of taut_string.h, without a call for each position
@@ -189,7 +191,7 @@ def taut_string(  # noqa: C901 - in the steps of taut_string.h, without a call f
     Sums, weights and ends of the segments of the ceiling's minorant (s, w, e), and of the floor's
     majorant (t, v, f).
     """
-    n, low, high, whole, total = len(y), min(y), max(y), _dot(y, weights), sum(weights)
+    n, low, high, whole, total = len(y), min(y), max(y), dot(y, weights), sum(weights)
     if lam == 0:
         return list(y)
     if lam >= whole - low * total:  # no running sum leaves the tube

@@ -35,5 +35,5 @@ def _joined(*names: str) -> str:
     return "\n".join(["from __future__ import annotations", *kept, ""])
 
 
-PLAIN = _joined("plain_read.py", "plain_factorize.py", "plain.py")
+PLAIN = _joined("plain_read.py", "plain_matrices.py", "plain_factorize.py", "plain.py")
 """The kernels in Python, for where there are no others."""
