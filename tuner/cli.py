@@ -14,13 +14,12 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from tuner.config.addresses import masked
 from tuner.config.text import shortened
 from tuner.execution.text import clean
 from tuner.plugin import InputError
-from tuner.report.console import LiveProgress, make_console
+from tuner.report.terminal import make_console
 
 app = typer.Typer(
     add_completion=False,
@@ -49,6 +48,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or resume it, and freeze its best setting."""
+    from tuner.report.console import LiveProgress
     from tuner.run import session
 
     settings = list(overrides or [])
@@ -73,6 +73,8 @@ def run(
 @app.command()
 def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check a configuration and show the search space."""
+    from rich.table import Table
+
     from tuner.run.check import check
 
     loaded = _load(config, list(overrides or []))
@@ -99,6 +101,8 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
 @app.command()
 def plugins(as_json: AsJson = False) -> None:
     """List the installed plug-ins."""
+    from rich.table import Table
+
     from tuner.registry import installed
 
     entries = installed()

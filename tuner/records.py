@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.plugin import Direction, Params
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 State = Literal["complete", "pruned", "infeasible", "failed"]
 """How a trial ended. Infeasible: over its time or memory limit, or refused by the plug-in."""
@@ -112,8 +114,22 @@ class TrialRecord(Trial):
     estimate: Mapping[str, float] = field(default_factory=dict)
 
 
-RECORD = TypeAdapter(TrialRecord)
-"""Makes a record of plain data and plain data of a record."""
+def plain(record: TrialRecord) -> dict[str, Any]:
+    """Return a record as plain data, fit for JSON."""
+    made: dict[str, Any] = _adapter().dump_python(record, mode="json")
+    return made
+
+
+def record_of(data: Mapping[str, Any]) -> TrialRecord:
+    """Return the record that `plain` made `data` of; pydantic's ValidationError for other data."""
+    return _adapter().validate_python(data)
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[TrialRecord]:
+    from pydantic import TypeAdapter  # most commands read no record
+
+    return TypeAdapter(TrialRecord)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tests.conftest import install_toy
 from tests.faults import files, kills, misbehaviour, resources, services
 from tests.faults.toll import COLUMNS, Toll
 from tests.fork import preload
-from tuner.report.console import make_console
+from tuner.report.terminal import make_console
 
 Kind = Callable[[Path, int, int], Toll]
 

@@ -65,10 +65,9 @@ COMMIT_POINTS = (
 )
 STORAGE_POINTS = {
     "sqlite:///tuner.db": (
-        "optuna.storages:RDBStorage.create_new_trial",
-        "optuna.storages:RDBStorage.set_trial_param",
-        "optuna.storages:RDBStorage.set_trial_user_attr",
-        "optuna.storages:RDBStorage.set_trial_state_values",
+        "tuner.search.trial_rows:write",
+        "tuner.search.fenced_storage:FencedDatabase.write",
+        "tuner.search.cached_storage:Mirror.settle",
         "optuna.storages:RDBStorage.set_study_user_attr",
     ),
     "journal:///tuner.log": ("optuna.storages.journal:JournalFileBackend.append_logs",),
@@ -76,6 +75,7 @@ STORAGE_POINTS = {
 TRACKING_POINTS = (
     *ONCE[10:],
     "tuner.tracking.tracker:MlflowTracker.log_trial",
+    "tuner.tracking.mlflow_process:RemoteSession.send_all",
     "tuner.tracking.mlflow_process:RemoteSession.send",
     "tuner.tracking.mlflow_process:RemoteSession.update",
 )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
 
 from tuner.plugin import InputError
 from tuner.search.cached_storage import Mirror
+from tuner.search.fenced_storage import FencedDatabase
 
 SPACE = {
     "x": FloatDistribution(0.1, 10, log=True),
@@ -19,12 +23,16 @@ SPACE = {
 }
 
 
-@pytest.fixture(params=["sqlite:///{}/study.db", "journal"])
+@pytest.fixture(params=["fenced", "sqlite:///{}/study.db", "journal"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return request.param.format(tmp_path) if "sqlite" in request.param else str(tmp_path / "log")
+    if request.param == "journal":
+        return str(tmp_path / "log")
+    return f"{'fenced+' if request.param == 'fenced' else ''}sqlite:///{tmp_path}/study.db"
 
 
 def backend(url: str) -> optuna.storages.BaseStorage:
+    if url.startswith("fenced+"):
+        return FencedDatabase(url.removeprefix("fenced+"))
     if url.startswith("sqlite"):
         return optuna.storages.get_storage(url)
     from optuna.storages.journal import JournalFileBackend
@@ -41,8 +49,9 @@ def opened(url: str, name: str = "study") -> tuple[optuna.Study, Mirror]:
 
 
 def elsewhere(url: str) -> list[FrozenTrial]:
-    """Read the study as another process would."""
-    return optuna.load_study(study_name="study", storage=backend(url)).get_trials()
+    """Read the study as Optuna alone would, in another process."""
+    plain = backend(url.removeprefix("fenced+"))
+    return optuna.load_study(study_name="study", storage=plain).get_trials()
 
 
 def plain(trial: FrozenTrial) -> tuple[object, ...]:
@@ -115,3 +124,95 @@ def test_another_writer_is_noticed(url: str) -> None:
     study.ask(SPACE)
     with pytest.raises(InputError, match="another program added trials to study 'study'"):
         mirror.settle()
+
+
+def transactions(storage: FencedDatabase) -> list[str]:
+    """Return a list that grows by what each transaction from now on has written."""
+    found: list[str] = []
+    written: list[str] = []
+
+    @event.listens_for(storage.engine, "before_cursor_execute")
+    def _note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not statement.startswith("SELECT"):
+            written.append(statement.split()[2 if statement.startswith("INSERT") else 1])
+
+    @event.listens_for(storage.engine, "commit")
+    def _commit(_connection: object) -> None:
+        if written:
+            found.append(" ".join(sorted(set(written))))
+            written.clear()
+
+    return found
+
+
+def test_an_end_and_the_next_trial_are_one_transaction(tmp_path: Path) -> None:
+    url = f"fenced+sqlite:///{tmp_path}/study.db"
+    study, mirror = opened(url)
+    run_some(study, mirror)
+    first = study.ask(SPACE)
+    mirror.settle()
+    database = mirror._backend._backend
+    assert isinstance(database, FencedDatabase)
+    written = transactions(database)
+    mirror.hold()
+    mirror.set_trial_user_attr(first._trial_id, "kept", "all")
+    study.tell(first.number, 2.0)
+    second = study.ask(SPACE)
+    assert elsewhere(url)[-1].state is TrialState.RUNNING
+    assert written == []
+    mirror.settle()
+    (all_of_it,) = written
+    assert {"trials", "trial_values", "trial_params", "trial_user_attributes"} <= {
+        *all_of_it.split()
+    }
+    ended, drawn = elsewhere(url)[-2:]
+    assert (ended.state, ended.values, ended.user_attrs) == (
+        TrialState.COMPLETE,
+        [2.0],
+        {"kept": "all"},
+    )
+    assert (drawn.state, drawn.params) == (TrialState.RUNNING, second.params)
+
+
+def test_values_of_every_kind_are_written_as_optuna_writes_them(tmp_path: Path) -> None:
+    url = f"fenced+sqlite:///{tmp_path}/study.db"
+    study, mirror = opened(url)
+    for value in (float("inf"), float("-inf"), 1e-308, -2.5):
+        trial = study.ask(SPACE)
+        for step, seen in enumerate((float("nan"), float("inf"), value)):
+            trial.report(seen, step)
+        mirror.settle()
+        mirror.set_trial_user_attr(trial._trial_id, "kept", {"a": [1, None], "b": "\u00e9"})
+        mirror.set_trial_user_attr(trial._trial_id, "kept", "anew")
+        mirror.set_trial_intermediate_value(trial._trial_id, 0, 3.0)
+        study.tell(trial.number, value)
+    read = elsewhere(url)
+    assert list(map(repr, map(plain, study.get_trials()))) == list(map(repr, map(plain, read)))
+    assert [trial.values for trial in read] == [[float("inf")], [float("-inf")], [1e-308], [-2.5]]
+    assert {trial.user_attrs["kept"] for trial in read} == {"anew"}
+    assert {trial.intermediate_values[0] for trial in read} == {3.0}
+
+
+def test_what_a_database_refuses_is_not_half_there(tmp_path: Path) -> None:
+    url = f"fenced+sqlite:///{tmp_path}/study.db"
+    study, mirror = opened(url)
+    first = study.ask(SPACE)
+    mirror.settle()
+    before = list(map(plain, elsewhere(url)))
+    mirror.hold()
+    study.tell(first.number, 1.0)
+    study.ask(SPACE)
+    database = mirror._backend._backend
+    refused = True
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def _refuse(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if refused and statement.startswith("INSERT INTO trial_params"):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.raises(StorageInternalError):
+        mirror.settle()
+    assert list(map(plain, elsewhere(url))) == before
+    refused = False
+    mirror.settle()
+    assert list(map(plain, study.get_trials())) == list(map(plain, elsewhere(url)))

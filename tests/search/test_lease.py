@@ -17,9 +17,11 @@ import pytest
 from tests.search import rivals
 from tests.services import running_postgres
 from tuner.config.load import load_config
+from tuner.search.cached_storage import Mirror
 from tuner.search.fenced_storage import LEASE, FencedJournal, fence_of
 from tuner.search.lease import Lease, LeaseLost
-from tuner.search.storage import open_storage, open_study, plan_study
+from tuner.search.plan import plan_study
+from tuner.search.storage import open_storage, open_study
 
 FILES = ["sqlite:///t.db", "journal:///t.log"]
 
@@ -106,6 +108,26 @@ def test_every_kind_of_write_is_fenced(study: optuna.Study) -> None:
     assert list(seen.user_attrs) == [LEASE]
     assert [study.study_name for study in seen._storage.get_all_studies()] == ["s"]
     lease.release()  # what is not its own stays
+    other.renew(force=True)
+
+
+def test_what_is_written_together_is_fenced_as_a_whole(study: optuna.Study) -> None:
+    lease = Lease(study)
+    lease.take()
+    mirror = Mirror(study._storage, study._study_id, lease)
+    ours = optuna.load_study(study_name="s", storage=mirror)
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    trial = ours.ask(space)
+    mirror.settle()
+    other = Lease(again(study))
+    other.take()
+    mirror.hold()
+    ours.tell(trial.number, 1.0)
+    ours.ask(space)
+    with pytest.raises(LeaseLost):
+        mirror.settle()
+    (kept,) = again(study).get_trials()
+    assert (kept.state.name, kept.params) == ("RUNNING", trial.params)
     other.renew(force=True)
 
 

@@ -102,6 +102,7 @@ class Harness:
         self.executor = Inline(Setup("toy", self.config.sections), self.config.engine.workers)
         self.listener = Listener()
         self.stop_after = math.inf
+        self.before = len(self.records)
 
     def coordinator(self) -> Coordinator:
         return Coordinator(
@@ -110,7 +111,7 @@ class Harness:
             self.storage,
             self.executor,
             self.listener,
-            lambda: len(self.listener.heard) >= self.stop_after,
+            lambda: len(self.records) - self.before >= self.stop_after,
         )
 
     def run(self) -> str:
@@ -368,6 +369,22 @@ def test_a_grid_is_run_once_and_ends(harness: Callable[..., Harness]) -> None:
     cells = {(r.params["x"], r.params["size"]) for r in again.records if not r.is_baseline}
     assert cells == {(x, size) for x in (-1.0, 0.0, 1.0) for size in (1, 2)}
     assert len(again.records) == 7
+
+
+def test_a_grid_that_is_resumed_goes_through_the_settings_that_are_left(
+    harness: Callable[..., Harness],
+) -> None:
+    given = {
+        "search_space": {"x": {"low": -1, "high": 1}, "size": {"low": 1, "high": 3}},
+        "study": {"sampler": {"name": "grid", "points": 3}, "trials": 50},
+    }
+    for stop_after in (4, 2, math.inf):
+        study = harness(**given)
+        study.stop_after = stop_after
+        ending = study.run()
+    assert ending == "exhausted"
+    cells = [(r.params["x"], r.params["size"]) for r in study.records if not r.is_baseline]
+    assert sorted(cells) == [(x, size) for x in (-1.0, 0.0, 1.0) for size in (1, 2, 3)]
 
 
 def test_a_grid_whose_last_setting_was_interrupted_ends(harness: Callable[..., Harness]) -> None:

@@ -14,14 +14,9 @@ from tuner.plugin import InputError
 from tuner.run import session
 from tuner.search.fenced_storage import LEASE
 from tuner.search.lease import Lease
+from tuner.search.plan import IDENTITY, SIGNATURE, plan_study
 from tuner.search.series import SERIES, find_study, next_in_series
-from tuner.search.storage import (
-    IDENTITY,
-    SIGNATURE,
-    open_study,
-    plan_study,
-    read_study,
-)
+from tuner.search.storage import open_study, read_study
 
 pytestmark = pytest.mark.usefixtures("toy")
 

@@ -42,6 +42,9 @@ class Store:
         self._may_fail()
         return set(self.runs)
 
+    def send_all(self, records: list[TrialRecord]) -> set[int]:
+        return set()
+
     def send(self, record: TrialRecord) -> None:
         if record.number in self.refuses:
             raise StoreTrouble(f"trial {record.number}: too long", refused=True)
@@ -71,7 +74,7 @@ class Store:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_FIRST_PAUSE", "_LONGEST_PAUSE", "_CLOSING_PAUSE"):
+    for name in ("_GAP", "_FIRST_PAUSE", "_LONGEST_PAUSE", "_CLOSING_PAUSE"):
         monkeypatch.setattr(outbox, name, 0.001)
 
 
@@ -313,3 +316,41 @@ def test_who_was_taken_over_sends_and_keeps_nothing_more(tmp_path: Path) -> None
     assert not box._thread.is_alive()
     assert store.runs == {}
     assert list(tmp_path.iterdir()) == []
+
+
+class FileStore(Store):
+    """A store that takes trials together: all of them, but those that it refuses."""
+
+    def __init__(self, refuses: frozenset[int] = frozenset()) -> None:
+        super().__init__(refuses=refuses)
+        self.together: list[list[int]] = []
+
+    def send_all(self, records: list[TrialRecord]) -> set[int]:
+        numbers = [record.number for record in records]
+        if self.refuses & set(numbers):
+            return set()
+        self.runs.update({record.number: record for record in records})
+        self.together.append(numbers)
+        return set(numbers)
+
+
+def test_a_store_that_takes_trials_together_gets_them_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_GAP", 30.0)
+    store = FileStore()
+    began = time.monotonic()
+    problems, unsent = deliver(store, tmp_path / "spool.jsonl", TRIALS, early=1)
+    assert time.monotonic() - began < 15  # the end of a study waits for no gap
+    assert (problems, unsent, store.sends) == ([], None, [])
+    assert sum(store.together, []) == [trial.number for trial in TRIALS]
+    assert len(store.together) <= 3
+    assert store.updates <= 3
+
+
+def test_one_that_is_refused_holds_up_none_of_those_sent_with_it(tmp_path: Path) -> None:
+    store = FileStore(refuses=frozenset({5}))
+    problems, unsent = deliver(store, tmp_path / "spool.jsonl", TRIALS, early=12)
+    assert set(store.runs) == {trial.number for trial in TRIALS} - {5}
+    assert [record.number for record in read_spool(unsent)[0]] == [5]
+    assert any("trial 5: too long" in line for line in problems)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import socket
 import sqlite3
-import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.studies import START, make_study, make_summary, make_trials
+from tests.tracking.conftest import making_a_store
 from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.tracking import (
@@ -37,46 +34,6 @@ from tuner.tracking.tracker import MlflowTracker, NullTracker, TrackingReport
 STUDY = make_study()
 TRIALS = make_trials(9)
 URI = "sqlite:///mlflow.db"
-
-
-SCRIPT = """
-    import sys, time
-    from pathlib import Path
-    from tests.studies import make_study, make_summary, make_trials
-    from tuner.tracking.tracker import MlflowTracker
-    assert "mlflow" not in sys.modules
-    trials = make_trials(3)
-    tracker = MlflowTracker("sqlite:///mlflow.db", "made", Path("spool"))
-    started = time.perf_counter()
-    tracker.start(make_study(), [])
-    assert time.perf_counter() - started < 0.2
-    for trial in trials:
-        tracker.log_trial(trial)
-    report = tracker.finish(make_summary(trials))
-    assert not report.problems, report.problems
-"""
-
-
-def script(folder: Path) -> subprocess.Popen[str]:
-    root = Path(__file__).resolve().parents[2]
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(SCRIPT)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.fixture(scope="module")
-def made_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A store and what was said while it was made: its tables take seconds, so once for all."""
-    home = tmp_path_factory.mktemp("store")
-    process = script(home)
-    said = "".join(process.communicate(timeout=200))
-    assert process.returncode == 0, said
-    return home / "mlflow.db", said
 
 
 @pytest.fixture
@@ -474,7 +431,7 @@ def test_a_new_store_is_made_without_a_word(made_store: tuple[Path, str]) -> Non
 
 @pytest.mark.slow
 def test_four_processes_may_make_one_store(tmp_path: Path) -> None:
-    processes = [script(tmp_path) for _ in range(4)]
+    processes = [making_a_store(tmp_path) for _ in range(4)]
     for process in processes:
         assert process.communicate(timeout=240) == ("", "")
         assert process.returncode == 0

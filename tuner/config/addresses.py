@@ -14,6 +14,9 @@ from typing import Any
 
 HIDDEN = "***"
 
+STORAGE_FILE = re.compile(r"(sqlite|journal):///([^?]+)(\?.*)?")
+"""The address of a study's storage that is a file: kind, path and options."""
+
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://\S")
 # Greedy up to the last '@': a password may hold one that is not encoded, and a slash.

@@ -8,9 +8,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
-
 PATIENCE = 5.0
 """Seconds for a server to answer; a database driver may wait for minutes."""
 
@@ -30,6 +27,8 @@ def why_unreachable(url: str) -> str | None:
 
     A database needs its driver and, where its address names a host, an open port.
     """
+    if url.lower().startswith("sqlite://"):  # a file, and Python's own driver
+        return None
     try:
         if url.lower().startswith(("http://", "https://")):
             parts = urlsplit(url)
@@ -39,12 +38,10 @@ def why_unreachable(url: str) -> str | None:
             if getproxies():  # what a proxy reaches cannot be asked from here
                 return None
         else:
-            parsed = make_url(url)
-            parsed.get_dialect().import_dbapi()
-            scheme, host, port = parsed.get_backend_name(), parsed.host, parsed.port
+            scheme, host, port = _database(url)
     except ModuleNotFoundError as error:
         return f"the package '{error.name}' is not installed: pip install {error.name}"
-    except (ImportError, ValueError, SQLAlchemyError) as error:
+    except (ImportError, ValueError) as error:
         return str(error).splitlines()[0]
     port = port or _PORTS.get(scheme)
     if not host or not port:
@@ -54,6 +51,19 @@ def why_unreachable(url: str) -> str | None:
     except OSError as error:
         return f"{host}, port {port}, does not answer: {error.strerror or error}"
     return None
+
+
+def _database(url: str) -> tuple[str, str | None, int | None]:
+    """Return a database's kind, host and port; ImportError without a driver, else ValueError."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect().import_dbapi()
+    except SQLAlchemyError as error:
+        raise ValueError(str(error)) from error
+    return parsed.get_backend_name(), parsed.host, parsed.port
 
 
 def why_unwritable(folder: Path) -> str | None:

@@ -27,6 +27,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.measure.noise import CROWD_NOISE, CROWDED, NOISE, NOISE_WEIGHT
 from tuner.records import CaseRecord
 
 Floats = NDArray[np.float64]
@@ -34,20 +35,12 @@ Floats = NDArray[np.float64]
 KERNEL_NOISE = 0.03
 """Standard deviation of the logarithm of a kernel's time on a quiet machine."""
 
-NOISE = 0.03
-NOISE_WEIGHT = 6
-"""What a measurement's noise usually is, and how many measurements that knowledge is worth."""
-
 WANDER = 1e-4
 """Variance by which the slowness usually wanders in a second."""
 
 LAG = 4
 TRUSTED = 8
 """Kernels that are compared, and how many make an estimate from them as good as what is usual."""
-
-CROWD_NOISE = 0.07
-CROWDED = 0.2
-"""Standard deviation that others on the core add, in full from this share of the time on."""
 
 WINDOW = 20
 """Measurements that a trial's correction looks back on."""

@@ -13,8 +13,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tuner.measure.drift import CROWD_NOISE, CROWDED, NOISE, NOISE_WEIGHT
 from tuner.records import CaseRecord
+
+NOISE = 0.03
+NOISE_WEIGHT = 6
+"""What a measurement's noise usually is, and how many measurements that knowledge is worth."""
+
+CROWD_NOISE = 0.07
+CROWDED = 0.2
+"""Standard deviation that others on the core add, in full from this share of the time on."""
 
 WIDTH = 1.96
 """Standard errors on either side of an estimate: 95 % for normal ones."""

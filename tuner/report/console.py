@@ -19,19 +19,12 @@ from rich.table import Column
 from tuner.objective import Objective
 from tuner.records import TrialRecord
 
-NO_TERMINAL_WIDTH = 120
 WIDE = 90
 QUIET_SECONDS = 5.0
 """Where there is no terminal, how long to wait between lines that bring nothing new."""
 
 PATIENT_SECONDS = 30.0
 """Where there is no terminal, how long a phase may last without a line on how far it is."""
-
-
-def make_console(stderr: bool = False) -> Console:
-    """Return a console; where there is no terminal, one wide enough for any table of ours."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=NO_TERMINAL_WIDTH)
 
 
 class LiveProgress:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -146,11 +149,22 @@ def importances(study: optuna.Study) -> Mapping[str, float]:
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return optuna.importance.get_param_importances(
+            return _importance().get_param_importances(
                 study, target=(lambda trial: trial.values[0]) if several else None
             )
         except (ValueError, RuntimeError):
             return {}  # all values equal, or too few trials: there is nothing to attribute
+
+
+def _importance() -> Any:
+    """Import `optuna.importance` without scikit-learn: two seconds, for what is not used here."""
+    if "sklearn" in sys.modules or "optuna.importance" in sys.modules:
+        return importlib.import_module("optuna.importance")
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("optuna.importance")
+    finally:
+        del sys.modules["sklearn"]
 
 
 def importance_figure(weights: Mapping[str, float]) -> Figure:

@@ -19,7 +19,8 @@ from tuner.export.ownership import OUT, Owner, check_folder, check_script
 from tuner.measure.stopwatch import tells_waiting
 from tuner.plugin import InputError
 from tuner.registry import executor
-from tuner.search.storage import IDENTITY, Plan, peek_storage, plan_study
+from tuner.search.peek import peek_storage
+from tuner.search.plan import IDENTITY, Plan, plan_study
 from tuner.tracking.mlflow_uri import absolute_uri, check_uri, sqlite_path
 
 DEFAULT_URI = "sqlite:///mlflow.db"

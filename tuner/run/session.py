@@ -24,9 +24,11 @@ from tuner.registry import executor as executor_of
 from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
 from tuner.search.lease import Lease, LeaseLost
-from tuner.search.loop import Coordinator, Progress, StudyStopped
+from tuner.search.loop import Coordinator, StudyStopped
+from tuner.search.observer import Progress
+from tuner.search.plan import SIGNATURE, plan_of
 from tuner.search.record_json import records_of
-from tuner.search.storage import SIGNATURE, open_study, plan_of, read_study
+from tuner.search.storage import open_study, read_study
 from tuner.selection.finalists import kept_final
 from tuner.selection.findings import verdict
 from tuner.selection.finish import (
@@ -70,11 +72,16 @@ class _Watch:
     progress: Display
     tracker: Tracker
     lease: Lease
+    best: TrialRecord | None = None
+
+    def __post_init__(self) -> None:
+        self.best = self.objective.best(self.records)
 
     def trial(self, record: TrialRecord) -> None:
         self.records.append(record)
         self.tracker.log_trial(record)
-        self.progress.trial(record, self.objective.best(self.records))
+        self.best = self.objective.best([self.best, record] if self.best else [record])
+        self.progress.trial(record, self.best)
 
     def beat(self) -> None:
         self.lease.renew()

@@ -3,13 +3,15 @@
 Optuna reads a study's trials anew from its database several times a trial, for another process
 might have written. Ours is the only one (`tuner.search.lease`), so what it wrote is what
 there is. And a trial is written whole, once, when it has been drawn, in place of a transaction for
-each parameter: one that a crash catches while it is drawn does not exist and is drawn again.
+each parameter: one that a crash catches while it is drawn does not exist and is drawn again. How
+one trial ended and the next one that was drawn are one transaction as well (`Mirror.hold`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -20,7 +22,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config.quiet import quiet
 from tuner.plugin import InputError
+from tuner.search.fenced_storage import FencedDatabase
 from tuner.search.lease import Lease
+from tuner.search.trial_rows import Change, NotOurs
 
 
 class Mirror(BaseStorage):
@@ -38,6 +42,7 @@ class Mirror(BaseStorage):
 
     def __init__(self, backend: BaseStorage, study_id: int, lease: Lease | None = None) -> None:
         self._backend = backend
+        self._database = _database_of(backend)
         self.lease = lease
         self._study_id = study_id
         directions = self._backend.get_study_directions(self._study_id)
@@ -46,41 +51,95 @@ class Mirror(BaseStorage):
         with quiet():
             self._here = self._memory.create_new_study(directions, name)
         self._written: dict[int, int] = {}
+        self._changes: dict[int, Change] = {}
+        self._holds = False
         for trial in self._backend.get_all_trials(self._study_id):
             self._written[trial.number] = trial._trial_id
             self._memory.create_new_trial(self._here, trial)
 
+    def hold(self) -> None:
+        """Write nothing until `settle`: how a trial ended and the next one are one transaction."""
+        self._holds = True
+
     def settle(self) -> None:
-        """Write the trials that were drawn; call before anything is done for them.
+        """Write what changed; call before anything is done for a trial that was drawn.
 
         Raises
         ------
         InputError
             Where another program has added trials to the study meanwhile.
         """
-        trials = self._memory.get_all_trials(self._here, deepcopy=False)
-        for trial in trials[len(self._written) :]:
-            created = self._backend.create_new_trial(self._study_id, copy.copy(trial))
-            find = self._backend.get_trial_id_from_study_id_trial_number
+        self._holds = False
+        if not self._changes:
+            return
+        trial, numbers = self._memory.get_trial, sorted(self._changes)
+        try:
+            if self._database is not None:
+                changes = [(trial(number), self._changes[number]) for number in numbers]
+                last = next(reversed(self._written.values()), None)
+                self._written |= self._database.write(self._study_id, changes, last)
+                self._changes.clear()
+            for number in numbers if self._changes else ():
+                self._write(trial(number), self._changes[number])
+                del self._changes[number]  # what follows may fail, and this be called again
+        except NotOurs:
+            name = self._memory.get_study_name_from_id(self._here)
+            raise InputError(
+                f"another program added trials to study '{name}' while it ran; "
+                "run the same command again to take them up"
+            ) from None
+
+    def _write(self, trial: FrozenTrial, change: Change) -> None:
+        """Write what changed of a trial, operation by operation."""
+        backend, there = self._backend, change.there
+        if there is None:
+            created = backend.create_new_trial(self._study_id, copy.copy(trial))
             try:
-                found = find(self._study_id, trial.number)
+                found = backend.get_trial_id_from_study_id_trial_number(
+                    self._study_id, trial.number
+                )
             except KeyError:
                 found = -1
             if found != created:
-                name = self._memory.get_study_name_from_id(self._here)
-                raise InputError(
-                    f"another program added trials to study '{name}' while it ran; "
-                    "run the same command again to take them up"
-                )
+                raise NotOurs
             self._written[trial.number] = created
+            return
+        for part, name in change.parts:
+            value = getattr(trial, part)[name]
+            if part == "params":
+                dist = trial.distributions[name]
+                backend.set_trial_param(there, name, dist.to_internal_repr(value), dist)
+            elif part == "intermediate_values":
+                backend.set_trial_intermediate_value(there, name, value)
+            elif part == "user_attrs":
+                backend.set_trial_user_attr(there, name, value)
+            else:
+                backend.set_trial_system_attr(there, name, value)
+        if change.state:
+            backend.set_trial_state_values(there, trial.state, trial.values)
+
+    def _changes_of(self, number: int) -> Change:
+        return self._changes.setdefault(number, Change(self._written.get(number)))
+
+    def _set(self, number: int, part: str, name: Any, store: Callable[[], None]) -> None:
+        """Set a part of a trial in memory, and in the storage where the trial is."""
+        is_old = name in getattr(self._memory.get_trial(number), part)
+        store()
+        self._changes_of(number).parts.setdefault((part, name), is_old)
+        self._changed(number)
+
+    def _changed(self, number: int) -> None:
+        """Write what changed now, unless it is held back or the trial is still being drawn."""
+        if not self._holds and (number in self._written or self._changes[number].state):
+            self.settle()
 
     # -- trials: in memory, and where they are written already, there too -----------------------
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial; one that is still to be drawn is written by `settle`."""
         number = self._memory.create_new_trial(self._here, template_trial)
-        if template_trial is not None:
-            self.settle()
+        self._changes_of(number).state = template_trial is not None
+        self._changed(number)
         return number
 
     def set_trial_param(
@@ -91,38 +150,37 @@ class Mirror(BaseStorage):
         distribution: BaseDistribution,
     ) -> None:
         """Set a parameter."""
-        self._memory.set_trial_param(trial_id, param_name, param_value_internal, distribution)
-        if (there := self._written.get(trial_id)) is not None:
-            self._backend.set_trial_param(there, param_name, param_value_internal, distribution)
+        change = trial_id, param_name, param_value_internal, distribution
+        self._set(trial_id, "params", param_name, partial(self._memory.set_trial_param, *change))
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """Set state and values; written first, for whoever hears that a trial ended may count."""
-        self.settle()
-        if not self._backend.set_trial_state_values(self._written[trial_id], state, values):
+        """Set state and values."""
+        if not self._memory.set_trial_state_values(trial_id, state, values):
             return False
-        return self._memory.set_trial_state_values(trial_id, state, values)
+        self._changes_of(trial_id).state = True
+        self._changed(trial_id)
+        return True
 
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float
     ) -> None:
         """Set an intermediate value."""
-        self._memory.set_trial_intermediate_value(trial_id, step, intermediate_value)
-        if (there := self._written.get(trial_id)) is not None:
-            self._backend.set_trial_intermediate_value(there, step, intermediate_value)
+        store = partial(
+            self._memory.set_trial_intermediate_value, trial_id, step, intermediate_value
+        )
+        self._set(trial_id, "intermediate_values", step, store)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set an attribute."""
-        self._memory.set_trial_user_attr(trial_id, key, value)
-        if (there := self._written.get(trial_id)) is not None:
-            self._backend.set_trial_user_attr(there, key, value)
+        store = partial(self._memory.set_trial_user_attr, trial_id, key, value)
+        self._set(trial_id, "user_attrs", key, store)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Set an attribute of Optuna's."""
-        self._memory.set_trial_system_attr(trial_id, key, value)
-        if (there := self._written.get(trial_id)) is not None:
-            self._backend.set_trial_system_attr(there, key, value)
+        store = partial(self._memory.set_trial_system_attr, trial_id, key, value)
+        self._set(trial_id, "system_attrs", key, store)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """Return a trial."""
@@ -188,3 +246,9 @@ class Mirror(BaseStorage):
     def remove_session(self) -> None:
         """Let go of the connection."""
         self._backend.remove_session()
+
+
+def _database_of(backend: BaseStorage) -> FencedDatabase | None:
+    """Return the database behind Optuna's own cache; None where trials are kept elsewhere."""
+    inner: Any = getattr(backend, "_backend", backend)
+    return inner if isinstance(inner, FencedDatabase) else None

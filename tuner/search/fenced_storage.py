@@ -18,14 +18,18 @@ from typing import Any, Protocol
 
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb.models import StudyModel, StudyUserAttributeModel
+from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from optuna.storages.journal._storage import JournalOperation
+from optuna.trial import FrozenTrial
 from sqlalchemy import and_, event, exists, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from tuner.plugin import InputError
+from tuner.search import trial_rows
+from tuner.search.trial_rows import Change
 
 LEASE = "tuner:lease"
 LOCK_SECONDS = 60.0
@@ -83,6 +87,14 @@ class FencedDatabase(RDBStorage):
                 )
         except IntegrityError:
             return False
+
+    def write(
+        self, study_id: int, changes: Sequence[tuple[FrozenTrial, Change]], last: int | None
+    ) -> dict[int, int]:
+        """Write what changed of trials in one transaction; see `tuner.search.trial_rows.write`."""
+        with _create_scoped_session(self.scoped_session) as session:
+            self._check(session)
+            return trial_rows.write(session.connection(), study_id, changes, last)
 
     def _check(self, session: Session, *_: object) -> None:
         """Write the lease in place, as the first change of a transaction: none else can then."""

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 import optuna
 from optuna.trial import TrialState
@@ -23,6 +22,7 @@ from tuner.objective import Reference
 from tuner.plugin import InputError, Params
 from tuner.records import Trial, TrialRecord
 from tuner.search.cached_storage import Mirror
+from tuner.search.observer import Observer
 from tuner.search.record_json import kept_record, records_of, write_record
 from tuner.search.repeats import Contenders
 from tuner.search.startup_cost import CostError, FixedCosts
@@ -39,23 +39,6 @@ PRUNED_IN_A_ROW = 100
 
 class StudyStopped(RuntimeError):
     """The study cannot go on: too many trials in a row did not complete."""
-
-
-class Progress(Protocol):
-    """Shows what goes on."""
-
-    def beat(self) -> None:
-        """Be called at least twice a second."""
-
-    def phase(self, name: str, detail: str = "") -> None:
-        """Show what begins, and how far it is."""
-
-
-class Observer(Progress, Protocol):
-    """Follows a study, for progress and for tracking."""
-
-    def trial(self, record: TrialRecord) -> None:
-        """Handle a finished trial."""
 
 
 class Coordinator:
@@ -93,6 +76,7 @@ class Coordinator:
         self.should_stop = should_stop
         self._contenders = Contenders(task.objective, task.timing.repeats)
         self._pending: dict[int, Trial] = {}
+        self._told: list[TrialRecord] = []
         self._looks: dict[int, list[JobDone]] = {}
         self._reference: Reference | None = None
         self._is_second = False
@@ -117,6 +101,12 @@ class Coordinator:
         InputError
             Where the plug-in finds its input at fault.
         """
+        try:
+            return self._run()
+        finally:
+            self._settle()
+
+    def _run(self) -> str:
         section = self._task.study
         until = time.monotonic() + section.timeout if section.timeout else math.inf
         records = records_of(self._study)
@@ -204,6 +194,7 @@ class Coordinator:
         while self._pending and not self.costs.knows(params):  # it is timed alone
             self._step()
         if not self.costs.knows(params):
+            self._settle()  # it takes a while
             self._observer.phase(SEARCHING if self._reference else LOADING, START_UP)
         try:
             self.costs.ensure(params, self.executor, self._observer.beat)
@@ -225,8 +216,16 @@ class Coordinator:
         )
         self.executor.submit(job)
 
+    def _settle(self) -> None:
+        """Write how trials ended, where no new one has come to be written with it; then say so."""
+        self._storage.settle()
+        told, self._told = self._told, []
+        for record in told:
+            self._observer.trial(record)
+
     def _step(self) -> None:
         """Wait for one event and act on it."""
+        self._settle()
         event = self.executor.wait(TICK)
         self._observer.beat()
         if isinstance(event, CaseDone):
@@ -260,6 +259,7 @@ class Coordinator:
                 self._dispatch(trial)
                 return
         del self._looks[trial.number]
+        self._storage.hold()
         write_record(self._storage, record)
         self._announce(record)
         if record.state == "complete":
@@ -276,10 +276,10 @@ class Coordinator:
                 )
 
     def _announce(self, record: TrialRecord) -> None:
-        """Pass a record that is kept to the sampler and to all that follow the trials."""
+        """Pass a record to the sampler and, once it is written, to all that follow the trials."""
         self._asking.tell(record)
         self._contenders.heard(record)
-        self._observer.trial(record)
+        self._told.append(record)
         self.completed += record.state == "complete"
 
     def _judged(self, trial: Trial, done: JobDone) -> TrialRecord:

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.records import RECORD, State, TrialRecord
+from tuner.records import State, TrialRecord, plain, record_of
 from tuner.search.cached_storage import Mirror
 
 KEPT = "tuner:record"
@@ -22,8 +22,7 @@ BASELINE = "baseline"
 
 def write_record(storage: Mirror, record: TrialRecord) -> None:
     """Keep `record` with its trial. Call before the trial is told: a finished one is read-only."""
-    plain = RECORD.dump_python(record, mode="json")
-    storage.set_trial_user_attr(record.number, KEPT, json.dumps(plain))
+    storage.set_trial_user_attr(record.number, KEPT, json.dumps(plain(record)))
 
 
 def kept_record(trial: FrozenTrial) -> TrialRecord | None:
@@ -31,7 +30,7 @@ def kept_record(trial: FrozenTrial) -> TrialRecord | None:
     text = trial.user_attrs.get(KEPT)
     if text is None:
         return None
-    return RECORD.validate_python({**json.loads(text), "number": trial.number})
+    return record_of({**json.loads(text), "number": trial.number})
 
 
 def _bare_record(trial: FrozenTrial) -> TrialRecord:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -48,6 +49,7 @@ class AskTell:
         self._study = study
         self._sampler = task.study.sampler.name
         self._live: dict[int, optuna.Trial] = {}
+        self._looked = self._baselines = 0
 
     def ask(self) -> Trial:
         """Return the next trial to run: what is enqueued, else what the sampler suggests."""
@@ -82,8 +84,11 @@ class AskTell:
 
     def left(self) -> int | None:
         """Return how many settings were never asked; None where they can't be counted."""
-        size = settings_in_all(self._task.study.sampler, self._task.space)
-        return None if size is None else size - self._asked()
+        return None if self._size is None else self._size - self._asked()
+
+    @cached_property
+    def _size(self) -> int | None:
+        return settings_in_all(self._task.study.sampler, self._task.space)
 
     def should_prune(self, trial: Trial, value: float, step: int) -> bool:
         """Report a trial's value after `step` cases; return whether to give it up."""
@@ -114,7 +119,10 @@ class AskTell:
     def _asked(self) -> int:
         """Count the trials beside the baseline."""
         trials = self._study.get_trials(deepcopy=False)
-        return sum(trial.user_attrs.get(ROLE) != BASELINE for trial in trials)
+        new = trials[self._looked :]
+        self._baselines += sum(trial.user_attrs.get(ROLE) == BASELINE for trial in new)
+        self._looked = len(trials)
+        return self._looked - self._baselines
 
     def _trial(self, live: optuna.Trial) -> Trial:
         self._live[live.number] = live

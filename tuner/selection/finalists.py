@@ -21,7 +21,8 @@ from tuner.measure.noise import Noise, combine
 from tuner.objective import Objective, Reference
 from tuner.plugin import Params
 from tuner.records import CaseRecord, Final, Finalist, TrialRecord
-from tuner.search.loop import Coordinator, Progress
+from tuner.search.loop import Coordinator
+from tuner.search.observer import Progress
 from tuner.selection.racing import Ending, Race, Value, score_value
 from tuner.selection.smoothing import smoothed
 

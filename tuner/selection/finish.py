@@ -20,7 +20,8 @@ from tuner.measure.noise import combine
 from tuner.objective import Objective, Reference
 from tuner.plugin import InputError, Params, Provenance, Tried
 from tuner.records import CaseRecord, Final, Summary, TrialRecord
-from tuner.search.loop import Coordinator, Progress, StudyStopped
+from tuner.search.loop import Coordinator, StudyStopped
+from tuner.search.observer import Progress
 from tuner.search.record_json import records_of
 from tuner.selection.finalists import Referee, kept_final
 from tuner.selection.measured import measured_baseline, measured_trial

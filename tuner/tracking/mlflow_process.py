@@ -94,7 +94,7 @@ class TrackingProcess:
 
 
 class RemoteSession:
-    """A `tuner.tracking.outbox.Session` whose work is done by a `TrackingProcess`.
+    """A `tuner.tracking.session.Session` whose work is done by a `TrackingProcess`.
 
     Attributes
     ----------
@@ -129,6 +129,11 @@ class RemoteSession:
     def send(self, record: TrialRecord) -> None:
         """Log one trial."""
         self._call("send", record)
+
+    def send_all(self, records: Sequence[TrialRecord]) -> set[int]:
+        """Log trials at once where the store can; return which it has now."""
+        numbers: set[int] = self._call("send_all", records)
+        return numbers
 
     def update(self, records: Sequence[TrialRecord]) -> None:
         """Bring the study's curves and counts up to `records`."""
@@ -168,8 +173,8 @@ class _Server:
         assert self._session is not None
         if name == "known":
             return self._session.known()
-        if name == "send":
-            return self._session.send(*arguments)
+        if name in ("send", "send_all"):
+            return getattr(self._session, name)(*arguments)
         news = arguments[-1]
         self._records.update({record.number: record for record in news})
         if name == "update":

@@ -236,19 +236,26 @@ def parent_curve(
         `BEST_SO_FAR` from the first trial on that has a value, and where a trial is the best so
         far, its metrics.
     """
-    name, _ = primary(study)
+    name, direction = primary(study)
+    sign = 1.0 if direction == "maximize" else -1.0
     curve: list[tuple[int, int, dict[str, float]]] = []
     best: TrialRecord | None = None
     for step, record in enumerate(finishing_order(records), start=1):
-        leaders = ranked(study, [record] if best is None else [best, record])
-        if not leaders:
+        value = record.metrics.get(name, math.nan) if record.state == "complete" else math.nan
+        rose = math.isfinite(value) and (best is None or _leads(sign, name, record, best))
+        best = record if rose else best
+        if best is None:
             continue
-        rose, best = leaders[0] is not best, leaders[0]
         values = {BEST_SO_FAR: best.metrics[name]}
         if rose:
             values.update({key(n): value for n, value in best.metrics.items()})
         curve.append((step, milliseconds(record.finished), rounded(values)))
     return curve
+
+
+def _leads(sign: float, name: str, record: TrialRecord, other: TrialRecord) -> bool:
+    one, two = ((sign * each.metrics[name], -each.number) for each in (record, other))
+    return one > two
 
 
 def summary_metrics(study: StudyInfo, summary: Summary) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.config.text import cleaned, cleaned_data
 from tuner.records import StudyInfo, Summary, TrialRecord
-from tuner.tracking import mlflow_notes, mlflow_runs, mlflow_views
+from tuner.tracking import mlflow_file, mlflow_notes, mlflow_runs, mlflow_views
 from tuner.tracking.mlflow_client import (
     COMPARED,
     experiment_id,
@@ -20,15 +20,18 @@ from tuner.tracking.mlflow_client import (
     open_client,
     store_trouble,
 )
+from tuner.tracking.outbox import StoreTrouble
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
-_PAGE, _BATCH = 1000, 90
+_PAGE = 1000
+_BATCHES = 800, 90, 90
+"""Metrics, params and tags in one call: MLflow takes 100 of the latter and 1000 in all."""
 
 
 class MlflowSession:
-    """One study's connection to an MLflow store; see `tuner.tracking.outbox.Session`."""
+    """One study's connection to an MLflow store; see `tuner.tracking.session.Session`."""
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class MlflowSession:
         self._study = study
         self._alive = alive
         self._client = open_client(uri, alive)
+        self._file = mlflow_file.file_store(self._client)
         with store_trouble():
             self._experiment_id = experiment_id(self._client, uri, experiment)
             self.parent = self._adopt_or_open(mlflow_runs.milliseconds(began))
@@ -80,47 +84,74 @@ class MlflowSession:
         whole: dict[int, str] = {}
         begun: dict[int, str] = {}
         with store_trouble():
-            for run in self._child_runs():
-                number = int(run.data.tags["trial"])
-                place = begun if run.info.status == "RUNNING" else whole
+            for run_id, status, number in self._trial_runs():
+                place = begun if status == "RUNNING" else whole
                 if number in place:
-                    self._client.delete_run(run.info.run_id)
+                    self._client.delete_run(run_id)
                 else:
-                    place[number] = run.info.run_id
+                    place[number] = run_id
             for number in whole.keys() & begun.keys():
                 self._client.delete_run(begun.pop(number))
         self._children = {**begun, **whole}
         return set(whole)
 
-    def _child_runs(self) -> Iterator[Any]:
+    def _trial_runs(self) -> list[tuple[str, str, int]]:
+        """Return the trials' runs: id, status and number of the trial."""
+        if self._file is not None:
+            return mlflow_file.trial_runs(self._file, self.parent, mlflow_runs.TRIAL_ROLE)
         role = f"tags.role = '{mlflow_runs.TRIAL_ROLE}'"
         wanted = f"tags.`mlflow.parentRunId` = '{self.parent}' and {role}"
+        found: list[tuple[str, str, int]] = []
         token = None
         while True:
             page = self._client.search_runs(
                 [self._experiment_id], wanted, max_results=_PAGE, page_token=token
             )
-            yield from page
+            found += [
+                (run.info.run_id, run.info.status, int(run.data.tags["trial"])) for run in page
+            ]
             token = page.token
             if not token:
-                return
+                return found
+
+    def send_all(self, records: Sequence[TrialRecord]) -> set[int]:
+        """Log new trials at once, where the store is a file; return which it has now."""
+        new = [record for record in records if record.number not in self._children]
+        if self._file is None or not new:
+            return set()
+        runs = {record.number: self._run(record) for record in new}
+        try:
+            with store_trouble():
+                if not mlflow_file.write_runs(self._file, self._experiment_id, [*runs.values()]):
+                    return set()
+        except StoreTrouble:  # which of them it is shows when they are sent one by one
+            return set()
+        self._children.update({number: run.id for number, run in runs.items()})
+        return set(runs)
+
+    def _run(self, record: TrialRecord) -> mlflow_file.EndedRun:
+        study, ended = self._study, mlflow_runs.milliseconds(record.finished)
+        return mlflow_file.EndedRun(
+            name=cleaned(mlflow_runs.trial_label(study, record)),
+            tags=cleaned_data({**mlflow_runs.trial_tags(study, record, self.parent), **_user()}),
+            params=cleaned_data(mlflow_runs.trial_params(record, study.search_space)),
+            metrics=_metrics(mlflow_runs.trial_metrics(record), ended),
+            status=mlflow_runs.STATUS[record.state],
+            started=mlflow_runs.milliseconds(record.started),
+            ended=ended,
+        )
 
     def send(self, record: TrialRecord) -> None:
         """Log one trial: the run is ended last, so that one that runs is known to be half there."""
-        study, started = self._study, mlflow_runs.milliseconds(record.started)
-        ended = mlflow_runs.milliseconds(record.finished)
-        tags = {**mlflow_runs.trial_tags(study, record, self.parent), **_user()}
+        run = self._run(record)
         with store_trouble():
             if record.number not in self._children:
-                name = mlflow_runs.trial_label(study, record)
-                self._children[record.number] = self._create_run(started, tags, name)
+                self._children[record.number] = self._create_run(run.started, run.tags, run.name)
             run_id = self._children[record.number]
-        metrics = _metrics(mlflow_runs.trial_metrics(record), ended)
-        params = mlflow_runs.trial_params(record, study.search_space)
         with store_trouble(f"trial {record.number}"):
-            self._log(run_id, metrics, params, tags)
+            self._log(run_id, run.metrics, run.params, run.tags)
         with store_trouble():
-            self._client.set_terminated(run_id, mlflow_runs.STATUS[record.state], ended)
+            self._client.set_terminated(run_id, run.status, run.ended)
 
     def update(self, records: Sequence[TrialRecord]) -> None:
         """Bring the parent's curve of the best so far up to date, and its metrics where it rose."""
@@ -193,7 +224,7 @@ class MlflowSession:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log in as few calls as MLflow allows: 100 params or tags, 1000 entities each."""
+        """Log in as few calls as MLflow allows."""
         from mlflow.entities import Param, RunTag
 
         waiting: tuple[Iterator[Any], ...] = (
@@ -201,7 +232,7 @@ class MlflowSession:
             iter([Param(*pair) for pair in cleaned_data(params or {}).items()]),
             iter([RunTag(*pair) for pair in cleaned_data(tags or {}).items()]),
         )
-        while any(batch := [list(islice(entries, _BATCH)) for entries in waiting]):
+        while any(batch := [list(islice(*pair)) for pair in zip(waiting, _BATCHES, strict=True)]):
             self._client.log_batch(run_id, *batch)
 
 

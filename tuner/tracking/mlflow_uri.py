@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ DEFAULT_PORT = 5000
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
+
+_PLAIN_FILE = re.compile(r"sqlite:///([\w./-]+)")
+"""An address that needs no SQLAlchemy to be read: that takes longer to import than all else."""
 
 
 def check_uri(uri: str, storage_url: str | None = None, source: str = "tracking.uri") -> None:
@@ -60,6 +64,8 @@ def sqlite_path(url: str) -> Path | None:
     """Return the absolute path of the file behind a ``sqlite://`` URL; None where there is none."""
     if url.partition("://")[0].partition("+")[0].lower() != "sqlite":
         return None
+    if plain := _PLAIN_FILE.fullmatch(url):
+        return Path(os.path.realpath(plain[1]))
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -75,6 +81,8 @@ def absolute_uri(uri: str) -> str:
     path = sqlite_path(uri)
     if path is None:
         return uri
+    if _PLAIN_FILE.fullmatch(uri) and _PLAIN_FILE.fullmatch(found := f"sqlite:///{path}"):
+        return found
     from sqlalchemy.engine import make_url
 
     return make_url(uri).set(database=str(path)).render_as_string(hide_password=False)

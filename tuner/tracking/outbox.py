@@ -8,12 +8,19 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
 
 from tuner.records import Summary, TrialRecord
+from tuner.tracking.session import Session
 from tuner.tracking.spool import read_spool, write_spool
+
+_GAP, _SHARE = 1.0, 0.1
+"""Trials are sent together: seconds from one delivery to the next, and what share of the time
+deliveries may take where one takes long."""
+
+_AT_ONCE = 200
+"""Trials in one message to the store."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _CLOSING_PAUSE, _CLOSING_ATTEMPTS = 1.5, 3
@@ -33,22 +40,6 @@ class StoreTrouble(Exception):
     def __init__(self, message: str, *, refused: bool = False) -> None:
         super().__init__(message)
         self.refused = refused
-
-
-class Session(Protocol):
-    """A connection to the store for one study. Every method raises `StoreTrouble`."""
-
-    def known(self) -> set[int]:
-        """Return the numbers of the trials that the store holds whole."""
-
-    def send(self, record: TrialRecord) -> None:
-        """Log one trial; safe to repeat."""
-
-    def update(self, records: Sequence[TrialRecord]) -> None:
-        """Bring the study's own curves and counts up to `records`; safe to repeat."""
-
-    def close(self, summary: Summary, records: Sequence[TrialRecord]) -> list[str]:
-        """Log the end of the study; safe to repeat. Give what could not be logged beside it."""
 
 
 class Outbox:
@@ -82,7 +73,7 @@ class Outbox:
         self._closed = False
         self._stop = self._abandoned = self._closing = False
         self._bug: BaseException | None = None
-        self._progress = time.monotonic()
+        self._progress = self._due = time.monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._work, name="tuner-tracking", daemon=True)
 
@@ -151,7 +142,7 @@ class Outbox:
                 session = None
                 self._remember(trouble)
                 if summary is None:
-                    summary = self._collect(pause)
+                    summary = self._collect(pause, is_away=True)
                     pause = _FIRST_PAUSE if summary else min(2 * pause, _LONGEST_PAUSE)
                 elif attempts == 0:
                     return
@@ -172,13 +163,23 @@ class Outbox:
 
     def _deliver(self, session: Session) -> None:
         """Send what the store lacks, in the order of the trials."""
+        began = time.monotonic()
         with self._lock:
             last = {number for number, sent in self._failures.items() if len(sent) >= _TRIES}
             left = sorted(self._left(), key=lambda r: (r.number in last, r.number))
-        for record in left:
-            if record.number not in self._refused and not self._stop:
-                self._send(session, record)
+        left = [record for record in left if record.number not in self._refused]
+        for begin in range(0, len(left), _AT_ONCE):
+            some = left[begin : begin + _AT_ONCE]
+            sent: set[int] = set() if self._stop else session.send_all(some)
+            with self._lock:
+                self._sent |= sent
+            self._alive()
+            for record in some:
+                if record.number not in sent and not self._stop:
+                    self._send(session, record)
         session.update(list(self._records.values()))
+        took = time.monotonic() - began
+        self._due = began + max(_GAP, took / _SHARE)
         if self._spool.exists():
             with self._lock:
                 self._keep()
@@ -215,12 +216,13 @@ class Outbox:
             self._closed = True
 
     def _receive(self) -> Summary | None:
-        """Wait for the next item; take it and all behind it."""
+        """Wait for the next item; take it, and all that comes until the next delivery is due."""
         item = self._inbox.get()
         with self._lock:
-            return self._take(item) or self._take_all()
+            summary = self._take(item) or self._take_all()
+        return summary or self._collect(self._due - time.monotonic())
 
-    def _collect(self, seconds: float) -> Summary | None:
+    def _collect(self, seconds: float, is_away: bool = False) -> Summary | None:
         """Take what comes within `seconds`; stop at the summary."""
         deadline = time.monotonic() + seconds
         while (rest := deadline - time.monotonic()) > 0:
@@ -231,7 +233,8 @@ class Outbox:
             with self._lock:
                 if summary := self._take(item):
                     return summary
-                self._keep()  # the store is away: the file is the only other copy
+                if is_away:
+                    self._keep()  # the file is the only other copy
         return None
 
     def _take(self, item: TrialRecord | Summary) -> Summary | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tuner.records import RECORD, TrialRecord
+from tuner.records import TrialRecord, plain, record_of
 
 
 def write_spool(path: Path, records: Sequence[TrialRecord]) -> None:
@@ -19,7 +19,7 @@ def write_spool(path: Path, records: Sequence[TrialRecord]) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    lines = (json.dumps(RECORD.dump_python(record, mode="json")) for record in records)
+    lines = (json.dumps(plain(record)) for record in records)
     part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     os.replace(part, path)
 
@@ -35,7 +35,7 @@ def read_spool(path: Path) -> tuple[list[TrialRecord], str | None]:
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(RECORD.validate_python(json.loads(line)))
+            records.append(record_of(json.loads(line)))
         except (json.JSONDecodeError, ValidationError):
             return records, f"line {number} of {path} is no trial record; {_set_aside(path)}"
     return records, None

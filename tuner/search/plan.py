@@ -1,0 +1,123 @@
+"""What a command will do with a study: make it, resume it, or refuse.
+
+A study carries its signature, the deciding configuration and a lease that names the one
+coordinator that writes. Nothing is written here, and where there is no study yet nothing is
+imported that takes long.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from tuner.config.load import Config
+from tuner.plugin import InputError
+from tuner.search.series import SERIES, find_study, next_in_series
+
+SIGNATURE = "tuner:signature"
+DECIDING = "tuner:deciding"
+IDENTITY = "tuner:id"
+"""Attribute of a study by which its folder and its script are known, wherever the storage lies."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What opening a study for writing will do.
+
+    Attributes
+    ----------
+    name : str
+        Name in the storage.
+    number : int
+        Which of the studies configured under one name.
+    exists : bool
+        Whether it is there already.
+    restarts : bool
+        Whether it is there, has no completed trial, and begins anew with the configuration of now.
+    attributes : mapping
+        Attributes of the study that is there.
+    completed : int
+        Its completed trials.
+    """
+
+    name: str
+    number: int = 1
+    exists: bool = False
+    restarts: bool = False
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    completed: int = 0
+
+
+def plan_study(storage: BaseStorage | None, config: Config, new: bool = False) -> Plan:
+    """Return what `tuner.search.storage.open_study` will do; nothing is written.
+
+    A study without a completed trial does not pin its configuration: it begins anew.
+
+    Raises
+    ------
+    InputError
+        Where the study there was made by another configuration (the differences are named), by
+        another program, or is being run by another process.
+    """
+    if storage is None:
+        return Plan(config.name)
+    latest = find_study(storage, config.name)
+    if new:
+        return Plan(*next_in_series(storage, config.name))
+    if latest is None:  # its own name, though another process may be about to take it
+        return Plan(config.name)
+    return plan_existing(storage, config, latest)
+
+
+def plan_existing(storage: BaseStorage, config: Config, name: str) -> Plan:
+    """Return what opening the study called `name` for writing will do; errors as `plan_study`."""
+    from tuner.search.fenced_storage import LEASE  # and with it SQLAlchemy
+    from tuner.search.lease import refuse_if_held
+
+    study_id = storage.get_study_id_from_name(name)
+    held = storage.get_study_user_attrs(study_id)
+    refuse_if_held(name, held.get(LEASE))
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    completed = sum(trial.state == TrialState.COMPLETE for trial in trials)
+    number = held.get(SERIES, {}).get("number", 1)
+    plan = Plan(name, number, True, attributes=held, completed=completed)
+    directions = [direction.name.lower() for direction in storage.get_study_directions(study_id)]
+    if SIGNATURE not in held and (trials or directions != list(config.objectives.values())):
+        raise InputError(
+            f"study.name: the storage has a study '{name}' of another program; give another name"
+        )
+    if held.get(SIGNATURE, config.signature()) == config.signature():
+        return plan
+    if not completed:
+        return replace(plan, restarts=True)
+    before = json.loads(held[DECIDING])
+    changes = "; ".join(difference(before, config.deciding())) or "another version's format"
+    raise InputError(
+        f"study '{name}' was made with another configuration: {changes}. "
+        "Undo the change, give another study.name, or start a new study with --new"
+    )
+
+
+def plan_of(study: optuna.Study) -> Plan:
+    """Return the plan that an open study is the outcome of."""
+    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    attributes = study.user_attrs
+    number = attributes.get(SERIES, {}).get("number", 1)
+    return Plan(study.study_name, number, True, attributes=attributes, completed=len(completed))
+
+
+def difference(before: Any, after: Any, key: str = "") -> list[str]:
+    """Name every value that differs: "search_space.alpha.low: 0.1, now 1"."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        changes = []
+        for name in [*before, *(name for name in after if name not in before)]:
+            dotted = f"{key}.{name}" if key else str(name)
+            changes += difference(before.get(name), after.get(name), dotted)
+        return changes
+    return [] if before == after else [f"{key}: was {before!r}, now {after!r}"]
