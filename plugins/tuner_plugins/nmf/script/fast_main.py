@@ -66,11 +66,8 @@ def run_quick(words: Sequence[str], quiet: bool = False) -> bool:
         start, end, k = (int(given[name]) for name in ("start_pos", "end_pos", "k"))
         if not 0 <= start < end or k < 1:
             return False
-        if os.path.exists(out):  # of nothing but loadings of before: see output_problem
-            if not (os.path.isfile(out) and os.access(out, os.W_OK)) or is_bigwig(out):
-                return False
-            if is_script(out):
-                return False
+        if os.path.exists(out) and not _may_replace(out):
+            return False
         found = list_folder(given["bw_dir"], LEFT_OUT)
         region = chrom, start, end
         loadings = quick_loadings(found[0], region, k, PARAMS, available_threads())
@@ -88,6 +85,12 @@ def run_quick(words: Sequence[str], quiet: bool = False) -> bool:
     if _are_constant(loadings):
         tell(CONSTANT)
     return True
+
+
+def _may_replace(out: str) -> bool:
+    """Return whether a file is nothing but loadings of before: see `output_problem`."""
+    regular = os.path.isfile(out) and os.access(out, os.W_OK)
+    return regular and not is_bigwig(out) and not is_script(out)
 
 
 def _are_constant(loadings: QuickLoadings) -> bool:
