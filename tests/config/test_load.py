@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.distributions import IntDistribution
+from pydantic import BaseModel, Field
 
+from tuner.config.errors import validated
 from tuner.config.load import load_config
+from tuner.config.yaml import read_yaml
 from tuner.plugin import InputError
 from tuner.registry import plugin_class
 
@@ -207,6 +212,59 @@ def test_a_key_of_a_script_that_the_plug_in_lacks_is_refused(load: Callable[...,
     wrong = r"export\.kernels: unknown key 'kernels'; expected one of: path, select$"
     with pytest.raises(InputError, match=wrong):
         load(f"{GOOD.rstrip()}\nexport: {{kernels: binary}}\n")
+
+
+class Lengths(BaseModel):
+    cases: list[int] = Field(default=[1], min_length=1, max_length=3)
+    pair: tuple[int, ...] = Field(default=(1, 2), min_length=2, max_length=2)
+    separator: str = Field(default="+", min_length=1, max_length=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cases: []", "cases: expected at least one case, got none"),
+        ("cases: [1, 2, 3, 4]", "cases: expected at most 3 cases, got 4"),
+        ("pair: [1]", "pair: expected at least 2 items, got 1"),
+        ("pair: [1, 2, 3]", "pair: expected at most 2 items, got 3"),
+        ("separator: ''", "separator: expected at least one character, got none"),
+        ("separator: abc", "separator: expected at most 2 characters, got 3"),
+    ],
+)
+def test_a_list_or_text_of_a_wrong_length_is_told_in_plain_words(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"{text}\n")
+    document = read_yaml(path)
+    with pytest.raises(InputError) as caught:
+        validated(Lengths, document.data, document)
+    assert str(caught.value) == f"{path}, line 1: {said}"
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("{low: 0}", "expected a whole number of at least 1, got 0; on a log scale more than 0"),
+        ("{low: -5, high: 9}", "expected a whole number of at least 1, got -5; on a log scale"),
+        ("{low: 0, high: 9, log: true}", "expected a whole number of at least 1, got 0; on"),
+    ],
+)
+def test_no_log_scale_is_offered_where_the_plug_in_takes_no_such_end(
+    load: Callable[..., object], monkeypatch: pytest.MonkeyPatch, space: str, said: str
+) -> None:
+    def check(_: object, params: dict[str, Any]) -> None:
+        if params["size"] < 1:
+            raise InputError(f"size: expected a whole number of at least 1, got {params['size']}")
+
+    monkeypatch.setattr(plugin_class("toy"), "check", check)
+    monkeypatch.setattr(
+        plugin_class("toy"), "search_space", lambda _: {"size": IntDistribution(1, 50, log=True)}
+    )
+    with pytest.raises(InputError) as caught:
+        load(GOOD.replace("x: {low: -1, high: 4}", f"size: {space}"))
+    assert f"study.yaml, line 6: search_space.size: {said}" in str(caught.value)
+    assert "log: false" not in str(caught.value)
 
 
 def test_a_required_key_that_is_missing_is_named(load: Callable[..., object]) -> None:

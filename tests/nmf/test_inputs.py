@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf.config import NmfConfig
 from tuner_plugins.nmf.io.annotation import read_annotation
 from tuner_plugins.nmf.leaks import annotation_correlation, equals_annotation
@@ -24,6 +25,7 @@ from tests.nmf.tracks import (
     read_values,
 )
 from tests.nmf.tracks import write_bigwig as write_runs
+from tuner.config.space import build_space
 from tuner.plugin import InputError
 
 GENES = [(7000, 14000), (21000, 28000), (35000, LENGTH)]
@@ -213,9 +215,10 @@ def test_a_track_that_follows_the_annotation_is_told(
     narrow = {"region": f"{CHROM}:6000-8000", "k": 1}
     cases = {"cases": [narrow], "held_out": [region]} if held_out else {"cases": [region]}
     notes = "\n".join(make_plugin(clean, **cases).notes())
-    for name, sign in (("scaled", ""), ("inverted", "-")):
-        assert f"{name}.bw follows the annotation in 2 of 2 regions" in notes
-        assert f"(R {sign}1.000 in case '" in notes
+    for name, turned, sign in (("scaled", "", ""), ("inverted", ", upside down,", "-")):
+        assert f"{name}.bw follows the annotation{turned} in 2 of 2 regions" in notes
+        assert f"{sign}1.000 per base, in case '" in notes
+    assert "if it was derived from the annotation, take it out; if it was measured" in notes
     assert notes.count("follows the annotation") == 2
 
 
@@ -228,6 +231,20 @@ def test_an_annotation_as_text_is_known_among_the_tracks(
     plugin = make_plugin(clean, annotation=bed)
     assert taken(plugin) == [[f"track{i}.bw" for i in range(5)]] * 2
     assert "left out: 1 annotation (body.bw)" in "\n".join(plugin.notes())
+
+
+def test_an_annotation_of_another_assembly_is_noted(clean: dict[str, Any], tmp_path: Path) -> None:
+    bed = tmp_path / "genes.bed"
+    past = [*GENES, (LENGTH - 5, LENGTH + 1), (LENGTH + 500, LENGTH + 900)]
+    for intervals, count in ((GENES, 0), (past, 2)):
+        bed.write_text("".join(f"{CHROM}\t{start}\t{end}\n" for start, end in intervals))
+        lines = [line for line in make_plugin(clean, annotation=bed).notes() if "assembly" in line]
+        told = f"{bed}: 2 of 5 intervals on {CHROM} end past its 40,000 bases in the tracks: a sign"
+        assert [line.startswith(told) for line in lines] == [True] * (count > 0)
+    data = [Section(0, 1, [(7000, 14000, 1.0), (26000, 30000, 1.0)])]
+    longer = write_bigwig(tmp_path / "longer.bw", {CHROM: LENGTH + 9}, data)
+    notes = make_plugin(clean, annotation=longer).notes()
+    assert any("longer.bw: chr7 has 40,009 bases, 40,000 in the tracks: a sign" in x for x in notes)
 
 
 def test_only_where_it_varies_does_a_track_equal_the_annotation(tmp_path: Path) -> None:
@@ -260,22 +277,28 @@ def test_correlation_is_that_of_bases_or_of_bins(tmp_path: Path) -> None:
     genes = read_annotation(tmp_path / "genes.bw", CHROM, start, end)
     bases = np.nan_to_num(read_values(path, CHROM, start, end).astype(float))
     truth = np.nan_to_num(read_values(tmp_path / "genes.bw", CHROM, start, end).astype(float))
-    found = []
+    found, fine = [], []
     for values in (bases, np.log1p(bases)):
-        found.append(np.corrcoef(values, truth)[0, 1])
+        fine.append(np.corrcoef(values, truth)[0, 1])
         edges = np.arange(0, end - start, 1000)
         widths = np.diff(edges, append=end - start)
         binned = [np.add.reduceat(row, edges) / widths for row in (values, truth)]
         found.append(np.corrcoef(binned)[0, 1])
-    expected = max(found, key=abs)
-    assert annotation_correlation(path, CHROM, start, end, genes) == pytest.approx(expected)
+    like = annotation_correlation(path, CHROM, start, end, genes)
+    expected = max(fine, key=abs), max(found, key=abs)
+    assert (like.bases, like.bins) == pytest.approx(expected)
+    assert like.r == pytest.approx(max(expected, key=abs))
+    assert str(like) == (f"R {expected[1]:.3f} in bins of 1,000 bases, {expected[0]:.3f} per base")
     rng = np.random.default_rng(1)
     ends, noise = random_runs(rng, LENGTH, 20)
     noisy = 3 * noise + 20 * ((ends - 1) // 7000 % 2)
     write_runs(tmp_path / "noisy.bw", ends, noisy.astype(np.float32))
     own = np.corrcoef(read_values(tmp_path / "noisy.bw", CHROM, start, end), truth)[0, 1]
     assert own < 0.85
-    assert annotation_correlation(str(tmp_path / "noisy.bw"), CHROM, start, end, genes) > 0.95
+    like = annotation_correlation(str(tmp_path / "noisy.bw"), CHROM, start, end, genes)
+    assert like.bases < 0.9
+    assert like.r == like.bins
+    assert like.r > 0.95
 
 
 @pytest.mark.parametrize(("region", "equal"), [((0, LENGTH), True), ((13_000, 22_500), True)])
@@ -317,3 +340,17 @@ def test_keys_that_would_mean_nothing_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make_plugin(clean, **change)
+
+
+@pytest.mark.parametrize("name", ["num_iter", "l2penalty", "fl_lambda", "resolution"])
+@pytest.mark.parametrize("low", [0, -5])
+def test_what_is_advised_for_a_range_is_taken(clean: dict[str, Any], name: str, low: int) -> None:
+    plugin = make_plugin(clean)
+    with pytest.raises(InputError) as caught:
+        build_space(plugin, {name: {"low": low}})
+    if "set log: false" in str(caught.value):
+        build_space(plugin, {name: {"low": low, "log": False}})
+    else:
+        assert f"of at least {nmf_params.BOUNDS[name][1]}" in str(caught.value) or (
+            f"from {nmf_params.BOUNDS[name][1]} to" in str(caught.value)
+        )

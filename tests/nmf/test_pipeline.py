@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tuner_plugins.nmf import pipeline
+from tuner_plugins.nmf.io.bigwig import BigWigError
 from tuner_plugins.nmf.kernels import fast_path
 from tuner_plugins.nmf.kernels.parallel import available_threads
 from tuner_plugins.nmf.model import reference
@@ -80,9 +81,21 @@ def test_fine_loadings_use_the_weights_learnt_on_bins(tracks: list[str]) -> None
             assert np.corrcoef(loading, smooth)[0, 1] > 0.8
 
 
-def test_a_region_may_be_open() -> None:
-    assert whole_region(["not read"], CHROM, 5, 10) == (5, 10)
-    assert whole_region(["not read"], CHROM, None, 10) == (0, 10)
+def test_a_region_may_be_open(tracks: list[str]) -> None:
+    assert whole_region(tracks, CHROM, 5, 10) == (5, 10)
+    assert whole_region(tracks, CHROM, None, 10) == (0, 10)
+
+
+@pytest.mark.parametrize("start", [None, 7, 99_999_999_999])
+@pytest.mark.parametrize("end", [40_001, 2**32, 2**63 - 1, 2**63 + 40, 10**20])
+def test_an_end_past_the_chromosome_is_told_before_anything_is_as_long(
+    tracks: list[str], start: int | None, end: int
+) -> None:
+    with pytest.raises(BigWigError, match="ends past the chromosome, which has 40,000 bases; "):
+        whole_region(tracks, CHROM, start, end)
+    setting = {**DEFAULTS, "nan": "zero"}
+    with pytest.raises(BigWigError, match="ends past the chromosome, which has 40,000 bases; "):
+        compute_loadings(tracks, CHROM, min(start or 0, 7), end, 2, setting)
 
 
 def test_an_open_region_ends_with_the_chromosome(tracks: list[str]) -> None:

@@ -37,6 +37,14 @@ _WORDS = {
 }
 """Pydantic's words, and ours."""
 
+_LENGTHS = {
+    "too_short": ("at least", "min_length"),
+    "string_too_short": ("at least", "min_length"),
+    "too_long": ("at most", "max_length"),
+    "string_too_long": ("at most", "max_length"),
+}
+"""Kinds of pydantic's errors about a length, in words and where the bound stands."""
+
 
 def validated(
     model: type[Any],
@@ -74,9 +82,22 @@ def _described(
     message = str(detail["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         return key, message
+    if kind in _LENGTHS:
+        return key, _length_problem(key, detail)
     for theirs, ours in _WORDS.items():
         message = message.replace(theirs, ours)
     return key, f"{message.partition(' or instance of ')[0]}, got {masked(repr(got)):.80}"
+
+
+def _length_problem(key: Key, detail: Mapping[str, Any]) -> str:
+    """Return what is wrong with the length of a list or a text; its key names what it holds."""
+    side, limit = _LENGTHS[detail["type"]]
+    got, bound = detail["input"], detail["ctx"][limit]
+    what = "characters" if isinstance(got, str) else str(key[-1])
+    what = what if what.endswith("s") else "items"
+    number = "one" if bound == 1 else f"{bound:,}"
+    named = what.removesuffix("s") if bound == 1 else what
+    return f"expected {side} {number} {named}, got {len(got) or 'none'}"
 
 
 def _stands(data: Any, key: Key) -> bool:

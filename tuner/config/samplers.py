@@ -13,13 +13,18 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from tuner import registry
 from tuner.config.catch_up import CatchUpPruner
 from tuner.config.long_studies import BoundedTPE, FollowingGrid
-from tuner.config.space import Space, cardinality
+from tuner.config.space import Space
 from tuner.plugin import InputError
 
 SAMPLERS = {
@@ -270,5 +275,18 @@ def settings_in_all(choice: Choice, space: Space) -> int | None:
     if choice.name == "grid":
         values = grid(space, choice.options.get("points", GRID_POINTS))
         return math.prod(map(len, values.values()))
-    size = math.prod(map(cardinality, space.searched.values()))
+    size = math.prod(map(_cardinality, space.searched.values()))
     return int(size) if math.isfinite(size) else None
+
+
+def _cardinality(dist: BaseDistribution) -> int:
+    """Return the number of values of a distribution; `InputError` where it is continuous."""
+    if isinstance(dist, CategoricalDistribution):
+        return len(dist.choices)
+    assert isinstance(dist, FloatDistribution | IntDistribution)
+    if dist.step is None:
+        raise InputError(
+            "study.sampler: 'brute-force' needs a step for every range of numbers; "
+            "give 'step:', or use 'grid'"
+        )
+    return int((dist.high - dist.low) / dist.step + 1e-9) + 1

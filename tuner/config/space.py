@@ -15,7 +15,6 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import Trial
 
 from tuner.plugin import InputError, Params, Plugin, Value
 
@@ -29,6 +28,15 @@ class SpaceError(InputError):
     def __init__(self, key: tuple[str, ...], message: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+class _NoLogScale(SpaceError):
+    """A range on a log scale that begins at `low`, 0 or less."""
+
+    def __init__(self, name: str, low: float) -> None:
+        message = f"expected low > 0 on a log scale, got {low}; set log: false"
+        super().__init__((name,), message)
+        self.low = low
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,11 @@ def build_space(plugin: Plugin[Any], section: Mapping[str, Any] | None) -> Space
             if entry is None:
                 continue
             if isinstance(entry, dict | list):
-                searched[name] = _ranged(name, entry, known.get(name))
+                try:
+                    searched[name] = _ranged(name, entry, known.get(name))
+                except _NoLogScale as error:
+                    _check_low(plugin, name, error.low)
+                    raise
             else:
                 fixed[name] = _fixed(name, entry, known.get(name))
     if not searched:
@@ -125,6 +137,15 @@ def build_space(plugin: Plugin[Any], section: Mapping[str, Any] | None) -> Space
     return space
 
 
+def _check_low(plugin: Plugin[Any], name: str, low: float) -> None:
+    """Refuse, in its own words, an end that the plug-in takes on no scale: no advice is in vain."""
+    try:
+        plugin.check({**plugin.defaults(), name: low})
+    except InputError as error:
+        message = str(error).removeprefix(f"{name}: ")
+        raise SpaceError((name,), f"{message}; on a log scale more than 0, too") from None
+
+
 def nearest(value: Value, dist: BaseDistribution) -> Value:
     """Return the value of `dist` that is nearest to `value`: for a baseline outside of a range."""
     if isinstance(dist, CategoricalDistribution):
@@ -135,29 +156,6 @@ def nearest(value: Value, dist: BaseDistribution) -> Value:
             clipped = dist.low + round((clipped - dist.low) / dist.step) * dist.step
         return int(clipped) if isinstance(dist, IntDistribution) else float(clipped)
     raise TypeError(f"cannot place {value!r} in {dist}")
-
-
-def suggest(trial: Trial, name: str, dist: BaseDistribution) -> None:
-    """Let a trial that is already there draw one parameter; what it has drawn stays."""
-    if isinstance(dist, CategoricalDistribution):
-        trial.suggest_categorical(name, dist.choices)
-    elif isinstance(dist, FloatDistribution):
-        trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
-    elif isinstance(dist, IntDistribution):
-        trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
-
-
-def cardinality(dist: BaseDistribution) -> int:
-    """Return the number of values of a distribution; `InputError` where it is continuous."""
-    if isinstance(dist, CategoricalDistribution):
-        return len(dist.choices)
-    assert isinstance(dist, FloatDistribution | IntDistribution)
-    if dist.step is None:
-        raise InputError(
-            "study.sampler: 'brute-force' needs a step for every range of numbers; "
-            "give 'step:', or use 'grid'"
-        )
-    return int((dist.high - dist.low) / dist.step + 1e-9) + 1
 
 
 def _unknown(name: str, names: list[str]) -> str:
@@ -226,7 +224,7 @@ def _range(
     if not isinstance(log, bool):
         raise SpaceError((name, "log"), f"expected true or false, got {log!r}")
     if log and low <= 0:
-        raise SpaceError((name,), f"expected low > 0 on a log scale, got {low}; set log: false")
+        raise _NoLogScale(name, low)
     if step is not None:
         step = _number(name, step, own, ("step",))
         if not 0 < step <= high - low:

@@ -11,11 +11,16 @@ from dataclasses import replace
 from functools import cached_property
 
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config.quiet import quiet
 from tuner.config.samplers import EXHAUSTIVE, settings_in_all
-from tuner.config.space import suggest
 from tuner.config.task import Task
 from tuner.config.text import cleaned
 from tuner.execution.jobs import JobDone
@@ -61,7 +66,7 @@ class AskTell:
         with quiet():
             live = optuna.Trial(self._study, trial._trial_id)
             for name, dist in self._task.space.searched.items():
-                suggest(live, name, dist)
+                _suggest(live, name, dist)
         return self._trial(live)
 
     def ask_baseline(self) -> Trial:
@@ -176,3 +181,13 @@ def judge(
         metrics={**objective.summarise(cases), **objective.bounds(cases, reference, noise)},
         values=tuple(objective.values(cases, reference)),
     )
+
+
+def _suggest(trial: optuna.Trial, name: str, dist: BaseDistribution) -> None:
+    """Let a trial that is already there draw one parameter; what it has drawn stays."""
+    if isinstance(dist, CategoricalDistribution):
+        trial.suggest_categorical(name, dist.choices)
+    elif isinstance(dist, FloatDistribution):
+        trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
+    elif isinstance(dist, IntDistribution):
+        trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)

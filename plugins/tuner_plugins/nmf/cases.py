@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +19,10 @@ class CaseInput:
     section : CaseSection
     found : tuple of lists
         All files that were looked at: see `tracks.list_tracks`.
-    tracks, absent : sequence of str
-        Its tracks, read by `NmfPlugin.run` (reading is on the clock); bigWig files that lack the
-        chromosome.
+    tracks : sequence of str
+        Its tracks, read by `NmfPlugin.run` (reading is on the clock).
+    absent : mapping
+        bigWig files that lack the chromosome, to the name that they have in its place, or "".
     chrom, start, end
         Region, 0-based and half-open.
     annotation_path : Path
@@ -30,9 +31,9 @@ class CaseInput:
     """
 
     section: CaseSection
-    found: tuple[list[str], list[str], list[str]]
+    found: tuple[list[str], list[str], list[str], list[str]]
     tracks: Sequence[str]
-    absent: Sequence[str]
+    absent: Mapping[str, str]
     chrom: str
     start: int
     end: int

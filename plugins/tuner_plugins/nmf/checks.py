@@ -9,9 +9,10 @@ from itertools import combinations, product
 import numpy as np
 
 from tuner_plugins.nmf.cases import CaseInput
-from tuner_plugins.nmf.io.annotation import AnnotationError
-from tuner_plugins.nmf.io.bigwig import read_runs
+from tuner_plugins.nmf.io.annotation import AnnotationError, interval_ends
+from tuner_plugins.nmf.io.bigwig import chromosomes, read_runs
 from tuner_plugins.nmf.io.step_functions import Runs
+from tuner_plugins.nmf.kernels.fast_path import describe_rank
 from tuner_plugins.nmf.kernels.parallel import available_threads, run_threads
 from tuner_plugins.nmf.model.binning import read_bins
 from tuner_plugins.nmf.model.signal import SignalError, fill_gaps
@@ -88,11 +89,8 @@ def _track_notes(cases: Sequence[CaseInput]) -> Iterator[str]:
             if names:
                 count = f"{len(names)} of {len(case.tracks)} tracks"
                 yield f"{start} {count} {meaning}: {_some(names)}"
-        if case.section.k > len(case.tracks):
-            yield (
-                f"{start} k {case.section.k} is more than its number of tracks: at most "
-                f"{len(case.tracks)} loadings can differ"
-            )
+        if few := describe_rank(case.k, len(case.tracks)):
+            yield f"{start} {few}"
 
 
 def _pair_notes(cases: Sequence[CaseInput], held_out: Sequence[CaseInput]) -> Iterator[str]:
@@ -110,6 +108,27 @@ def _pair_notes(cases: Sequence[CaseInput], held_out: Sequence[CaseInput]) -> It
                 f"'{other.section.label}', which is tuned on: it does not show how new data would "
                 "do; choose regions that do not overlap"
             )
+
+
+def assembly_notes(cases: Sequence[CaseInput]) -> Iterator[str]:
+    """Yield the signs that an annotation is of another assembly than the tracks."""
+    sign = "a sign of another assembly: take both from one"
+    for case in cases:
+        path, chrom = case.annotation_path, case.chrom
+        lengths = [chromosomes(track)[chrom] for track in case.tracks]
+        longest = max(lengths)
+        spread = f"{min(lengths):,} to {longest:,} bases"
+        if min(lengths) < longest:
+            yield f"{chrom} has {spread} in the tracks of case '{case.section.label}': {sign}"
+        ends = interval_ends(path, chrom)
+        past = sum(end > longest for end in ends)
+        if past:
+            yield (
+                f"{path}: {past} of {len(ends)} intervals on {chrom} end past its {longest:,} "
+                f"bases in the tracks: {sign}"
+            )
+        elif not ends and (own := chromosomes(path)[chrom]) != longest:
+            yield f"{path}: {chrom} has {own:,} bases, {longest:,} in the tracks: {sign}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -12,14 +12,14 @@ import numpy as np
 
 from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.cases import CaseInput
-from tuner_plugins.nmf.checks import case_notes, check_annotation
+from tuner_plugins.nmf.checks import assembly_notes, case_notes, check_annotation
 from tuner_plugins.nmf.config import CaseSection, DataSection
 from tuner_plugins.nmf.io.annotation import read_annotation
-from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes, read_runs
+from tuner_plugins.nmf.io.bigwig import BigWigError
 from tuner_plugins.nmf.io.folder import describe_taken, file_digest, is_bigwig
 from tuner_plugins.nmf.io.regions import parse_region
 from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
-from tuner_plugins.nmf.leaks import FOLLOWS, annotation_correlation, equals_annotation
+from tuner_plugins.nmf.leaks import FOLLOWS, Likeness, annotation_correlation, equals_annotation
 
 
 class Inputs:
@@ -57,9 +57,6 @@ class Inputs:
         found = list_tracks(section.bigwigs or data.bigwigs or (), known)
         tracks, absent = with_chromosome(found[0], region.chrom)
         start, end = pipeline.whole_region(tracks, region.chrom, region.start, region.end)
-        for path in tracks:
-            if chromosomes(path)[region.chrom] < end:
-                read_runs(path, region.chrom, start, end)  # says what is wrong
         genes = read_annotation(annotation, region.chrom, start, end, data.feature, data.tss_window)
         place = region.chrom, start, end
         check_annotation(section.label, f"{region.chrom}:{start}-{end} in {annotation}", genes)
@@ -108,26 +105,29 @@ class Inputs:
             if len(case.tracks) < sum(map(len, case.found)):
                 lines.append(describe_taken(case.found, case.absent, case.chrom, ""))
         lines += case_notes(self.tuned, self.held_out)
+        lines += assembly_notes(self._all)
         return list(dict.fromkeys([*lines, *self._warnings()]))
 
     def _warnings(self) -> list[str]:
-        found: dict[str, dict[tuple[object, ...], tuple[float, str]]] = {}
+        found: dict[str, dict[tuple[object, ...], tuple[Likeness, str]]] = {}
         for case in self._all:
             for path in case.tracks:
                 known = found.setdefault(path, {})
                 key = (*case.region, case.annotation_path)
                 if key not in known:
-                    r = annotation_correlation(path, *case.region, case.annotation)
-                    known[key] = r, case.section.label
+                    like = annotation_correlation(path, *case.region, case.annotation)
+                    known[key] = like, case.section.label
         lines = []
         for path, known in found.items():
-            near = [(abs(r), r, label) for r, label in known.values() if abs(r) > FOLLOWS]
+            near = [(like, label) for like, label in known.values() if abs(like.r) > FOLLOWS]
             if near:
-                _, r, label = max(near)
+                like, label = max(near, key=lambda item: abs(item[0].r))
+                turned = ", upside down," if like.r < 0 else ""
                 lines.append(
-                    f"{path} follows the annotation in {len(near)} of {len(known)} regions (R "
-                    f"{r:.3f} in case '{label}'): if it was made from genes, it gives the answer "
-                    "away; take it out of the tracks"
+                    f"{path} follows the annotation{turned} in {len(near)} of {len(known)} regions "
+                    f"({like}, in case '{label}'): if it was derived from the annotation, take it "
+                    "out; if it was measured, one track holds the answer already, and R says "
+                    "little about the method"
                 )
             elif "annot" in os.path.basename(path).lower():
                 lines.append(
@@ -146,7 +146,7 @@ def _digest(annotation: Path) -> tuple[int, str]:
 
 def _without(case: CaseInput, equal: Mapping[str, None]) -> CaseInput:
     """Return a case without the tracks that equal an annotation."""
-    bigwigs, answers, others = case.found
+    bigwigs, answers, others, dead = case.found
     here = [path for path in bigwigs if os.path.realpath(path) in equal]
     rest = [path for path in bigwigs if path not in here]
     tracks = [path for path in case.tracks if path not in here]
@@ -155,8 +155,8 @@ def _without(case: CaseInput, equal: Mapping[str, None]) -> CaseInput:
             f"case '{case.section.label}': every track equals the annotation ({', '.join(here)}); "
             "give measured tracks"
         )
-    absent = [path for path in case.absent if path not in here]
-    found = rest, [*answers, *map(os.path.basename, here)], others
+    absent = {path: name for path, name in case.absent.items() if path not in here}
+    found = rest, [*answers, *map(os.path.basename, here)], others, dead
     return replace(case, found=found, tracks=tracks, absent=absent)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from tuner_plugins.nmf.io.bigwig import read_runs
@@ -10,10 +12,37 @@ from tuner_plugins.nmf.model.correlation import annotation_correlations
 from tuner_plugins.nmf.model.factorize import Loadings
 
 FOLLOWS = 0.95
-"""Correlation with the annotation beyond which a track is no measurement of its own."""
+"""Correlation with the annotation beyond which a track holds the answer by itself."""
 
 _BIN = 1000
 _WINDOW = 5000
+
+
+class Likeness(NamedTuple):
+    """Correlations of a track with the annotation, each the largest absolute one with its sign.
+
+    Attributes
+    ----------
+    bases : float
+        Per base.
+    bins : float or None
+        Over bins of `width` bases; None where they are too few, or constant.
+    width : int
+    """
+
+    bases: float
+    bins: float | None
+    width: int = _BIN
+
+    @property
+    def r(self) -> float:
+        """The one that says more."""
+        return self.bases if self.bins is None else max(self.bases, self.bins, key=abs)
+
+    def __str__(self) -> str:
+        """Say both, and over what."""
+        over = "" if self.bins is None else f"{self.bins:.3f} in bins of {self.width:,} bases, "
+        return f"R {over}{self.bases:.3f} per base"
 
 
 def equals_annotation(path: str, chrom: str, start: int, end: int, annotation: Runs) -> bool:
@@ -33,23 +62,24 @@ def equals_annotation(path: str, chrom: str, start: int, end: int, annotation: R
     return True
 
 
-def annotation_correlation(path: str, chrom: str, start: int, end: int, annotation: Runs) -> float:
-    """Return the correlation of a track with the annotation, of the largest absolute value.
+def annotation_correlation(
+    path: str, chrom: str, start: int, end: int, annotation: Runs
+) -> Likeness:
+    """Return the correlations of a track with the annotation, per base and in bins of a kilobase.
 
-    Per base and in bins of a kilobase, for the values as they are and their logarithms: what
-    trials make of a track.
+    For the values as they are and their logarithms: what trials make of a track.
     """
     runs = zero_gaps(read_runs(path, chrom, start, end))
     genes = Runs(annotation.ends - start, annotation.values)
-    found = []
+    bases, binned = [], []
     for values in (runs.values, np.sign(runs.values) * np.log1p(np.abs(runs.values))):
         track = Runs(runs.ends, values)
         rows = Loadings(values[None].astype(float), runs.ends - start, np.zeros((1, 1)))
-        found.append(annotation_correlations(rows, genes)[0])
+        bases.append(float(annotation_correlations(rows, genes)[0]))
         bins = [bin_runs(item, start, end, _BIN) for item in (track, annotation)]
         if len(bins[0]) > 2 and all(np.ptp(row) > 1e-9 * np.abs(row).max() for row in bins):
-            found.append(np.corrcoef(bins[0], bins[1])[0, 1])
-    return float(max(found, key=abs))
+            binned.append(float(np.corrcoef(bins[0], bins[1])[0, 1]))
+    return Likeness(max(bases, key=abs), max(binned, key=abs, default=None))
 
 
 def _cut(runs: Runs, start: int, end: int) -> Runs:

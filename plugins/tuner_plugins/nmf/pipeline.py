@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tuner_plugins.nmf.io.bigwig import chromosomes, read_runs
+from tuner_plugins.nmf.io.bigwig_index import check_region
 from tuner_plugins.nmf.io.step_functions import Runs, bin_ends, bin_runs
 from tuner_plugins.nmf.kernels.fast_path import (
     PROGRESS_BASES,
@@ -160,5 +161,15 @@ def read_signals(
 def whole_region(
     paths: Sequence[str], chrom: str, start: int | None, end: int | None
 ) -> tuple[int, int]:
-    """Fill in what is missing of a region: its chromosome's bounds in the tracks, which have it."""
-    return start or 0, chromosomes(paths[0])[chrom] if end is None else end
+    """Fill in what is missing of a region: its chromosome's bounds in the tracks, which have it.
+
+    Raises
+    ------
+    BigWigError
+        A region that does not lie on the chromosome of every track.
+    """
+    lengths = [chromosomes(path)[chrom] for path in paths]
+    start, end = start or 0, lengths[0] if end is None else end
+    for path, length in zip(paths, lengths, strict=True):
+        check_region(path, chrom, start, end, length)
+    return start, end

@@ -185,3 +185,28 @@ def test_a_region_without_genes_is_all_zero(tmp_path):
     runs = read_annotation(write(tmp_path / "a.bed", "chr1\t5\t9\n"), "chr1", 100, 200)
     assert runs.ends.tolist() == [200]
     assert runs.values.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        (
+            "a.bed",
+            "chr1\tsrc\tgene\t5\t90\t.\t+\t.\tgene_id 1",
+            "like GTF or GFF3, .* 4 and 5 .*[.]gtf",
+        ),
+        ("a.gtf", "chr1\t5\t90", "like BED, where columns 2 and 3 .* in [.]bed"),
+        ("a.gtf", "chr1\t5\t90\tx\t0\t+\t5\t90\t0\t1\t85\t0", "like BED, where columns 2 and 3"),
+    ],
+)
+def test_a_table_under_the_name_of_another_kind_is_told(
+    tmp_path: Path, name: str, line: str, said: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(f"{line}\n")
+    with pytest.raises(AnnotationError, match=f"looks {said}"):
+        read_annotation(path, "chr1", 0, 100)
+    path.write_text(line.replace("5\t90", "x\ty") + "\n")
+    with pytest.raises(AnnotationError) as caught:
+        read_annotation(path, "chr1", 0, 100)
+    assert "looks like" not in str(caught.value)

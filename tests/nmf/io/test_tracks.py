@@ -41,12 +41,16 @@ def names(paths: list[str]) -> list[str]:
 
 def test_a_folder_is_searched_by_content(tmp_path: Path) -> None:
     folder = mixed(tmp_path / "data")
-    tracks, answers, others = found = list_tracks(folder)
+    tracks, answers, others, dead = found = list_tracks(folder)
     assert names(tracks) == ["a.bw", "b.bigWig", "c.bigwig", "d", "e.BW"]
     assert answers == []
-    assert others == ["cut.bw", "gone.bw", "notes.txt", "page.bw", "peaks.bigBed", "pipe.bw"]
-    said = describe_taken(found, [], "chr10")
-    assert said == "5 tracks of 11 files; left out: 6 no bigWig (cut.bw, gone.bw, notes.txt, ...)"
+    assert others == ["cut.bw", "notes.txt", "page.bw", "peaks.bigBed", "pipe.bw"]
+    assert dead == ["gone.bw"]
+    said = describe_taken(found, {}, "chr10")
+    assert said == (
+        "5 tracks of 11 files; left out: 5 no bigWig (cut.bw, notes.txt, page.bw, ...), "
+        "1 link to a file that is not there (gone.bw)"
+    )
 
 
 def test_a_clean_folder_is_listed_by_name(tmp_path: Path) -> None:
@@ -54,7 +58,7 @@ def test_a_clean_folder_is_listed_by_name(tmp_path: Path) -> None:
         make_bigwig(tmp_path / name)
     found = list_tracks([tmp_path])
     assert names(found[0]) == ["B.bw", "a.bw", "b.bw"]
-    assert describe_taken(found, [], "chr10") == "3 tracks"
+    assert describe_taken(found, {}, "chr10") == "3 tracks"
     with pytest.raises(BigWigError, match="named twice"):
         list_tracks([tmp_path / "b.bw", tmp_path])
 
@@ -68,8 +72,8 @@ def test_the_answer_is_left_out_by_name_and_by_content(tmp_path: Path) -> None:
     found = list_folder(str(folder), known)
     assert found[1] == ["a.bw", "copy.bw", "link"]
     assert names(found[0]) == ["b.bigWig", "c.bigwig", "d", "e.BW"]
-    assert "; left out: 3 annotation (a.bw, copy.bw, link), 6 no bigWig (" in describe_taken(
-        found, [], "x"
+    assert "; left out: 3 annotation (a.bw, copy.bw, link), 5 no bigWig (" in describe_taken(
+        found, {}, "x"
     )
     assert list_tracks([genes, folder / "d"], known)[1] == ["genes.bw"]
     with pytest.raises(BigWigError, match=r"no bigWig files .* left out: 1 annotation .genes.bw.$"):
@@ -79,11 +83,17 @@ def test_the_answer_is_left_out_by_name_and_by_content(tmp_path: Path) -> None:
 def test_tracks_without_the_chromosome_are_told_apart(tmp_path: Path) -> None:
     have = [str(make_bigwig(tmp_path / f"{i}.chr10.bw")) for i in range(2)]
     lack = [str(make_bigwig(tmp_path / f"{i}.chrX.bw", "chrX")) for i in range(3)]
-    assert with_chromosome([lack[0], *have, *lack[1:]], "chr10") == (have, lack)
+    none = dict.fromkeys(lack, "")
+    assert with_chromosome([lack[0], *have, *lack[1:]], "chr10") == (have, none)
     found = list_tracks(tmp_path)
-    assert describe_taken(found, lack, "chr10", ", here") == (
+    assert describe_taken(found, none, "chr10", ", here") == (
         "2 tracks of 5 files, here; left out: 3 without chr10 (0.chrX.bw, 1.chrX.bw, 2.chrX.bw)"
     )
+    plain = str(make_bigwig(tmp_path / "z.bw", "10"))
+    _, absent = with_chromosome([*lack, *have, plain], "chr10")
+    assert absent == {**none, plain: "10"}
+    told = describe_taken(list_tracks(tmp_path), absent, "chr10")
+    assert "left out: 4 without chr10 (z.bw: it has '10', 0.chrX.bw, 1.chrX.bw, ...)" in told
     with pytest.raises(BigWigError, match="none of 5 bigWig files has a chromosome called '10'"):
         with_chromosome(have + lack, "10")
 
@@ -96,7 +106,7 @@ def test_tracks_without_the_chromosome_are_told_apart(tmp_path: Path) -> None:
         ("page.bw", "not a bigWig file"),
         ("cut.bw", "not a bigWig file"),
         ("pipe.bw", "neither a file nor a folder"),
-        ("gone.bw", "no such file or folder"),
+        ("gone.bw", "no such file or folder at .*absent.bw, which it links to"),
         ("missing", "no such file or folder"),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyBigWig
 import pytest
 from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf.config import NmfConfig
@@ -175,6 +176,40 @@ def test_the_script_needs_no_tuner_and_says_where_it_comes_from(
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
 
 
+@pytest.mark.parametrize("quick", ["1", "0"])
+def test_the_script_says_what_is_odd(plugin: NmfPlugin, tmp_path: Path, quick: str) -> None:
+    make_tracks(tmp_path / "tracks", seed=8, tracks=3)
+    write_bigwig(tmp_path / "tracks" / "zero.bw", np.array([LENGTH]), np.zeros(1, np.float32))
+    with pyBigWig.open(str(tmp_path / "tracks" / "plain.bw"), "w") as file:
+        file.addHeader([("7", LENGTH)])
+        file.addEntries(["7"], [0], ends=[9], values=[1.0])
+    script = make_script(plugin, tmp_path / "assign2.py", fl_lambda=1.0, resolution=100)
+    words = flat({**usual(tmp_path, tmp_path / "out.npy"), "-k": "5"})
+    done = run_script(script, *words, TUNER_NATIVE=quick)
+    assert done.returncode == 0, done.stderr
+    taken, few, idle = done.stderr.splitlines()
+    assert taken.endswith("left out: 1 without chr7 (plain.bw: it has '7')")
+    assert few == "assign2.py: k 5 is more than its number of tracks: at most 4 loadings can differ"
+    assert "weight 0 in every loading, of 1 of 4 tracks (zero.bw)" in idle
+
+
+@pytest.mark.parametrize("quick", ["1", "0"])
+@pytest.mark.parametrize("how", ["itself", "link", "hard link"])
+def test_the_script_does_not_replace_itself(
+    plugin: NmfPlugin, folder: Path, tmp_path: Path, quick: str, how: str
+) -> None:
+    script, out = make_script(plugin, tmp_path / "assign2.py"), tmp_path / "assign2.py"
+    if how != "itself":
+        out = tmp_path / "out.npy"
+        out.symlink_to(script) if how == "link" else out.hardlink_to(script)
+    text = script.read_text()
+    done = run_script(script, *flat(usual(folder, out)), TUNER_NATIVE=quick)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "is this script, which would be lost; give another name" in done.stderr
+    assert script.read_text() == text
+
+
 @pytest.mark.slow
 def test_without_kernels_the_script_still_works(
     plugin: NmfPlugin, folder: Path, tmp_path: Path
@@ -223,7 +258,12 @@ def pipe(folder: Path, tmp_path: Path) -> str:
     ("argument", "value", "said"),
     [
         ("-c", "chr99", "none of 5 bigWig files has a chromosome called 'chr99'"),
-        ("-e", str(LENGTH + 1), f"{LENGTH:,} bases"),
+        ("-e", str(LENGTH + 1), f"{LENGTH:,} bases; choose an end of at most that"),
+        ("-e", str(2**63 - 1), f"ends past the chromosome, which has {LENGTH:,} bases"),
+        ("-e", "99999999999999999999", f"ends past the chromosome, which has {LENGTH:,} bases"),
+        ("-b", "", "-b: expected a name, got nothing"),
+        ("-c", "", "-c: expected a name, got nothing"),
+        ("-o", "-", "expected the name of a file, got - (/dev/stdout is standard output)"),
         ("-s", str(END), "holds no position"),
         ("-s", "-5", "holds no position"),
         ("-b", "absent", "no such file or folder"),

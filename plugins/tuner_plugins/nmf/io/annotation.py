@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import gzip
 import os
-import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from io import BufferedReader, TextIOWrapper
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import numpy as np
 
 from tuner_plugins.nmf.io.bigwig import read_runs
 from tuner_plugins.nmf.io.folder import open_regular
-from tuner_plugins.nmf.io.names import shown, suggest_names
+from tuner_plugins.nmf.io.gene_tables import (
+    LAST,
+    AnnotationError,
+    Interval,
+    Row,
+    read_bed,
+    read_gtf,
+)
+from tuner_plugins.nmf.io.names import suggest_names
 from tuner_plugins.nmf.io.step_functions import Runs, join_sorted, zero_gaps
+
+__all__ = ["AnnotationError", "Feature", "interval_ends", "read_annotation"]
 
 Feature = Literal["gene_body", "tss"]
 
@@ -29,31 +39,10 @@ _BIGWIG_MAGICS = frozenset(
     for magic in (0x888FFC26, 0x8789F2EB)
     for order in ("little", "big")
 )
-_GENES = frozenset({"gene", "ncRNA_gene", "pseudogene"})
-_TRANSCRIPTS = frozenset({"transcript", "mRNA"})
-_LAST = 1 << 40
 _LONGEST_LINE = 1 << 20
 _FREE_TEXT = 1 << 28
 _MOST_TIMES = 100
 """Characters that a packed file may unpack to for each of its bytes, `_FREE_TEXT` in any case."""
-_PARENT = re.compile(r'(?:transcript_id\s+"([^"]*)"|Parent=([^;]*))')
-
-
-class AnnotationError(ValueError):
-    """An annotation that cannot be used; the message is one line that says what to do."""
-
-
-class _Interval(NamedTuple):
-    start: int
-    end: int
-    strand: str
-    line: int
-
-
-class _Row(NamedTuple):
-    line: int
-    chrom: str
-    columns: list[str]
 
 
 def read_annotation(
@@ -102,12 +91,21 @@ def read_annotation(
                 "give a BED file with 6 columns, GTF or GFF3"
             )
         return zero_gaps(read_runs(name, chrom, start, end))
-    intervals = _read_intervals(name, chrom)
+    intervals = _kept_intervals(name, chrom)
     if feature == "tss":
         bounds = _tss_bounds(name, intervals, tss_window)
     else:
         bounds = np.array([(item.start, item.end) for item in intervals], np.int64)
     return _union(bounds, start, end)
+
+
+def interval_ends(path: str | os.PathLike[str], chrom: str) -> list[int]:
+    """Return where the intervals of a text annotation end on a chromosome; none of a bigWig file.
+
+    Errors are those of `read_annotation`.
+    """
+    name = os.fspath(path)
+    return [] if _is_bigwig(name) else [item.end for item in _kept_intervals(name, chrom)]
 
 
 def _is_bigwig(name: str) -> bool:
@@ -133,8 +131,8 @@ def _union(bounds: np.ndarray, start: int, end: int) -> Runs:
     return zero_gaps(runs)
 
 
-def _tss_bounds(name: str, intervals: list[_Interval], window: int) -> np.ndarray:
-    bounds, window = [], min(window, _LAST)
+def _tss_bounds(name: str, intervals: Sequence[Interval], window: int) -> np.ndarray:
+    bounds, window = [], min(window, LAST)
     for item in intervals:
         if item.strand not in ("+", "-"):
             raise AnnotationError(
@@ -146,7 +144,21 @@ def _tss_bounds(name: str, intervals: list[_Interval], window: int) -> np.ndarra
     return np.array(bounds, np.int64)
 
 
-def _read_intervals(name: str, chrom: str) -> list[_Interval]:
+def _kept_intervals(name: str, chrom: str) -> Sequence[Interval]:
+    """Return `_read_intervals`, once for all regions of a chromosome while the file stays as is."""
+    try:
+        status = os.stat(name)
+    except OSError as error:
+        raise AnnotationError(f"{name}: cannot be read ({error.strerror})") from error
+    return _read_once(name, chrom, (status.st_mtime_ns, status.st_size, status.st_ino))
+
+
+@lru_cache(maxsize=32)
+def _read_once(name: str, chrom: str, _: tuple[int, ...]) -> Sequence[Interval]:
+    return tuple(_read_intervals(name, chrom))
+
+
+def _read_intervals(name: str, chrom: str) -> list[Interval]:
     stem = name[:-3] if name.endswith(".gz") else name
     table = _TABLES.get(os.path.splitext(stem)[1].lower())
     if table is None:
@@ -155,7 +167,7 @@ def _read_intervals(name: str, chrom: str) -> list[_Interval]:
             "(text files also as .gz)"
         )
     seen: dict[str, None] = {}
-    read = _read_bed if table == "BED" else _read_gtf
+    read = read_bed if table == "BED" else read_gtf
     try:
         intervals = read(name, _rows(name, chrom, seen))
     except OSError as error:
@@ -168,7 +180,7 @@ def _read_intervals(name: str, chrom: str) -> list[_Interval]:
     return intervals
 
 
-def _rows(name: str, chrom: str, seen: dict[str, None]) -> Iterator[_Row]:
+def _rows(name: str, chrom: str, seen: dict[str, None]) -> Iterator[Row]:
     """Return the rows of one chromosome; note the names of all."""
     with open(open_regular(name), "rb") as file:
         for number, line in enumerate(_lines(name, file), 1):
@@ -179,7 +191,7 @@ def _rows(name: str, chrom: str, seen: dict[str, None]) -> Iterator[_Row]:
             columns = line.split("\t") if "\t" in line else line.split()
             seen[columns[0]] = None
             if columns[0] == chrom:
-                yield _Row(number, chrom, columns)
+                yield Row(number, chrom, columns)
 
 
 def _lines(name: str, file: BufferedReader) -> Iterator[str]:
@@ -200,77 +212,3 @@ def _lines(name: str, file: BufferedReader) -> Iterator[str]:
                     "give it unpacked"
                 )
             yield line.rstrip("\r\n")
-
-
-def _read_bed(name: str, rows: Iterator[_Row]) -> list[_Interval]:
-    intervals = []
-    for row in rows:
-        if len(row.columns) < 3:
-            raise AnnotationError(
-                f"{name}, line {row.line}: a BED line has 3 columns or more, this one has "
-                f"{len(row.columns)}"
-            )
-        start, end = _positions(name, row, row.columns[1:3])
-        strand = row.columns[5] if len(row.columns) > 5 else "."
-        intervals.append(_Interval(start, end, strand, row.line))
-    if intervals and all(item.start == item.end for item in intervals):
-        raise AnnotationError(
-            f"{name}: no interval on {row.chrom!r} has any length; BED is 0-based with the end not "
-            "included: subtract 1 from the starts of a 1-based file"
-        )
-    return intervals
-
-
-def _read_gtf(name: str, rows: Iterator[_Row]) -> list[_Interval]:
-    genes: list[_Interval] = []
-    transcripts: list[_Interval] = []
-    exons: dict[str, _Interval] = {}
-    others: dict[str, None] = {}
-    for row in rows:
-        if len(row.columns) < 8:
-            raise AnnotationError(
-                f"{name}, line {row.line}: a GTF or GFF3 line has 9 columns, separated by tabs; "
-                f"this one has {len(row.columns)}"
-            )
-        kind = row.columns[2]
-        if kind not in _GENES and kind not in _TRANSCRIPTS and kind != "exon":
-            others[kind] = None
-            continue
-        start, end = _positions(name, row, row.columns[3:5], first=1)
-        item = _Interval(start - 1, end, row.columns[6], row.line)
-        if kind in _GENES:
-            genes.append(item)
-        elif kind in _TRANSCRIPTS:
-            transcripts.append(item)
-        else:
-            parent = _parent(row)
-            known = exons.get(parent, item)
-            exons[parent] = item._replace(
-                start=min(known.start, item.start), end=max(known.end, item.end)
-            )
-    found = genes or transcripts or list(exons.values())
-    if others and not found:
-        raise AnnotationError(
-            f"{name}: no genes, transcripts or exons on {row.chrom!r}, only lines of type "
-            f"{', '.join(map(shown, list(others)[:5]))}; give a file with lines of type gene"
-        )
-    return found
-
-
-def _parent(row: _Row) -> str:
-    """Return the transcript that an exon belongs to; an exon without one stands for itself."""
-    match = _PARENT.search(row.columns[8]) if len(row.columns) > 8 else None
-    return (match[1] or match[2]) if match else f"line {row.line}"
-
-
-def _positions(name: str, row: _Row, texts: list[str], first: int = 0) -> tuple[int, int]:
-    try:
-        start, end = (int(text) for text in texts)
-    except ValueError:
-        start, end = -1, -1
-    if not first <= start <= end < _LAST:
-        raise AnnotationError(
-            f"{name}, line {row.line}: {shown(' to '.join(texts))} is no interval; "
-            f"need whole numbers, {first} <= start <= end"
-        )
-    return start, end

@@ -164,7 +164,9 @@ def check_region(name: str, chrom: str, start: int, end: int, length: int) -> No
     """Refuse a region that does not lie on a chromosome of this length."""
     if end > length:
         raise BigWigError(
-            f"{name}: {chrom}:{start}-{end} ends past the chromosome, which has {length:,} bases"
+            f"{name}: {chrom}:{start}-{end} ends past the chromosome, which has {length:,} bases; "
+            "choose an end of at most that, or leave this file out if others have more (it may be "
+            "of another assembly)"
         )
     if not 0 <= start < end:
         raise BigWigError(

@@ -10,10 +10,10 @@ from tuner_plugins.kernel_folder import digest_of
 
 TYPE_CHECKING = False  # as in fast_path.py
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     Answers = Mapping[str, tuple[int, str]]
-    Found = tuple[list[str], list[str], list[str]]
+    Found = tuple[list[str], list[str], list[str], list[str]]
 
 LEFT_OUT: Answers = {}
 """Files that are the answer, not input: name to size and digest. Put here when the script is made:
@@ -65,16 +65,19 @@ def file_digest(path: str) -> tuple[int, str]:
 
 
 def list_folder(folder: str, left_out: Answers, holds: Callable[[str], bool] = is_bigwig) -> Found:
-    """List a folder by name: paths of tracks, names of `left_out`, names of all other files.
+    """List a folder by name: paths of tracks, names of `left_out`, of other files, of dead links.
 
-    Hidden files and folders do not count. `holds`: whether a regular file is a bigWig file.
+    A dead link leads to no file. Hidden files and folders do not count. `holds`: whether a regular
+    file is a bigWig file.
     """
-    found: Found = [], [], []
-    tracks, answers, others = found
+    found: Found = [], [], [], []
+    tracks, answers, others, dead = found
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name[0] == "." or entry.is_dir():
             continue
-        if not (entry.is_file() and holds(entry.path)):
+        if entry.is_symlink() and not os.path.exists(entry.path):
+            dead.append(entry.name)
+        elif not (entry.is_file() and holds(entry.path)):
             others.append(entry.name)
         elif left_out and is_answer(entry.path, left_out):
             answers.append(entry.name)
@@ -83,16 +86,26 @@ def list_folder(folder: str, left_out: Answers, holds: Callable[[str], bool] = i
     return found
 
 
-def describe_taken(found: Found, absent: Sequence[str], chrom: str, rest: str = "") -> str:
+def describe_taken(found: Found, absent: Mapping[str, str], chrom: str, rest: str = "") -> str:
     """Return in one line how many files are tracks, and what is left out and why.
 
-    `absent`: those of the tracks that lack the chromosome. `rest`: what else is taken.
+    `absent`: those of the tracks that lack the chromosome, to the name that they have in its place,
+    if any. `rest`: what else is taken.
     """
-    tracks, answers, others = found
+    tracks, answers, others, dead = found
+    lack = [
+        os.path.basename(path) + (f": it has {absent[path]!r}" if absent[path] else "")
+        for path in sorted(absent, key=lambda path: not absent[path])  # what can be mended first
+    ]
     taken, files, left = len(tracks) - len(absent), sum(map(len, found)), ""
     text = f"{taken} track{'s' * (taken != 1)}{f' of {files} files' * (taken < files)}{rest}"
-    for what, names in (f"without {chrom}", absent), ("annotation", answers), ("no bigWig", others):
+    for what, names in (
+        (f"without {chrom}", lack),
+        ("annotation", answers),
+        ("no bigWig", others),
+        (f"link{'s' * (len(dead) != 1)} to a file that is not there", dead),
+    ):
         if names:
-            some = ", ".join(map(os.path.basename, names[:3])) + ", ..." * (len(names) > 3)
+            some = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
             left += f"{', ' if left else '; left out: '}{len(names)} {what} ({some})"
     return text + left

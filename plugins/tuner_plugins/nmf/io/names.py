@@ -28,18 +28,31 @@ def suggest_names(chrom: str, known: Collection[str]) -> str:
     """
     if not known:
         return "it has no entries at all"
-    plain = {name: _plain_name(name) for name in known if len(name) <= _LONGEST}
-    wanted = _plain_name(chrom)
-    same = [name for name, key in plain.items() if key == wanted]
-    if not same:  # X is a chromosome of its own, and 10 only in a file that has II as well
-        roman = "ii" in plain.values()
-        wanted = _arabic(wanted, roman)
-        same = [name for name, key in plain.items() if _arabic(key, roman) == wanted]
-    near = same or get_close_matches(chrom, list(plain)[:_COMPARED], n=3)
+    same = same_names(chrom, known)
+    short = (name for name in known if len(name) <= _LONGEST)
+    near = same or get_close_matches(chrom, list(islice(short, _COMPARED)), n=3)
     some = list(dict.fromkeys([*near, *islice(known, _SHOWN)]))[:_SHOWN]
     more = ", ..." if len(known) > len(some) else ""
     question = f"did you mean {' or '.join(map(repr, same[:_SHOWN]))}? " if same else ""
     return f"{question}it has {', '.join(map(shown, some))}{more}"
+
+
+def same_names(chrom: str, known: Collection[str]) -> list[str]:
+    """Return what a chromosome may be called in a file: see `suggest_names`.
+
+    Examples
+    --------
+    >>> same_names("chr10", ["1", "10"])
+    ['10']
+    """
+    plain = {name: _plain_name(name) for name in known if len(name) <= _LONGEST}
+    wanted = _plain_name(chrom)
+    same = [name for name, key in plain.items() if key == wanted]
+    if same:
+        return same
+    roman = "ii" in plain.values()  # X is a chromosome of its own, and 10 only beside II
+    wanted = _arabic(wanted, roman)
+    return [name for name, key in plain.items() if _arabic(key, roman) == wanted]
 
 
 def shown(text: str) -> str:

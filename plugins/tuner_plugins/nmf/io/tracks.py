@@ -7,25 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
 from tuner_plugins.nmf.io.folder import describe_taken, is_answer, is_bigwig, list_folder
-from tuner_plugins.nmf.io.names import suggest_names
+from tuner_plugins.nmf.io.names import same_names, suggest_names
 
 
 def list_tracks(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     left_out: Mapping[str, tuple[int, str]] | None = None,
-) -> tuple[list[str], list[str], list[str]]:
+) -> tuple[list[str], list[str], list[str], list[str]]:
     """List the bigWig files of folders by name, and files as they are given.
 
     Returns and arguments are those of `list_folder`: paths of the tracks, names of files that are
-    the answer, names of files that are no bigWig files.
+    the answer, of files that are no bigWig files, and of links to files that are not there.
 
     Raises
     ------
     BigWigError
         A path that does not exist, a file that is named and is no bigWig file, or no track at all.
     """
-    found: tuple[list[str], list[str], list[str]] = [], [], []
-    tracks, answers, others = found
+    found: tuple[list[str], list[str], list[str], list[str]] = [], [], [], []
+    tracks, answers, others, dead = found
     names = []
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
         name = os.fspath(path)
@@ -52,7 +52,7 @@ def list_tracks(
         raise BigWigError("no tracks given: name a folder of bigWig files, or the files themselves")
     nothing = f"{', '.join(names)}: no bigWig files to take as tracks"
     raise BigWigError(
-        f"{nothing}; {describe_taken(found, [], '')}" if answers or others else nothing
+        f"{nothing}; {describe_taken(found, {}, '')}" if answers or others or dead else nothing
     )
 
 
@@ -69,7 +69,10 @@ def _holds_bigwig(path: str) -> bool:
 def _named_bigwig(name: str) -> str:
     """Return the path of a file that somebody named as a track."""
     if not os.path.exists(name):
-        raise BigWigError(f"{name}: no such file or folder")
+        what = "no such file or folder"
+        if os.path.islink(name):
+            what += f" at {os.path.realpath(name)}, which it links to"
+        raise BigWigError(f"{name}: {what}")
     if not os.path.isfile(name):
         raise BigWigError(f"{name}: neither a file nor a folder; name a bigWig file")
     if not is_bigwig(name):
@@ -78,8 +81,10 @@ def _named_bigwig(name: str) -> str:
     return name
 
 
-def with_chromosome(paths: Sequence[str], chrom: str) -> tuple[list[str], list[str]]:
+def with_chromosome(paths: Sequence[str], chrom: str) -> tuple[list[str], dict[str, str]]:
     """Part bigWig files into those that have a chromosome and those that lack it.
+
+    The latter with what it is called there, if that can be told, or else "".
 
     Raises
     ------
@@ -92,4 +97,5 @@ def with_chromosome(paths: Sequence[str], chrom: str) -> tuple[list[str], list[s
         names = list(dict.fromkeys(name for found in known.values() for name in found))
         who = f"none of {len(paths)} bigWig files has a" if len(paths) > 1 else f"{paths[0]}: no"
         raise BigWigError(f"{who} chromosome called {chrom!r}; {suggest_names(chrom, names)}")
-    return have, [path for path in paths if chrom not in known[path]]
+    lack = [path for path in paths if chrom not in known[path]]
+    return have, {path: next(iter(same_names(chrom, known[path])), "") for path in lack}

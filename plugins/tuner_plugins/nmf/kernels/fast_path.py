@@ -29,6 +29,8 @@ _MOST_ROWS = 64
 MOST_LOADINGS = 1000
 """Loadings that can be asked for: beyond the number of tracks they add little, and memory grows
 with their square."""
+LONGEST_CHROMOSOME = 2**32 - 1
+"""Bases that a bigWig file can state."""
 _ABSENT = 2
 PROGRESS_BASES = 5e8
 _QUICK_TRANSFORMS = ("none", "log1p", "sqrt", "asinh", "rank")
@@ -82,13 +84,14 @@ class QuickLoadings:
         k rows of tracks.
     k, tracks, bins, width, size : int
         Loadings, tracks, bins, bases a bin, bases in all.
-    absent : list of str
-        Paths that were left out: sound files without the chromosome.
+    absent : dict of str to str
+        Paths that were left out, sound files without the chromosome, to the name that they have in
+        its place, or "".
     """
 
     def __init__(self, k: int, level: _Level, values: Any, weights: Any) -> None:
         self.values, self.weights, self.k = values, weights, k
-        self.absent: list[str] = []
+        self.absent: dict[str, str] = {}
         self.tracks, self.bins = level.tracks, level.bins
         self.width, self.size = level.width, level.size
 
@@ -103,7 +106,7 @@ def quick_loadings(
     """
     _, start, end = region
     widths = quick_levels(setting)
-    if widths is None or not 0 <= start < end or not 1 <= k <= _MOST_ROWS:
+    if widths is None or not 0 <= start < end <= LONGEST_CHROMOSOME or not 1 <= k <= _MOST_ROWS:
         return None
     bins = [-(-(end - start) // width) for width in widths]
     if max(bins) > _MOST_BINS or max(bins) * (len(paths) + k) > _MOST_VALUES:
@@ -131,8 +134,42 @@ def quick_loadings(
         levels[i] = _Level(len(kept), count, widths[i], end - start, ctypes.addressof(signal))
     found = _factorize(library, levels, k, setting)
     if found is not None:
-        found.absent = [paths[number] for number, well in enumerate(read_well) if well is None]
+        lack = [paths[number] for number, well in enumerate(read_well) if well is None]
+        found.absent = {path: _other_name(path, region[0]) for path in lack}
     return found
+
+
+def _other_name(path: str, chrom: str) -> str:
+    """Return the name that a file has in place of one with or without ``chr``, or ""."""
+    other = chrom[3:] if chrom[:3] == "chr" else f"chr{chrom}"
+    mean = ctypes.c_double()
+    found = quick_bins(path, (other, 0, 1), [1], "zero", [ctypes.addressof(mean)])
+    return other if found else ""
+
+
+def describe_doubts(k: int, paths: Sequence[str], weights: Any) -> list[str]:
+    """Return what is odd about loadings, one line each.
+
+    `weights` are those of `QuickLoadings`. A track without data above 0 has weight 0 in every
+    loading.
+    """
+    few = describe_rank(k, len(paths))
+    lines = [few] if few else []
+    idle = [path for at, path in enumerate(paths) if not any(weights[at :: len(paths)])]
+    if idle and len(idle) < len(paths):
+        some = ", ".join(map(os.path.basename, idle[:3])) + ", ..." * (len(idle) > 3)
+        lines.append(
+            f"weight 0 in every loading, of {len(idle)} of {len(paths)} tracks ({some}): they have "
+            "no data above 0 in the region, or nothing in common with the others"
+        )
+    return lines
+
+
+def describe_rank(k: int, tracks: int) -> str:
+    """Return in one line that more loadings are asked for than can differ; empty if they can."""
+    if k <= tracks:
+        return ""
+    return f"k {k} is more than its number of tracks: at most {tracks} loadings can differ"
 
 
 def _close_ranks(signal: Any, row_bytes: int, kept: Sequence[int]) -> None:
@@ -155,6 +192,8 @@ def quick_bins(
     if library is None:
         return False
     chrom, start, end = region
+    if end > LONGEST_CHROMOSOME:
+        return False
     levels = len(widths)
     asked, means = (ctypes.c_int64 * levels)(*widths), (ctypes.c_void_p * levels)(*rows)
     want = (_Request * 1)(

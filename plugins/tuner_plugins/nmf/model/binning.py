@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tuner_plugins.nmf.io.bigwig import read_runs
 from tuner_plugins.nmf.io.step_functions import bin_runs
-from tuner_plugins.nmf.kernels.fast_path import quick_bins
+from tuner_plugins.nmf.kernels.fast_path import LONGEST_CHROMOSOME, quick_bins
 from tuner_plugins.nmf.model.signal import fill_gaps
 
 
@@ -47,6 +47,8 @@ def read_bins(
     SignalError
         Where it holds infinite values.
     """
+    if end > LONGEST_CHROMOSOME:
+        read_runs(path, chrom, start, end)  # says what is wrong before anything is as long
     rows = [np.zeros(-(-(end - start) // width)) for width in widths]
     addresses = [row.ctypes.data for row in rows]
     if quick_bins(os.fspath(path), (chrom, start, end), widths, policy, addresses):

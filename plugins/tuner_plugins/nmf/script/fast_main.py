@@ -16,9 +16,9 @@ from tuner_plugins.nmf.kernels.build import (
     use_kernels,
 )
 from tuner_plugins.nmf.kernels.carried import CARRIED, open_carried
-from tuner_plugins.nmf.kernels.fast_path import QuickLoadings, quick_loadings
+from tuner_plugins.nmf.kernels.fast_path import QuickLoadings, describe_doubts, quick_loadings
 from tuner_plugins.nmf.kernels.parallel import available_threads
-from tuner_plugins.nmf.script.placing import npy_head, write_whole
+from tuner_plugins.nmf.script.placing import is_script, npy_head, write_whole
 
 TYPE_CHECKING = False  # as in fast_path.py
 if TYPE_CHECKING:
@@ -66,9 +66,8 @@ def run_quick(words: Sequence[str], quiet: bool = False) -> bool:
         start, end, k = (int(given[name]) for name in ("start_pos", "end_pos", "k"))
         if not 0 <= start < end or k < 1:
             return False
-        if os.path.exists(out):  # of nothing but loadings of before: see output_problem
-            if not (os.path.isfile(out) and os.access(out, os.W_OK)) or is_bigwig(out):
-                return False
+        if os.path.exists(out) and not _may_replace(out):
+            return False
         found = list_folder(given["bw_dir"], LEFT_OUT)
         region = chrom, start, end
         loadings = quick_loadings(found[0], region, k, PARAMS, available_threads())
@@ -80,9 +79,18 @@ def run_quick(words: Sequence[str], quiet: bool = False) -> bool:
     if quiet:
         return True
     tell(describe_taken(found, loadings.absent, chrom, f", {chrom}:{start}-{end}, k {k}"))
+    tracks = [path for path in found[0] if path not in loadings.absent]
+    for line in describe_doubts(k, tracks, loadings.weights):
+        tell(line)
     if _are_constant(loadings):
         tell(CONSTANT)
     return True
+
+
+def _may_replace(out: str) -> bool:
+    """Return whether a file is nothing but loadings of before: see `output_problem`."""
+    regular = os.path.isfile(out) and os.access(out, os.W_OK)
+    return regular and not is_bigwig(out) and not is_script(out)
 
 
 def _are_constant(loadings: QuickLoadings) -> bool:

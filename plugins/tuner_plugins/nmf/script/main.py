@@ -12,7 +12,7 @@ from typing import Any
 from tuner_plugins.nmf.io.bigwig import BigWigError
 from tuner_plugins.nmf.io.folder import LEFT_OUT, describe_taken
 from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
-from tuner_plugins.nmf.kernels.fast_path import MOST_LOADINGS
+from tuner_plugins.nmf.kernels.fast_path import MOST_LOADINGS, describe_doubts
 from tuner_plugins.nmf.model.signal import SignalError
 from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
 from tuner_plugins.nmf.script.fast_main import CONSTANT, DEFAULT_K, PARAMS, tell
@@ -64,6 +64,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     given = read_options(sys.argv[1:] if arguments is None else arguments)
     if not 1 <= given.k <= MOST_LOADINGS:
         raise UsageError(f"-k: expected 1 to {MOST_LOADINGS} loadings, got {given.k}")
+    for option, value in ("-b", given.bw_dir), ("-c", given.chromosome_number):
+        if not value:
+            raise UsageError(f"{option}: expected a name, got nothing; see --help")
+    start, end = given.start_pos or 0, given.end_pos
+    if start < 0 or (end is not None and end <= start):
+        region = f"{given.chromosome_number}:{start}-{'' if end is None else end}"
+        raise UsageError(
+            f"-s, -e: {region} holds no position; give 0 <= start < end, the end not included"
+        )
     if problem := output_problem(given.output_file):
         raise UsageError(f"-o: {problem}")
     return given
@@ -77,9 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = list_tracks(given.bw_dir, LEFT_OUT)
         tracks, absent = with_chromosome(found[0], chrom)
         start, end = whole_region(tracks, chrom, given.start_pos, given.end_pos)
-        if not 0 <= start < end:
-            region = f"{chrom}:{start}-{end} holds no position"
-            raise UsageError(f"-s, -e: {region}; give 0 <= start < end, the end not included")
         loadings = compute_loadings(tracks, chrom, start, end, k, PARAMS)
         save_loadings(given.output_file, loadings, PARAMS["dtype"])
     except (UsageError, BigWigError, SignalError, OSError) as error:
@@ -89,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(f"{error}; ask for a shorter region or a smaller -k")
         return 2
     tell(describe_taken(found, absent, chrom, f", {chrom}:{start}-{end}, k {k}"))
+    for line in describe_doubts(k, tracks, loadings.weights.ravel()):
+        tell(line)
     if (loadings.values == loadings.values[:, :1]).all():
         tell(CONSTANT)
     return 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tuner_plugins.nmf.io.folder import is_bigwig
 from tuner_plugins.nmf.io.step_functions import run_lengths
 from tuner_plugins.nmf.model.factorize import Loadings
-from tuner_plugins.nmf.script.placing import is_special, npy_head, write_whole
+from tuner_plugins.nmf.script.placing import is_script, is_special, npy_head, write_whole
 
 _BLOCK_BYTES = 1 << 20
 _PROGRESS_SECONDS = 1.0
@@ -22,8 +22,9 @@ _PROGRESS_SECONDS = 1.0
 
 def output_problem(path: str) -> str | None:
     """Describe in one line why nothing can be put at `path`; None where something can."""
-    if not path:
-        return "expected the name of a file, got nothing"
+    if path in ("", "-"):
+        got = "- (/dev/stdout is standard output)" if path else "nothing"
+        return f"expected the name of a file, got {got}"
     if os.path.isdir(path):
         return f"{path} is a folder; give the name of a file"
     place = os.path.realpath(path)
@@ -36,10 +37,15 @@ def output_problem(path: str) -> str | None:
         return f"no such folder: {folder}; make it first"
     if not os.access(folder, os.W_OK):
         return f"the folder {folder} is read-only; give another"
-    if not os.path.exists(path):
-        return None
+    return _loss(path) if os.path.exists(path) else None
+
+
+def _loss(path: str) -> str | None:
+    """Describe in one line why a file must stay; None where it may be replaced."""
     if not os.access(path, os.W_OK):
         return f"{path} is read-only; give another name"
+    if is_script(path):
+        return f"{path} is this script, which would be lost; give another name"
     if os.access(path, os.R_OK) and is_bigwig(path):
         return f"{path} is a bigWig file, which would be lost; give another name"
     return None

@@ -29,6 +29,11 @@ def is_special(path: str) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
+def is_script(path: str) -> bool:
+    """Return whether a path leads to the script that runs."""
+    return os.path.isfile(sys.argv[0]) and os.path.samefile(path, sys.argv[0])
+
+
 def write_whole(path: str, write: Callable[[int], None]) -> None:
     """Let `write` fill a new file, which it is given open; then put that where `path` leads.
 
