@@ -7,7 +7,6 @@ coordinator that writes.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import time
 import uuid
@@ -30,12 +29,11 @@ from tuner.config.reach import why_unreachable, why_unwritable
 from tuner.config.samplers import make_pruner, make_sampler
 from tuner.plugin import InputError
 from tuner.search.cached_storage import Mirror
+from tuner.search.changes import SIGNATURE, changes_since, describe_study
 from tuner.search.fenced_storage import LEASE, FencedDatabase, FencedJournal
 from tuner.search.lease import Lease, refuse_if_held
 from tuner.search.series import SERIES, find_study, next_in_series
 
-SIGNATURE = "tuner:signature"
-DECIDING = "tuner:deciding"
 IDENTITY = "tuner:id"
 """Attribute of a study by which its folder and its script are known, wherever the storage lies."""
 
@@ -192,14 +190,13 @@ def _plan_existing(storage: BaseStorage, config: Config, name: str) -> Plan:
         raise InputError(
             f"study.name: the storage has a study '{name}' of another program; give another name"
         )
-    if held.get(SIGNATURE, config.signature()) == config.signature():
+    changes = changes_since(held, config)
+    if not changes:
         return plan
     if not completed:
         return replace(plan, restarts=True)
-    before = json.loads(held[DECIDING])
-    changes = "; ".join(difference(before, config.deciding())) or "another version's format"
     raise InputError(
-        f"study '{name}' was made with another configuration: {changes}. "
+        f"study '{name}' was made with another configuration: {'; '.join(changes)}. "
         "Undo the change, give another study.name, or start a new study with --new"
     )
 
@@ -238,8 +235,8 @@ def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, Mirror]
     if IDENTITY not in study.user_attrs:
         study.set_user_attr(IDENTITY, identity)
     if SIGNATURE not in study.user_attrs:
-        study.set_user_attr(DECIDING, json.dumps(config.deciding()))
-        study.set_user_attr(SIGNATURE, config.signature())
+        for name, value in describe_study(config).items():
+            study.set_user_attr(name, value)
     return study, mirror
 
 
@@ -286,14 +283,3 @@ def read_study(config: Config) -> optuna.Study:
         )
     with quiet():
         return optuna.load_study(study_name=name, storage=storage)
-
-
-def difference(before: Any, after: Any, key: str = "") -> list[str]:
-    """Name every value that differs: "search_space.alpha.low: 0.1, now 1"."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        changes = []
-        for name in [*before, *(name for name in after if name not in before)]:
-            dotted = f"{key}.{name}" if key else str(name)
-            changes += difference(before.get(name), after.get(name), dotted)
-        return changes
-    return [] if before == after else [f"{key}: was {before!r}, now {after!r}"]
