@@ -384,7 +384,7 @@ def test_the_script_refuses_damaged_files_in_one_line_and_2(tmp_path):
     for kind, (path, code, error) in zip(DAMAGES, refused, strict=True):
         assert code == 2, kind
         (line,) = error.splitlines()
-        assert line.startswith("error: ")
+        assert line.startswith("fit_elasticnet.py: ")
         assert path in line, kind
         assert re.search(REFUSED[kind][1], line), (kind, line)
         assert not list(Path(path).parent.glob("*coef*"))
