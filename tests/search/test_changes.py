@@ -15,6 +15,7 @@ from tuner.plugin import InputError
 from tuner.run import session
 from tuner.search.changes import (
     FILES,
+    Change,
     changes_since,
     difference,
     fingerprint_of,
@@ -130,6 +131,21 @@ def test_the_space_of_a_study_is_what_it_was_run_with(configured) -> None:
     study = made(configured())
     assert space_of(study, configured("search_space.x.high=1"))["x"]["high"] == 5.0
     assert "fixed" not in space_of(study, configured())
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "moved"),
+    [
+        ("/a/x.bw", "/b/x.bw", True),
+        ("/a/x.bw", "/b/y.bw", False),
+        ("log", "raw", False),
+        (["/a/x.bw", "/a/y.bw"], ["/b/x.bw", "/b/y.bw"], True),
+        (["/a/x.bw", "/a/y.bw"], ["/b/x.bw"], False),
+        ([1], [2], False),
+    ],
+)
+def test_another_place_of_the_same_files_is_told_from_other_files(was, now, moved) -> None:
+    assert Change("data.bigwigs", was, now).of_place is moved
 
 
 def test_a_difference_is_named_key_by_key() -> None:

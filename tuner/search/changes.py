@@ -57,10 +57,15 @@ class Change:
 
     @property
     def of_place(self) -> bool:
-        """Whether only the folder of a file is another one."""
-        both = (self.was, self.now)
-        paths = all(isinstance(value, str) and os.path.isabs(value) for value in both)
-        return paths and os.path.basename(self.was) == os.path.basename(self.now)
+        """Whether only the folder of files is another one."""
+        return _moved(self.was, self.now)
+
+
+def _moved(was: Any, now: Any) -> bool:
+    if isinstance(was, list) and isinstance(now, list):
+        return len(was) == len(now) and all(map(_moved, was, now))
+    paths = all(isinstance(value, str) and os.path.isabs(value) for value in (was, now))
+    return was == now or (paths and os.path.basename(was) == os.path.basename(now))
 
 
 def describe_study(config: Config) -> dict[str, str]:
@@ -93,11 +98,11 @@ def note_on_changes(study: optuna.Study, config: Config) -> list[str]:
 
 
 def require_same_script(study: optuna.Study, config: Config, record: TrialRecord) -> None:
-    """Raise `InputError` where a script made now would not be what the study has tuned.
+    """Raise `InputError` where a script made now may not be what the study has tuned.
 
     The script is made by the configuration as it is now, with params that were tuned under that of
     then: it is refused where the plug-in's sections differ, or the search space has no such params
-    any more. Another seed, limit or state of the data changes nothing in it.
+    any more. Another seed, limit, place or state of the data changes nothing in it.
     """
     changes = _changes(study.user_attrs, config)
     other = [
@@ -111,7 +116,7 @@ def require_same_script(study: optuna.Study, config: Config, record: TrialRecord
     if other:
         raise InputError(
             f"study '{study.study_name}' was run with {'; '.join(map(str, other))}; a script made "
-            f"now would not do what was tuned: {remedy}"
+            f"now may not do what was tuned: {remedy}"
         )
     if record.is_baseline or not (outside := _outside(config, record)):
         return
