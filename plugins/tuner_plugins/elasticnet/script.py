@@ -278,9 +278,8 @@ def _say(line: str) -> None:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Fit a screen from the command line; return the exit code."""
-    notes: list[str] = []  # where the screen is refused, that is all there is to say
     try:
-        arguments = _arguments(given)
+        arguments, notes = _arguments(given), list[str]()
         if arguments.analyse is not None:
             analysis_library()  # refuse before the work
         found = fit_screen(arguments.input, recipe_of(RECIPE), SETTING, notes.append)
