@@ -129,7 +129,9 @@ def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path
     refused = tuner("analyse", config, "-o", config, code=2)
     assert f"the analysis goes to {config}: {config} is a file" in refused.stderr
     changed = ("--set", "limits.case_time=50s")  # the study is found again all the same
-    assert not tuner("analyse", config, "-o", "after", *changed, *track).stderr
+    (note,) = tuner("analyse", config, "-o", "after", *changed, *track).stderr.splitlines()
+    assert note.startswith("note: since study 'study' was run, its configuration has changed: ")
+    assert "limits.case_time: was 600.0, now 50.0; the trials are those of the study" in note
     analysis = json.loads((workplace / "after" / "analysis.json").read_text())
     assert analysis == again["best"]["params"]
     logged = list((workplace / "mlartifacts").rglob("analysis/analysis.json"))
@@ -149,6 +151,18 @@ def test_the_table_shows_best_against_baseline(tuner: Command, config: str) -> N
     changed = tuner("run", config, "--set", "study.seed=9", code=2)
     assert changed.stderr.count("\n") == 1
     assert "seed: was 0, now 9" in changed.stderr
+    assert not tuner("best", config).stderr
+    for end in ((), ("--json",)):
+        narrow = tuner("best", config, "--set", "search_space.x.high=9", *end)
+        (note,) = narrow.stderr.splitlines()
+        assert "note: since study 'study' was run" in note
+        assert "search_space.x.high: was 10.0, now 9.0;" in note
+        assert bool(end) != ("searched: -10 to 10" in narrow.stdout)
+    refused = tuner("export", config, "-o", "other.py", "--set", "data.width=2", code=2)
+    (line,) = refused.stderr.splitlines()
+    assert "study 'study' was run with data.width: was 1, now 2; a script made now" in line
+    (note,) = tuner("export", config, "-o", "new.py", "--set", "study.seed=9").stderr.splitlines()
+    assert "seed: was 0, now 9" in note
 
 
 @pytest.mark.parametrize(

@@ -127,12 +127,12 @@ def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
     from tuner.run.printout import print_params
     from tuner.selection.results import plain_record
 
-    loaded = _load(config, list(overrides or []))
+    loaded = _say_changes(_load(config, list(overrides or [])))
     name, record, records = session.best(loaded)
     if as_json:
         print(json.dumps({"study": name, "best": plain_record(record)}))
         return
-    print_params(out, record, loaded.space)
+    print_params(out, record, session.searched(loaded))
     metrics = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
     _plain(f"study '{name}', best of {len(records)} trials: {metrics}")
     if record.estimate:
@@ -149,7 +149,9 @@ def export(
     """Freeze the best setting of a study into a stand-alone script."""
     from tuner.run import session
 
-    record = session.export(_load(config, list(overrides or [])), output)
+    loaded = _load(config, list(overrides or []))
+    record = session.export(loaded, output)
+    _say_changes(loaded)
     _plain(f"{output}: trial {record.number} frozen")
 
 
@@ -162,7 +164,8 @@ def analyse(
     """Do what comes after the best setting, as the plug-in has it."""
     from tuner.run import session
 
-    record, folder, problems = session.analyse(_load(config, list(overrides or [])), output)
+    loaded = _say_changes(_load(config, list(overrides or [])))
+    record, folder, problems = session.analyse(loaded, output)
     _plain(f"analysis of trial {record.number}: {folder}")
     for problem in problems:
         err.print(f"tracking: {masked(problem)}", highlight=False, markup=False, soft_wrap=True)
@@ -178,7 +181,8 @@ def ui(
     """Open MLflow's UI on the study, on 127.0.0.1, until Ctrl-C."""
     from tuner.run import session
 
-    session.show(_load(config, list(overrides or [])), port=port, open_browser=browser)
+    loaded = _say_changes(_load(config, list(overrides or [])))
+    session.show(loaded, port=port, open_browser=browser)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -262,6 +266,15 @@ def _load(path: Path, overrides: list[str]) -> Any:
             err.print(f"simulating data: {name}, seed {section.seed}", highlight=False)
             make(name, folder, section.seed, section.model_extra or {})
     return load_config(path, overrides)
+
+
+def _say_changes(config: Any) -> Any:
+    """Say on standard error what has changed since the study of `config` was run; return it."""
+    from tuner.run import session
+
+    for note in session.changed(config):
+        err.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    return config
 
 
 def _plain(text: str) -> None:

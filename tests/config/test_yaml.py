@@ -90,3 +90,17 @@ def test_minutes_and_seconds_are_no_number(workplace: Path) -> None:
     path = workplace / "study.yaml"
     path.write_text("timeout: 1:30\nother: 1:30.5\nplain: 90\n")
     assert read_yaml(path).data == {"timeout": "1:30", "other": "1:30.5", "plain": 90}
+
+
+def test_a_folder_and_a_file_without_permission_are_one_plain_line(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"^\. is a folder; give the path of a YAML file$"):
+        read_yaml(Path())
+
+    def refuse(path: Path, mode: str) -> None:  # root may read all
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match=r"^cannot read a\.yaml: Permission denied; give a YAML"):
+        read_yaml(Path("a.yaml"))

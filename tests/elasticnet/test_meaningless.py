@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 from scipy import sparse
+from tuner_plugins.elasticnet import script
+from tuner_plugins.elasticnet.config import ElasticNetConfig
 
 from tests.perturbseq.screens import small_screen
 from tuner.cli import main
@@ -102,6 +105,31 @@ def empty_cell(adata):
     del adata.obs["total_counts"]
 
 
+def no_cells(adata):
+    adata._inplace_subset_obs(np.arange(0))
+
+
+def counts_gone(adata):
+    counts = adata.X.toarray()
+    counts[3:5] = 0
+    adata.X = sparse.csr_matrix(counts)
+
+
+def one_cell(adata):
+    _label(adata, np.flatnonzero(_is(adata, "A"))[1:], "perturbation", "B")
+
+
+def shuffled_guides(adata):
+    guides = adata.obs["guide"].to_numpy(dtype=str, copy=True)
+    perturbed = np.flatnonzero(~_is(adata, "ctrl"))
+    guides[perturbed] = np.random.default_rng(0).permutation(guides[perturbed])
+    adata.obs["guide"] = guides
+
+
+def enough_controls(adata):
+    _label(adata, np.flatnonzero(_is(adata, "C"))[:8], "perturbation", "ctrl")
+
+
 def unseen_gene(adata):
     counts = adata.X.toarray()
     counts[:, 5] = 0
@@ -191,6 +219,16 @@ REFUSED = {
     "counts in a layer": (layered, {}, "whole numbers >= 0, which 'old', 'raw' holds .layer: old"),
     "nothing varies": (flat, {}, "no gene or further response varies"),
     "twin gene names": (twin_names, {}, "two genes are called 'g0'.*var_names_make_unique"),
+    "no cells": (no_cells, {}, "the file has no cells: obs has no rows"),
+    "all rarer than min_cells": (
+        None, {"min_cells": 1000}, "perturbed cell; min_cells is 1000, .* 'A', has 15: lower min_",
+    ),
+    "misspelled response": (
+        None, {"response": "log1p_cp10K"}, "'log1p_cp10K'; did you mean: log1p_cp10k .*from counts",
+    ),
+    "no such response": (
+        None, {"response": "zzz"}, "'zzz'; there are: log1p_cp10k, counts, X .*others are layers",
+    ),
     "twin cell names": (twin_cells, {}, "two cells are called 'c'.*obs_names_make_unique"),
 }  # fmt: skip
 
@@ -224,6 +262,16 @@ NOTED = {
     "two spellings, with guides": (spelled, {"guide": "guide"}, ": 'A', 'a ', 'CTRL', 'ctrl'; "),
     "few controls": (few_controls, {}, "only 1 control cell for all perturbations"),
     "every cell twice": (doubled, {}, "60 of 60 cells have a twin with the same counts"),
+    "size factor of other units": (
+        column("total_counts", lambda a: 1000 * a.obs["total_counts"]),
+        {},
+        r"X holds 0\.10% of the size factor total_counts .median.*; if it holds all genes, correct",
+    ),
+    "cells without counts": (counts_gone, {}, "^2 of 60 cells have no counts in X, though their"),
+    "shuffled guides": (
+        shuffled_guides, {"guide": "guide"}, r"^\d of 9 guides .obs column 'guide'. have cells of",
+    ),
+    "perturbation of one cell": (one_cell, {}, "these perturbations have one cell.*: 'A'; min_"),
     "one guide each": (one_guide, {"guide": "guide"}, "no perturbation has two guides"),
 }  # fmt: skip
 
@@ -283,6 +331,62 @@ def test_what_means_little_is_noted(validate, tmp_path, kind):
     code, output, error = validate(_written(tmp_path, change), data)
     assert not code, error
     assert pd.Series(output.splitlines()).str.contains(message).any(), output
+
+
+@pytest.fixture
+def frozen(tmp_path, monkeypatch, capsys):
+    """Return what the exported script ends with on a screen: exit code and lines of error."""
+
+    def call(path: Path, data: dict[str, object]) -> tuple[int, list[str]]:
+        whole = {"counts": str(path), "control": ["ctrl"], "batch": "batch", **data}
+        config = ElasticNetConfig.model_validate({"data": whole})
+        recipe, analysis = asdict(config.data.recipe()), {"guide": config.data.guide}
+        setting = {"alpha": 0.001, "l1_ratio": 0.5}
+        setting |= {"penalise_covariates": False, "scale_genes": False}
+        for name, value in {"RECIPE": recipe, "SETTING": setting, "ANALYSIS": analysis}.items():
+            monkeypatch.setattr(script, name, value)
+        monkeypatch.setattr("sys.argv", ["/some/where/fit_screen.py"])
+        code = script.main(["-i", str(path), "-o", str(tmp_path / "coef.h5ad")])
+        return code, capsys.readouterr().err.splitlines()
+
+    return call
+
+
+OF_FOLDS = {"rare perturbation", "one guide each"}
+"""What only a cross-validation or a permutation test needs to know."""
+
+
+@pytest.mark.usefixtures("unprobed")
+@pytest.mark.parametrize("kind", REFUSED)
+def test_the_script_refuses_what_validate_refuses(frozen, tmp_path, kind):
+    change, data, message = REFUSED[kind]
+    code, lines = frozen(_written(tmp_path, change), data)
+    assert code == 2
+    (line,) = lines
+    assert pd.Series([line]).str.contains(message).all(), line
+    assert line.startswith("fit_screen.py: ")
+    assert not (tmp_path / "coef.h5ad").exists()
+
+
+@pytest.mark.usefixtures("unprobed")
+@pytest.mark.parametrize("kind", sorted(NOTED.keys() - OF_FOLDS))
+def test_the_script_notes_what_validate_notes(frozen, tmp_path, kind):
+    change, data, message = NOTED[kind]
+    code, lines = frozen(_written(tmp_path, change), data)
+    assert code == 0, lines
+    assert all(line.startswith("fit_screen.py: ") for line in lines)
+    said = pd.Series([line.removeprefix("fit_screen.py: ") for line in lines])
+    assert said.str.contains(message).any(), lines
+
+
+@pytest.mark.usefixtures("unprobed")
+def test_the_script_is_silent_on_a_screen_without_fault(frozen, tmp_path):
+    path = _written(tmp_path, enough_controls)
+    assert frozen(path, {"guide": "guide"}) == (0, [])
+    found: list[str] = []
+    setting = {**script.SETTING, "alpha": 1e6}
+    script.fit_screen(path, script.recipe_of(script.RECIPE), setting, found.append)
+    assert found == ["no coefficient is non-zero: alpha 1e+06 leaves covariates alone"]
 
 
 SETTINGS = {

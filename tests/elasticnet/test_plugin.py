@@ -108,6 +108,13 @@ def test_a_screen_in_which_nothing_acts_is_called_luck(screen, tmp_path):
     assert "not distinguishable from luck: p 1 (19 permutations among guide)" in judged
 
 
+def test_a_setting_without_coefficients_is_said_to_predict_nothing(screen):
+    nothing, *_ = _plugin(screen, permutations=0).findings([_result(_plugin(screen), 1e6, 0.5)])
+    assert nothing.startswith("the best setting (alpha 1e+06) has no non-zero coefficient")
+    found = _plugin(screen, permutations=0).findings([_result(_plugin(screen), 0.003, 0.5)])
+    assert not any("non-zero" in line for line in found)
+
+
 def test_the_whole_grid_holds_what_trials_find(screen):
     plugin = _plugin(screen)
     first = plugin.tables([_result(plugin, 0.003, 0.5)])["surface"]

@@ -348,8 +348,10 @@ MANY = """
 import contextlib, io, json, runpy, sys
 for name in ("tuner", "tuner_plugins", "mlflow", "optuna", "numba", "sklearn", "scanpy"):
     sys.modules[name] = None
-main = runpy.run_path(sys.argv[1], run_name="frozen")["main"]
-for path in sys.argv[2:]:
+script, *paths = sys.argv[1:]
+sys.argv = [script]
+main = runpy.run_path(script, run_name="frozen")["main"]
+for path in paths:
     with contextlib.redirect_stderr(io.StringIO()) as error:
         code = main(["-i", path, "-o", path + ".coef.h5ad"])
     print(json.dumps([path, code, error.getvalue()]))
@@ -380,11 +382,13 @@ def test_the_script_refuses_damaged_files_in_one_line_and_2(tmp_path):
     assert not done.returncode, done.stderr
     assert not done.stderr
     (_, code, error), *refused = (json.loads(x) for x in done.stdout.splitlines() if x[0] == "[")
-    assert (code, error) == (0, "")
+    assert code == 0
+    assert error.startswith("fit_elasticnet.py: only 15 control cells for all perturbations")
+    assert error.count("\n") == 1
     for kind, (path, code, error) in zip(DAMAGES, refused, strict=True):
         assert code == 2, kind
         (line,) = error.splitlines()
-        assert line.startswith("error: ")
+        assert line.startswith("fit_elasticnet.py: ")
         assert path in line, kind
         assert re.search(REFUSED[kind][1], line), (kind, line)
         assert not list(Path(path).parent.glob("*coef*"))

@@ -217,6 +217,7 @@ def test_ctrl_c_shows_what_there_is_and_how_to_go_on(
     assert process.returncode == 130
     assert "the best so far: trial" in out
     assert "time: the search's estimate" in out
+    assert "final timing, of whole scripts, may give another speed-up" in out.replace("\n", " ")
     assert re.search(r"- only \d+ of 500 trials completed: the run was stopped", out)
     assert "finalists" not in out
     command = re.search(r"to write one with the best setting so far: (.*) -o SCRIPT.py", out)[1]

@@ -12,9 +12,10 @@ import pytest
 from tuner.config.load import Config, load_config
 from tuner.plugin import InputError
 from tuner.run import session
+from tuner.search.changes import SIGNATURE
 from tuner.search.fenced_storage import LEASE
 from tuner.search.lease import Lease
-from tuner.search.plan import IDENTITY, SIGNATURE, plan_study
+from tuner.search.plan import IDENTITY, plan_study
 from tuner.search.series import SERIES, find_study, next_in_series
 from tuner.search.storage import open_study, read_study
 

@@ -9,15 +9,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tuner.config.addresses import as_written, masked, masked_data
 from tuner.config.errors import at_key, error_at, unknown_key, validated
 from tuner.config.schema import EngineSections, wrong_name
 from tuner.config.space import Space, SpaceError, build_space
 from tuner.config.task import Task
+from tuner.config.text import cleaned_data
 from tuner.config.yaml import Document, read_yaml
-from tuner.export.provenance import fingerprint
+from tuner.export.provenance import file_digests, fingerprint, named_digests
 from tuner.objective import Objective
 from tuner.plugin import InputError, Plugin
 from tuner.registry import plugin_class
@@ -75,9 +76,18 @@ class Config:
         )
 
     @cached_property
+    def _digests(self) -> Sequence[tuple[Path, bytes]]:
+        return file_digests(self.plugin.inputs())
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the plug-in's input files; read once."""
-        return fingerprint(self.plugin.inputs())
+        return fingerprint(self._digests)
+
+    @property
+    def input_files(self) -> Mapping[str, str]:
+        """The plug-in's input files by name, each with the head of its own SHA-256."""
+        return cast(Mapping[str, str], cleaned_data(named_digests(self._digests)))
 
     @cached_property
     def notes(self) -> Sequence[str]:

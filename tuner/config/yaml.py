@@ -150,8 +150,11 @@ def _read_text(path: Path) -> str:
         text = raw[:LARGEST_FILE].decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         raise InputError(f"no such configuration: {path}; give the path of a YAML file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; give the path of a YAML file") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}; give a YAML file in UTF-8") from None
+        reason = getattr(error, "strerror", None) or error  # without number and path
+        raise InputError(f"cannot read {path}: {reason}; give a YAML file in UTF-8") from None
     if len(raw) > LARGEST_FILE:
         raise InputError(
             f"{path}: expected a configuration of at most 1 MB; keep data in files of their own"

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,14 +26,31 @@ def versions() -> dict[str, str]:
     return found
 
 
-def fingerprint(paths: Iterable[Path]) -> str:
-    """Return the SHA-256 over the names and contents of files; a folder counts as its files."""
-    digest = hashlib.sha256()
+def file_digests(paths: Iterable[Path]) -> list[tuple[Path, bytes]]:
+    """Return input files and the SHA-256 of each one's content; a folder counts as its files."""
+    found = []
     for path in _files(paths):
-        digest.update(os.fsencode(path.name) + b"\0")
         with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+            found.append((path, hashlib.file_digest(stream, "sha256").digest()))
+    return found
+
+
+def fingerprint(files: Sequence[tuple[Path, bytes]]) -> str:
+    """Return the SHA-256 over the names and contents of files, from `file_digests`."""
+    digest = hashlib.sha256()
+    for path, content in files:
+        digest.update(os.fsencode(path.name) + b"\0")
+        digest.update(content)
     return digest.hexdigest()
+
+
+def named_digests(files: Sequence[tuple[Path, bytes]]) -> dict[str, str]:
+    """Return name to the head of its digest; the whole path where a name comes twice."""
+    names = Counter(path.name for path, _ in files)
+    return {
+        (path.name if names[path.name] == 1 else str(path)): content.hex()[:12]
+        for path, content in files
+    }
 
 
 def git_commit(folder: Path) -> str | None:

@@ -149,11 +149,12 @@ def importances(study: optuna.Study) -> Mapping[str, float]:
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _importance().get_param_importances(
+            found: Mapping[str, float] = _importance().get_param_importances(
                 study, target=(lambda trial: trial.values[0]) if several else None
             )
         except (ValueError, RuntimeError):
             return {}  # all values equal, or too few trials: there is nothing to attribute
+    return found
 
 
 def _importance() -> Any:

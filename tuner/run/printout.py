@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.table import Table
 
 from tuner.config.load import Config
-from tuner.config.space import Space
 from tuner.objective import Objective, score
 from tuner.records import CaseRecord, Final, Finalist, Summary, TrialRecord
 from tuner.report.console import show_duration
@@ -46,7 +45,7 @@ def print_result(out: Console, result: RunResult, config: Config) -> None:
         print_table(out, _final_title(summary.final), *final_rows(summary, objective))
         _lines(out, final_captions(summary, objective))
     if summary.best is not None:
-        print_params(out, summary.best, config.space)
+        print_params(out, summary.best, config.space.describe())
     for title, lines in (("what came out:", summary.verdict), ("noted:", summary.notes)):
         if lines:
             out.print()
@@ -144,7 +143,9 @@ def captions(summary: Summary, objective: Objective) -> Iterator[str]:
         how = "whole scripts, start-up and output included" if final.what == "process" else "run"
         yield f"time: of {how}, measured at the end beside the baseline's"
     elif "score" in objective.objectives or "time" in objective.objectives:
-        yield "time: the search's estimate (run, and what a script takes beside it)"
+        later = "; the final timing, of whole scripts, may give another speed-up"
+        what = "time: the search's estimate (run, and what a script takes beside it)"
+        yield what + later * (not summary.finished)
     else:
         yield "time: of run, once; it is not tuned"
     if "score" in objective.objectives and "score" in best.metrics:
@@ -210,7 +211,8 @@ def final_captions(summary: Summary, objective: Objective) -> Iterator[str]:
     what = "score" if scored else "time"
     yield (
         f"estimated by search: the {what} by the time of run and of a script's start-up, as the "
-        "lines of progress show it; the finalists were picked by it, the best by the final times"
+        "lines of progress show it, whose speed-up differs from that of the final timing; the "
+        "finalists were picked by it, the best by the final times"
     )
     yield "timed: finalists that cannot be the best are dropped early"
     yield f"95 % interval: of the {what}, by the noise of timing, the baseline's included"
@@ -246,9 +248,10 @@ def _agree(summary: Summary, objective: Objective) -> bool:
 # -- the setting -------------------------------------------------------------------------------
 
 
-def print_params(out: Console, record: TrialRecord, space: Space) -> None:
+def print_params(
+    out: Console, record: TrialRecord, searched: Mapping[str, Mapping[str, object]]
+) -> None:
     """Print a trial's parameters, those that were searched with their range."""
-    searched: Mapping[str, Mapping[str, object]] = space.describe()
     origin = "the baseline's" if record.is_baseline else "fixed"
     rows = []
     for name, value in record.params.items():

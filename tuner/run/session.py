@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import optuna
 
@@ -23,10 +23,17 @@ from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.registry import executor as executor_of
 from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
+from tuner.search.changes import (
+    SIGNATURE,
+    fingerprint_of,
+    note_on_changes,
+    require_same_script,
+    space_of,
+)
 from tuner.search.lease import Lease, LeaseLost
 from tuner.search.loop import Coordinator, StudyStopped
 from tuner.search.observer import Progress
-from tuner.search.plan import SIGNATURE, plan_of
+from tuner.search.plan import plan_of
 from tuner.search.record_json import records_of
 from tuner.search.storage import open_study, read_study
 from tuner.selection.finalists import kept_final
@@ -177,6 +184,16 @@ def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
     return name, record, records
 
 
+def changed(config: Config) -> list[str]:
+    """Return what is to be known of the study beside its trials: what has changed since it ran."""
+    return note_on_changes(read_study(config), config)
+
+
+def searched(config: Config) -> Mapping[str, Mapping[str, Any]]:
+    """Return the search space that the study was run with, as plain data."""
+    return space_of(read_study(config), config)
+
+
 def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], str]:
     """Return what `best` gives, and why it is not the best by the objective, where it is not."""
     study = read_study(config)
@@ -198,9 +215,10 @@ def export(config: Config, path: Path) -> TrialRecord:
     """Freeze the best setting of the study into a script at `path`; return its trial."""
     _, record, _, reason = _chosen(config)
     study = read_study(config)
+    require_same_script(study, config, record)
     owner = owner_of(config, plan_of(study))
     check_script(path, owner, "-o")
-    freeze_record(config, owner, record, path, reason)
+    freeze_record(config, owner, record, path, reason, fingerprint_of(study, config))
     return record
 
 

@@ -7,7 +7,6 @@ imported that takes long.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,10 +17,9 @@ from optuna.trial import TrialState
 
 from tuner.config.load import Config
 from tuner.plugin import InputError
+from tuner.search.changes import SIGNATURE, changes_since
 from tuner.search.series import SERIES, find_study, next_in_series
 
-SIGNATURE = "tuner:signature"
-DECIDING = "tuner:deciding"
 IDENTITY = "tuner:id"
 """Attribute of a study by which its folder and its script are known, wherever the storage lies."""
 
@@ -92,14 +90,13 @@ def plan_existing(storage: BaseStorage, config: Config, name: str) -> Plan:
         raise InputError(
             f"study.name: the storage has a study '{name}' of another program; give another name"
         )
-    if held.get(SIGNATURE, config.signature()) == config.signature():
+    changes = changes_since(held, config)
+    if not changes:
         return plan
     if not completed:
         return replace(plan, restarts=True)
-    before = json.loads(held[DECIDING])
-    changes = "; ".join(difference(before, config.deciding())) or "another version's format"
     raise InputError(
-        f"study '{name}' was made with another configuration: {changes}. "
+        f"study '{name}' was made with another configuration: {'; '.join(changes)}. "
         "Undo the change, give another study.name, or start a new study with --new"
     )
 
@@ -110,14 +107,3 @@ def plan_of(study: optuna.Study) -> Plan:
     attributes = study.user_attrs
     number = attributes.get(SERIES, {}).get("number", 1)
     return Plan(study.study_name, number, True, attributes=attributes, completed=len(completed))
-
-
-def difference(before: Any, after: Any, key: str = "") -> list[str]:
-    """Name every value that differs: "search_space.alpha.low: 0.1, now 1"."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        changes = []
-        for name in [*before, *(name for name in after if name not in before)]:
-            dotted = f"{key}.{name}" if key else str(name)
-            changes += difference(before.get(name), after.get(name), dotted)
-        return changes
-    return [] if before == after else [f"{key}: was {before!r}, now {after!r}"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 import uuid
 from pathlib import Path
@@ -20,9 +19,10 @@ from tuner.config.quiet import quiet
 from tuner.config.samplers import EXHAUSTIVE, make_pruner, make_sampler
 from tuner.plugin import InputError
 from tuner.search.cached_storage import Mirror
+from tuner.search.changes import SIGNATURE, describe_study
 from tuner.search.fenced_storage import FencedDatabase, FencedJournal
 from tuner.search.lease import Lease
-from tuner.search.plan import DECIDING, IDENTITY, SIGNATURE, Plan, plan_existing, plan_study
+from tuner.search.plan import IDENTITY, Plan, plan_existing, plan_study
 from tuner.search.series import SERIES, find_study
 
 
@@ -107,8 +107,8 @@ def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, Mirror]
     if IDENTITY not in study.user_attrs:
         study.set_user_attr(IDENTITY, identity)
     if SIGNATURE not in study.user_attrs:
-        study.set_user_attr(DECIDING, json.dumps(config.deciding()))
-        study.set_user_attr(SIGNATURE, config.signature())
+        for name, value in describe_study(config).items():
+            study.set_user_attr(name, value)
     return study, mirror
 
 

@@ -237,10 +237,19 @@ def script_path(folder: Path, name: str) -> Path:
 
 
 def freeze_record(
-    config: Config, owner: Owner, record: TrialRecord, path: Path, choice: str = ""
+    config: Config,
+    owner: Owner,
+    record: TrialRecord,
+    path: Path,
+    choice: str,
+    fingerprint: str,
 ) -> None:
-    """Freeze a trial's setting into a script at `path`, with where it comes from."""
+    """Freeze a trial's setting into a script at `path`, with where it comes from.
+
+    `fingerprint` is that of the data which the study was run on: it may have changed since.
+    """
     provenance = _provenance(config, owner.study, record, choice)
+    provenance = replace(provenance, fingerprint=fingerprint)
 
     def put(part: Path) -> None:
         config.plugin.freeze(record.params, part, provenance)

@@ -35,7 +35,7 @@ from tuner_plugins.elasticnet.summary import (
     summary_of,
     tables_of,
 )
-from tuner_plugins.enet import penalty
+from tuner_plugins.enet import dependence, penalty
 from tuner_plugins.enet.cross_validation import cross_validate
 from tuner_plugins.enet.cv_results import Sweep
 from tuner_plugins.enet.solvers import numpy_solver
@@ -44,11 +44,13 @@ from tuner_plugins.perturbseq import errors
 from tuner_plugins.perturbseq.data import (
     cell_cycle,
     covariates,
+    guides,
     labels,
     matrix,
     probing,
     response,
     screen,
+    sense,
     stored,
     transform,
     values,
@@ -64,7 +66,8 @@ if TYPE_CHECKING:
 
 SCRIPT_MODULES = (
     *(errors, stored, probing, matrix, values, labels, cell_cycle, covariates, response),
-    *(screen, transform, penalty, numpy_solver, outputs, script_paths, elasticnet_script),
+    *(screen, transform, dependence, guides, sense, penalty, numpy_solver, outputs, script_paths),
+    elasticnet_script,
 )
 """What the frozen script is made of: each after what it needs."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tuner_plugins.elasticnet.config import CvSection, DataSection, ElasticNetConfig
 from tuner_plugins.elasticnet.summary import Loaded, shuffle_notes
-from tuner_plugins.perturbseq.data.dataset import build
+from tuner_plugins.perturbseq.data.dataset import Dataset, build
 from tuner_plugins.perturbseq.data.folds import (
     leave_batch_out_folds,
     leave_guide_out_folds,
@@ -16,11 +16,17 @@ from tuner_plugins.perturbseq.data.folds import (
     stratified_folds,
     unit_folds,
 )
+from tuner_plugins.perturbseq.data.guides import single_guides
 from tuner_plugins.perturbseq.data.labels import column_of
 from tuner_plugins.perturbseq.data.matrix import parts_of
 from tuner_plugins.perturbseq.data.probing import probe
 from tuner_plugins.perturbseq.data.screen import COUNTS, LOG, Screen, open_screen
-from tuner_plugins.perturbseq.data.sense import notes_on_labels, notes_on_values, require_groups
+from tuner_plugins.perturbseq.data.sense import (
+    Totals,
+    notes_on_labels,
+    notes_on_values,
+    require_groups,
+)
 from tuner_plugins.perturbseq.inference.exchangeable_units import Units, units_of
 from tuner_plugins.perturbseq.model.anndata_fit import problem_of
 
@@ -48,11 +54,19 @@ def read(config: ElasticNetConfig) -> Loaded:
         *dataset.screen.design.notes,
         *dataset.screen.covariates.notes,
         *on_labels,
-        *notes_on_values(dataset),
+        *single_guides(opened, data.guide),
+        *notes_on_values(dataset.screen, dataset.transform, _totals(dataset)),
         *small_groups(dataset.screen.design, folds),
         *shuffle_notes(dataset, units, config.surface.permutations),
     )
     return Loaded(dataset, problem, notes, units)
+
+
+def _totals(dataset: Dataset) -> Totals:
+    """Return the sums of the fit to all cells."""
+    transform = dataset.transform
+    sums, chosen = dataset.statistics.total().columns(transform.columns[-1]), transform.chosen[-1]
+    return Totals(sums.gram[0], sums.cross[0, 0][chosen], sums.squares[0][chosen])
 
 
 def make_folds(screen: Screen, cv: CvSection, guide: str | None, units: Units | None) -> np.ndarray:

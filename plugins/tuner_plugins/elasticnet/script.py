@@ -19,8 +19,13 @@ from scipy import sparse
 from tuner.export.outputs import OutputError, write_output
 from tuner_plugins.elasticnet.script_paths import require_paths
 from tuner_plugins.enet.solvers.numpy_solver import solve
-from tuner_plugins.perturbseq.data.response import require_varying
 from tuner_plugins.perturbseq.data.screen import Recipe, Screen, open_screen, recipe_of
+from tuner_plugins.perturbseq.data.sense import (
+    Totals,
+    notes_on_labels,
+    notes_on_values,
+    require_groups,
+)
 from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.data.transform import Transform, blocks, learn
 
@@ -83,7 +88,10 @@ def sum_blocks(screen: Screen, transform: Transform) -> Sums:
 
 
 def fit_screen(
-    source: Path | anndata.AnnData, recipe: Recipe, setting: Mapping[str, Any]
+    source: Path | anndata.AnnData,
+    recipe: Recipe,
+    setting: Mapping[str, Any],
+    say: Callable[[str], object] = lambda note: None,
 ) -> anndata.AnnData:
     """Fit a screen with the frozen setting.
 
@@ -95,6 +103,8 @@ def fit_screen(
         How it becomes X and Y.
     setting : mapping
         ``alpha``, ``l1_ratio``, ``penalise_covariates``, ``scale_genes``.
+    say : callable
+        Takes what is to be known of the screen, a line at a time.
 
     Returns
     -------
@@ -107,9 +117,14 @@ def fit_screen(
     Raises
     ------
     CellsError
-        Anything in the screen that does not fit the recipe.
+        Anything in the screen that does not fit the recipe, or that makes its fit mean nothing.
     """
     screen = open_screen(source, recipe)
+    require_groups(screen)
+    guide = ANALYSIS.get("guide")
+    on_labels = notes_on_labels(screen, guide if guide in screen.obs.columns else None)
+    for note in (*screen.design.notes, *screen.covariates.notes, *on_labels):
+        say(note)
     screen, transform = learn(screen, np.zeros(len(screen.obs), dtype=np.int64))
     totals = sum_blocks(screen, transform)
     k, covariates = len(screen.design.names), screen.covariates.names
@@ -118,7 +133,8 @@ def fit_screen(
     x_scale, y_scale = np.ones(len(order)), np.ones(cross.shape[1])
     factor = np.concatenate([[0.0], np.ones(k), np.zeros(len(covariates))])
     n = gram[0, 0]
-    require_varying(totals.squares / n, cross[0] / n)
+    for note in notes_on_values(screen, transform, Totals(gram, cross[0], totals.squares)):
+        say(note)
     if setting["penalise_covariates"]:
         factor[k + 1 :] = 1.0
         x_scale[k + 1 :] = _deviation(gram.diagonal()[k + 1 :] / n, gram[0, k + 1 :] / n)
@@ -138,6 +154,8 @@ def fit_screen(
             "covariates collinear? leave one out, or use an l1_ratio below 1"
         )
     coef = coef * y_scale / x_scale[:, None]
+    if not coef[factor > 0].any():
+        say(f"no coefficient is non-zero: alpha {setting['alpha']:g} leaves covariates alone")
     shift = totals.x_shift[order[1:] - 1]
     intercept = coef[0] + totals.y_shift - shift @ coef[1:]
     obs = pd.DataFrame(
@@ -253,18 +271,25 @@ def analyse(source: Path, folder: Path, gene_sets: Path | None) -> None:
         raise CellsError(str(error)) from error
 
 
+def _say(line: str) -> None:
+    """Write a line to standard error, after the script's name."""
+    print(f"{os.path.basename(sys.argv[0])}: {line}", file=sys.stderr)
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """Fit a screen from the command line; return the exit code."""
     try:
-        arguments = _arguments(given)
+        arguments, notes = _arguments(given), list[str]()
         if arguments.analyse is not None:
             analysis_library()  # refuse before the work
-        found = fit_screen(arguments.input, recipe_of(RECIPE), SETTING)
+        found = fit_screen(arguments.input, recipe_of(RECIPE), SETTING, notes.append)
+        for note in notes:
+            _say(note)
         save(found, arguments.output)
         if arguments.analyse is not None:
             analyse(arguments.input, arguments.analyse, arguments.gene_sets)
     except CellsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(str(error))
         return 2
     print(
         f"{arguments.output}: {found.n_obs} genes x {found.n_vars} perturbations, "

@@ -135,6 +135,12 @@ def findings_of(summary: Summary) -> list[str]:
         f"perturbations {does} the held-out R2 of covariates: delta_r2 {added:+.4f} "
         f"(r2 {r2:.4f}, covariates alone {covariates:.4f})"
     ]
+    if not summary.nonzeros.any():
+        found.insert(
+            0,
+            f"the best setting (alpha {float(chosen.alphas[0]):g}) has no non-zero coefficient: it "
+            "predicts nothing but the covariates; search smaller alphas",
+        )
     if null is not None:
         judged = "better than luck" if null.p < LUCKY else "not distinguishable from luck"
         found.append(

@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from tuner_plugins.enet.accumulate import Floats
 from tuner_plugins.enet.blocks import summarise
 from tuner_plugins.enet.cv_results import Sweep
+from tuner_plugins.enet.dependence import independent
 from tuner_plugins.enet.path import Fits, Refit, fit, fit_grid, penalties
-from tuner_plugins.enet.problem import independent, penalty_weights
+from tuner_plugins.enet.problem import penalty_weights
 from tuner_plugins.enet.statistics import Statistics
 from tuner_plugins.enet.validation import DataError, fold_numbers
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tuner_plugins.enet.accumulate import Floats, Ints
+from tuner_plugins.enet.dependence import DEPENDENT, independent
 from tuner_plugins.enet.simd.lanes import padded
 from tuner_plugins.enet.solvers.newton_path import OneHot
 from tuner_plugins.enet.solvers.tiles import Projection, Sets
 from tuner_plugins.enet.statistics import Statistics
 from tuner_plugins.enet.validation import DataError
 
-_DEPENDENT = 1e-11
 _MOST_REST = 64
 _MOST_CLASSES = 64
 
@@ -98,25 +98,8 @@ def projection(sets: Sets) -> Projection:
     own = sets.gram[:, penalised][:, :, penalised]
     left = own - mixed.transpose(0, 2, 1) @ slopes
     norms = np.array(sets.norms[:, penalised], order="C")
-    norms[left.diagonal(axis1=1, axis2=2) <= _DEPENDENT * norms**2] = 0.0
+    norms[left.diagonal(axis1=1, axis2=2) <= DEPENDENT * norms**2] = 0.0
     return Projection(free, penalised, inverse, np.ascontiguousarray(slopes), widened(left), norms)
-
-
-def independent(gram: Floats) -> NDArray[np.intp]:
-    """Return the columns that don't depend on the columns before them, from their Gram matrix."""
-    units = np.sqrt(np.maximum(gram.diagonal(), 0.0))
-    keep: list[int] = []
-    rows = np.zeros((0, gram.shape[0]))
-    for column in range(gram.shape[0]):
-        if units[column] == 0.0:
-            continue
-        scaled = gram[column] / units[column]
-        scaled = np.divide(scaled, units, out=np.zeros_like(scaled), where=units > 0)
-        row = scaled - rows[:, column] @ rows
-        if row[column] > _DEPENDENT:
-            keep.append(column)
-            rows = np.vstack((rows, row / np.sqrt(row[column])))
-    return np.asarray(keep, dtype=np.intp)
 
 
 def onehot_blocks(sets: Sets, eliminated: Ints) -> OneHot:

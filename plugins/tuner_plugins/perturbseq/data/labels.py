@@ -126,6 +126,8 @@ def read_design(obs: pd.DataFrame, labels: Labels) -> Design:
     [[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
     """
     column = column_of(obs, labels.perturbation, "perturbation")
+    if not len(obs):
+        raise CellsError("the file has no cells: obs has no rows; give one with cells")
     _require_categories_used(column, labels.perturbation)
     missing = column.isna().to_numpy()
     codes, uniques = pd.factorize(column.astype(str).where(~missing, ""), sort=True)
@@ -140,7 +142,7 @@ def read_design(obs: pd.DataFrame, labels: Labels) -> Design:
     if not names:
         raise CellsError(
             f"obs column '{labels.perturbation}' leaves no perturbed cell; "
-            "check control, separator and the policies"
+            f"{_why_none(parts, codes, labels)}"
         )
     if len(np.unique(codes[rows])) < 2:
         raise CellsError(
@@ -155,6 +157,22 @@ def read_design(obs: pd.DataFrame, labels: Labels) -> Design:
     )
     joined = np.array([",".join(part) for part in parts], dtype=object)
     return Design(rows, names, matrix, joined[codes[rows]].astype(str), notes)
+
+
+def _why_none(parts: Sequence[tuple[str, ...]], codes: np.ndarray, labels: Labels) -> str:
+    """Return what to do where no perturbation is left: `parts` are those before rare ones went."""
+    cells = np.bincount(codes, minlength=len(parts))
+    totals: dict[str, int] = {}
+    for part, count in zip(parts, cells.tolist(), strict=True):
+        for name in part:
+            totals[name] = totals.get(name, 0) + count
+    if not totals or labels.min_cells < 2:
+        return "check control, separator and the policies"
+    most = max(totals, key=lambda name: totals[name])
+    return (
+        f"min_cells is {labels.min_cells}, and the perturbation of the most cells, '{most}', has "
+        f"{totals[most]}: lower min_cells"
+    )
 
 
 def _require_categories_used(column: pd.Series, name: str) -> None:

@@ -16,7 +16,7 @@ from tuner_plugins.perturbseq.data.covariates import Covariates, numbers_of, rea
 from tuner_plugins.perturbseq.data.labels import Design, Labels, column_of, read_design
 from tuner_plugins.perturbseq.data.matrix import Cells, open_cells
 from tuner_plugins.perturbseq.data.response import GeneChoice
-from tuner_plugins.perturbseq.data.stored import CellsError
+from tuner_plugins.perturbseq.data.stored import CellsError, did_you_mean
 from tuner_plugins.perturbseq.data.values import require_counts, require_finite
 
 LOG = "log1p_cp10k"
@@ -127,6 +127,8 @@ def open_screen(source: Path | anndata.AnnData, recipe: Recipe) -> Screen:
     """
     counts = open_cells(source, recipe.layer, recipe.symbols)
     layered = recipe.response not in (LOG, COUNTS)
+    if layered:
+        _require_response(recipe.response, counts.layers)
     response = open_cells(source, recipe.response) if layered else None
     if response is not None and not response.genes.equals(counts.genes):
         raise CellsError(
@@ -144,6 +146,14 @@ def open_screen(source: Path | anndata.AnnData, recipe: Recipe) -> Screen:
         raise CellsError(f"'{clash[0]}' is both a perturbation and a covariate; rename one")
     extra = _further_responses(obs, counts.genes, recipe.y_obs)
     return Screen(recipe, counts, response, obs, design, covariates, batches, extra)
+
+
+def _require_response(name: str, layers: Sequence[str]) -> None:
+    """Raise `CellsError` for a response that is neither made from counts nor a layer."""
+    if name not in layers:
+        known = (LOG, COUNTS, *(layer for layer in layers if layer != LOG))
+        close = did_you_mean(f"no response '{name}'", name, known)
+        raise CellsError(f"{close} ({LOG} and {COUNTS} are made from counts; others are layers)")
 
 
 def _further_responses(obs: pd.DataFrame, genes: pd.Index, names: Sequence[str]) -> np.ndarray:

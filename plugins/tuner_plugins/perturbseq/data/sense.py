@@ -1,25 +1,27 @@
 """What of a screen means little or nothing, known before anything is fitted.
 
 What makes every answer meaningless raises; what touches some perturbations, genes or covariates is
-a note in one line.
+a note in one line. A stand-alone script carries this module.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from tuner_plugins.enet.problem import independent
-from tuner_plugins.perturbseq.data.dataset import Dataset
-from tuner_plugins.perturbseq.data.labels import column_of, require_few_labels
+from tuner_plugins.enet.dependence import independent
+from tuner_plugins.perturbseq.data.guides import shared_guides
+from tuner_plugins.perturbseq.data.labels import require_few_labels
 from tuner_plugins.perturbseq.data.response import require_varying
 from tuner_plugins.perturbseq.data.screen import Screen
 from tuner_plugins.perturbseq.data.stored import CellsError, listed
+from tuner_plugins.perturbseq.data.transform import Transform
 
 LIKE_CONTROL = re.compile(
     r"(?i)non[-_. ]?target|scrambl|safe[-_. ]?(harbou?r|target)|control|ctrl"
@@ -32,6 +34,9 @@ FEW_CONTROLS = 20
 
 SEPARATORS = "+,;|&_"
 """What may stand between the perturbations of one label."""
+
+FAR_ABOVE = 10
+"""A size factor of so many times a cell's counts is noted: other genes may explain it, or units."""
 
 EXPLAINED = 1e-9
 """Share of a column that is rounding where others explain it."""
@@ -70,7 +75,7 @@ def notes_on_labels(screen: Screen, guide: str | None) -> list[str]:
     these labels look like controls and count as perturbations: 'NTC1'; name them in data.control
     """
     names, control = screen.design.names, screen.recipe.labels.control
-    joined, separator = _joined(screen)
+    joined, separator = _joined_labels(screen)
     like = [name for name in names if LIKE_CONTROL.search(name) and name not in joined]
     notes = []
     cells = int((screen.design.groups == "").sum())
@@ -95,10 +100,10 @@ def notes_on_labels(screen: Screen, guide: str | None) -> list[str]:
             "these labels differ by case or blanks only, and count as different ones: "
             f"{listed(alike)}; give them one spelling if they mean the same"
         )
-    return [*notes, *_apart(screen), *_guides(screen, guide)]
+    return [*notes, *_single_cells(screen), *_apart(screen), *shared_guides(screen, guide)]
 
 
-def _joined(screen: Screen) -> tuple[list[str], str]:
+def _joined_labels(screen: Screen) -> tuple[list[str], str]:
     """Return labels that join other labels, where no separator was named, and what joins them."""
     labels = screen.recipe.labels
     if labels.separator is not None:
@@ -150,30 +155,36 @@ def _apart(screen: Screen) -> list[str]:
     return [f"{problem}; leave them out, or give another batch column"]
 
 
-def _guides(screen: Screen, guide: str | None) -> list[str]:
-    if guide is None:
+def _single_cells(screen: Screen) -> list[str]:
+    """Return a note on perturbations of one cell."""
+    cells = np.asarray(screen.design.matrix.sum(axis=0)).reshape(-1)
+    single = [screen.design.names[at] for at in np.flatnonzero(cells == 1)]
+    if not single:
         return []
-    perturbed = screen.design.groups != ""
-    guides = column_of(screen.obs, guide, "guide").astype(str)[perturbed]
-    groups = pd.Series(screen.design.groups[perturbed], index=guides.index)
-    if not (guides.groupby(groups).nunique() > 1).any():
-        return [
-            f"no perturbation has two guides (obs column '{guide}'): what a guide does beside its "
-            "target cannot be told from the effect, and the permutation test shuffles single cells"
-        ]
-    shared = groups.groupby(guides).nunique()
-    several = [str(name) for name in shared.index[shared > 1]]
-    if not several or len(several) > len(shared) / 2:  # numbered anew for each perturbation
-        return []
-    of = sorted(set(groups[guides == several[0]]))
     return [
-        f"these guides (obs column '{guide}') have cells of several perturbations: "
-        f"{listed(several)} (the first of {', '.join(of[:3])}); they count as guides of each, "
-        "correct the labels if they are not"
+        f"these perturbations have one cell, whose noise is their effect: {listed(single)}; "
+        "min_cells leaves out rare ones"
     ]
 
 
-def notes_on_values(dataset: Dataset) -> list[str]:
+@dataclass(frozen=True)
+class Totals:
+    """Sums over all cells of Z = [1, perturbations, covariates] and of the responses Y.
+
+    Attributes
+    ----------
+    gram : array, shape (columns, columns)
+        Z'Z; of covariates from which any constant is subtracted.
+    sums, squares : array, shape (responses,)
+        Of Y and of its squares; Y may be shifted as well.
+    """
+
+    gram: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+
+
+def notes_on_values(screen: Screen, transform: Transform, totals: Totals) -> list[str]:
     """Return what there is to know of covariates and genes, once their sums are known.
 
     Raises
@@ -181,19 +192,22 @@ def notes_on_values(dataset: Dataset) -> list[str]:
     CellsError
         No response varies, or covariates explain every perturbation.
     """
-    screen, version = dataset.screen, dataset.transform.columns[-1]
-    sums = dataset.statistics.total().columns(version)
-    names, covariates = screen.design.names, screen.covariates.names
-    n = sums.cells[0]
-    flat = require_varying(sums.squares[0] / n, sums.cross[0, 0] / n)
-    notes = _twins(dataset)
+    gram, n = totals.gram, totals.gram[0, 0]
+    flat = require_varying(totals.squares / n, totals.sums / n)
+    notes = [*_twins(screen, transform), *_sizes(screen, transform)]
     if flat.any():
         notes.append(
             "these responses never vary and count for nothing: "
-            f"{listed(dataset.transform.responses[flat])}; data.genes.min_cells: 10 leaves out "
-            "what is hardly seen"
+            f"{listed(transform.responses[transform.chosen[-1]][flat])}; data.genes.min_cells: 10 "
+            "leaves out what is hardly seen"
         )
-    k, gram = len(names), sums.gram[0]
+    return [*notes, *_explained(screen, gram)]
+
+
+def _explained(screen: Screen, gram: np.ndarray) -> list[str]:
+    """Return notes on covariates that say nothing of their own, or all of a perturbation."""
+    names, covariates = screen.design.names, screen.covariates.names
+    k, notes = len(names), []
     order = np.concatenate([[0], np.arange(k + 1, len(gram)), np.arange(1, k + 1)])
     spread = gram.diagonal() / gram[0, 0] - (gram[0] / gram[0, 0]) ** 2
     base = order[: 1 + len(covariates)]
@@ -224,9 +238,30 @@ def notes_on_values(dataset: Dataset) -> list[str]:
     return [*notes, problem]
 
 
-def _twins(dataset: Dataset) -> list[str]:
+def _sizes(screen: Screen, transform: Transform) -> list[str]:
+    """Return notes on size factors far above the counts of their cells: of other units, perhaps."""
+    totals, name = transform.totals, screen.recipe.size_factor
+    where, notes = screen.counts.matrix.where, []
+    if not len(totals):
+        return []
+    share = float(np.median(totals / transform.sizes))
+    if share * FAR_ABOVE < 1:
+        notes.append(
+            f"{where} holds {share:.2%} of the size factor {name} (median of the cells), as a "
+            "panel of genes may; if it holds all genes, correct the column or remove it"
+        )
+    if empty := int((totals == 0).sum()):
+        notes.append(
+            f"{empty} of {len(totals)} cells have no counts in {where}, though their size factor "
+            f"{name} is above 0; they count as cells in which no gene is seen, drop them if they "
+            "are empty"
+        )
+    return notes
+
+
+def _twins(screen: Screen, transform: Transform) -> list[str]:
     """Return a note where most cells come twice: a fold then predicts what it has seen."""
-    screen, prints = dataset.screen, dataset.transform.prints
+    prints = transform.prints
     if not len(prints):
         return []
     cells = pd.DataFrame({"counts": prints, "of": screen.design.groups, "in": screen.batches})

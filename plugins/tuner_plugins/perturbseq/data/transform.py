@@ -42,6 +42,8 @@ class Transform:
     ----------
     sizes : array, shape (cells,)
         Size factors; ones where none are needed.
+    totals : array, shape (cells,)
+        Counts of the cells in the matrix; empty where counts are not needed.
     prints : array, shape (cells,)
         A number that cells share where all their counts are the same; empty where counts are not
         needed.
@@ -58,6 +60,7 @@ class Transform:
     """
 
     sizes: np.ndarray
+    totals: np.ndarray
     prints: np.ndarray
     scores: np.ndarray
     kept: np.ndarray
@@ -88,7 +91,7 @@ def learn(screen: Screen, folds: np.ndarray) -> tuple[Screen, Transform]:
     CellsError
         Counts that are none, empty cells, no gene left.
     """
-    moments, screen, sizes, prints = _first_pass(screen, folds, int(folds.max()) + 1)
+    moments, screen, sizes, (totals, prints) = _first_pass(screen, folds, int(folds.max()) + 1)
     training = _training(moments)
     genes = screen.counts.genes
     masks = [
@@ -98,6 +101,7 @@ def learn(screen: Screen, folds: np.ndarray) -> tuple[Screen, Transform]:
     further = list(screen.recipe.y_obs)
     return screen, Transform(
         sizes,
+        totals,
         prints,
         _score_versions(screen, training),
         kept,
@@ -150,21 +154,24 @@ def _joined(
 def _first_pass(
     screen: Screen, folds: np.ndarray, n_folds: int
 ) -> tuple[list[Moments], Screen, np.ndarray, np.ndarray]:
-    """Sum moments by fold; fill the covariates from counts; return size factors and prints."""
+    """Sum moments by fold; fill the covariates from counts; return size factors too.
+
+    The last of what is returned has the totals and the prints of the cells, shape (2, cells).
+    """
     genes = len(screen.counts.genes)
     moments = [Moments(genes) for _ in range(n_folds)]
     sizes = np.ones(len(screen.obs))
     if not screen.needs_counts:
         for fold, part in enumerate(moments):
             part.cells = int((folds == fold).sum())
-        return moments, screen, sizes, np.empty(0)
+        return moments, screen, sizes, np.empty((2, 0))
     name = screen.recipe.size_factor
     given = name in screen.obs.columns
     if given or name != TOTAL:
         sizes = numbers_of(column_of(screen.obs, name, "size_factor"), name).copy()
     covariates = screen.covariates
     values = covariates.values.copy()
-    totals, prints = np.empty((2, len(sizes)))
+    totals, prints = sums = np.empty((2, len(sizes)))
     weights = np.random.default_rng(0).random(genes)  # rows that differ have other sums
     for where, counts in count_blocks(screen, checked=True):
         totals[where], prints[where] = row_sums(counts), counts @ weights
@@ -177,7 +184,7 @@ def _first_pass(
         for fold, part in enumerate(moments):
             part.add(linear[folds[where] == fold])
     _require_totals(screen, sizes, totals)
-    return moments, replace(screen, covariates=replace(covariates, values=values)), sizes, prints
+    return moments, replace(screen, covariates=replace(covariates, values=values)), sizes, sums
 
 
 def _require_totals(screen: Screen, sizes: np.ndarray, totals: np.ndarray) -> None:
