@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import signal
-import stat
 import sys
-from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +15,7 @@ from tuner.config.text import shortened
 from tuner.execution.text import clean
 from tuner.plugin import InputError
 from tuner.report.terminal import make_console
+from tuner.run.interrupt import StopOnInterrupt
 
 app = typer.Typer(
     add_completion=False,
@@ -55,7 +51,7 @@ def run(
     settings += [f"study.trials={trials}"] if trials is not None else []
     settings += [f"workers={workers}"] if workers is not None else []
     loaded = _load(config, settings)
-    stop = _StopOnInterrupt()
+    stop = StopOnInterrupt(err.print)
     result = session.run(loaded, LiveProgress(err, loaded.objective), stop, new=new)
     if as_json:
         print(json.dumps(result.plain()))
@@ -213,43 +209,6 @@ def _extra_options(arguments: list[str]) -> dict[str, Any]:
             value = rest.pop(0)
         options[name.replace("-", "_")] = value
     return options
-
-
-class _StopOnInterrupt:
-    """True after the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the program at once.
-
-    A terminal that is closed sends SIGHUP, more than once and to more than one: it never ends the
-    program at once, and where it was ignored (``nohup``) it stays so.
-    """
-
-    def __init__(self) -> None:
-        self._asked = False
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self._note)
-
-    def __call__(self) -> bool:
-        return self._asked
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            _leave_terminal()
-        elif self._asked:
-            raise KeyboardInterrupt
-        if not self._asked:
-            err.print("stopping after the running trials; press Ctrl-C again to stop at once")
-        self._asked = True
-
-
-def _leave_terminal() -> None:
-    """Write to nowhere where the terminal is gone: to write to it would raise."""
-    for descriptor in (1, 2):
-        with suppress(OSError):
-            is_device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
-            if is_device and not os.isatty(descriptor):  # it is no terminal any more
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, descriptor)
-                os.close(nowhere)
 
 
 def _load(path: Path, overrides: list[str]) -> Any:
