@@ -51,10 +51,10 @@ def test_a_process_without_a_compiler_sweeps(tmp_path):
 
 @needs_compiler
 def test_memory_that_is_not_there_is_an_error():
-    problem = kernels.words(*[0] * 10, *[None] * 29)  # of no genes
+    problem = kernels.words(*[0] * 10, *[None] * 34)  # of no genes
     counts = np.zeros(2, dtype=np.int64)
     kernels.call("tuner_enet_newton", problem, 0, 0, counts)
-    huge = kernels.words(0, 2**56, *[0] * 8, *[None] * 29)
+    huge = kernels.words(0, 2**56, *[0] * 8, *[None] * 34)
     with pytest.raises(MemoryError, match="tuner_enet_newton"):
         kernels.call("tuner_enet_newton", huge, 0, 1, counts)
 
