@@ -27,6 +27,7 @@ NOT_DECLARED = {("tuner", "pytest"): "tuner.testing is for the tests of plug-ins
 
 EXTRAS = {
     "tuner": (),
+    "tuner_plugins.native": (),
     "tuner_plugins.nmf": ("nmf",),
     "tuner_plugins.elasticnet": ("elasticnet",),
     "tuner_plugins.enet": ("elasticnet",),

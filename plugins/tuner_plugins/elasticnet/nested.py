@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner_plugins.enet.accumulate import Floats
+from tuner_plugins.enet.arrays import Floats
 from tuner_plugins.enet.cross_validation import Problem
 from tuner_plugins.enet.cv_results import Sweep, held_out_r2
 from tuner_plugins.enet.path import fit_grid

@@ -7,13 +7,10 @@ One pass over the cells sums, per fold, everything that any fit or held-out scor
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tuner_plugins.enet.blocks import summarise, summarise_onto
 from tuner_plugins.enet.cross_validation import Problem, cross_validate, sweep
 from tuner_plugins.enet.cv_results import Sweep
 from tuner_plugins.enet.estimator import PerturbationElasticNet
-from tuner_plugins.enet.kernel_cache import drop_stale
 from tuner_plugins.enet.path import Fits, Refit, alpha_max, fit, fit_grid
 from tuner_plugins.enet.statistics import Statistics
 from tuner_plugins.enet.validation import DataError
@@ -34,6 +31,3 @@ __all__ = [
     "summarise_onto",
     "sweep",
 ]
-
-# Before any kernel is called: Numba looks into its cache at the first call.
-drop_stale(Path(__file__).parent)

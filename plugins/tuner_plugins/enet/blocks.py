@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from tuner_plugins.enet.accumulate import (
-    TILE,
-    Design,
-    Floats,
-    Ints,
-    Order,
-    Sums,
-    add_dense,
-    add_sparse,
-)
-from tuner_plugins.enet.sparse_rows import count_nonzero, find_alike, pattern_keys, to_csr
+from tuner_plugins.enet.accumulate import Design, Sums, add_cells
+from tuner_plugins.enet.arrays import Floats, Ints
+from tuner_plugins.enet.sparse_rows import count_nonzero, pattern_keys, to_csr
 from tuner_plugins.enet.statistics import Statistics
 from tuner_plugins.enet.validation import (
     SPARSE_BELOW,
@@ -147,45 +137,21 @@ def summarise_onto(
 
 def _add_cells(summed: Statistics, matrix: Any, responses: Any, labels: Ints, threads: int) -> None:
     """Add checked cells to `summed`, in place."""
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for start in range(0, labels.size, _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            _add_block(summed, matrix[rows], responses[rows], labels[rows], pool, threads)
+    for start in range(0, labels.size, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        _add_block(summed, matrix[rows], responses[rows], labels[rows], threads)
     _check_finite(summed)
 
 
-def _add_block(
-    summed: Statistics,
-    matrix: Any,
-    responses: Any,
-    labels: Ints,
-    pool: ThreadPoolExecutor,
-    threads: int,
-) -> None:
+def _add_block(summed: Statistics, matrix: Any, responses: Any, labels: Ints, threads: int) -> None:
     """Add a block of rows to `summed`, in place."""
     dense, dense_at, sparse = _split(matrix, summed)
-    indptr, indices = sparse.indptr.astype(np.int64), sparse.indices.astype(np.int64)
-    keys = pattern_keys(indptr, indices, sparse.data.view(np.int64))
-    rows = np.lexsort((keys, labels))
+    rows = np.lexsort((pattern_keys(sparse), labels))
     bounds = np.searchsorted(labels[rows], np.arange(summed.n_folds + 1)).astype(np.int64)
     for fold in range(summed.n_folds):
         _add_gram(summed.gram[fold], dense, dense_at, sparse, rows[bounds[fold] : bounds[fold + 1]])
-    design = Design(dense, dense_at, indptr, indices + 1, sparse.data)
-    order = Order(rows, bounds, find_alike(rows, indptr, indices, sparse.data))
     sums = Sums(summed.cross, summed.squares, summed.y_shift)
-    if sp.issparse(responses):
-        csr = (responses.indptr, responses.indices, responses.data)
-        tasks = [
-            pool.submit(add_sparse, fold, order, design, csr, sums)
-            for fold in range(summed.n_folds)
-        ]
-    else:
-        tasks = [
-            pool.submit(add_dense, low, high, order, design, responses, sums)
-            for low, high in pairwise(_edges(summed.n_genes, threads))
-        ]
-    for task in tasks:
-        task.result()
+    add_cells(Design(dense, dense_at, sparse, rows, bounds), responses, sums, threads)
 
 
 def _split(matrix: Any, summed: Statistics) -> tuple[Floats, Ints, sp.csr_array]:
@@ -207,8 +173,7 @@ def _split(matrix: Any, summed: Statistics) -> tuple[Floats, Ints, sp.csr_array]
         rest.sum_duplicates()
         rest.eliminate_zeros()
     else:
-        indptr, indices, values = to_csr(matrix, others, int(filled[others].sum()))
-        rest = sp.csr_array((values, indices, indptr), shape=matrix.shape)
+        rest = to_csr(matrix, others, int(filled[others].sum()))
     return dense, np.concatenate(([0], index + 1)).astype(np.int64), rest
 
 
@@ -237,10 +202,3 @@ def _check_finite(summed: Statistics) -> None:
                 f"{name} holds NaN, infinity or values whose squares overflow (beyond 1e150) in "
                 f"{bad.size} column(s) ({shown}): remove, impute or rescale these values"
             )
-
-
-def _edges(genes: int, threads: int) -> list[int]:
-    """Return bounds of gene ranges, multiples of the tile, a few for every thread."""
-    tiles = -(-genes // TILE)
-    pieces = max(1, min(tiles, 4 * threads if threads > 1 else 1))
-    return [min(genes, TILE * (tiles * piece // pieces)) for piece in range(pieces + 1)]

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-from tuner_plugins.enet.accumulate import Floats
+from tuner_plugins.enet.arrays import Floats
 from tuner_plugins.enet.blocks import summarise
 from tuner_plugins.enet.cv_results import Sweep
 from tuner_plugins.enet.dependence import independent

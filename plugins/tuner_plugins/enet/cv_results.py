@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tuner_plugins.enet.accumulate import Floats
+from tuner_plugins.enet.arrays import Floats
 from tuner_plugins.enet.path import Refit
 
 _BY_FOLD, _BY_GENE, _TOGETHER = 3, 0, (0, 3)

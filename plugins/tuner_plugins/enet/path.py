@@ -10,14 +10,13 @@ is found, f being the penalty factors: scikit-learn's ``ElasticNet`` where all a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tuner_plugins.enet.accumulate import Floats
+from tuner_plugins.enet import kernels
+from tuner_plugins.enet.arrays import Floats, Grid, Output
 from tuner_plugins.enet.problem import (
     disjoint_columns,
     onehot_blocks,
@@ -26,17 +25,14 @@ from tuner_plugins.enet.problem import (
     training_sets,
     worth_eliminating,
 )
-from tuner_plugins.enet.simd.vector import LANES
-from tuner_plugins.enet.solvers.coordinate_descent_path import fit_gram
-from tuner_plugins.enet.solvers.newton_path import fit_onehot
-from tuner_plugins.enet.solvers.tiles import Grid, Output
+from tuner_plugins.enet.solvers.grid import fit_compiled, fit_plainly
 from tuner_plugins.enet.statistics import Statistics
 from tuner_plugins.enet.validation import DataError
 
 TOLERANCE = 1e-12
 """Residual that a fit is solved to, in units of the norms of its column and gene."""
 
-_PIECE = 8 * LANES
+_METHODS = ("auto", "newton", "descent", "numpy")
 
 
 @dataclass(frozen=True)
@@ -70,8 +66,7 @@ class Fits:
         Largest optimality residual: of the gradient of half the sum of squares, by column and
         gene divided by the norms of both, which makes it a correlation.
     newton_steps, polished : int
-        Steps of the semismooth Newton method (tiles of genes), and fits that were left to
-        `coordinate_descent.polish`.
+        Steps of the semismooth Newton method, by gene, and fits that they did not solve.
     """
 
     sse: Floats
@@ -118,8 +113,9 @@ def fit_grid(  # noqa: PLR0913 - the options of the public face, by keyword
         Threads over genes; the result does not depend on it.
     coefficients : bool
         Keep the coefficients: sets x alphas x ratios x genes x columns numbers.
-    method : {"auto", "newton", "descent"}
-        Semismooth Newton (needs some disjoint columns) or coordinate descent.
+    method : {"auto", "newton", "descent", "numpy"}
+        Semismooth Newton (needs some disjoint columns) or coordinate descent, both compiled; or
+        NumPy, many times slower, which is what all are where there is no C compiler.
     held : Statistics, optional
         Cells to score the fits on, in place of every fold in turn: one fold, with the shifts of
         `statistics`, which has one fold too and trains with all of it.
@@ -140,33 +136,29 @@ def fit_grid(  # noqa: PLR0913 - the options of the public face, by keyword
     array([0, 2], dtype=int32)
     """
     alphas, l1_ratios = penalties(alphas, l1_ratios)
-    if method not in ("auto", "newton", "descent"):
-        raise DataError(f"method must be auto, newton or descent; got {method!r}")
+    if method not in _METHODS:
+        raise DataError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
     weights = penalty_weights(penalty_factor, statistics.n_columns)
     sets = training_sets(statistics, weights, held)
-    eliminated = disjoint_columns(statistics.gram)
-    use_newton = method == "newton" or (
-        method == "auto" and worth_eliminating(eliminated, weights.size)
-    )
     order = np.argsort(-alphas, kind="stable")
     genes, shape = statistics.n_genes, (sets.cells.size, alphas.size, l1_ratios.size)
-    grid = Grid(alphas[order], l1_ratios, TOLERANCE)
+    grid = Grid(alphas[order], l1_ratios, np.array([TOLERANCE]))
     output = Output(
         np.zeros((*shape, genes)),
         np.zeros((*shape, genes), dtype=np.int32),
         np.zeros((*shape, weights.size, genes if coefficients else 0)),
         np.zeros(genes),
     )
-    reduced = projection(sets)
-    blocks = onehot_blocks(sets, eliminated) if use_newton else None
-
-    def work(low: int, high: int) -> tuple[int, int]:
-        if blocks is None:
-            return 0, fit_gram(low, high, sets, reduced, grid, output)
-        return fit_onehot(low, high, sets, blocks, reduced, grid, output)
-
-    pieces = _run(threads, genes, work)
-    steps, polished = np.sum(pieces, axis=0) if pieces else (0, 0)
+    steps = polished = 0
+    if method == "numpy" or kernels.load() is None:
+        fit_plainly(sets, grid, output, threads)
+    else:
+        eliminated = disjoint_columns(statistics.gram)
+        use_newton = method == "newton" or (
+            method == "auto" and worth_eliminating(eliminated, weights.size)
+        )
+        onehot = onehot_blocks(sets, eliminated) if use_newton else None
+        steps, polished = fit_compiled(sets, projection(sets), onehot, grid, output, threads)
     back = np.argsort(order)
     coef = intercept = None
     if coefficients:
@@ -179,8 +171,8 @@ def fit_grid(  # noqa: PLR0913 - the options of the public face, by keyword
         coef,
         intercept,
         output.kkt,
-        int(steps),
-        int(polished),
+        steps,
+        polished,
     )
 
 
@@ -250,21 +242,10 @@ def alpha_max(
 
 def penalties(alphas: ArrayLike, l1_ratios: ArrayLike) -> tuple[Floats, Floats]:
     """Return both as checked one-dimensional arrays."""
-    a = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
-    r = np.atleast_1d(np.asarray(l1_ratios, dtype=np.float64))
+    a = np.array(alphas, dtype=np.float64, ndmin=1, order="C")
+    r = np.array(l1_ratios, dtype=np.float64, ndmin=1, order="C")
     if a.ndim != 1 or not a.size or not np.isfinite(a).all() or (a < 0).any():
         raise DataError(f"alphas must be finite numbers >= 0, got {a}")
     if r.ndim != 1 or not r.size or not ((r >= 0) & (r <= 1)).all():
         raise DataError(f"l1_ratios must be numbers from 0 to 1, got {r}")
     return a, r
-
-
-def _run(
-    threads: int, genes: int, work: Callable[[int, int], tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """Run `work` on pieces of the genes, whose bounds do not depend on the threads."""
-    bounds = [(low, min(low + _PIECE, genes)) for low in range(0, genes, _PIECE)]
-    if threads <= 1:
-        return [work(low, high) for low, high in bounds]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda pair: work(*pair), bounds))

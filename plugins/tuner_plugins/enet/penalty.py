@@ -1,7 +1,7 @@
 """The penalty of one coefficient w, ``l1 |w| + l2 / 2 w^2``, as every solver needs it.
 
-Each formula stands here once. It takes numbers, NumPy arrays, which are broadcast, and in compiled
-code numbers or lanes (`simd.vector` sees to that). A stand-alone script carries this module.
+The formulas take numbers and NumPy arrays, which are broadcast; `kernels/lanes.h` has them for the
+compiled solvers. A stand-alone script carries this module.
 """
 
 from __future__ import annotations
@@ -9,11 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-
-def choose(condition: Any, yes: Any, no: Any) -> Any:
-    """Return `yes` where `condition` holds, `no` elsewhere."""
-    return np.where(condition, yes, no)
 
 
 def soft_threshold(value: Any, l1: Any) -> Any:
@@ -27,7 +22,7 @@ def soft_threshold(value: Any, l1: Any) -> Any:
     >>> soft_threshold(np.array([-2.0, 0.5, 3.0]), 1.0)
     array([-1.,  0.,  2.])
     """
-    return value - choose(value > l1, l1, choose(value < -l1, -l1, value))
+    return value - np.where(value > l1, l1, np.where(value < -l1, -l1, value))
 
 
 def violation(slope: Any, coef: Any, l1: Any) -> Any:
@@ -41,5 +36,5 @@ def violation(slope: Any, coef: Any, l1: Any) -> Any:
     >>> violation(np.array([1.5, 0.5, -1.0]), np.array([0.0, 0.0, 2.0]), 1.0)
     array([0.5, 0. , 0. ])
     """
-    outward = slope + choose(coef > 0.0, l1, -l1)
-    return abs(choose(coef == 0.0, soft_threshold(slope, l1), outward))
+    outward = slope + np.where(coef > 0.0, l1, -l1)
+    return abs(np.where(coef == 0.0, soft_threshold(slope, l1), outward))

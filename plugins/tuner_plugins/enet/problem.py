@@ -1,15 +1,12 @@
-"""From statistics and penalty factors to the arrays that the kernels of `path` work on."""
+"""From statistics and penalty factors to the arrays that the solvers work on."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tuner_plugins.enet.accumulate import Floats, Ints
+from tuner_plugins.enet.arrays import Floats, Ints, OneHot, Projection, Sets
 from tuner_plugins.enet.dependence import DEPENDENT, independent
-from tuner_plugins.enet.simd.lanes import padded
-from tuner_plugins.enet.solvers.newton_path import OneHot
-from tuner_plugins.enet.solvers.tiles import Projection, Sets
 from tuner_plugins.enet.statistics import Statistics
 from tuner_plugins.enet.validation import DataError
 
@@ -48,13 +45,13 @@ def training_sets(statistics: Statistics, weights: Floats, held: Statistics | No
     if empty.size:
         raise DataError(f"no cell is left to train on where fold {empty[0]} is held out")
     return Sets(
-        widened(gram),
-        widened(held.gram),
+        np.ascontiguousarray(gram),
+        np.ascontiguousarray(held.gram),
         np.ascontiguousarray(total.cross[0]),
         np.ascontiguousarray(held.cross),
         np.maximum(total.squares - held.squares, 0.0),
         np.ascontiguousarray(held.squares),
-        np.sqrt(np.maximum(gram.diagonal(axis1=1, axis2=2), 0.0)),
+        np.sqrt(np.maximum(gram.diagonal(axis1=1, axis2=2), 0.0), order="C"),
         weights,
         np.ascontiguousarray(gram[:, 0, 0]),
     )
@@ -99,13 +96,15 @@ def projection(sets: Sets) -> Projection:
     left = own - mixed.transpose(0, 2, 1) @ slopes
     norms = np.array(sets.norms[:, penalised], order="C")
     norms[left.diagonal(axis1=1, axis2=2) <= DEPENDENT * norms**2] = 0.0
-    return Projection(free, penalised, inverse, np.ascontiguousarray(slopes), widened(left), norms)
+    return Projection(
+        free, penalised, inverse, np.ascontiguousarray(slopes), np.ascontiguousarray(left), norms
+    )
 
 
 def onehot_blocks(sets: Sets, eliminated: Ints) -> OneHot:
     """Split every training set into columns to eliminate and the scaled rest."""
     rest = np.setdiff1d(np.arange(sets.weights.size), eliminated)
-    norms = np.ascontiguousarray(sets.norms[:, rest])  # one layout, compiled once
+    norms = np.ascontiguousarray(sets.norms[:, rest])
     scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     pinned = np.ones((sets.cells.size, rest.size), dtype=np.bool_)
     for index in range(sets.cells.size):
@@ -125,26 +124,9 @@ def onehot_blocks(sets: Sets, eliminated: Ints) -> OneHot:
     d, m, g = parts(sets.gram)
     held_d, held_m, held_g = parts(sets.held_gram)
     row, column = np.tril_indices(rest.size)
-    return OneHot(
-        eliminated,
-        rest.astype(np.int64),
-        scale,
-        d,
-        widened(m),
-        widened(-m.transpose(0, 2, 1)),
-        widened(np.concatenate((-m[:, :, row] * m[:, :, column], g[:, None, row, column]), axis=1)),
-        widened(g),
-        pinned,
-        held_d,
-        widened(2.0 * held_m),
-        widened(held_g),
-    )
-
-
-def widened(array: Floats) -> Floats:
-    """Pad the last axis by zeros to what `lanes.add_product` takes; C-ordered."""
-    more = padded(array.shape[-1]) - array.shape[-1]
-    return np.ascontiguousarray(np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, more)]))
+    mm = np.concatenate((-m[:, :, row] * m[:, :, column], g[:, None, row, column]), axis=1)
+    numbers = (scale, d, m, -m.transpose(0, 2, 1), mm, g, pinned, held_d, 2.0 * held_m, held_g)
+    return OneHot(eliminated, rest.astype(np.int64), *map(np.ascontiguousarray, numbers))
 
 
 def worth_eliminating(eliminated: Ints, columns: int) -> bool:

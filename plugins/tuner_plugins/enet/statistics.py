@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner_plugins.enet.accumulate import Floats
+from tuner_plugins.enet.arrays import Floats
 from tuner_plugins.enet.validation import DataError
 
 

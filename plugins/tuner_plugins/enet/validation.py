@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from tuner_plugins.enet.accumulate import Floats, Ints
+from tuner_plugins.enet.arrays import Floats, Ints
 
 SPARSE_BELOW = 0.5
 """Columns of X with fewer non-zeros than this share are kept as sparse and never shifted."""

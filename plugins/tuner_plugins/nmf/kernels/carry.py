@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tuner_plugins.kernel_folder import digest_of, is_ours, keep_file, kernel_folders
+from tuner_plugins.native.compile import compile_library
 from tuner_plugins.nmf.kernels import build
 from tuner_plugins.nmf.kernels.carried import machine_name, unpack
-from tuner_plugins.nmf.kernels.compile import compile_library
 from tuner_plugins.nmf.kernels.sources import KERNEL_FILES
 
 TARGET = "Linux x86_64 glibc"

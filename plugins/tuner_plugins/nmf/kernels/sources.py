@@ -23,7 +23,7 @@ def _kernel_files() -> dict[str, str]:
 KERNEL_FILES = _kernel_files()
 """The C files, by name below this folder."""
 
-BUILD = _read(os.path.join(_FOLDER, "compile.py"))
+BUILD = _read(os.path.join(_FOLDER, "..", "..", "native", "compile.py"))
 """The module that compiles them."""
 
 

@@ -1,1 +1,0 @@
-"""SIMD lanes as values of Numba code."""

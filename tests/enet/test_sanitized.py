@@ -1,0 +1,84 @@
+"""The C kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
+
+The kernels are loaded into Python as ever, so that what is checked is also the sizes that Python
+tells them; NumPy's arrays come from the allocator that the sanitizer watches. The long run is
+``pytest -m slow --timeout=7200 tests/enet/test_sanitized.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tuner_plugins.enet import kernels
+from tuner_plugins.native.build import NATIVE_FLAG, find_compiler
+
+ROOT = Path(__file__).resolve().parents[2]
+FUZZ_SECONDS = float(os.environ.get("TUNER_FUZZ_SECONDS", "600"))
+PROBE = "import ctypes; ctypes.CDLL(None).__asan_init"
+
+
+FLAGS = ["-O1", "-g", "-shared", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile the kernels with sanitizers; skip where they can't be."""
+    compiler = find_compiler()
+    if compiler is None:
+        pytest.skip("no C compiler here")
+    folder = Path(kernels.__file__).parent
+    sources = [folder / name for part in kernels.PARTS for name in part]
+    path = tmp_path_factory.mktemp("sanitized") / "kernels.so"
+    for native in ([NATIVE_FLAG], []):
+        words = [*compiler, *kernels.FLAGS, *FLAGS, *native, *sources, "-o", path, "-lm"]
+        if not subprocess.run(words, capture_output=True).returncode:
+            return path
+    pytest.skip("the compiler has no sanitizers")
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Return the variables under which Python runs watched; skip where that can't be."""
+    words = [*(find_compiler() or ["cc"]), "-print-file-name=libasan.so"]
+    settings = {
+        **os.environ,
+        "LD_PRELOAD": subprocess.run(words, capture_output=True, text=True).stdout.strip(),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaves some
+        "PYTHONMALLOC": "malloc",
+        "PYTHONPATH": str(ROOT),
+    }
+    words = [sys.executable, "-c", PROBE]
+    if subprocess.run(words, env=settings, capture_output=True).returncode:
+        pytest.skip("the sanitizers cannot be loaded into Python")
+    return settings
+
+
+def drive(library: Path, environment: dict[str, str], seed: int, rounds: int) -> None:
+    program = Path(__file__).with_name("drive_kernels.py")
+    words = [sys.executable, program, library, str(seed), str(rounds)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"seed {seed}: {done.stderr[:3000]}"
+
+
+def test_kernels_stay_within_bounds_for_any_size_and_value(
+    library: Path, environment: dict[str, str]
+) -> None:
+    drive(library, environment, seed=1, rounds=150)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_kernels_stay_within_bounds_for_long(library: Path, environment: dict[str, str]) -> None:
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    begin, seed = used(), 2
+    while used() - begin < FUZZ_SECONDS:
+        drive(library, environment, seed, rounds=1000)
+        seed += 1
