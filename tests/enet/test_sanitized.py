@@ -17,28 +17,26 @@ import pytest
 from tuner_plugins.enet import kernels
 from tuner_plugins.native.build import NATIVE_FLAG, find_compiler
 
+from tests.sanitizers import SANITIZERS, compile_watched, sanitizing_compiler
+
 ROOT = Path(__file__).resolve().parents[2]
 FUZZ_SECONDS = float(os.environ.get("TUNER_FUZZ_SECONDS", "600"))
 PROBE = "import ctypes; ctypes.CDLL(None).__asan_init"
 
 
-FLAGS = ["-O1", "-g", "-shared", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+FLAGS = ["-O1", "-g", "-shared", *SANITIZERS]
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile the kernels with sanitizers; skip where they can't be."""
-    compiler = find_compiler()
-    if compiler is None:
-        pytest.skip("no C compiler here")
-    folder = Path(kernels.__file__).parent
-    sources = [folder / name for part in kernels.PARTS for name in part]
-    path = tmp_path_factory.mktemp("sanitized") / "kernels.so"
-    for native in ([NATIVE_FLAG], []):
-        words = [*compiler, *kernels.FLAGS, *FLAGS, *native, *sources, "-o", path, "-lm"]
-        if not subprocess.run(words, capture_output=True).returncode:
-            return path
-    pytest.skip("the compiler has no sanitizers")
+    """Compile the kernels with sanitizers; skip where there are none."""
+    place = tmp_path_factory.mktemp("sanitized")
+    compiler, folder = sanitizing_compiler(place), Path(kernels.__file__).parent
+    sources = [str(folder / name) for part in kernels.PARTS for name in part]
+    path = place / "kernels.so"
+    words = [*compiler, *kernels.FLAGS, *FLAGS, *sources, "-o", str(path), "-lm"]
+    compile_watched(words, (NATIVE_FLAG, ""))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -108,8 +108,10 @@ static void drive_factorize(void)
     int64_t tracks = draw(8) ? 1 + (int64_t)draw(6) : 1 + (int64_t)draw(QUICK_ROWS + 1);
     int64_t k = draw(3) ? 1 + (int64_t)draw(8) : tracks, count = 1 + (int64_t)draw(2);
     uint64_t kind = draw(8);
-    quick_setting set = {k, (int64_t)draw(6), (int32_t)draw(4), (int32_t)draw(4), (int32_t)draw(2),
-                         penalty(), penalty(), draw(2) ? 0 : 1e-3};
+    double *lambdas = room(k, sizeof *lambdas);
+    for (int64_t c = 0; c < k; c++) lambdas[c] = penalty();
+    quick_setting set = {k, (int64_t)draw(6), (int32_t)draw(5), (int32_t)draw(4), (int32_t)draw(3),
+                         penalty(), draw(2) ? 0 : 1e-3, lambdas};
     quick_signal levels[2];
     double *weights = room(k * tracks, sizeof *weights), *rows[2], size = (double)length();
     for (int64_t level = 0; level < count; level++) {
@@ -124,7 +126,7 @@ static void drive_factorize(void)
         check(rows[count - 1][i] >= 0 && isfinite(rows[count - 1][i]), "loadings are finite, not negative");
     for (int64_t level = 0; level < count; level++)
         free(levels[level].signal), free(levels[level].lengths), free(rows[level]);
-    free(weights);
+    free(weights), free(lambdas);
 }
 
 static void drive_write(void)

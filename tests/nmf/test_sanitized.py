@@ -16,20 +16,19 @@ from pathlib import Path
 
 import pytest
 from tuner_plugins.nmf.io.bigwig_blocks import LARGEST_BLOCK
-from tuner_plugins.nmf.kernels.build import NATIVE_FLAG, QUICK_PARTS, find_compiler, kernel_parts
+from tuner_plugins.nmf.kernels.build import NATIVE_FLAG, QUICK_PARTS, kernel_parts
 from tuner_plugins.nmf.kernels.sources import KERNEL_FILES
 
 from tests.nmf.bigwig_files import Section, write_bigwig
+from tests.sanitizers import SANITIZERS, compile_watched, sanitizing_compiler
 
 CHROMS = {"chr0": 5000, "chr1": 70_000, "chrX": 1000}
-FLAGS = ["-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+FLAGS = ["-std=gnu11", "-O1", "-g", *SANITIZERS]
 
 
 def build(folder: Path, driver: str, parts: Sequence[Sequence[str]], *defines: str) -> Path:
-    """Compile kernels and the program that drives them with sanitizers; skip without a compiler."""
-    compiler = find_compiler()
-    if compiler is None:
-        pytest.skip("no C compiler here")
+    """Compile kernels and the program that drives them with sanitizers; skip without any."""
+    compiler = sanitizing_compiler(folder)
     for name, text in KERNEL_FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -38,13 +37,8 @@ def build(folder: Path, driver: str, parts: Sequence[Sequence[str]], *defines: s
     drives = Path(__file__).with_name(f"{driver}.c").read_text()
     source.write_text("#define _GNU_SOURCE\n" + kernels + drives)
     path = source.with_suffix("")
-    for native in ([NATIVE_FLAG], []):
-        words = [*compiler, *FLAGS, *native, *defines, str(source), "-o", str(path), "-lm"]
-        done = subprocess.run(words, capture_output=True)
-        if not done.returncode:
-            break
-    if done.returncode or subprocess.run([path, "0", "0"], capture_output=True).returncode:
-        pytest.skip("the compiler has no sanitizers")
+    words = [*compiler, *FLAGS, *defines, str(source), "-o", str(path), "-lm"]
+    compile_watched(words, (NATIVE_FLAG, ""))
     return path
 
 
