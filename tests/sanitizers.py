@@ -1,4 +1,4 @@
-"""C under the sanitizers: skipped where they are not, and never where our own C does not compile."""
+"""C under the sanitizers: skipped where there are none, never where our own does not compile."""
 
 from __future__ import annotations
 
