@@ -149,9 +149,10 @@ def importances(study: optuna.Study) -> Mapping[str, float]:
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _importance().get_param_importances(
+            found: Mapping[str, float] = _importance().get_param_importances(
                 study, target=(lambda trial: trial.values[0]) if several else None
             )
+            return found
         except (ValueError, RuntimeError):
             return {}  # all values equal, or too few trials: there is nothing to attribute
 

@@ -141,8 +141,8 @@ def _cells(trial: FrozenTrial, part: str, name: Any) -> Mapping[str, Any]:
         return {"param_value": number, "distribution_json": distribution_to_json(dist)}
     if part == "intermediate_values":
         steps = models.TrialIntermediateValueModel
-        number, kind = steps.intermediate_value_to_stored_repr(value)
-        return {"intermediate_value": number, "intermediate_value_type": kind}
+        stored, kind = steps.intermediate_value_to_stored_repr(value)
+        return {"intermediate_value": stored, "intermediate_value_type": kind}
     return {"value_json": json.dumps(value)}
 
 
