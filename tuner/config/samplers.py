@@ -23,7 +23,6 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from tuner import registry
 from tuner.config.catch_up import CatchUpPruner
-from tuner.config.long_studies import BoundedTPE, FollowingGrid
 from tuner.config.space import Space
 from tuner.plugin import InputError
 
@@ -132,9 +131,6 @@ def _check_values(what: str, cls: type[Any], options: Mapping[str, Any]) -> None
 _TYPES = {"int": "a whole number from 0", "float": "a number", "str": "a text", "bool": "a switch"}
 
 
-_FOR_MANY_TRIALS: Mapping[str, Any] = {"tpe": BoundedTPE, "grid": FollowingGrid}
-
-
 def make_sampler(
     choice: Choice, space: Space, seed: int, several_objectives: bool
 ) -> optuna.samplers.BaseSampler:
@@ -181,8 +177,6 @@ def make_sampler(
 
 def _sampler(name: str) -> Any:
     """Return the class of a sampler: Optuna's, OptunaHub's, an entry point or a place."""
-    if name in _FOR_MANY_TRIALS:
-        return _FOR_MANY_TRIALS[name]
     if name in SAMPLERS:
         return getattr(optuna.samplers, SAMPLERS[name])
     if name.startswith(HUB):
