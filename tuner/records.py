@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tuner.plugin import Direction, Params
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 State = Literal["complete", "pruned", "infeasible", "failed"]
 """How a trial ended. Infeasible: over its time or memory limit, or refused by the plug-in."""
@@ -34,8 +31,7 @@ class CaseRecord:
     cpu_seconds : float
         CPU time of ``run``, all threads of the worker.
     run_seconds : float or None
-        Wall time of ``run`` alone, less what other processes took of it; None where a whole process
-        was timed.
+        Wall time of ``run`` less what other processes took; None where a whole process was timed.
     anchor : float or None
         CPU seconds of a short fixed kernel beside it: how fast the core was just then.
     crowded : float
@@ -65,10 +61,8 @@ class Trial:
     ----------
     number : int
         Optuna's trial number.
-    params : mapping
-        Every parameter of the plug-in, searched or not.
-    searched : mapping
-        The part of `params` that the sampler drew.
+    params, searched : mapping
+        Every parameter of the plug-in, and those of them that the sampler drew.
     is_baseline : bool
         Whether it is the reference params: slow, unlimited, with a script of their own.
     """
@@ -115,18 +109,18 @@ class TrialRecord(Trial):
 
 
 def plain(record: TrialRecord) -> dict[str, Any]:
-    """Return a record as plain data, fit for JSON."""
-    made: dict[str, Any] = _adapter().dump_python(record, mode="json")
-    return made
+    """Return a record as data fit for JSON."""
+    return dict(_adapter().dump_python(record, mode="json"))
 
 
 def record_of(data: Mapping[str, Any]) -> TrialRecord:
     """Return the record that `plain` made `data` of; pydantic's ValidationError for other data."""
-    return _adapter().validate_python(data)
+    record: TrialRecord = _adapter().validate_python(data)
+    return record
 
 
 @functools.cache
-def _adapter() -> TypeAdapter[TrialRecord]:
+def _adapter() -> Any:
     from pydantic import TypeAdapter  # most commands read no record
 
     return TypeAdapter(TrialRecord)
@@ -222,10 +216,8 @@ class Final:
         logarithms.
     stopped : bool
         Whether the user ended the timing before it was sure or its time was up.
-    probability_best : float
-        Probability that the first is within `indifference` of the best.
-    probability_order : float
-        Probability that the whole ranking is right.
+    probability_best, probability_order : float
+        That the first is within `indifference` of the best; that the whole ranking is right.
     trials : int
         Completed trials that it was chosen from.
     """
@@ -292,15 +284,11 @@ class Null:
     held_out : bool
         Whether tuning never saw it. For a tuned case the p-value is optimistic: the setting was
         chosen, among all trials, by this very metric, and the null does not repeat that.
-    metric : float
-        As measured.
-    mean, point : float
-        The null's mean, and the point that luck passes in one draw of twenty.
+    metric, mean, point : float
+        As measured; the null's mean, and the point that luck passes in one draw of twenty.
     p_value : float
-        Share of draws as good or better, the observed one counted among them (B. Phipson and
+        Share of the `draws` as good or better, the observed one counted among them (B. Phipson and
         G. K. Smyth, 2010, doi:10.2202/1544-6115.1585).
-    draws : int
-        Number of draws.
     """
 
     case: str

@@ -8,23 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import optuna
-
-from tuner.config.addresses import masked
 from tuner.config.load import Config
 from tuner.config.reach import why_unwritable
 from tuner.execution.folders import sweep
 from tuner.execution.jobs import Executor, Setup
 from tuner.export.ownership import check_script, claim, stale_note
-from tuner.export.provenance import git_commit, versions
 from tuner.objective import Objective
 from tuner.plugin import InputError
-from tuner.records import StudyInfo, Summary, TrialRecord
+from tuner.records import Summary, TrialRecord
 from tuner.registry import executor as executor_of
 from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
+from tuner.run.describe import describe
 from tuner.search.changes import (
-    SIGNATURE,
     fingerprint_of,
     note_on_changes,
     require_same_script,
@@ -133,7 +129,7 @@ def run(
     owner = owner_of(config, plan_of(study))
     claim(owner)
     folder = owner.folder
-    info = _describe(config, study)
+    info = describe(config, study)
     tracker.start(info, records)
     progress.begin(study.study_name, section.trials, records)
     for note in notes:
@@ -241,7 +237,7 @@ def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Pa
     config.plugin.analyse(record.params, folder)
     if not config.engine.tracking.enabled:
         return record, folder, []
-    study = _describe(config, read_study(config))
+    study = describe(config, read_study(config))
     uri = _tracking_uri(config)
     return record, folder, log_folder(uri, _experiment(config), study, folder, ANALYSIS)[1]
 
@@ -249,7 +245,7 @@ def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Pa
 def show(config: Config, port: int | None, open_browser: bool) -> None:
     """Serve MLflow's UI, opened on the study's trials, until interrupted."""
     uri = _tracking_uri(config)
-    links = study_links(uri, _experiment(config), _describe(config, read_study(config)))
+    links = study_links(uri, _experiment(config), describe(config, read_study(config)))
     landing = next(iter(links.values()))
     serve(uri, landing=landing, port=port, open_browser=open_browser, links=links)
 
@@ -272,25 +268,6 @@ def _make_executor(config: Config) -> Executor:
     make = executor_of(config.engine.executor.kind, config.engine.executor.options)
     made: Executor = make(setup, config.engine.workers, limits.case_time, limits.memory)
     return made
-
-
-def _describe(config: Config, study: optuna.Study) -> StudyInfo:
-    return StudyInfo(
-        name=study.study_name,
-        plugin=config.engine.plugin,
-        config=config.plain(),
-        # the study's own: what only reads it may come with another configuration
-        signature=study.user_attrs.get(SIGNATURE, config.signature()),
-        seed=config.engine.study.seed,
-        storage=masked(config.engine.study.storage),
-        metrics=config.plugin.metrics,
-        primary=config.plugin.primary,
-        objectives=config.objectives,
-        search_space=config.space.describe(),
-        versions=versions(),
-        fingerprint=config.fingerprint,
-        git_commit=git_commit(config.document.path.resolve().parent),
-    )
 
 
 def _summarise(records: Sequence[TrialRecord], objective: Objective, finished: bool) -> Summary:
