@@ -62,17 +62,6 @@ def notes_on_labels(screen: Screen, guide: str | None) -> list[str]:
     ------
     CellsError
         No perturbation shares a batch with the cells that it is compared with.
-
-    Examples
-    --------
-    >>> from anndata import AnnData
-    >>> from tuner_plugins.perturbseq.data.labels import Labels
-    >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
-    >>> adata = AnnData(np.array([[3.0, 0.0], [1.0, 2.0], [0.0, 4.0]]))
-    >>> adata.obs["perturbation"] = ["A", "control", "NTC1"]
-    >>> few, like = notes_on_labels(open_screen(adata, Recipe(Labels())), guide=None)
-    >>> print(like)
-    these labels look like controls and count as perturbations: 'NTC1'; name them in data.control
     """
     names, control = screen.design.names, screen.recipe.labels.control
     joined, separator = _joined_labels(screen)
