@@ -77,12 +77,13 @@ static void drive_prox(void)
     uint64_t kind = draw(8);
     int weighted = (int)draw(2), sound = 1, modest = 1, odd = weighted && !draw(8);
     double *y = numbers(n, kind), *w = numbers(n, 0), *x = room(n, sizeof *x), *again = room(n, sizeof *x);
-    double lam = penalty(), low = INFINITY, high = -INFINITY;
+    double lam = penalty(), low = INFINITY, high = -INFINITY, mass = 0;
     int8_t *steps = room(n, 1);
     for (int64_t i = 0; i < n; i++) {
         w[i] = odd && !draw(50) ? number(6) : 1 + w[i] * 100;
         sound &= isfinite(y[i]) && (!weighted || (w[i] > 0 && isfinite(w[i])));
         modest &= fabs(y[i]) < 1e100 && (!weighted || w[i] < 1e100);
+        mass += fabs(y[i]) * (weighted ? w[i] : 1);
         low = y[i] < low ? y[i] : low;
         high = y[i] > high ? y[i] : high;
         steps[i] = (int8_t)(draw(3) - 1);
@@ -94,7 +95,9 @@ static void drive_prox(void)
     check(!!status == !!warm, "a warm start must be refused as a cold one");
     for (int64_t i = 0; i < n && !status && modest; i++) {
         check(x[i] >= low && x[i] <= high, "the answer must lie within the signal's range");
-        check(fabs(x[i] - again[i]) <= 1e-6 * (high - low), "a warm start must give the same");
+        /* else the penalty is lost in the rounding of the running sums, and either answer is right */
+        if (lam == 0 || 1e3 * (double)n * mass * 0x1p-52 < lam)
+            check(fabs(x[i] - again[i]) <= 1e-6 * (high - low), "a warm start must give the same");
         check(lam > 0 || fabs(x[i] - y[i]) <= 1e-9 * (high - low), "no penalty must change nothing");
     }
     if (!status) check(!tuner_prox_tv1d(y, weighted ? w : NULL, y, n, lam, NULL), "in place");

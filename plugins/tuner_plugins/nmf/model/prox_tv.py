@@ -44,7 +44,8 @@ def prox_tv1d(y: ArrayLike, lam: float, weights: ArrayLike | None = None) -> Arr
 
     Solves ``argmin_x 1/2 sum_i weights_i (x_i - y_i)**2 + lam sum_i |x_{i+1} - x_i|`` with the
     taut string of Davies & Kovac (2001, doi:10.1214/aos/996986501), hulls kept as merged segments:
-    linear time and memory on every signal. Sums are kept in float64 whatever the type of `y`.
+    linear time and memory on every signal. Sums are kept in float64 whatever the type of `y`: where
+    ``sum weights |y|`` is 1e15 `lam` or more, the penalty is lost in their rounding.
 
     Parameters
     ----------
