@@ -84,7 +84,7 @@ def test_nothing_that_is_stored_or_passed_on_holds_a_password(
     assert "s3cret" in config.engine.study.storage  # what is used
     assert "s3cret" in config.sections["data"]["log"]
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
-    info = session._describe(config, study)
+    info = session.describe(config, study)
     stored: list[Any] = [config.plain(), config.text, config.deciding(), asdict(info)]
     stored += [mlflow_runs.study_params(info), mlflow_runs.study_tags(info)]
     assert "s3cret" not in json.dumps(stored)
