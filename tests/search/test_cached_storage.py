@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from tuner.plugin import InputError
 from tuner.search.cached_storage import Mirror
@@ -208,7 +209,8 @@ def test_what_a_database_refuses_is_not_half_there(tmp_path: Path) -> None:
     @event.listens_for(database.engine, "before_cursor_execute")
     def _refuse(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if refused and statement.startswith("INSERT INTO trial_params"):
-            raise sqlite3.OperationalError("database or disk is full")
+            full = sqlite3.OperationalError("database or disk is full")
+            raise OperationalError(statement, {}, full)
 
     with pytest.raises(StorageInternalError):
         mirror.settle()
