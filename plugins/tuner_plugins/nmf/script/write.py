@@ -161,5 +161,5 @@ def usage(data: DataSection, path: Path) -> tuple[Sequence[str], str]:
     ends = ["-s", str(region.start)] if region.end is not None or region.start else []
     ends += ["-e", str(region.end)] if region.end is not None else []
     where = ["-b", folder, "-c", region.chrom, *ends, "-k", str(case.k)]
-    needs = "Python 3.10 or newer with NumPy, and a C compiler (or Numba in its place); not tuner"
+    needs = "Python 3.10 or newer; NumPy for what is not binned; not tuner"
     return [str(path), *where, "-o", "loadings.npy"], needs
