@@ -228,7 +228,7 @@ def _load(path: Path, overrides: list[str]) -> Any:
 
 
 def _say_changes(config: Any) -> Any:
-    """Say on standard error what has changed since the study of `config` was run; return it."""
+    """Print on standard error what has changed since the study of `config` ran; return `config`."""
     from tuner.run import session
 
     for note in session.changed(config):

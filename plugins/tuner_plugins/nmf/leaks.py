@@ -40,7 +40,7 @@ class Likeness(NamedTuple):
         return self.bases if self.bins is None else max(self.bases, self.bins, key=abs)
 
     def __str__(self) -> str:
-        """Say both, and over what."""
+        """Return both as text, with the bins that they are over."""
         over = "" if self.bins is None else f"{self.bins:.3f} in bins of {self.width:,} bases, "
         return f"R {over}{self.bases:.3f} per base"
 
