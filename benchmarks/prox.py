@@ -26,7 +26,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from tuner_plugins.nmf.kernels.build import find_compiler, load_kernels
+from tuner_plugins.native.machine import find_compiler
+from tuner_plugins.nmf.kernels.build import load_kernels
 from tuner_plugins.nmf.model.prox_tv import prox_tv1d, prox_tv1d_columns
 
 from benchmarks.prox_signals import GRID, drift_signal, pileup_signal, random_signal, smooth_signal

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tuner_plugins.enet import kernels, sweep
-from tuner_plugins.native.build import find_compiler
+from tuner_plugins.native.machine import find_compiler
 
 from tests.enet.designs import needs_compiler, simulate
 

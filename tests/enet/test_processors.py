@@ -17,8 +17,8 @@ ALPHAS, RATIOS = [0.1, 0.01, 0.001], [0.0, 0.5, 1.0]
 CODE = """
 import json
 from tuner_plugins.enet import kernels
-from tuner_plugins.native import build
-build.processor = lambda: ""  # no -march=native
+from tuner_plugins.native import build, machine
+build.processor = machine.processor = lambda: ""  # no -march=native
 kernels.FLAGS += tuple({flags})
 from tests.enet.test_processors import figures
 assert kernels.load() is not None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from tuner_plugins.enet import kernels
-from tuner_plugins.native.build import NATIVE_FLAG, find_compiler
+from tuner_plugins.native.machine import NATIVE_FLAG, find_compiler
 
 from tests.sanitizers import SANITIZERS, compile_watched, sanitizing_compiler
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from tuner_plugins.kernel_folder import kernel_folders
-from tuner_plugins.native import build
+from tuner_plugins.native import build, machine
 
-pytestmark = pytest.mark.skipif(build.find_compiler() is None, reason="no C compiler here")
+pytestmark = pytest.mark.skipif(machine.find_compiler() is None, reason="no C compiler here")
 
 FILES = {
     "own/one.h": "#define ONE 1\n",
@@ -140,8 +140,8 @@ def test_the_name_depends_on_everything_that_shapes_the_code(monkeypatch, what, 
     compiler = tmp_path / "cc"
     compiler.write_text("one")
     files, parts, command = {"a.c": "int x;", "a.h": ""}, (("a.c",),), [str(compiler), "-O2"]
-    before = build.digest(files, parts, command)
-    assert build.digest(files, parts, command) == before
+    before = machine.compiled_digest(files, parts, command)
+    assert machine.compiled_digest(files, parts, command) == before
     if what == "source":
         files["a.c"] += " "
     elif what == "header":
@@ -153,8 +153,8 @@ def test_the_name_depends_on_everything_that_shapes_the_code(monkeypatch, what, 
     elif what == "compiler":
         compiler.write_text("another")
     else:
-        monkeypatch.setattr(build, "processor", lambda: "model name: another")
-    assert build.digest(files, parts, command) != before
+        monkeypatch.setattr(machine, "processor", lambda: "model name: another")
+    assert machine.compiled_digest(files, parts, command) != before
 
 
 def test_the_compiler_of_the_environment_comes_first(monkeypatch, tmp_path):
@@ -162,9 +162,9 @@ def test_the_compiler_of_the_environment_comes_first(monkeypatch, tmp_path):
     mine.write_text("#!/bin/sh\n")
     mine.chmod(0o700)
     monkeypatch.setenv("CC", f"{mine} -m64")
-    assert build.find_compiler() == [str(mine), "-m64"]
+    assert machine.find_compiler() == [str(mine), "-m64"]
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert build.find_compiler() != ["no-such-compiler"]
+    assert machine.find_compiler() != ["no-such-compiler"]
 
 
 def test_sources_are_named_by_their_place_below_a_folder(tmp_path):

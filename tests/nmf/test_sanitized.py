@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tuner_plugins.native.machine import NATIVE_FLAG
 from tuner_plugins.nmf.io.bigwig_blocks import LARGEST_BLOCK
-from tuner_plugins.nmf.kernels.build import NATIVE_FLAG, QUICK_PARTS, kernel_parts
+from tuner_plugins.nmf.kernels.build import QUICK_PARTS, kernel_parts
 from tuner_plugins.nmf.kernels.sources import KERNEL_FILES
 
 from tests.nmf.bigwig_files import Section, write_bigwig

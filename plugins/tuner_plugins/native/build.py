@@ -8,17 +8,19 @@ caller does without.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tuner_plugins.kernel_folder import is_ours, kernel_folders
+from tuner_plugins.kernel_folder import kernel_folders
 from tuner_plugins.native.compile import Parts, compile_library, compile_private
-
-NATIVE_FLAG = "-march=native"
+from tuner_plugins.native.machine import (
+    NATIVE_FLAG,
+    compiled_digest,
+    find_compiler,
+    open_trusted,
+    processor,
+)
 
 
 def c_files(folder: Path) -> dict[str, str]:
@@ -47,10 +49,10 @@ def open_library(
     if compiler is None:
         return None
     command = [*compiler, *flags]
-    name = f"{stem}-{digest(files, parts, command)}.so"
+    name = f"{stem}-{compiled_digest(files, parts, command)}.so"
     paths = [os.path.join(folder, name) for folder in kernel_folders()]
     for path in paths:
-        library = _open_trusted(path)
+        library = open_trusted(path)
         if library is not None:
             return library
     targets = [[NATIVE_FLAG], []] if processor() else [[]]
@@ -59,46 +61,3 @@ def open_library(
         if library is not None:
             return library
     return compile_private(files, parts, command, targets, name)
-
-
-def find_compiler() -> list[str] | None:
-    """Return the command of the C compiler, ``$CC`` first, or None."""
-    for command in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
-        words = command.split()
-        program = shutil.which(words[0]) if words else None
-        if program is not None:
-            return [program, *words[1:]]
-    return None
-
-
-def _open_trusted(path: str) -> ctypes.CDLL | None:
-    try:
-        return ctypes.CDLL(path) if is_ours(os.stat(path)) else None
-    except OSError:  # absent, not executable here, or not a library
-        return None
-
-
-def digest(files: Mapping[str, str], parts: Parts, command: list[str]) -> str:
-    """Return 32 hexadecimal digits that differ where a library would."""
-    status = os.stat(command[0])
-    shaping = (
-        *(word for file in sorted(files.items()) for word in file),
-        repr((parts, NATIVE_FLAG, command, status.st_size, status.st_mtime_ns)),
-        repr((sys.platform, sys.maxsize, os.uname().machine, processor())),
-    )
-    return hashlib.blake2b("\0".join(shaping).encode(), digest_size=16).hexdigest()
-
-
-def processor() -> str:
-    """Name the processor and its instructions; empty where the system does not tell.
-
-    Homes are shared by machines of a cluster: code for one processor must not run on another.
-    """
-    try:
-        with open("/proc/cpuinfo", "rb") as file:
-            head = file.read(8192)  # the first core's entry; the rest is slow on many cores
-    except OSError:
-        return ""
-    keys = (b"vendor_id", b"model name", b"flags", b"Features", b"CPU part")
-    lines = head.split(b"\n\n")[0].splitlines()
-    return b"\n".join(line for line in lines if line.startswith(keys)).decode("latin-1")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tuner_plugins.native import machine
 from tuner_plugins.nmf.kernels import build
 
 needs_compiler = pytest.mark.skipif(
-    build.find_compiler() is None, reason="no C compiler here: there is nothing to load"
+    machine.find_compiler() is None, reason="no C compiler here: there is nothing to load"
 )
 
 KERNELS = Path(build.__file__).parent
@@ -169,7 +170,7 @@ def test_another_users_library_is_not_opened(fresh, monkeypatch):
     (folder,) = build.kernel_folders()
     monkeypatch.setattr(build.os, "geteuid", lambda: os.getuid() + 1)
     assert build.kernel_folders() == []
-    assert build.open_trusted(os.path.join(folder, "x.so")) is None
+    assert machine.open_trusted(os.path.join(folder, "x.so")) is None
 
 
 @needs_compiler
@@ -181,38 +182,6 @@ def test_a_spoilt_library_is_replaced(tmp_path):
     assert answer == "[0.5, 0.5, 5.5, 5.5] False"
     assert opened.startswith(str(library.parent))
     assert library.stat().st_size > 1_000
-
-
-@pytest.mark.parametrize("what", ["source", "header", "parts", "flags", "compiler", "processor"])
-def test_the_name_depends_on_everything_that_shapes_the_code(monkeypatch, what, tmp_path):
-    compiler = tmp_path / "cc"
-    compiler.write_text("one")
-    files, parts, command = {"a.c": "int x;", "a.h": ""}, (("a.c",),), [str(compiler), "-O2"]
-    before = build.compiled_digest(files, parts, command)
-    assert build.compiled_digest(files, parts, command) == before
-    if what == "source":
-        files["a.c"] += " "
-    elif what == "header":
-        files["a.h"] += " "
-    elif what == "parts":
-        parts = ()
-    elif what == "flags":
-        command.append("-g")
-    elif what == "compiler":
-        compiler.write_text("another")
-    else:
-        monkeypatch.setattr(build, "_processor", lambda: "model name: another")
-    assert build.compiled_digest(files, parts, command) != before
-
-
-def test_the_compiler_of_the_environment_comes_first(monkeypatch, tmp_path):
-    mine = tmp_path / "mycc"
-    mine.write_text("#!/bin/sh\n")
-    mine.chmod(0o700)
-    monkeypatch.setenv("CC", f"{mine} -m64")
-    assert build.find_compiler() == [str(mine), "-m64"]
-    monkeypatch.setenv("CC", "no-such-compiler")
-    assert build.find_compiler() != ["no-such-compiler"]
 
 
 @needs_compiler
@@ -239,7 +208,7 @@ def test_every_file_is_carried_and_compiled():
 @pytest.mark.parametrize("name", C_FILES)
 def test_each_file_compiles_alone_without_a_warning(name):
     """As an editor sees it: no flag but those of the house, for any processor and for wide ones."""
-    compiler = build.find_compiler()
+    compiler = machine.find_compiler()
     variants = [[], ["-march=native"], ["-DPROX_PLAIN"], ["-march=skylake-avx512"]]
     if os.uname().machine != "x86_64":
         variants = variants[:-1]
@@ -257,7 +226,7 @@ def test_each_file_compiles_alone_without_a_warning(name):
 def test_each_header_stands_alone_and_may_come_twice(path, tmp_path):
     source = tmp_path / "twice.c"
     source.write_text(f'#include "{path}"\n#include "{path}"\n')
-    compiler = build.find_compiler()
+    compiler = machine.find_compiler()
     done = subprocess.run(
         [
             *compiler,
@@ -281,7 +250,7 @@ def test_each_header_stands_alone_and_may_come_twice(path, tmp_path):
 @needs_compiler
 @pytest.mark.parametrize("quick", [False, True])
 def test_each_library_compiles_without_a_warning_for_any_processor(tmp_path, quick):
-    compiler = build.find_compiler()
+    compiler = machine.find_compiler()
     parts, flags = build.kernel_parts(quick)
     for extra in ([], ["-march=native"]):
         sources = []
@@ -315,7 +284,8 @@ def test_code_for_any_processor_gives_the_same(fresh, monkeypatch):
                 yield y, prox_tv.prox_tv1d(y, lam), prox_tv.prox_tv1d(y, lam, weights)
 
     before = list(solve_all())
-    monkeypatch.setattr(build, "_processor", lambda: "")
+    for module in (build, machine):
+        monkeypatch.setattr(module, "processor", lambda: "")
     for (y, plain, weighted), (_, *expected) in zip(solve_all(), before, strict=True):
         for got, wanted in zip((plain, weighted), expected, strict=True):
             assert np.abs(got - wanted).max() <= 1e-12 * np.abs(y).max()

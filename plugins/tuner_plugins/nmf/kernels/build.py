@@ -12,23 +12,28 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 
-from tuner_plugins.kernel_folder import digest_of, is_ours, kernel_folders
+from tuner_plugins.kernel_folder import digest_of, kernel_folders
+from tuner_plugins.native.machine import (
+    NATIVE_FLAG,
+    compiled_digest,
+    find_compiler,
+    open_trusted,
+    processor,
+    words_of,
+)
 from tuner_plugins.nmf.kernels.carried import CARRIED, open_carried
 from tuner_plugins.nmf.kernels.sources import BUILD, KERNEL_FILES, PLAIN
 
 TYPE_CHECKING = False  # no functools, no typing: each costs a script as much as opening the kernels
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     Parts = tuple[tuple[str, ...], ...]
 
 FLAGS = ("-std=gnu11", "-O2", "-ffp-contract=off", "-fPIC")
 """-O3 takes half as long again to compile; functions that gain by it ask for it themselves."""
-
-NATIVE_FLAG = "-march=native"
 
 PROX_UNITS = ("prox/taut_string.c", "prox/pull.c")
 """What defines ``tuner_prox_tv1d`` (prox/prox.h) in both libraries: the fused lasso's algorithm."""
@@ -88,7 +93,7 @@ def compile_kernels(quick: bool) -> ctypes.CDLL | None:
         library = open_trusted(path)
         if library is not None:
             return library
-    targets = [[NATIVE_FLAG], []] if _processor() else [[]]
+    targets = [[NATIVE_FLAG], []] if processor() else [[]]
     for path in paths[-1:]:
         library = _builder("compile_library")(KERNEL_FILES, parts, command, targets, path)
         if library is not None:
@@ -118,64 +123,7 @@ def _scope(name: str, text: str) -> dict[str, Any]:
     return scope
 
 
-def find_compiler() -> list[str] | None:
-    """Return the command of the C compiler, ``$CC`` first, or None."""
-    for command in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
-        words = command.split()
-        program = _find_program(words[0]) if words else None
-        if program is not None:
-            return [program, *words[1:]]
-    return None
-
-
-def _find_program(name: str) -> str | None:
-    """Do what `shutil.which` does: importing it takes as long as opening the kernels."""
-    folders = [""] if os.path.dirname(name) else os.get_exec_path()
-    for path in (os.path.join(folder, name) for folder in folders):
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    return None
-
-
-def open_trusted(path: str) -> ctypes.CDLL | None:
-    """Return a library that nobody else may have written, opened; None where there is none."""
-    try:
-        return ctypes.CDLL(path) if is_ours(os.stat(path)) else None
-    except OSError:  # absent, not executable here, or not a library
-        return None
-
-
 def source_digest() -> str:
     """Return a digest of all that shapes a carried library but its compiler; empty without any."""
-    shaping = (*_words(KERNEL_FILES), repr(kernel_parts(quick=True)))
+    shaping = (*words_of(KERNEL_FILES), repr(kernel_parts(quick=True)))
     return digest_of("\0".join(shaping).encode()) if KERNEL_FILES else ""
-
-
-def _words(files: Mapping[str, str]) -> Iterator[str]:
-    return (word for file in sorted(files.items()) for word in file)
-
-
-def compiled_digest(files: Mapping[str, str], parts: Parts, command: list[str]) -> str:
-    """Return a digest of all that shapes a library made here."""
-    status = os.stat(command[0])
-    shaping = (
-        *_words(files),
-        repr((parts, NATIVE_FLAG, command, status.st_size, status.st_mtime_ns)),
-        repr((sys.platform, sys.maxsize, os.uname().machine, _processor())),
-    )
-    return digest_of("\0".join(shaping).encode())
-
-
-def _processor() -> str:
-    """Name the processor and its instructions; empty where the system does not tell.
-
-    Homes are shared by machines of a cluster: code for one processor must not run on another.
-    """
-    try:
-        with open("/proc/cpuinfo", "rb") as file:
-            head = file.read(8192)  # the first core's entry; the rest is slow on many cores
-    except OSError:
-        return ""
-    keys = (b"vendor_id", b"model name", b"flags", b"Features", b"CPU part")
-    lines = head.split(b"\n\n")[0].splitlines()
-    return b"\n".join(line for line in lines if line.startswith(keys)).decode("latin-1")

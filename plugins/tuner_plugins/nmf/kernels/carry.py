@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tuner_plugins.kernel_folder import digest_of, is_ours, keep_file, kernel_folders
+from tuner_plugins.native import machine
 from tuner_plugins.native.compile import compile_library
 from tuner_plugins.nmf.kernels import build
 from tuner_plugins.nmf.kernels.carried import machine_name, unpack
@@ -34,18 +35,18 @@ def why_not() -> str:
         return "TUNER_NATIVE=0 forbids compiled kernels"
     if machine_name() != TARGET:
         return f"this is no {TARGET}"
-    return "there is no C compiler here" if build.find_compiler() is None else ""
+    return "there is no C compiler here" if machine.find_compiler() is None else ""
 
 
 @functools.lru_cache(maxsize=1)
 def make_carried() -> Mapping[str, str]:
     """Return what `carried.CARRIED` is in a script made here; empty where it cannot be made."""
-    compiler = build.find_compiler()
+    compiler = machine.find_compiler()
     if compiler is None or why_not():
         return {}
     parts, flags = build.kernel_parts(quick=True)
     command = [*compiler, *flags, *PORTABLE]
-    name = f"carried-{build.compiled_digest(KERNEL_FILES, parts, command)}.json"
+    name = f"carried-{machine.compiled_digest(KERNEL_FILES, parts, command)}.json"
     for folder in kernel_folders():
         if found := _read_kept(Path(folder, name)):
             return found
