@@ -50,7 +50,7 @@ KINDS: tuple[tuple[str, Kind, int], ...] = (
     ("MLflow server fails", services.faulty_mlflow_server, 5),
     ("MLflow server absent", services.absent_mlflow_server, 4),
     ("PostgreSQL restarts", services.restarted_postgres, 10),
-    *((f"damaged {name}", _damaged, 60) for name, _damaged in files.BY_FORMAT.items()),
+    *((f"damaged {name}", _damaged, 80) for name, _damaged in files.BY_FORMAT.items()),
 )
 """Name, what injects faults of the kind, and how often it does so at scale 1."""
 
