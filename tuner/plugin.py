@@ -230,6 +230,9 @@ class Plugin(ABC, Generic[ConfigT]):
     def check(self, params: Params) -> None:
         """Raise `InputError` where `params` cannot be run, naming the parameter."""
 
+    def warm_up(self, params: Params) -> None:
+        """Import and compile what `run` needs for `params`; called before the clock starts."""
+
     def inputs(self) -> Sequence[Path]:
         """Return the input files, to be fingerprinted; raise `InputError` if one is missing."""
         return ()

@@ -14,7 +14,6 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.study import create_study
 from tuner_plugins.nmf.config import NmfConfig
-from tuner_plugins.nmf.model import reference
 from tuner_plugins.nmf.pipeline import compute_loadings
 from tuner_plugins.nmf.plugin import NmfPlugin
 from tuner_plugins.nmf.simulate.tracks import simulate_tracks
@@ -136,10 +135,7 @@ def test_the_three_graded_lines_run_as_they_stand(
     run_lines(place, script, python, LINES)
 
 
-def test_a_study_on_the_mixed_folder_gives_what_one_on_a_clean_folder_gives(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reference, "warm_up", lambda: None)  # no baseline is run here
+def test_a_study_on_the_mixed_folder_gives_what_one_on_a_clean_folder_gives(place: Path) -> None:
     mixed, clean = (make_plugin(place, clean=clean) for clean in (False, True))
     study = create_study(sampler=RandomSampler(seed=4))
     settings = [clean.defaults()]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,6 +51,24 @@ def test_the_fast_path_finds_what_the_baseline_finds(section: dict[str, Any]) ->
     by_hand = [np.corrcoef(column, genes)[0, 1] for column in slow.expand().T if np.ptp(column)]
     assert plugin.score(case, slow)["r"] == pytest.approx(max(by_hand), abs=1e-9)
     assert plugin.score(case, slow)["r_abs"] == pytest.approx(np.abs(by_hand).max(), abs=1e-9)
+
+
+def test_only_what_runs_the_reference_imports_what_it_needs(section: dict[str, Any]) -> None:
+    """`tuner validate`, and workers whose trials are all fast, start without Numba and sklearn."""
+    plain = {**section, "bigwigs": list(map(str, section["bigwigs"]))}
+    plain["annotation"] = str(section["annotation"])
+    code = f"""
+import sys
+from tuner_plugins.nmf.plugin import NmfConfig, NmfPlugin
+plugin = NmfPlugin(NmfConfig.model_validate({{"data": {plain!r}}}))
+plugin.load()
+plugin.warm_up(plugin.defaults())
+print(*sorted({{"numba", "sklearn", "pyBigWig"}} & sys.modules.keys()))
+plugin.warm_up(plugin.baseline())
+print(*sorted({{"numba", "sklearn"}} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["", "numba sklearn"], done.stderr
 
 
 def test_smoothing_finds_the_planted_genes(section: dict[str, Any]) -> None:

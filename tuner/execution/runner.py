@@ -72,9 +72,9 @@ class Bench:
 
     def measure(self, case: Case, params: Params, seed: int, scored: bool = True) -> Result:
         """Run one case on the clock and score it off the clock."""
+        self._warm_up(params)
         watch, beat = self._clock(lambda: timed(lambda: self._plugin.run(case, params, seed)))
-        own, cpu = watch.own_seconds, watch.cpu_seconds
-        crowded = watch.crowded
+        own, cpu, crowded = watch.own_seconds, watch.cpu_seconds, watch.crowded
         if not scored:
             return Result(case, params, None, {}, own, cpu, anchor=beat, crowded=crowded)
         self._notify("score")
@@ -82,6 +82,10 @@ class Bench:
         if missing := set(self._plugin.metrics) - set(metrics):
             raise ValueError(f"plug-in '{self._plugin.name}' gave no metric {sorted(missing)}")
         return Result(case, params, watch.output, metrics, own, cpu, anchor=beat, crowded=crowded)
+
+    def _warm_up(self, params: Params) -> None:
+        self._notify("load")
+        self._plugin.warm_up(params)
 
     def _clock(self, measure: Callable[[], Timed], again: int = AGAIN) -> tuple[Timed, float]:
         """Measure on cores of our own; again where others got in the way, if that is cheap.
@@ -122,6 +126,8 @@ class Bench:
                 place = Path(tempfile.mkdtemp(dir=folder))
                 output = place / "output"
                 command = self._plugin.command(case, script, output)
+                if command is None:
+                    self._warm_up(params)
 
                 def measure() -> Timed:
                     output.unlink(missing_ok=True)
@@ -286,12 +292,6 @@ class Bench:
 
 
 def _record(result: Result) -> CaseRecord:
-    return CaseRecord(
-        result.case.name,
-        dict(result.metrics),
-        result.seconds,
-        result.cpu_seconds,
-        run_seconds=result.seconds,
-        anchor=result.anchor,
-        crowded=result.crowded,
-    )
+    own, cpu = result.seconds, result.cpu_seconds
+    metrics, beat = dict(result.metrics), result.anchor
+    return CaseRecord(result.case.name, metrics, own, cpu, own, beat, result.crowded)
