@@ -134,6 +134,8 @@ class Plugin(ABC, Generic[ConfigT]):
         named ``export`` holds its keys of the engine's own section of that name.
     metrics : mapping
         Names of the metrics that `score` gives, and their directions.
+    meanings : mapping
+        What a metric is, in words for who reads the results; by name, where there is one.
     primary : str
         The metric that the time-weighted score is made from: the first of `metrics`. A plug-in
         whose configuration decides overrides it.
@@ -145,6 +147,7 @@ class Plugin(ABC, Generic[ConfigT]):
     name: ClassVar[str]
     Config: ClassVar[type[BaseModel]]
     metrics: ClassVar[Mapping[str, Direction]]
+    meanings: ClassVar[Mapping[str, str]] = {}
     afterwards: ClassVar[Collection[str]] = ()
 
     def __init__(self, config: ConfigT) -> None:

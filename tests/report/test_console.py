@@ -62,7 +62,7 @@ def test_a_log_file_holds_no_control_characters_and_breaks_no_line() -> None:
         progress.trial(records[number - 1], max(done, key=lambda r: r.metrics["score"]))
     progress.end()
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", "\n".join(lines()))
-    assert lines()[1].startswith("1/12 trials; trial 0 leads: r ")
+    assert lines()[1].startswith("1/12 trials; trial 0 leads: mean r ")
     assert lines()[1].endswith("(the baseline)")
 
 
@@ -73,7 +73,23 @@ def test_what_a_trial_took_is_called_an_estimate() -> None:
     progress.trial(best, best)
     metrics = best.metrics
     estimates = f"(estimated: speed-up {metrics['speedup']:.3g}x, score {metrics['score']:.4g})"
-    assert lines()[-1].endswith(f"trial 1 leads: r {metrics['r']:.4f} {estimates}")
+    assert lines()[-1].endswith(f"trial 1 leads: mean r {metrics['r']:.4f} {estimates}")
+
+
+def test_time_is_told_after_some_trials_and_the_last_one_has_a_line() -> None:
+    done = [r for r in make_trials(12) if r.state == "complete"]
+    total = len(done)
+    progress, lines = log_file()
+    progress.begin("s", total, [])
+    for record in done:  # each leads
+        progress.trial(record, record)
+    told = ["search left" in line for line in lines()[1:]]
+    assert told == [False] * console.SURE + [True] * (total - console.SURE - 1) + [False]
+    progress, lines = log_file()
+    progress.begin("s", total, [])
+    for record in done:
+        progress.trial(record, done[0])
+    assert [line.split("/")[0] for line in lines()[1:]] == ["1", str(total)]
 
 
 @pytest.mark.parametrize("width", [60, 120])

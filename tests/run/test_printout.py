@@ -93,10 +93,12 @@ def test_no_line_is_wider_than_the_console(config: Config, width: int) -> None:
     text = shown(result, OfR(config), width)
     tables = text.split("what came out:")[0]
     captions = (
+        "r:",
         "time:",
         "score:",
         "null mean:",
         "estimated by",
+        "timed:",
         "95 % interval:",
         "finalists:",
         "value:",

@@ -20,6 +20,9 @@ from tuner.objective import Objective
 from tuner.records import TrialRecord
 
 WIDE = 90
+SURE = 5
+"""Trials before the time that is left is told."""
+
 QUIET_SECONDS = 5.0
 """Where there is no terminal, how long to wait between lines that bring nothing new."""
 
@@ -87,7 +90,11 @@ class LiveProgress:
         text = self._status()
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, note=text)
-        elif improved or time.monotonic() > self._printed + QUIET_SECONDS:
+        elif (
+            improved
+            or self._done == self._total
+            or time.monotonic() > self._printed + QUIET_SECONDS
+        ):
             self._say(f"{self._done}/{self._total} trials; {text}")
 
     def beat(self) -> None:
@@ -124,7 +131,7 @@ class LiveProgress:
             parts.append(f"{self._others} not completed")
         if self._began_with == self._done or not self._began:
             self._began, self._began_with = time.monotonic(), self._done  # the baseline is no pace
-        elif self._done < self._total:
+        elif self._began_with + SURE <= self._done < self._total:
             each = (time.monotonic() - self._began) / (self._done - self._began_with)
             parts.append(f"{show_duration(each * (self._total - self._done))} of search left")
         return "; ".join(parts)
@@ -132,7 +139,7 @@ class LiveProgress:
     def _shown(self, record: TrialRecord) -> str:
         """Return a trial's metric and, as the estimates that they are, its speed-up and score."""
         metrics, primary = record.metrics, self._objective.primary
-        shown = f"{primary} {metrics[primary]:.4f}"
+        shown = "mean " * (len(record.cases) > 1) + f"{primary} {metrics[primary]:.4f}"
         if not record.is_baseline and {"score", "time"} & set(self._objective.objectives):
             estimates = [f"speed-up {metrics['speedup']:.3g}x"] if "speedup" in metrics else []
             estimates += [f"score {metrics['score']:.4g}"] if "score" in metrics else []

@@ -40,7 +40,8 @@ def print_result(out: Console, result: RunResult, config: Config) -> None:
     summary, objective = result.summary, config.objective
     if summary.best is not None:
         print_table(out, _title(summary), *result_rows(summary, objective))
-        _lines(out, captions(summary, objective))
+        meaning = config.plugin.meanings.get(objective.primary, "")
+        _lines(out, captions(summary, objective, meaning))
     if summary.final is not None:
         print_table(out, _final_title(summary.final), *final_rows(summary, objective))
         _lines(out, final_captions(summary, objective))
@@ -135,10 +136,12 @@ def result_rows(summary: Summary, objective: Objective) -> tuple[list[str], list
     return headers, rows
 
 
-def captions(summary: Summary, objective: Objective) -> Iterator[str]:
-    """Yield what the columns of the result mean, a line each."""
+def captions(summary: Summary, objective: Objective, meaning: str = "") -> Iterator[str]:
+    """Yield what the columns of the result mean, a line each; `meaning` is that of the metric."""
     best, final, metric = summary.best, summary.final, objective.primary
     assert best is not None
+    if meaning:
+        yield f"{metric}: {meaning}"
     if final is not None and best.estimate:
         how = "whole scripts, start-up and output included" if final.what == "process" else "run"
         yield f"time: of {how}, measured at the end beside the baseline's"
@@ -154,9 +157,12 @@ def captions(summary: Summary, objective: Objective) -> Iterator[str]:
         yield f"score: ({gain}) * sqrt(speed-up), for each case"
     if summary.nulls:
         draws = summary.nulls[0].draws
+        least = 1 / (draws + 1)
+        none = any(math.isclose(null.p_value, least) for null in summary.nulls)
+        floor = f" ({least:.3g}: no draw is)" if none else ""
         yield (
             f"null mean: the {metric} that luck alone gives, over {draws} draws; p: the share of "
-            "draws as good as the trial, itself counted among them"
+            f"draws as good as the trial{floor}, itself counted among them"
         )
     if len(best.cases) > 1:
         yield "mean: of the tuned cases, column by column"
@@ -177,7 +183,8 @@ def final_rows(summary: Summary, objective: Objective) -> tuple[list[str], list[
     final = summary.final
     assert final is not None
     scored = _scored(summary, objective)
-    headers = ["trial", "timed", "time"]
+    metric = objective.primary
+    headers = ["trial", metric, "timed", "time"]
     headers += ["speed-up", "score"] if scored else []
     apart = scored and not _agree(summary, objective)
     headers += ["value"] if apart else []
@@ -187,7 +194,8 @@ def final_rows(summary: Summary, objective: Objective) -> tuple[list[str], list[
     rows = []
     for row in final.finalists:
         count = len(row.seconds)
-        cells = [str(row.number), f"{row.repeats} times" if row.repeats > 1 else "once"]
+        cells = [str(row.number), show_metric(sum(row.metrics.values()) / count)]
+        cells.append(f"{row.repeats} times" if row.repeats > 1 else "once")
         cells.append(show_duration(sum(row.seconds.values()) / count))
         if scored:
             cells.append(_speedup(sum(row.speedup.values()) / count))
@@ -214,7 +222,7 @@ def final_captions(summary: Summary, objective: Objective) -> Iterator[str]:
         "lines of progress show it, whose speed-up differs from that of the final timing; the "
         "finalists were picked by it, the best by the final times"
     )
-    yield "timed: finalists that cannot be the best are dropped early"
+    yield "timed: rounds that a finalist was in; one that is unlikely to be the best is left out"
     yield f"95 % interval: of the {what}, by the noise of timing, the baseline's included"
     if scored and not _agree(summary, objective):
         yield "value: what decides; below the baseline the score would reward slowness (README)"

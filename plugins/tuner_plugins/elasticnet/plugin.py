@@ -104,7 +104,10 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         "nonzeros": "minimize",
         "kkt": "minimize",
     }
-
+    meanings: ClassVar[Mapping[str, str]] = {
+        "r2": "share of variance explained in cells that were held out, over all genes",
+        "delta_r2": "held-out r2 beyond that of the covariates alone",
+    }
     afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "data.well")
 
     def __init__(self, config: ElasticNetConfig) -> None:

@@ -51,6 +51,10 @@ class NmfPlugin(Plugin[NmfConfig]):
     name = "nmf"
     Config = NmfConfig
     metrics = {"r": "maximize", "r_abs": "maximize"}
+    meanings = {
+        "r": "largest Pearson correlation, over bases, of a loading with the genes",
+        "r_abs": "largest absolute Pearson correlation, over bases, of a loading with the genes",
+    }
     afterwards = ("export",)
 
     @property
