@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from tuner import registry
 from tuner.config.catch_up import CatchUpPruner
+from tuner.config.long_studies import LongGrid, LongTPE
 from tuner.config.space import Space
 from tuner.plugin import InputError
 
@@ -52,6 +53,8 @@ EXHAUSTIVE = ("grid", "brute-force")
 GRID_POINTS = 7
 HUB = "optunahub:"
 """A sampler of OptunaHub: this, then its package, and a class where that has several."""
+
+_LONG: Mapping[str, Any] = {"tpe": LongTPE, "grid": LongGrid}
 
 _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _OURS = {"seed", "search_space", "constraints_func", "independent_sampler", "source_trials"}
@@ -177,6 +180,8 @@ def make_sampler(
 
 def _sampler(name: str) -> Any:
     """Return the class of a sampler: Optuna's, OptunaHub's, an entry point or a place."""
+    if name in _LONG:
+        return _LONG[name]
     if name in SAMPLERS:
         return getattr(optuna.samplers, SAMPLERS[name])
     if name.startswith(HUB):
