@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from optuna.samplers import GridSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.config.parzen import Axis, Density
+if TYPE_CHECKING:
+    from tuner.config.parzen import Density
 
 BOUND = 200
 """Up to so many trials TPE is drawn by Optuna's own code."""
@@ -85,7 +86,9 @@ class _History:
     """The trials of a study in arrays, a column for each, by number."""
 
     def __init__(self, space: Mapping[str, BaseDistribution], direction: StudyDirection) -> None:
-        self.space = dict(space)
+        from tuner.config.parzen import Axis, Density  # SciPy is for long studies only
+
+        self.space, self._made = dict(space), Density
         self._axes = [Axis(dist) for dist in space.values()]
         self._sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
         self._values = np.empty((len(space), 0))
@@ -149,7 +152,7 @@ class _History:
     def _density(self, chosen: NDArray[np.bool_]) -> Density:
         place = np.cumsum(chosen) - 1
         orders = [place[order[chosen[order]]] for order in self._orders]
-        return Density(self._axes, self._values[:, chosen], orders)
+        return self._made(self._axes, self._values[:, chosen], orders)
 
 
 class LongGrid(GridSampler):
