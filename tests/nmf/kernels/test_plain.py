@@ -44,7 +44,7 @@ def plain():
     pairs=st.lists(st.tuples(VALUES, st.floats(0.1, 10)), min_size=1, max_size=9),
     lam=st.floats(0.01, 50),
 )
-def test_equals_a_quadratic_solver(pairs, lam):
+def test_equals_the_best_of_all_cuts(pairs, lam):
     y, weights = np.array(pairs).T
     found = taut_string(y.tolist(), weights.tolist(), lam)
     np.testing.assert_allclose(found, brute_force(y, lam, weights), rtol=1e-9, atol=1e-9)
