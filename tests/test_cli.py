@@ -37,7 +37,7 @@ def config(write_config: Callable[..., Path]) -> str:
     sections = {
         "plugin": "toy",
         "study": {"trials": 6, "sampler": "random"},
-        "data": {"targets": [2.0, 4.0], "held_out": [3.0], "seconds": 0.005},
+        "data": {"targets": [2.0, 4.0], "held_out": [3.0], "seconds": 0.005, "drawn": False},
         "search_space": {"x": {}, "size": {}},
         "timing": {"final_time": 1},  # such short times cannot be told apart
         "export": {"path": "frozen.py"},
@@ -95,6 +95,8 @@ def test_the_smoothed_best_may_be_frozen(tuner: Command, config: str, workplace:
 
 
 def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path) -> None:
+    text = (workplace / config).read_text()
+    (workplace / config).write_text(text.replace("drawn: false", "drawn: true"))
     track = ("--set", "tracking.enabled=true")
     done = tuner("run", config, "--json", *track)
     result = json.loads(done.stdout)

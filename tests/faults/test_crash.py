@@ -32,7 +32,13 @@ def config(write_config: Callable[..., Path]) -> str:
     sections = {
         "plugin": "toy",
         "study": {"trials": TRIALS},
-        "data": {"targets": [2.0, 4.0], "seconds": 0.1, "log": "ran.jsonl", "start_up": 0.01},
+        "data": {
+            "targets": [2.0, 4.0],
+            "seconds": 0.1,
+            "log": "ran.jsonl",
+            "start_up": 0.01,
+            "drawn": False,
+        },
         "search_space": {"x": {}, "size": {"low": 1, "high": 2}},
         "workers": 2,
         "timing": {"repeats": 1, "final_time": 1},  # what ran is counted

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 def sections(**more: object) -> dict[str, object]:
     return {
         "plugin": "toy",
-        "data": {"targets": [1.0, 2.0], "held_out": [1.5]},
+        "data": {"targets": [1.0, 2.0], "held_out": [1.5], "drawn": False},
         "study": {"trials": 5, "sampler": "random", "pruner": "median"},
         "search_space": {"x": {"low": -5, "high": 5}},
         "timing": {"final_time": 0.5, "nulls": 0},

@@ -78,7 +78,13 @@ def test_table_json_best_and_script_state_one_score(
     config = write_config(
         plugin="toy",
         study={"trials": 4, "sampler": "random"},
-        data={"targets": [2.0], "held_out": [3.0], "seconds": 0.01, "start_up": 0.1},
+        data={
+            "targets": [2.0],
+            "held_out": [3.0],
+            "seconds": 0.01,
+            "start_up": 0.1,
+            "drawn": False,
+        },
         search_space={"x": {"low": 1, "high": 3}},
         timing={"finalists": 2, "final_time": 1, "fixed_cost_repeats": 1},
         tracking={"enabled": False},

@@ -41,6 +41,7 @@ class Data(BaseModel):
     width: int = Field(default=1, ge=1)
     luck: float = 0.0
     told: bool = False
+    drawn: bool = True
 
 
 class Config(BaseModel):
@@ -127,6 +128,8 @@ class Toy(Plugin[Config]):
         return smallest, "the smallest x"
 
     def figures(self, results: Any) -> Mapping[str, Any]:
+        if not self.config.data.drawn:
+            return {}
         from matplotlib.figure import Figure
 
         figure = Figure()
@@ -134,6 +137,8 @@ class Toy(Plugin[Config]):
         return {"fits": figure}
 
     def tables(self, results: Any) -> Mapping[str, Any]:
+        if not self.config.data.drawn:
+            return {}
         import pandas as pd
 
         return {"fits": pd.DataFrame({"fit": [result.metrics["fit"] for result in results]})}

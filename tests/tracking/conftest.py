@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -40,11 +41,21 @@ def making_a_store(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def made_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return a store, and what was said while it was made: its tables take seconds."""
-    home = tmp_path_factory.mktemp("store")
-    process = making_a_store(home)
-    said = "".join(process.communicate(timeout=200))
-    assert process.returncode == 0, said
-    return home / "mlflow.db", said
+@pytest.fixture(scope="session")
+def made_store(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, str]:
+    """Return a store, and what was said while it was made: its tables take seconds.
+
+    It is one for all processes of the suite, and nobody may write to it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    home = (base if worker_id == "master" else base.parent) / "made-store"
+    home.mkdir(exist_ok=True)
+    said = home / "said.txt"
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            process = making_a_store(home)
+            text = "".join(process.communicate(timeout=200))
+            assert process.returncode == 0, text
+            said.write_text(text)
+    return home / "mlflow.db", said.read_text()
