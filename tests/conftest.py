@@ -85,6 +85,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     return folder
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the toy draw no figures and make no tables: its workers import much for them."""
+    monkeypatch.setenv("TOY_UNDRAWN", "1")
+
+
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     """Return what runs `tuner` commands, with the toy plug-ins among the installed."""

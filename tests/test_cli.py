@@ -14,7 +14,7 @@ import pytest
 from tests.driver import Driver
 from tuner.search.startup_cost import FIXED_COSTS
 
-pytestmark = pytest.mark.usefixtures("toy")
+pytestmark = pytest.mark.usefixtures("toy", "undrawn")
 
 LONG = "x" * 300
 TOO_LONG = "expected paths with names of at most 255 bytes, got 'xxx"
@@ -37,7 +37,7 @@ def config(write_config: Callable[..., Path]) -> str:
     sections = {
         "plugin": "toy",
         "study": {"trials": 6, "sampler": "random"},
-        "data": {"targets": [2.0, 4.0], "held_out": [3.0], "seconds": 0.005, "drawn": False},
+        "data": {"targets": [2.0, 4.0], "held_out": [3.0], "seconds": 0.005},
         "search_space": {"x": {}, "size": {}},
         "timing": {"final_time": 1},  # such short times cannot be told apart
         "export": {"path": "frozen.py"},
@@ -94,9 +94,10 @@ def test_the_smoothed_best_may_be_frozen(tuner: Command, config: str, workplace:
     assert f'"x": {found["params"]["x"]}' in (workplace / "chosen.py").read_text()
 
 
-def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path) -> None:
-    text = (workplace / config).read_text()
-    (workplace / config).write_text(text.replace("drawn: false", "drawn: true"))
+def test_run_best_export_and_resume(
+    tuner: Command, config: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOY_UNDRAWN")
     track = ("--set", "tracking.enabled=true")
     done = tuner("run", config, "--json", *track)
     result = json.loads(done.stdout)

@@ -21,7 +21,7 @@ import pytest
 from tests.driver import Command, Driver
 from tuner.tracking.tracker import prepare
 
-pytestmark = pytest.mark.usefixtures("toy")
+pytestmark = pytest.mark.usefixtures("toy", "undrawn")
 
 TRIALS = 14
 TRACKED = ("--set", "tracking.enabled=true")
@@ -32,13 +32,7 @@ def config(write_config: Callable[..., Path]) -> str:
     sections = {
         "plugin": "toy",
         "study": {"trials": TRIALS},
-        "data": {
-            "targets": [2.0, 4.0],
-            "seconds": 0.1,
-            "log": "ran.jsonl",
-            "start_up": 0.01,
-            "drawn": False,
-        },
+        "data": {"targets": [2.0, 4.0], "seconds": 0.1, "log": "ran.jsonl", "start_up": 0.01},
         "search_space": {"x": {}, "size": {"low": 1, "high": 2}},
         "workers": 2,
         "timing": {"repeats": 1, "final_time": 1},  # what ran is counted

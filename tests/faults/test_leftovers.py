@@ -16,7 +16,7 @@ import pytest
 from tests.driver import Driver
 from tests.services import PASSWORD, running_postgres
 
-pytestmark = pytest.mark.usefixtures("toy")
+pytestmark = pytest.mark.usefixtures("toy", "undrawn")
 
 
 Tuner = Callable[..., tuple[int, str, set[str]]]
@@ -59,7 +59,7 @@ def test_no_password_is_left_anywhere(
             "trials": 4,
             "storage": postgres.replace(PASSWORD, written),
         },
-        data={"targets": [1.0], "drawn": False},
+        data={"targets": [1.0]},
         search_space={"x": {"low": -5, "high": 5}},
         timing={"final_time": 0.2},
     )
@@ -86,7 +86,7 @@ def test_a_trial_whose_error_has_no_encoding_is_tracked_like_any_other(
     path = write_config(
         plugin="toy",
         study={"trials": 5, "sampler": "grid"},
-        data={"targets": [1.0], "drawn": False},
+        data={"targets": [1.0]},
         search_space={"x": [1.0, 2.0, 3.0], "mode": ["fine", "raise"]},
         timing={"finalists": 0, "fixed_cost_repeats": 0, "repeats": 1},
     )
@@ -136,7 +136,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(
     sections = {
         "plugin": "toy",
         "study": {"trials": 3, "storage": storage, "sampler": "random"},
-        "data": {"targets": [1.0], "drawn": False},
+        "data": {"targets": [1.0]},
         "search_space": {"x": {"low": -5, "high": 5}},
         "timing": {"finalists": 0, "fixed_cost_repeats": 0, "repeats": 1},
         "tracking": {"enabled": False},

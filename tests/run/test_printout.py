@@ -125,7 +125,7 @@ def test_the_printed_commands_work_when_pasted(
     config = write_config(
         plugin="toy",
         study={"trials": 3, "sampler": "random", "name": "pasted"},
-        data={"targets": [2.0], "drawn": False},
+        data={"targets": [2.0]},
         search_space={"x": {"low": 1, "high": 3}},
         objective="fit",
         export={"path": "frozen.py"},
@@ -201,7 +201,7 @@ def test_ctrl_c_shows_what_there_is_and_how_to_go_on(
     config = write_config(
         plugin="toy",
         study={"trials": 500, "sampler": "random"},
-        data={"seconds": 0.05, "drawn": False},
+        data={"seconds": 0.05},
         search_space={"x": {"low": 1, "high": 3}},
         export={"path": "frozen.py"},
         tracking={"enabled": False},

@@ -18,13 +18,13 @@ from tuner.search.fenced_storage import LEASE
 from tuner.search.lease import Lease, LeaseLost
 from tuner.search.storage import read_study
 
-pytestmark = pytest.mark.usefixtures("toy")
+pytestmark = pytest.mark.usefixtures("toy", "undrawn")
 
 
 def sections(**more: object) -> dict[str, object]:
     return {
         "plugin": "toy",
-        "data": {"targets": [1.0, 2.0], "held_out": [1.5], "drawn": False},
+        "data": {"targets": [1.0, 2.0], "held_out": [1.5]},
         "study": {"trials": 5, "sampler": "random", "pruner": "median"},
         "search_space": {"x": {"low": -5, "high": 5}},
         "timing": {"final_time": 0.5, "nulls": 0},

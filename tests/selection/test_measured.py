@@ -71,20 +71,14 @@ def test_what_was_not_timed_again_stays_an_estimate() -> None:
     assert not record.estimate
 
 
-@pytest.mark.usefixtures("toy")
+@pytest.mark.usefixtures("toy", "undrawn")
 def test_table_json_best_and_script_state_one_score(
     driver: Driver, write_config: Callable[..., Path]
 ) -> None:
     config = write_config(
         plugin="toy",
         study={"trials": 4, "sampler": "random"},
-        data={
-            "targets": [2.0],
-            "held_out": [3.0],
-            "seconds": 0.01,
-            "start_up": 0.1,
-            "drawn": False,
-        },
+        data={"targets": [2.0], "held_out": [3.0], "seconds": 0.01, "start_up": 0.1},
         search_space={"x": {"low": 1, "high": 3}},
         timing={"finalists": 2, "final_time": 1, "fixed_cost_repeats": 1},
         tracking={"enabled": False},

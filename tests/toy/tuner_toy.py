@@ -41,7 +41,6 @@ class Data(BaseModel):
     width: int = Field(default=1, ge=1)
     luck: float = 0.0
     told: bool = False
-    drawn: bool = True
 
 
 class Config(BaseModel):
@@ -128,7 +127,7 @@ class Toy(Plugin[Config]):
         return smallest, "the smallest x"
 
     def figures(self, results: Any) -> Mapping[str, Any]:
-        if not self.config.data.drawn:
+        if "TOY_UNDRAWN" in os.environ:
             return {}
         from matplotlib.figure import Figure
 
@@ -137,7 +136,7 @@ class Toy(Plugin[Config]):
         return {"fits": figure}
 
     def tables(self, results: Any) -> Mapping[str, Any]:
-        if not self.config.data.drawn:
+        if "TOY_UNDRAWN" in os.environ:
             return {}
         import pandas as pd
 
