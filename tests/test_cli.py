@@ -94,6 +94,7 @@ def test_the_smoothed_best_may_be_frozen(tuner: Command, config: str, workplace:
     assert f'"x": {found["params"]["x"]}' in (workplace / "chosen.py").read_text()
 
 
+@pytest.mark.usefixtures("store")
 def test_run_best_export_and_resume(
     tuner: Command, config: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_no_password_is_left_anywhere(
     assert PASSWORD not in str([vars(study) for study in storage.get_all_studies()])
 
 
+@pytest.mark.usefixtures("store")
 def test_a_trial_whose_error_has_no_encoding_is_tracked_like_any_other(
     tuner: Tuner,
     write_config: Callable[..., Path],
