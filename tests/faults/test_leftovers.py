@@ -48,6 +48,7 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("written", [PASSWORD, "${SECRET}"])
 def test_no_password_is_left_anywhere(
     tuner: Tuner, postgres: str, write_config: Callable[..., Path], written: str
