@@ -125,9 +125,9 @@ def test_too_few_cells_and_a_bad_size_factor_are_refused():
 
 
 def test_what_was_compiled_for_umap_is_kept_for_other_processes():
-    from umap import umap_
-
     prepare(cycling(60)[0])
+    from umap import umap_  # its first import warns
+
     kernel = umap_.smooth_knn_dist
     assert kernel.stats.cache_hits or kernel.stats.cache_misses
     assert any(Path(kernel.stats.cache_path).glob("*smooth_knn_dist*.nbc"))
