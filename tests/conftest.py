@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from hypothesis import settings
 from sqlalchemy import Connection, Engine, event
 
 from tests.driver import Driver
+from tests.stores import making_a_store
 
 # The same examples every time; and no test fails because the machine is busy.
 settings.register_profile("suite", deadline=None, derandomize=True)
@@ -85,6 +87,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     return folder
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the toy draw no figures and make no tables: its workers import much for them."""
+    monkeypatch.setenv("TOY_UNDRAWN", "1")
+
+
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     """Return what runs `tuner` commands, with the toy plug-ins among the installed."""
@@ -113,3 +121,29 @@ def write_config(workplace: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def made_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return a store, and what was said while it was made: its tables take seconds.
+
+    It is one for all processes of the suite, and nobody may write to it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-store"
+    home.mkdir(exist_ok=True)
+    said = home / "said.txt"
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            process = making_a_store(home)
+            text = "".join(process.communicate(timeout=200))
+            assert process.returncode == 0, text
+            said.write_text(text)
+    return home / "mlflow.db", said.read_text()
+
+
+@pytest.fixture
+def store(made_store: tuple[Path, str], workplace: Path) -> None:
+    """Let the current folder have a store: to make one takes a study two seconds."""
+    shutil.copy(made_store[0], workplace / "mlflow.db")

@@ -14,7 +14,7 @@ import pytest
 from tests.driver import Driver
 from tuner.search.startup_cost import FIXED_COSTS
 
-pytestmark = pytest.mark.usefixtures("toy")
+pytestmark = pytest.mark.usefixtures("toy", "undrawn")
 
 LONG = "x" * 300
 TOO_LONG = "expected paths with names of at most 255 bytes, got 'xxx"
@@ -94,7 +94,11 @@ def test_the_smoothed_best_may_be_frozen(tuner: Command, config: str, workplace:
     assert f'"x": {found["params"]["x"]}' in (workplace / "chosen.py").read_text()
 
 
-def test_run_best_export_and_resume(tuner: Command, config: str, workplace: Path) -> None:
+@pytest.mark.usefixtures("store")
+def test_run_best_export_and_resume(
+    tuner: Command, config: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOY_UNDRAWN")
     track = ("--set", "tracking.enabled=true")
     done = tuner("run", config, "--json", *track)
     result = json.loads(done.stdout)

@@ -21,7 +21,7 @@ import pytest
 from tests.driver import Command, Driver
 from tuner.tracking.tracker import prepare
 
-pytestmark = pytest.mark.usefixtures("toy")
+pytestmark = pytest.mark.usefixtures("toy", "undrawn")
 
 TRIALS = 14
 TRACKED = ("--set", "tracking.enabled=true")
@@ -81,6 +81,7 @@ def finish(process: Command, code: int = 0) -> tuple[str, str]:
     return out, err
 
 
+@pytest.mark.usefixtures("store")
 def test_kill_9_in_mid_study_loses_and_repeats_nothing(workplace: Path, start: Start) -> None:
     for threshold in (3, 7):
         process = start(*TRACKED)

@@ -16,7 +16,7 @@ import pytest
 from tests.driver import Driver
 from tests.services import PASSWORD, running_postgres
 
-pytestmark = pytest.mark.usefixtures("toy")
+pytestmark = pytest.mark.usefixtures("toy", "undrawn")
 
 
 Tuner = Callable[..., tuple[int, str, set[str]]]
@@ -48,6 +48,7 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("written", [PASSWORD, "${SECRET}"])
 def test_no_password_is_left_anywhere(
     tuner: Tuner, postgres: str, write_config: Callable[..., Path], written: str
@@ -79,6 +80,7 @@ def test_no_password_is_left_anywhere(
     assert PASSWORD not in str([vars(study) for study in storage.get_all_studies()])
 
 
+@pytest.mark.usefixtures("store")
 def test_a_trial_whose_error_has_no_encoding_is_tracked_like_any_other(
     tuner: Tuner,
     write_config: Callable[..., Path],

@@ -118,7 +118,7 @@ def test_a_run_without_a_trial_says_so(config: Config) -> None:
     assert "figures and tables" not in text
 
 
-@pytest.mark.usefixtures("toy")
+@pytest.mark.usefixtures("toy", "undrawn")
 def test_the_printed_commands_work_when_pasted(
     driver: Driver, write_config: Callable[..., Path], workplace: Path
 ) -> None:
@@ -145,7 +145,7 @@ def test_the_printed_commands_work_when_pasted(
     assert "time: of run, once; it is not tuned" in text
 
 
-@pytest.mark.usefixtures("toy")
+@pytest.mark.usefixtures("toy", "undrawn")
 @pytest.mark.parametrize(
     ("sections", "code", "expected"),
     [
@@ -194,7 +194,7 @@ def test_each_way_to_end_reads_right(
         assert done.stdout == ""
 
 
-@pytest.mark.usefixtures("toy")
+@pytest.mark.usefixtures("toy", "undrawn")
 def test_ctrl_c_shows_what_there_is_and_how_to_go_on(
     write_config: Callable[..., Path], workplace: Path
 ) -> None:

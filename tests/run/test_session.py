@@ -18,7 +18,7 @@ from tuner.search.fenced_storage import LEASE
 from tuner.search.lease import Lease, LeaseLost
 from tuner.search.storage import read_study
 
-pytestmark = pytest.mark.usefixtures("toy")
+pytestmark = pytest.mark.usefixtures("toy", "undrawn")
 
 
 def sections(**more: object) -> dict[str, object]:

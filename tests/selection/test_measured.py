@@ -71,7 +71,7 @@ def test_what_was_not_timed_again_stays_an_estimate() -> None:
     assert not record.estimate
 
 
-@pytest.mark.usefixtures("toy")
+@pytest.mark.usefixtures("toy", "undrawn")
 def test_table_json_best_and_script_state_one_score(
     driver: Driver, write_config: Callable[..., Path]
 ) -> None:

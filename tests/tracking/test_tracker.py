@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.stores import making_a_store
 from tests.studies import START, make_study, make_summary, make_trials
-from tests.tracking.conftest import making_a_store
 from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.tracking import (

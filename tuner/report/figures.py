@@ -49,7 +49,7 @@ def study_figures(
     for name, figure in figures.items():
         FigureCanvasAgg(figure)
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=150, bbox_inches="tight")
+        figure.savefig(path, dpi=150)
         paths.append(path)
     return paths
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from anndata import AnnData
@@ -120,3 +122,12 @@ def test_too_few_cells_and_a_bad_size_factor_are_refused():
         prepare(adata[:3].copy())
     with pytest.raises(AnalysisError, match="no obs column 'depth'"):
         prepare(adata, PrepareOptions(size_factor="depth"))
+
+
+def test_what_was_compiled_for_umap_is_kept_for_other_processes():
+    prepare(cycling(60)[0])
+    from umap import umap_  # its first import warns
+
+    kernel = umap_.smooth_knn_dist
+    assert kernel.stats.cache_hits or kernel.stats.cache_misses
+    assert any(Path(kernel.stats.cache_path).glob("*smooth_knn_dist*.nbc"))

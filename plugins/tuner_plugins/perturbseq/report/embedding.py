@@ -5,6 +5,7 @@ Nothing here feeds the model: its covariates and responses are made from trainin
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -167,6 +168,7 @@ def _embed(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None
     n_pcs = min(options.n_pcs, view.n_obs - 1, view.n_vars - 1)
     sc.pp.pca(view, n_comps=n_pcs, svd_solver="arpack", mask_var=None, random_state=options.seed)
     k = min(options.n_neighbors, view.n_obs - 1)
+    _keep_umap_kernels()
     exact = KNeighborsTransformer(n_neighbors=k, algorithm="brute", n_jobs=1)
     sc.pp.neighbors(
         view,
@@ -187,3 +189,14 @@ def _embed(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None
         "variance_ratio": np.asarray(view.uns["pca"]["variance_ratio"]),
         "seed": options.seed,
     }
+
+
+def _keep_umap_kernels() -> None:
+    """Have Numba keep what it compiles for UMAP, which takes each new process 8 s otherwise."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of UMAP, that TensorFlow is not installed
+        from umap import layouts, umap_
+    for kernel in [*vars(layouts).values(), *vars(umap_).values()]:
+        if hasattr(kernel, "enable_caching"):
+            with contextlib.suppress(RuntimeError):  # there is no folder for it
+                kernel.enable_caching()

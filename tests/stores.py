@@ -1,4 +1,4 @@
-"""A store that was made once for all tests: its tables take seconds."""
+"""An MLflow store as a study leaves it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-
-import pytest
 
 SCRIPT = """
     import sys, time
@@ -29,7 +27,7 @@ SCRIPT = """
 
 
 def making_a_store(folder: Path) -> subprocess.Popen[str]:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[1]
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(SCRIPT)],
         cwd=folder,
@@ -38,13 +36,3 @@ def making_a_store(folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-@pytest.fixture(scope="module")
-def made_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return a store, and what was said while it was made: its tables take seconds."""
-    home = tmp_path_factory.mktemp("store")
-    process = making_a_store(home)
-    said = "".join(process.communicate(timeout=200))
-    assert process.returncode == 0, said
-    return home / "mlflow.db", said
