@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from tuner.config.addresses import masked
 from tuner.config.text import shortened
 from tuner.execution.text import clean
 from tuner.plugin import InputError
-from tuner.report.terminal import make_console
+from tuner.report.terminal import make_console, outlast_readers
 from tuner.run.interrupt import StopOnInterrupt
 
 app = typer.Typer(
@@ -237,14 +236,12 @@ def _say_changes(config: Any) -> Any:
 
 
 def _plain(text: str) -> None:
-    out.print(text, highlight=False, markup=False, soft_wrap=True)
+    out.print(clean(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what has no encoding
-            stream.reconfigure(errors="backslashreplace")
+    outlast_readers()
     try:
         app()
     except InputError as error:

@@ -28,6 +28,16 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, st
     return _module
 
 
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_freeze_that_writes_nothing_is_no_script(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "script.py"
+    path.write_text("the script before")
+    with pytest.raises(ValueError, match="freeze wrote nothing"):
+        write_script(path, lambda part: content is None or part.write_text(content))
+    assert path.read_text() == "the script before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 LOWER = '''
     """The lower module."""
 

@@ -129,6 +129,7 @@ def test_a_store_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         with contextlib.suppress(KeyboardInterrupt), sole_creator(path) as is_new:
             assert is_new
             make_whole(path, lambda url, whole=whole: make(url, whole))
+        assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]  # no part of it stays
     with sole_creator(path) as is_new:
         assert not is_new
     with closing(sqlite3.connect(path)) as database:

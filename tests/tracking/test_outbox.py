@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.studies import make_summary, make_trials
 from tuner.records import Summary, TrialRecord
-from tuner.tracking import outbox
+from tuner.tracking import outbox, spool
 from tuner.tracking.outbox import Outbox, StoreTrouble
 from tuner.tracking.spool import read_spool, write_spool
 
@@ -231,8 +233,25 @@ def test_spool_round_trip_keeps_types_and_infinities(tmp_path: Path) -> None:
     assert [type(value) for value in back[0].params.values()] == [
         type(value) for value in odd.params.values()
     ]
+    (tmp_path / "spool.jsonl.part").write_text("of a process that was killed")
     write_spool(path, [])
-    assert not path.exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_spool_without_room_leaves_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "spool.jsonl"
+    write_spool(path, TRIALS[:1])
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(spool.os, "replace", no_room)
+    with pytest.raises(OSError, match="No space"):
+        write_spool(path, TRIALS[:2])
+    assert list(tmp_path.iterdir()) == [path]
+    assert read_spool(path) == (TRIALS[:1], None)
 
 
 def test_a_damaged_spool_is_set_aside_and_its_good_lines_used(tmp_path: Path) -> None:

@@ -59,5 +59,8 @@ def make_whole(path: Path, make: Callable[[str], object]) -> None:
     path = resolved(path)
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
-    make(f"sqlite:///{beside}")
-    beside.replace(path)
+    try:
+        make(f"sqlite:///{beside}")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

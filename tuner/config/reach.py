@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
+import ssl
 import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +12,9 @@ from urllib.request import getproxies
 
 PATIENCE = 5.0
 """Seconds for a server to answer; a database driver may wait for minutes."""
+
+ANSWER = 10.0
+"""Seconds for a web server to say something, once it is reached."""
 
 _PORTS = {
     "http": 80,
@@ -50,6 +55,24 @@ def why_unreachable(url: str) -> str | None:
         socket.create_connection((host, port), PATIENCE).close()
     except OSError as error:
         return f"{host}, port {port}, does not answer: {error.strerror or error}"
+    return _why_silent(scheme, host, port) if scheme in ("http", "https") else None
+
+
+def _why_silent(scheme: str, host: str, port: int) -> str | None:
+    """Return that a web server takes requests and answers none; whatever it says will do."""
+    asked = http.client.HTTPConnection(host, port, timeout=ANSWER)
+    if scheme == "https":
+        context = ssl._create_unverified_context()  # noqa: S323 - nothing is sent or believed
+        asked = http.client.HTTPSConnection(host, port, timeout=ANSWER, context=context)
+    try:
+        asked.request("HEAD", "/")
+        asked.getresponse()
+    except TimeoutError:
+        return f"{host}, port {port}, takes requests and answers none within {ANSWER:g} s"
+    except (OSError, http.client.HTTPException):  # who talks to it will hear
+        pass
+    finally:
+        asked.close()
     return None
 
 

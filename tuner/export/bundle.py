@@ -203,11 +203,19 @@ def write_script(path: Path, write: Callable[[Path], object]) -> None:
     ------
     InputError
         Where the folder does not exist or cannot be written to.
+    ValueError
+        Where `write` makes no script.
     """
     if not path.parent.is_dir():
         raise InputError(f"cannot export to {path}: no folder {path.parent}; make it first")
+
+    def write_some(part: Path) -> None:
+        write(part)
+        if not part.is_file() or not part.stat().st_size:
+            raise ValueError("the plug-in's freeze wrote nothing to the path that it was given")
+
     try:
-        write_output(path, write, mode=0o755)
+        write_output(path, write_some, mode=0o755)
     except OutputError as error:
         raise InputError(str(error)) from None
 

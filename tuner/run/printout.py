@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tuner.config.load import Config
+from tuner.execution.text import clean
 from tuner.objective import Objective, score
 from tuner.records import CaseRecord, Final, Finalist, Summary, TrialRecord
 from tuner.report.console import show_duration
@@ -77,7 +78,7 @@ def print_table(out: Console, title: str, headers: Row, rows: Sequence[Row]) -> 
 
 def say(out: Console, text: str) -> None:
     """Print a line as it is: no markup, no colours, wrapped by the terminal alone."""
-    out.print(text, highlight=False, markup=False, soft_wrap=True)
+    out.print(clean(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def _lines(out: Console, lines: Sequence[str] | Iterator[str]) -> None:

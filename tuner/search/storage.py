@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from tuner.config.addresses import STORAGE_FILE, masked
 from tuner.config.folder_lock import locked, make_whole
@@ -58,10 +58,9 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
             return _created(url, options)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError, TimeoutError) as error:
         detail = masked(str(error).strip().splitlines()[0])
-        raise InputError(
-            f"study.storage: cannot open {masked(url)}: {detail}; "
-            "expected an address such as sqlite:///tuner.db"
-        ) from error
+        is_away = isinstance(error, OperationalError)  # there is nothing wrong with the address
+        hint = "" if is_away else "; expected an address such as sqlite:///tuner.db"
+        raise InputError(f"study.storage: cannot open {masked(url)}: {detail}{hint}") from error
 
 
 def _has_content(path: Path) -> bool:

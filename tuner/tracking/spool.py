@@ -14,14 +14,19 @@ from tuner.records import TrialRecord, plain, record_of
 
 def write_spool(path: Path, records: Sequence[TrialRecord]) -> None:
     """Write `records` as JSON lines, under a temporary name first; no file where there is none."""
+    part = path.with_name(f"{path.name}.part")
     if not records:
         path.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)  # of a process that was killed
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
     lines = (json.dumps(plain(record)) for record in records)
-    part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    os.replace(part, path)
+    try:
+        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def read_spool(path: Path) -> tuple[list[TrialRecord], str | None]:
