@@ -16,7 +16,7 @@ SOURCES = {"tuner": ROOT / "tuner", "tuner_plugins": ROOT / "plugins" / "tuner_p
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "umap": "umap-learn", "yaml": "pyyaml"}
 """Modules that are called otherwise than what is installed; case aside."""
 
 NOT_IMPORTED = {
