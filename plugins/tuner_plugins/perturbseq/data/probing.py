@@ -38,7 +38,7 @@ def limit_process(size: int) -> None:
 
         limits = {
             resource.RLIMIT_CORE: 0,
-            resource.RLIMIT_CPU: 20 + size // 10**6,
+            resource.RLIMIT_CPU: 10 + size // 10**6,
             resource.RLIMIT_AS: (4 << 30) + 16 * size,
         }
         for kind, most in limits.items():
