@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 import sqlite3
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.search.test_series import Silent
+from tuner.config import reach
 from tuner.config.load import load_config
 from tuner.measure import stopwatch
 from tuner.plugin import InputError
@@ -158,10 +160,19 @@ def test_the_variable_is_named_where_the_address_comes_from_it(
         checked("tracking={uri: ./other}")
 
 
-def test_a_server_that_listens_is_reached(checked: Check) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert checked(f"tracking={{uri: 'http://127.0.0.1:{port}'}}") == []
+def test_a_server_that_answers_is_reached_and_a_silent_one_told_of(
+    checked: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reach, "ANSWER", 0.5)
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        uri = f"tracking={{uri: 'http://127.0.0.1:{server.server_port}'}}"
+        (note,) = checked(uri)
+        assert "takes requests and answers none within 0.5 s" in note
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        assert checked(uri) == []
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize("change", ["file", "unwritable"])
