@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata
@@ -184,6 +186,23 @@ def test_scrambled_held_out_cells_change_no_fit(screen, tmp_path):
             coefs.append(pd.DataFrame(found.coef, index=names[chosen]))
         same = coefs[0].index.equals(coefs[1].index) and np.allclose(*coefs, atol=1e-9)
         assert same == (fold == 1)
+
+
+def test_a_screen_is_loaded_without_what_no_trial_needs(screen):
+    """`tuner validate`, and every worker, start without scikit-learn and Numba."""
+    code = f"""
+import sys
+from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
+config = ElasticNetPlugin.Config.model_validate({_sections(screen)!r})
+plugin = ElasticNetPlugin(config)
+(case,) = plugin.load().tuned
+plugin.score(case, plugin.run(case, {{"alpha": 0.01, "l1_ratio": 0.5}}, 0))
+print(*sorted({{"numba", "sklearn", "scipy.stats", "matplotlib"}} & sys.modules.keys()))
+from tuner_plugins.elasticnet import PerturbationElasticNet
+print(PerturbationElasticNet.__module__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["", "tuner_plugins.enet.estimator"], done.stderr
 
 
 def test_refit_agrees_with_the_estimator(screen):

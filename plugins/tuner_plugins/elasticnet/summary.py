@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,9 @@ from tuner_plugins.perturbseq.inference.permutation_schemes import (
     smallest_p,
     whole_folds,
 )
-from tuner_plugins.perturbseq.inference.permutation_test import Null, permutation_null
+
+if TYPE_CHECKING:
+    from tuner_plugins.perturbseq.inference.permutation_test import Null
 
 NULL_ALPHAS = 10
 NULL_RATIOS = 3
@@ -63,6 +66,9 @@ def summary_of(
     loaded: Loaded, alpha: float, l1_ratio: float, grid: SurfaceSection, seed: int, threads: int
 ) -> Summary:
     """Compute the summary of a screen at a chosen setting; `seed` is that of the permutations."""
+    # its kernels take a second to import, which no trial needs
+    from tuner_plugins.perturbseq.inference.permutation_test import permutation_null
+
     problem, dataset = loaded.problem, loaded.dataset
     alphas = grid_alphas(problem, grid)
     surface = cross_validate(problem, alphas, grid.l1_ratios, threads=threads)
