@@ -92,8 +92,8 @@ def _quiet() -> Iterator[None]:
 def _by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Optuna sort equal values by number as well: which of them is wider is luck there."""
     sorting = types.ModuleType("numpy")
-    sorting.__dict__.update(np.__dict__)
-    sorting.argsort = lambda values: np.argsort(values, kind="stable")  # type: ignore[attr-defined]
+    stable = {"argsort": lambda values: np.argsort(values, kind="stable")}
+    sorting.__dict__.update(np.__dict__ | stable)
     monkeypatch.setattr(parzen_estimator, "np", sorting)
 
 

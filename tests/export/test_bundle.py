@@ -12,7 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from tuner.export.bundle import Quick, bundle, provenance_head, write_script
+from tuner.export.bundle import Quick, bundle, write_script
+from tuner.export.provenance import provenance_head
 from tuner.plugin import InputError, Provenance
 
 

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import pprint
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
 
 from tuner.export.outputs import OutputError, write_output
-from tuner.plugin import InputError, Provenance
+from tuner.plugin import InputError
 
 REQUIRES_PYTHON = ">=3.10"
 
@@ -179,23 +177,6 @@ def _refuse_before(requires_python: str) -> str:
     )
 
 
-def provenance_head(summary: str, params: Mapping[str, object], provenance: Provenance) -> str:
-    """Return a docstring that says what a script does and where its setting comes from."""
-    lines = [
-        summary,
-        "",
-        f"Study:    {provenance.study}"
-        + (f", trial {provenance.trial}" if provenance.trial is not None else "")
-        + (f" ({provenance.choice})" if provenance.choice else ""),
-        "Metrics:  " + ", ".join(f"{k} = {v:.6g}" for k, v in provenance.metrics.items()),
-        "Setting:  " + json.dumps(dict(params)),
-        "Versions: " + ", ".join(f"{k} {v}" for k, v in provenance.versions.items()),
-        f"Data:     sha256 {provenance.fingerprint}",
-        f"Created:  {provenance.created}",
-    ]
-    return "\n".join(lines)
-
-
 def write_script(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make the script under a temporary name, then put it at `path`, executable.
 
@@ -218,11 +199,6 @@ def write_script(path: Path, write: Callable[[Path], object]) -> None:
         write_output(path, write_some, mode=0o755)
     except OutputError as error:
         raise InputError(str(error)) from None
-
-
-def stamp() -> str:
-    """Return the time in UTC as ISO 8601, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _body(

@@ -1,15 +1,19 @@
-"""What a result came from: versions, data fingerprint, commit."""
+"""What a result came from: versions, data fingerprint, commit, time; the head of a script."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from tuner.plugin import Provenance
 
 PACKAGES = ("tuner", "optuna", "mlflow", "numpy", "scipy", "pandas")
 OPTIONAL = ("numba", "scikit-learn", "pyBigWig", "anndata", "scanpy", "statsmodels")
@@ -59,6 +63,28 @@ def git_commit(folder: Path) -> str | None:
     if head is None:
         return None
     return head + ("-dirty" if _git(folder, ["status", "--porcelain"]) else "")
+
+
+def stamp() -> str:
+    """Return the time in UTC as ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def provenance_head(summary: str, params: Mapping[str, object], provenance: Provenance) -> str:
+    """Return a docstring that says what a script does and where its setting comes from."""
+    lines = [
+        summary,
+        "",
+        f"Study:    {provenance.study}"
+        + (f", trial {provenance.trial}" if provenance.trial is not None else "")
+        + (f" ({provenance.choice})" if provenance.choice else ""),
+        "Metrics:  " + ", ".join(f"{k} = {v:.6g}" for k, v in provenance.metrics.items()),
+        "Setting:  " + json.dumps(dict(params)),
+        "Versions: " + ", ".join(f"{k} {v}" for k, v in provenance.versions.items()),
+        f"Data:     sha256 {provenance.fingerprint}",
+        f"Created:  {provenance.created}",
+    ]
+    return "\n".join(lines)
 
 
 def _files(paths: Iterable[Path]) -> Sequence[Path]:

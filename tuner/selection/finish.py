@@ -13,9 +13,9 @@ import optuna
 from tuner.config.load import Config
 from tuner.config.task import Task
 from tuner.execution.jobs import FreezeJob, PresentJob, run_alone
-from tuner.export.bundle import stamp, write_script
+from tuner.export.bundle import write_script
 from tuner.export.ownership import Owner, claim_script
-from tuner.export.provenance import versions
+from tuner.export.provenance import stamp, versions
 from tuner.measure.noise import combine
 from tuner.objective import Objective, Reference
 from tuner.plugin import InputError, Params, Provenance, Tried

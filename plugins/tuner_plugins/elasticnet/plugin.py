@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tuner.export import outputs
-from tuner.export.bundle import bundle, provenance_head
+from tuner.export.bundle import bundle
+from tuner.export.provenance import provenance_head
 from tuner.plugin import (
     Case,
     Cases,

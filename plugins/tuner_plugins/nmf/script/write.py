@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tuner.export.bundle import Quick, bundle, provenance_head
+from tuner.export.bundle import Quick, bundle
+from tuner.export.provenance import provenance_head
 from tuner.plugin import Params, Provenance, Value
 from tuner_plugins import code_cache, kernel_folder
 from tuner_plugins.native import machine
