@@ -19,8 +19,9 @@ from tests.stores import making_a_store
 # The same examples every time; and no test fails because the machine is busy.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
-# What the tests start reads compiled Python, as a user's command does.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# What the tests start reads compiled Python and buffers what it writes, as a user's command does.
+for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,7 +51,7 @@ def run(
     settings += [f"study.trials={trials}"] if trials is not None else []
     settings += [f"workers={workers}"] if workers is not None else []
     loaded = _load(config, settings)
-    stop = StopOnInterrupt(err.print)
+    stop = StopOnInterrupt()
     result = session.run(loaded, LiveProgress(err, loaded.objective), stop, new=new)
     if as_json:
         print(json.dumps(result.plain()))
@@ -242,8 +243,11 @@ def _plain(text: str) -> None:
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
     outlast_readers()
+    # What is multiplied here is small: BLAS's threads would cost ten times what they save.
+    # Workers set their own number; parallel kernels do not ask BLAS.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        app()
+        _run_app()
     except InputError as error:
         _fail(str(error), 2)
     except ModuleNotFoundError as error:
@@ -263,6 +267,14 @@ def main() -> None:
         if (line := outage(error)) is None:
             raise
         _fail(line, 2)
+
+
+def _run_app() -> None:
+    try:
+        app()
+    finally:  # what has no room is told, not left to the interpreter's end
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
 
 def _fail(message: str, code: int) -> None:

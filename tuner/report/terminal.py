@@ -47,12 +47,13 @@ class _Stream:
         return getattr(self._stream, name)
 
     def _pass_over(self, error: OSError) -> None:
-        if self._spared is not None and error.errno not in self._spared:
-            raise error
-        if error.errno in _GONE:  # nor is anything tried again when the process ends
+        spared = self._spared is None or error.errno in self._spared
+        if not spared or error.errno in _GONE:  # nor is anything tried again when the process ends
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
+        if not spared:
+            raise error
 
     def write(self, text: str) -> int:
         """Write; return how many characters were taken."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
@@ -14,11 +13,10 @@ class StopOnInterrupt:
     """True after the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the program at once.
 
     A terminal that is closed sends SIGHUP, more than once and to more than one: it never ends the
-    program at once, and where it was ignored (``nohup``) it stays so. `say` tells the user.
+    program at once, and where it was ignored (``nohup``) it stays so.
     """
 
-    def __init__(self, say: Callable[[str], object]) -> None:
-        self._say = say
+    def __init__(self) -> None:
         self._asked = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
@@ -34,8 +32,19 @@ class StopOnInterrupt:
         elif self._asked:
             raise KeyboardInterrupt
         if not self._asked:
-            self._say("stopping after the running trials; press Ctrl-C again to stop at once")
+            _say("stopping after the running trials; press Ctrl-C again to stop at once")
         self._asked = True
+
+
+def _say(text: str) -> None:
+    """Write a line to standard error, in place of a progress bar there.
+
+    By the system's call alone: the signal may have come in the midst of a write of Python's, which
+    takes no second one, or of an import.
+    """
+    before = "\r\x1b[2K" if os.isatty(2) else ""
+    with suppress(OSError):
+        os.write(2, f"{before}{text}\n".encode())
 
 
 def _leave_terminal() -> None:
