@@ -70,14 +70,16 @@ def annotation_correlation(
     For the values as they are and their logarithms: what trials make of a track.
     """
     runs = zero_gaps(read_runs(path, chrom, start, end))
+    values = runs.values.astype(float)
+    rows = np.stack([values, np.copysign(np.log1p(np.abs(values)), values)])
+    loadings = Loadings(rows, runs.ends - start, np.zeros((2, 1)))
     genes = Runs(annotation.ends - start, annotation.values)
-    bases, binned = [], []
-    for values in (runs.values, np.sign(runs.values) * np.log1p(np.abs(runs.values))):
-        track = Runs(runs.ends, values)
-        rows = Loadings(values[None].astype(float), runs.ends - start, np.zeros((1, 1)))
-        bases.append(float(annotation_correlations(rows, genes)[0]))
-        bins = [bin_runs(item, start, end, _BIN) for item in (track, annotation)]
-        if len(bins[0]) > 2 and all(np.ptp(row) > 1e-9 * np.abs(row).max() for row in bins):
+    bases = annotation_correlations(loadings, genes).tolist()
+    binned = []
+    for row in rows:
+        tracks = [Runs(runs.ends, row), annotation]
+        bins = [bin_runs(track, start, end, _BIN) for track in tracks]
+        if len(bins[0]) > 2 and all(np.ptp(means) > 1e-9 * np.abs(means).max() for means in bins):
             binned.append(float(np.corrcoef(bins[0], bins[1])[0, 1]))
     return Likeness(max(bases, key=abs), max(binned, key=abs, default=None))
 

@@ -38,7 +38,7 @@ def annotation_correlations(loadings: Loadings, annotation: Runs) -> NDArray[np.
     ends = annotation.ends
     if ends[-1] != loadings.size:
         raise ValueError(f"annotation covers {ends[-1]} positions, the loadings {loadings.size}")
-    lengths = run_lengths(loadings.ends)
+    lengths = run_lengths(loadings.ends).astype(float)
     genes, norm = centre(np.nan_to_num(annotation.values), run_lengths(ends))
     integral = np.concatenate([[0.0], np.cumsum(genes * run_lengths(ends))])
     inside = np.diff(np.interp(loadings.ends, np.concatenate([[0], ends]), integral), prepend=0.0)
@@ -54,8 +54,9 @@ def annotation_correlations(loadings: Loadings, annotation: Runs) -> NDArray[np.
 
 def centre(values: NDArray[Any], lengths: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
     """Return a step function, given by values and lengths of runs, minus its mean; and its norm."""
-    centred = np.asarray(values, dtype=float) - np.dot(values, lengths) / lengths.sum()
-    return centred, float(np.sqrt(np.dot(centred**2, lengths)))
+    values, lengths = np.asarray(values, dtype=float), np.asarray(lengths, dtype=float)
+    centred = values - np.dot(values, lengths) / lengths.sum()
+    return centred, float(np.sqrt(np.dot(centred * centred, lengths)))
 
 
 def best_correlation(correlations: NDArray[np.float64], absolute: bool = False) -> float:
