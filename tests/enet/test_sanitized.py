@@ -8,7 +8,6 @@ tells them; NumPy's arrays come from the allocator that the sanitizer watches. T
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +16,10 @@ import pytest
 from tuner_plugins.enet import kernels
 from tuner_plugins.native.machine import NATIVE_FLAG, find_compiler
 
+from tests.fuzzing import FUZZ_SECONDS, cpu_seconds
 from tests.sanitizers import SANITIZERS, compile_watched, sanitizing_compiler
 
 ROOT = Path(__file__).resolve().parents[2]
-FUZZ_SECONDS = float(os.environ.get("TUNER_FUZZ_SECONDS", "600"))
 PROBE = "import ctypes; ctypes.CDLL(None).__asan_init"
 
 
@@ -72,11 +71,7 @@ def test_kernels_stay_within_bounds_for_any_size_and_value(
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_kernels_stay_within_bounds_for_long(library: Path, environment: dict[str, str]) -> None:
-    def used() -> float:
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
-
-    begin, seed = used(), 2
-    while used() - begin < FUZZ_SECONDS:
+    begin, seed = cpu_seconds(), 2
+    while cpu_seconds() - begin < FUZZ_SECONDS:
         drive(library, environment, seed, rounds=1000)
         seed += 1

@@ -6,8 +6,6 @@ The long runs, ten minutes of processor time for each program, are
 
 from __future__ import annotations
 
-import os
-import resource
 import struct
 import subprocess
 import zlib
@@ -20,6 +18,7 @@ from tuner_plugins.nmf.io.bigwig_blocks import LARGEST_BLOCK
 from tuner_plugins.nmf.kernels.build import QUICK_PARTS, kernel_parts
 from tuner_plugins.nmf.kernels.sources import KERNEL_FILES
 
+from tests.fuzzing import FUZZ_SECONDS, cpu_seconds
 from tests.nmf.bigwig_files import Section, write_bigwig
 from tests.sanitizers import SANITIZERS, compile_watched, sanitizing_compiler
 
@@ -59,16 +58,6 @@ def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def drive(program: Path, seed: int, rounds: int) -> None:
     done = subprocess.run([program, str(seed), str(rounds)], capture_output=True, text=True)
     assert done.returncode == 0, f"seed {seed}: {done.stderr[:3000]}"
-
-
-def cpu_seconds() -> float:
-    """Return the processor time of all children that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-FUZZ_SECONDS = float(os.environ.get("TUNER_FUZZ_SECONDS", "600"))
-"""Processor time of each of the long runs below: TUNER_FUZZ_SECONDS=60 make test-slow."""
 
 
 def read(program: Path, *files: Path, seed: int = 0, changed: int = 0) -> list[bool]:
