@@ -92,11 +92,23 @@ def test_time_is_told_after_some_trials_and_the_last_one_has_a_line() -> None:
     assert [line.split("/")[0] for line in lines()[1:]] == ["1", str(total)]
 
 
+def terminal(stream: io.StringIO, width: int, kind: str) -> Console:
+    return Console(file=stream, width=width, force_terminal=True, _environ={"TERM": kind})
+
+
+def test_a_terminal_that_moves_no_cursor_gets_lines() -> None:
+    stream = io.StringIO()
+    progress = LiveProgress(terminal(stream, 60, "dumb"), OBJECTIVE)
+    progress.begin("s", 60, [])
+    progress.phase("searching")
+    progress.end()
+    assert stream.getvalue().splitlines() == ["study 's' starts: 60 trials", "searching"]
+
+
 @pytest.mark.parametrize("width", [60, 120])
 def test_a_terminal_shows_the_phase_in_one_line(width: int) -> None:
     stream = io.StringIO()
-    terminal = Console(file=stream, width=width, force_terminal=True, legacy_windows=False)
-    progress = LiveProgress(terminal, OBJECTIVE)
+    progress = LiveProgress(terminal(stream, width, "xterm"), OBJECTIVE)
     progress.begin("s", 60, [])
     progress.phase("measuring the baseline, the plug-in's reference setting", "case 2 of 2")
     assert progress._bar is not None

@@ -62,7 +62,7 @@ class LiveProgress:
         self._others = len(records) - self._done
         verb = f"resumes after {self._done} of" if records else "starts:"
         self._say(f"study '{name}' {verb} {total} trials")
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             note = TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True))
             self._bar = Progress(
                 SpinnerColumn(),
