@@ -24,14 +24,14 @@ def now() -> datetime:
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a worker needs to make its plug-in: plain data, sent once.
+    """All that a worker needs to make its plug-in, sent once, pickled.
 
     Attributes
     ----------
     plugin : str
         Entry-point name.
     sections : mapping
-        The plug-in's validated sections, paths absolute.
+        The plug-in's validated sections, paths absolute: its `Config` takes them again.
     threads : int
         Threads that BLAS, OpenMP and Numba may use in one worker.
     locks : str or None

@@ -44,6 +44,9 @@ CHEAP = 5.0
 FRESH = 0.1
 """Seconds for which a measurement of the machine's speed stands."""
 
+PRESENTING = ("figures", "tables", "null_metrics", "findings")
+"""Verbs of a plug-in that look at what the chosen setting gives."""
+
 Tell = Callable[[str], None]
 Notify = Callable[[str], None]
 """Tells whoever watches the time which phase begins: one of `tuner.execution.limits.PHASES`."""
@@ -212,8 +215,10 @@ class Bench:
     def present(self, job: PresentJob, tell: Tell) -> JobDone:
         """Run the chosen setting on all cases; write its figures and tables."""
         started = now()
-        tell("running the chosen setting on every case")
-        tuned = [self.measure(case, job.params, job.seed) for case in self._cases.tuned]
+        looked_at = self._cases.tuned if self._offers(*PRESENTING) else ()
+        if looked_at or self._cases.held_out:
+            tell("running the chosen setting on every case")
+        tuned = [self.measure(case, job.params, job.seed) for case in looked_at]
         held_out = [
             replace(self.measure(case, job.params, job.seed), held_out=True)
             for case in self._cases.held_out
@@ -232,21 +237,18 @@ class Bench:
         self._notify("tables")
         for name, table in self._plugin.tables(results).items():
             table.to_csv(job.folder / f"{name}.csv", index=False)
-        if job.nulls and type(self._plugin).null_metrics is not Plugin.null_metrics:
+        if job.nulls and self._offers("null_metrics"):
             tell(f"drawing the null, what luck alone gives ({job.nulls} draws a case)")
         nulls = tuple(null for result in results for null in self._null(result, job))
         self._notify("findings")
-        return JobDone(
-            job.ticket,
-            "complete",
-            started,
-            now(),
-            tuple(map(_record, tuned)),
-            nulls=nulls,
-            findings=tuple(self._plugin.findings(results)),
-            held_out=tuple(map(_record, held_out)),
-            held_out_baseline=tuple(beside),
-        )
+        findings, held = tuple(self._plugin.findings(results)), tuple(map(_record, held_out))
+        done = JobDone(job.ticket, "complete", started, now(), tuple(map(_record, tuned)), None)
+        done = replace(done, nulls=nulls, findings=findings)
+        return replace(done, held_out=held, held_out_baseline=tuple(beside))
+
+    def _offers(self, *verbs: str) -> bool:
+        """Return whether the plug-in has any of these optional verbs."""
+        return any(getattr(type(self._plugin), verb) is not getattr(Plugin, verb) for verb in verbs)
 
     def _null(self, result: Result, job: PresentJob) -> Iterator[Null]:
         """Return a result's null, where the plug-in has one."""
