@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dis
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -57,7 +58,7 @@ class PickledFunction:
         called = getattr(inner, "__qualname__", type(inner).__qualname__)
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         name = f"{module}:{called}@{version}-{digest(function)}"
-        return cls(name, pickled, tuple(sys.path), function)
+        return cls(name, pickled, tuple(map(os.path.abspath, sys.path)), function)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the function itself behind."""

@@ -73,6 +73,7 @@ class FunctionPlugin(Plugin[FunctionConfig]):
 
     def check(self, params: Params) -> None:
         """Refuse params that the function does not take, where it is here to be asked."""
+        self.baseline()
         function = self.config.data.function
         if isinstance(function, PickledFunction) and function.function is not None:
             _require(function.function, params)
