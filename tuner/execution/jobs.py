@@ -72,6 +72,8 @@ class TrialJob:
         Time the frozen script as a whole process in place of ``run``.
     scored : bool
         Whether to score what `run` gives; a repeat is timed alone.
+    timed : bool
+        Whether its time counts: ``run`` is then called again where others disturbed the timing.
     """
 
     trial: Trial
@@ -79,6 +81,7 @@ class TrialJob:
     stepwise: bool = False
     process: bool = False
     scored: bool = True
+    timed: bool = True
 
     @property
     def ticket(self) -> int:

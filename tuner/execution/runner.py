@@ -73,10 +73,13 @@ class Bench:
         """Names of the tuned cases."""
         return [case.name for case in self._cases.tuned]
 
-    def measure(self, case: Case, params: Params, seed: int, scored: bool = True) -> Result:
+    def measure(
+        self, case: Case, params: Params, seed: int, scored: bool = True, again: int = AGAIN
+    ) -> Result:
         """Run one case on the clock and score it off the clock."""
         self._warm_up(params)
-        watch, beat = self._clock(lambda: timed(lambda: self._plugin.run(case, params, seed)))
+        call = partial(self._plugin.run, case, params, seed)
+        watch, beat = self._clock(lambda: timed(call), again)
         own, cpu, crowded = watch.own_seconds, watch.cpu_seconds, watch.crowded
         if not scored:
             return Result(case, params, None, {}, own, cpu, anchor=beat, crowded=crowded)
@@ -170,7 +173,9 @@ class Bench:
                 if time_case is not None and not job.scored:
                     records.append(time_case(case))
                     continue
-                record = _record(self.measure(case, params, job.seed, job.scored))
+                record = _record(
+                    self.measure(case, params, job.seed, job.scored, AGAIN * job.timed)
+                )
                 if time_case is not None:
                     record = replace(time_case(case), metrics=record.metrics)
                 records.append(record)
@@ -241,10 +246,9 @@ class Bench:
             tell(f"drawing the null, what luck alone gives ({job.nulls} draws a case)")
         nulls = tuple(null for result in results for null in self._null(result, job))
         self._notify("findings")
-        findings, held = tuple(self._plugin.findings(results)), tuple(map(_record, held_out))
-        done = JobDone(job.ticket, "complete", started, now(), tuple(map(_record, tuned)), None)
-        done = replace(done, nulls=nulls, findings=findings)
-        return replace(done, held_out=held, held_out_baseline=tuple(beside))
+        found, held = tuple(self._plugin.findings(results)), tuple(map(_record, held_out))
+        done = JobDone(job.ticket, "complete", started, now(), tuple(map(_record, tuned)))
+        return replace(done, nulls=nulls, findings=found, held_out=held, held_out_baseline=beside)
 
     def _offers(self, *verbs: str) -> bool:
         """Return whether the plug-in has any of these optional verbs."""
@@ -294,6 +298,5 @@ class Bench:
 
 
 def _record(result: Result) -> CaseRecord:
-    own, cpu = result.seconds, result.cpu_seconds
-    metrics, beat = dict(result.metrics), result.anchor
-    return CaseRecord(result.case.name, metrics, own, cpu, own, beat, result.crowded)
+    own, cpu, metrics = result.seconds, result.cpu_seconds, dict(result.metrics)
+    return CaseRecord(result.case.name, metrics, own, cpu, own, result.anchor, result.crowded)
