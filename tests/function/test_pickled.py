@@ -96,9 +96,32 @@ def among(x: float) -> bool:
     return x in {"one", "two", "three"}
 
 
+class Line:
+    """A line through the origin."""
+
+    def __init__(self, slope: float) -> None:
+        self.slope, self.itself = slope, self
+
+    def __call__(self, x: float) -> float:
+        return self.slope * x
+
+    def back(self, x: float) -> float:
+        return -self.slope * x
+
+
+class Curve(Line):
+    def __call__(self, x: float) -> float:
+        return self.slope * x * x
+
+
 @pytest.mark.parametrize(
     ("function", "other"),
     [
+        (Line(1), Line(2)),
+        (Line(1), Line(1).back),
+        (Line(1).back, Line(2).back),
+        (Line(1), Curve(1)),
+        (lambda x: Line(x), lambda x: Curve(x)),
         (lambda x: x + 1, lambda x: x + 2),
         (lambda x, n=1: x + n, lambda x, n=2: x + n),
         (lambda x: abs(x), lambda x: round(x)),

@@ -39,7 +39,7 @@ def tune():
 """
 
 ANSWERS = """
-import signal
+import psutil, signal
 print(json.dumps({
     "ending": result.ending,
     "states": dict(result.trials["state"]),
@@ -47,6 +47,7 @@ print(json.dumps({
     "handler": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
     "best": None if result.ending == "interrupted" else result.best.metrics["value"],
     "pid": os.getpid(),
+    "children": len(psutil.Process().children(recursive=True)),
 }))
 """
 
@@ -66,6 +67,7 @@ def test_a_study_in_a_notebook_is_shown_interrupted_and_resumed(workplace: Path)
     shown, second = executed([FUNCTION, again, plots, ANSWERS])
     assert second["ending"] == "complete"
     assert second["pid"] != first["pid"]
+    assert first["children"] == second["children"] == 0
     assert second["states"] == {str(number): "complete" for number in range(10)}
     assert second["x"][:done] == first["x"]
     assert f"resumes after {done} of 10 trials" in html_of(shown[1])

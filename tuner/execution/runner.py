@@ -160,7 +160,8 @@ class Bench:
 
     def trial(self, job: TrialJob, ask: Callable[[Sequence[CaseRecord]], bool]) -> JobDone:
         """Run the tuned cases; between cases `ask` says whether to go on."""
-        started, records, params = now(), list[CaseRecord](), job.trial.params
+        started, records = now(), list[CaseRecord]()
+        params, again = job.trial.params, AGAIN * job.timed
         with ExitStack() as stack:
             time_case = None
             if job.process:
@@ -173,9 +174,7 @@ class Bench:
                 if time_case is not None and not job.scored:
                     records.append(time_case(case))
                     continue
-                record = _record(
-                    self.measure(case, params, job.seed, job.scored, AGAIN * job.timed)
-                )
+                record = _record(self.measure(case, params, job.seed, job.scored, again))
                 if time_case is not None:
                     record = replace(time_case(case), metrics=record.metrics)
                 records.append(record)
@@ -224,10 +223,8 @@ class Bench:
         if looked_at or self._cases.held_out:
             tell("running the chosen setting on every case")
         tuned = [self.measure(case, job.params, job.seed) for case in looked_at]
-        held_out = [
-            replace(self.measure(case, job.params, job.seed), held_out=True)
-            for case in self._cases.held_out
-        ]
+        held_out = [self.measure(case, job.params, job.seed) for case in self._cases.held_out]
+        results = [*tuned, *(replace(result, held_out=True) for result in held_out)]
         beside = []
         if job.baseline is not None:
             for number, case in enumerate(self._cases.held_out, 1):
@@ -236,7 +233,6 @@ class Bench:
         self._notify("figures")
         tell("drawing figures and making tables")
         job.folder.mkdir(parents=True, exist_ok=True)
-        results = [*tuned, *held_out]
         for name, figure in self._plugin.figures(results).items():
             figure.savefig(job.folder / f"{name}.png", dpi=150, bbox_inches="tight")
         self._notify("tables")

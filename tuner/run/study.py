@@ -129,14 +129,14 @@ def optimize(  # noqa: PLR0913 - the names that everybody needs; all others are 
 
     Examples
     --------
-    >>> import os, tempfile, tuner
-    >>> os.chdir(tempfile.mkdtemp())
-    >>> result = tuner.optimize(
-    ...     lambda x, y: (x - 1) ** 2 + abs(y),
-    ...     {"x": (-5.0, 5.0), "y": [0, 1]},
-    ...     trials=12,
-    ...     config={"tracking": {"enabled": False}},
-    ... )
+    >>> import contextlib, tempfile, tuner
+    >>> with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    ...     result = tuner.optimize(
+    ...         lambda x, y: (x - 1) ** 2 + abs(y),
+    ...         {"x": (-5.0, 5.0), "y": [0, 1]},
+    ...         trials=12,
+    ...         config={"tracking": {"enabled": False}},
+    ...     )
     >>> result.best.params["y"], len(result.trials)
     (0, 12)
     """

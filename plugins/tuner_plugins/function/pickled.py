@@ -11,7 +11,7 @@ import dis
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
 from functools import partial
 from types import CodeType, FunctionType, MethodType
@@ -87,8 +87,8 @@ def digest(function: Any) -> str:
     """Return the hash of what a function does, equal in every session that defines it alike.
 
     It covers the compiled code, so neither comments nor places; default arguments; and of what the
-    code refers to, numbers, texts, collections of these, and functions of the same module. Other
-    data (arrays, tables, objects) is known by its type alone.
+    code refers to, numbers, texts, collections of these, and functions, classes and objects of the
+    same module. Other data (arrays, tables) is known by its type alone.
 
     Examples
     --------
@@ -98,44 +98,59 @@ def digest(function: Any) -> str:
     False
     """
     inner = function.func if isinstance(function, partial) else function
-    own = getattr(inner, "__module__", None)
-    text = "\n".join(_parts(function, own, set()))
+    text = "\n".join(_parts(function, getattr(inner, "__module__", None), set(), frozenset()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _parts(value: Any, own: str | None, seen: set[int]) -> Iterator[str]:
-    """Yield texts that a value is told by; `own` is the module whose functions are looked into."""
+def _parts(value: Any, own: str | None, seen: set[int], above: frozenset[int]) -> Iterator[str]:
+    """Yield texts that a value is told by.
+
+    Parameters
+    ----------
+    value
+        Anything.
+    own : str or None
+        The module whose functions, classes and objects are looked into.
+    seen : set of int
+        Those that were looked into, by their ids: they live on.
+    above : frozenset of int
+        Collections that the value is in: others may be gone, and their ids given away.
+    """
     if isinstance(value, _PLAIN):
         yield repr(value)
-    elif id(value) in seen:
+    elif id(value) in seen or id(value) in above:
         yield "again"
-    elif isinstance(value, CodeType):
-        yield f"{value.co_code.hex()} {value.co_names} {value.co_varnames[: value.co_argcount]}"
-        yield from _parts(value.co_consts, own, seen)
-    elif isinstance(value, FunctionType) and value.__module__ == own:
-        seen.add(id(value))
-        used = {name: value.__globals__.get(name) for name in sorted(_globals(value.__code__))}
-        cells = list(_contents(value))
-        for part in (value.__code__, value.__defaults__, value.__kwdefaults__, cells, used):
-            yield from _parts(part, own, seen)
-    elif isinstance(value, partial | MethodType):
-        inner = value.func if isinstance(value, partial) else value.__func__
-        given = (value.args, value.keywords) if isinstance(value, partial) else value.__self__
-        yield from (*_parts(inner, own, seen), *_parts(given, own, seen))
-    elif isinstance(value, Mapping):
-        seen.add(id(value))
-        for name, each in value.items():
-            yield from (*_parts(name, own, seen), *_parts(each, own, seen))
-    elif isinstance(value, list | tuple | set | frozenset):
-        yield from _collection(value, own, {*seen, id(value)})
+    elif isinstance(value, Mapping | list | tuple | set | frozenset):
+        each, within = value.items() if isinstance(value, Mapping) else value, above | {id(value)}
+        told = ["\n".join(_parts(one, own, seen, within)) for one in each]
+        yield f"{type(value).__name__} {sorted(told) if isinstance(value, Set) else told}"
     else:
         named = value if hasattr(value, "__qualname__") else type(value)
-        yield f"{getattr(named, '__module__', '')}.{getattr(named, '__qualname__', named)}"
+        yield f"{getattr(named, '__module__', '')}.{named.__qualname__}"
+        if inside := _inside(value, own):
+            seen.add(id(value))
+            yield from _parts(inside, own, seen, above)
 
 
-def _collection(value: Collection[Any], own: str | None, seen: set[int]) -> Iterator[str]:
-    each = ["\n".join(_parts(one, own, seen)) for one in value]
-    yield f"{type(value).__name__} {sorted(each) if isinstance(value, set | frozenset) else each}"
+def _inside(value: Any, own: str | None) -> tuple[Any, ...]:
+    """Return what decides what a value does; nothing where that is not looked at."""
+    if isinstance(value, CodeType):
+        count = value.co_argcount + value.co_kwonlyargcount
+        return value.co_code, value.co_names, value.co_varnames[:count], value.co_consts
+    if isinstance(value, partial):
+        return value.func, value.args, value.keywords
+    if isinstance(value, MethodType):
+        return value.__func__, value.__self__
+    if isinstance(value, FunctionType) and value.__module__ == own:
+        used = {name: value.__globals__.get(name) for name in sorted(_globals(value.__code__))}
+        cells = list(_contents(value))
+        return value.__code__, value.__defaults__, value.__kwdefaults__, cells, used
+    if isinstance(value, type) and value.__module__ == own:
+        parts = vars(value).items()
+        return ({k: v for k, v in parts if callable(v) or not k.startswith("__")}, value.__bases__)
+    if type(value).__module__ == own:
+        return type(value), getattr(value, "__dict__", {})
+    return ()
 
 
 def _globals(code: CodeType) -> set[str]:
