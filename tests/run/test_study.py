@@ -157,6 +157,8 @@ def test_a_study_runs_in_any_thread_and_once_at_a_time(
     config = tuner.load_config(str(path), ["study.trials=5"])
     assert len(tuner.run(config).trials) == 5
     assert tuner.run(path, new=True).study == "study-2"
+    with pytest.raises(InputError, match="overrides: expected a file to set keys of"):
+        tuner.run(config, overrides=["study.trials=6"])
 
     def within(x: float) -> float:
         with pytest.raises(InputError, match="study 'within' is being run by another thread"):

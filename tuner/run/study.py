@@ -65,6 +65,8 @@ def run(config: str | Path | Config, *, overrides: Sequence[str] = (), new: bool
         Where the baseline or too many trials in a row fail.
     """
     with _short_errors():
+        if isinstance(config, Config) and overrides:
+            raise InputError("overrides: expected a file to set keys of; pass them to load_config")
         if isinstance(config, Config):
             return _run(config, new)
         say = make_console(stderr=True).print
