@@ -53,8 +53,12 @@ print(json.dumps({
 
 
 @pytest.mark.filterwarnings("ignore")  # of what the kernel's client is made of
-def test_a_study_in_a_notebook_is_shown_interrupted_and_resumed(workplace: Path) -> None:
+def test_a_study_in_a_notebook_is_shown_interrupted_and_resumed(
+    workplace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Interrupted after a few trials, in one kernel, and resumed in another one."""
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"):  # not the user's
+        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("jupyter")))
     shown, first = executed([FUNCTION, "result = tune()", ANSWERS], stops=True)
     assert first["ending"] == "interrupted"
     done = len(first["states"])
