@@ -27,6 +27,7 @@ NEEDED = (
     "tuner.run.printout",
     "tuner.run.session",
     "tuner_plugins.elasticnet.plugin",
+    "tuner_plugins.function.plugin",
     "tuner_plugins.nmf.plugin",
 )
 """Modules that a coordinator imports, some of them late."""

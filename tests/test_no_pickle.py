@@ -16,6 +16,8 @@ READERS = {"read_pickle", "read_hdf", "unsafe_load", "full_load"}
 SPARED = {
     # what a test of its own has just made: whether messages can go over a wire
     "tuner/testing.py": {"pickle"},
+    # what came through the pipe to a worker: tests/function/test_pickled.py
+    "plugins/tuner_plugins/function/pickled.py": {"cloudpickle"},
     # what this user's Python compiled, in the private folder of kernels: test_code_cache.py
     "plugins/tuner_plugins/code_cache.py": {"marshal"},
 }

@@ -212,19 +212,9 @@ def _extra_options(arguments: list[str]) -> dict[str, Any]:
 
 
 def _load(path: Path, overrides: list[str]) -> Any:
-    from tuner.config.load import load_config, read_engine_sections
-    from tuner.registry import simulate as make
-    from tuner.registry import simulator
+    from tuner.run.prepare import load_prepared
 
-    _, engine = read_engine_sections(path, overrides)
-    if (section := engine.simulate) is not None:
-        folder = path.resolve().parent / section.folder
-        if not folder.exists():
-            name = section.simulator or engine.plugin
-            simulator(name)  # what it lacks is all that is said then
-            err.print(f"simulating data: {name}, seed {section.seed}", highlight=False)
-            make(name, folder, section.seed, section.model_extra or {})
-    return load_config(path, overrides)
+    return load_prepared(path, overrides, lambda text: err.print(text, highlight=False))
 
 
 def _say_changes(config: Any) -> Any:

@@ -131,7 +131,8 @@ class Plugin(ABC, Generic[ConfigT]):
         The plug-in's own top-level sections of the YAML file (``data``, ...). Forbid extra keys in
         it: an unknown key is then reported with its line. Declare paths as
         `tuner.config.schema.InputPath`, so that they are relative to the YAML file. A section
-        named ``export`` holds its keys of the engine's own section of that name.
+        named ``export`` holds its keys of the engine's own section of that name; one named
+        ``search_space`` that section itself, for a plug-in whose params are what it lists.
     metrics : mapping
         Names of the metrics that `score` gives, and their directions.
     meanings : mapping

@@ -114,7 +114,9 @@ class PluginContract:
         assert len(set(names)) == len(names) > 0
 
     def test_setup_and_results_cross_processes(self, setup: Setup, plugin: Plugin[Any]) -> None:
-        """What goes over the wire can be pickled."""
+        """What goes over the wire can be pickled, and gives the same configuration there."""
+        sections = pickle.loads(pickle.dumps(plugin.config.model_dump()))
+        assert self.plugin_class.Config.model_validate(sections) == plugin.config
         done = Bench(setup).trial(_job(plugin.defaults()), lambda cases: True)
         assert pickle.loads(pickle.dumps((setup, done))) == (setup, done)
 

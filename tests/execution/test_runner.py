@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.execution.test_local import job
-from tuner.execution.jobs import Setup
-from tuner.execution.runner import Bench
+from tuner.execution.jobs import PresentJob, Setup
+from tuner.execution.runner import AGAIN, PRESENTING, Bench
+from tuner.measure.stopwatch import Timed
+from tuner.plugin import Plugin
 from tuner.registry import plugin_class
 
 
@@ -23,7 +25,48 @@ def test_warming_up_is_off_the_clock(toy: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(plugin_class("toy"), "warm_up", warm_up)
     phases: list[str] = []
     bench = Bench(Setup("toy", {"data": {"targets": [1.0]}}), phases.append)
-    done = bench.run(job(x=1.0), lambda cases: True)
+    done = bench.run(job(x=1.0, timed=False), lambda cases: True)  # once, however busy it is
     assert warmed == [1.0]
     assert done.cases[0].seconds < 0.4
     assert phases == ["load", "load", "wait", "run", "score"]
+
+
+@pytest.fixture
+def calls(toy: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return where the toy's calls are noted; the timing of each is disturbed."""
+    noted: list[float] = []
+    run = plugin_class("toy").run
+
+    def counted(plugin: Plugin, case: object, params: dict[str, float], seed: int) -> float:
+        noted.append(params["x"])
+        return run(plugin, case, params, seed)
+
+    monkeypatch.setattr(plugin_class("toy"), "run", counted)
+    monkeypatch.setattr(
+        "tuner.execution.runner.timed", lambda call: Timed(call(), 1.0, 0.1, waited=0.9)
+    )
+    return noted
+
+
+@pytest.mark.parametrize(("timed", "count"), [(True, 1 + AGAIN), (False, 1)])
+def test_a_disturbed_trial_is_run_again_only_where_its_time_counts(
+    calls: list[float], timed: bool, count: int
+) -> None:
+    bench = Bench(Setup("toy", {"data": {"targets": [1.0]}}))
+    assert bench.run(job(x=1.0, timed=timed), lambda cases: True).state == "complete"
+    assert calls == [1.0] * count
+
+
+@pytest.mark.parametrize("verb", [None, *PRESENTING])
+def test_the_chosen_setting_is_run_for_what_looks_at_it_alone(
+    calls: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verb: str | None
+) -> None:
+    for each in set(PRESENTING) - {verb}:
+        monkeypatch.setattr(plugin_class("toy"), each, getattr(Plugin, each))
+    monkeypatch.setenv("TOY_UNDRAWN", "1")
+    if verb == "findings":
+        monkeypatch.setattr(plugin_class("toy"), verb, lambda plugin, results: ["one"])
+    bench = Bench(Setup("toy", {"data": {"targets": [1.0]}}))
+    params = {"x": 1.0, "size": 1, "mode": "fine"}
+    assert bench.run(PresentJob(params, 0, tmp_path), lambda cases: True).state == "complete"
+    assert bool(calls) == (verb is not None)

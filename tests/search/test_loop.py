@@ -571,3 +571,14 @@ def test_what_is_kept_of_a_trial_is_read_back_equal(harness: Callable[..., Harne
     assert json.loads(stored.get_trials()[0].user_attrs["tuner:record"])["is_baseline"] is True
     assert isinstance(study.listener.heard[0], TrialRecord)
     assert JobDone  # the executor's event type is part of the interface
+
+
+@pytest.mark.parametrize(
+    ("objective", "counts"), [("fit", False), ("score", True), (["fit", "time"], True)]
+)
+def test_a_timing_is_repeated_only_where_time_is_tuned(
+    harness: Callable[..., Harness], objective: object, counts: bool
+) -> None:
+    study = harness(objective=objective, study={"trials": 2, "storage": "journal:///journal.log"})
+    study.run()
+    assert {job.timed for job in study.executor.jobs} == {counts}

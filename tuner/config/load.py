@@ -151,15 +151,27 @@ def _without(sections: Mapping[str, Any], names: Collection[str]) -> dict[str, A
     }
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read and validate the configuration at `path`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The YAML file.
+    overrides : sequence of str
+        Keys to set on top of it, as in ``study.trials=20``.
 
     Raises
     ------
     InputError
         One line: the key, where it stands, what was expected and what came.
     """
-    document, engine = read_engine_sections(path, overrides)
+    return config_of(read_yaml(Path(path), overrides))
+
+
+def config_of(document: Document) -> Config:
+    """Validate the configuration in `document`; errors as in `load_config`."""
+    path, engine = document.path, _engine_sections(document)
     ours = EngineSections.model_fields
     rest = {name: value for name, value in document.data.items() if name not in ours}
     if engine.study.name is None and (wrong := wrong_name(path.stem)):
@@ -170,6 +182,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise error_at(document, *unknown_key(EngineSections, ("export", key)))
     if engine.export.options:
         rest["export"] = engine.export.options
+    if engine.search_space is not None and "search_space" in cls.Config.model_fields:
+        rest["search_space"] = engine.search_space  # it has no params but those
     model = validated(cls.Config, rest, document, folder, also=EngineSections)
     plugin = cls(model)
     at_key(document, ("data",), plugin.inputs)
@@ -196,9 +210,14 @@ def read_engine_sections(
 ) -> tuple[Document, EngineSections]:
     """Read the file and validate the engine's own sections alone; errors as in `load_config`."""
     document = read_yaml(path, overrides)
+    return document, _engine_sections(document)
+
+
+def _engine_sections(document: Document) -> EngineSections:
     ours = EngineSections.model_fields
     own = {name: value for name, value in document.data.items() if name in ours}
-    return document, validated(EngineSections, own, document)
+    sections: EngineSections = validated(EngineSections, own, document)
+    return sections
 
 
 def _objectives(document: Document, plugin: Plugin[Any], chosen: str | list[str]) -> dict[str, str]:

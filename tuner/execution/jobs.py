@@ -24,14 +24,14 @@ def now() -> datetime:
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a worker needs to make its plug-in: plain data, sent once.
+    """All that a worker needs to make its plug-in, sent once, pickled.
 
     Attributes
     ----------
     plugin : str
         Entry-point name.
     sections : mapping
-        The plug-in's validated sections, paths absolute.
+        The plug-in's validated sections, paths absolute: its `Config` takes them again.
     threads : int
         Threads that BLAS, OpenMP and Numba may use in one worker.
     locks : str or None
@@ -72,6 +72,8 @@ class TrialJob:
         Time the frozen script as a whole process in place of ``run``.
     scored : bool
         Whether to score what `run` gives; a repeat is timed alone.
+    timed : bool
+        Whether its time counts: ``run`` is then called again where others disturbed the timing.
     """
 
     trial: Trial
@@ -79,6 +81,7 @@ class TrialJob:
     stepwise: bool = False
     process: bool = False
     scored: bool = True
+    timed: bool = True
 
     @property
     def ticket(self) -> int:

@@ -44,6 +44,9 @@ CHEAP = 5.0
 FRESH = 0.1
 """Seconds for which a measurement of the machine's speed stands."""
 
+PRESENTING = ("figures", "tables", "null_metrics", "findings")
+"""Verbs of a plug-in that look at what the chosen setting gives."""
+
 Tell = Callable[[str], None]
 Notify = Callable[[str], None]
 """Tells whoever watches the time which phase begins: one of `tuner.execution.limits.PHASES`."""
@@ -70,10 +73,13 @@ class Bench:
         """Names of the tuned cases."""
         return [case.name for case in self._cases.tuned]
 
-    def measure(self, case: Case, params: Params, seed: int, scored: bool = True) -> Result:
+    def measure(
+        self, case: Case, params: Params, seed: int, scored: bool = True, again: int = AGAIN
+    ) -> Result:
         """Run one case on the clock and score it off the clock."""
         self._warm_up(params)
-        watch, beat = self._clock(lambda: timed(lambda: self._plugin.run(case, params, seed)))
+        call = partial(self._plugin.run, case, params, seed)
+        watch, beat = self._clock(lambda: timed(call), again)
         own, cpu, crowded = watch.own_seconds, watch.cpu_seconds, watch.crowded
         if not scored:
             return Result(case, params, None, {}, own, cpu, anchor=beat, crowded=crowded)
@@ -154,7 +160,8 @@ class Bench:
 
     def trial(self, job: TrialJob, ask: Callable[[Sequence[CaseRecord]], bool]) -> JobDone:
         """Run the tuned cases; between cases `ask` says whether to go on."""
-        started, records, params = now(), list[CaseRecord](), job.trial.params
+        started, records = now(), list[CaseRecord]()
+        params, again = job.trial.params, AGAIN * job.timed
         with ExitStack() as stack:
             time_case = None
             if job.process:
@@ -167,7 +174,7 @@ class Bench:
                 if time_case is not None and not job.scored:
                     records.append(time_case(case))
                     continue
-                record = _record(self.measure(case, params, job.seed, job.scored))
+                record = _record(self.measure(case, params, job.seed, job.scored, again))
                 if time_case is not None:
                     record = replace(time_case(case), metrics=record.metrics)
                 records.append(record)
@@ -212,12 +219,12 @@ class Bench:
     def present(self, job: PresentJob, tell: Tell) -> JobDone:
         """Run the chosen setting on all cases; write its figures and tables."""
         started = now()
-        tell("running the chosen setting on every case")
-        tuned = [self.measure(case, job.params, job.seed) for case in self._cases.tuned]
-        held_out = [
-            replace(self.measure(case, job.params, job.seed), held_out=True)
-            for case in self._cases.held_out
-        ]
+        looked_at = self._cases.tuned if self._offers(*PRESENTING) else ()
+        if looked_at or self._cases.held_out:
+            tell("running the chosen setting on every case")
+        tuned = [self.measure(case, job.params, job.seed) for case in looked_at]
+        held_out = [self.measure(case, job.params, job.seed) for case in self._cases.held_out]
+        results = [*tuned, *(replace(result, held_out=True) for result in held_out)]
         beside = []
         if job.baseline is not None:
             for number, case in enumerate(self._cases.held_out, 1):
@@ -226,27 +233,22 @@ class Bench:
         self._notify("figures")
         tell("drawing figures and making tables")
         job.folder.mkdir(parents=True, exist_ok=True)
-        results = [*tuned, *held_out]
         for name, figure in self._plugin.figures(results).items():
             figure.savefig(job.folder / f"{name}.png", dpi=150, bbox_inches="tight")
         self._notify("tables")
         for name, table in self._plugin.tables(results).items():
             table.to_csv(job.folder / f"{name}.csv", index=False)
-        if job.nulls and type(self._plugin).null_metrics is not Plugin.null_metrics:
+        if job.nulls and self._offers("null_metrics"):
             tell(f"drawing the null, what luck alone gives ({job.nulls} draws a case)")
         nulls = tuple(null for result in results for null in self._null(result, job))
         self._notify("findings")
-        return JobDone(
-            job.ticket,
-            "complete",
-            started,
-            now(),
-            tuple(map(_record, tuned)),
-            nulls=nulls,
-            findings=tuple(self._plugin.findings(results)),
-            held_out=tuple(map(_record, held_out)),
-            held_out_baseline=tuple(beside),
-        )
+        found, held = tuple(self._plugin.findings(results)), tuple(map(_record, held_out))
+        done = JobDone(job.ticket, "complete", started, now(), tuple(map(_record, tuned)))
+        return replace(done, nulls=nulls, findings=found, held_out=held, held_out_baseline=beside)
+
+    def _offers(self, *verbs: str) -> bool:
+        """Return whether the plug-in has any of these optional verbs."""
+        return any(getattr(type(self._plugin), verb) is not getattr(Plugin, verb) for verb in verbs)
 
     def _null(self, result: Result, job: PresentJob) -> Iterator[Null]:
         """Return a result's null, where the plug-in has one."""
@@ -292,6 +294,5 @@ class Bench:
 
 
 def _record(result: Result) -> CaseRecord:
-    own, cpu = result.seconds, result.cpu_seconds
-    metrics, beat = dict(result.metrics), result.anchor
-    return CaseRecord(result.case.name, metrics, own, cpu, own, beat, result.crowded)
+    own, cpu, metrics = result.seconds, result.cpu_seconds, dict(result.metrics)
+    return CaseRecord(result.case.name, metrics, own, cpu, own, result.anchor, result.crowded)

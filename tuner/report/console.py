@@ -62,6 +62,10 @@ class LiveProgress:
         self._others = len(records) - self._done
         verb = f"resumes after {self._done} of" if records else "starts:"
         self._say(f"study '{name}' {verb} {total} trials")
+        self._open()
+
+    def _open(self) -> None:
+        """Put up the bar, where there is a terminal."""
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             note = TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True))
             self._bar = Progress(
@@ -74,8 +78,15 @@ class LiveProgress:
                 transient=True,
                 expand=True,
             )
-            self._task = self._bar.add_task("", total=total, completed=self._done, note="")
+            self._task = self._bar.add_task("", total=self._total, completed=self._done, note="")
             self._bar.start()
+
+    def _show(self, note: str) -> bool:
+        """Bring the bar up to date; return whether there is one."""
+        if self._bar is None or self._task is None:
+            return False
+        self._bar.update(self._task, completed=self._done, note=note)
+        return True
 
     def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
         """Show a finished trial."""
@@ -88,13 +99,8 @@ class LiveProgress:
         improved = best is not None and (self._best is None or best.number != self._best.number)
         self._best = best
         text = self._status()
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self._done, note=text)
-        elif (
-            improved
-            or self._done == self._total
-            or time.monotonic() > self._printed + QUIET_SECONDS
-        ):
+        is_due = time.monotonic() > self._printed + QUIET_SECONDS
+        if not self._show(text) and (improved or self._done == self._total or is_due):
             self._say(f"{self._done}/{self._total} trials; {text}")
 
     def beat(self) -> None:
@@ -104,9 +110,7 @@ class LiveProgress:
         """Show what begins, and how far it is; without a terminal rarely more than once a name."""
         is_new, self._phase = name != self._phase, name
         text = f"{name}: {detail}" if detail else name
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, note=text)
-        elif is_new or time.monotonic() > self._printed + PATIENT_SECONDS:
+        if not self._show(text) and (is_new or time.monotonic() > self._printed + PATIENT_SECONDS):
             self._say(text)
 
     def note(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,16 @@ BLUE, ORANGE, GREY, RED = "#0072B2", "#E69F00", "#B0B0B0", "#D55E00"
 """Okabe and Ito's palette, told apart by colour-blind readers."""
 
 
+class StudyFigure(Figure):
+    """A figure that a notebook shows, pyplot or not."""
+
+    def _repr_png_(self) -> bytes:
+        FigureCanvasAgg(self)
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png", dpi=100)
+        return drawn.getvalue()
+
+
 def study_figures(
     study: optuna.Study,
     records: Sequence[TrialRecord],
@@ -31,7 +42,24 @@ def study_figures(
     folder: Path,
     best: TrialRecord | None = None,
 ) -> list[Path]:
-    """Draw the study's figures as PNG into `folder`; those that it has data for.
+    """Write the figures of `draw_study` as PNG into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in draw_study(study, records, objective, best).items():
+        FigureCanvasAgg(figure)
+        path = folder / f"{name}.png"
+        figure.savefig(path, dpi=150)
+        paths.append(path)
+    return paths
+
+
+def draw_study(
+    study: optuna.Study,
+    records: Sequence[TrialRecord],
+    objective: Objective,
+    best: TrialRecord | None = None,
+) -> dict[str, Figure]:
+    """Return the study's figures by name; those that it has data for.
 
     `best` is the trial that is frozen, as the final word has it; it is marked.
     """
@@ -44,14 +72,7 @@ def study_figures(
         figures["trade_off"] = trade_off(complete, objective, best)
     if len(tuned) >= 4 and (weights := importances(study)):
         figures["importances"] = importance_figure(weights)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, figure in figures.items():
-        FigureCanvasAgg(figure)
-        path = folder / f"{name}.png"
-        figure.savefig(path, dpi=150)
-        paths.append(path)
-    return paths
+    return figures
 
 
 def final_rows(final: Final) -> pd.DataFrame:
@@ -90,7 +111,7 @@ def history(complete: Sequence[TrialRecord], objective: Objective) -> Figure:
     numbers = [record.number for record in complete]
     values = [record.metrics[name] for record in complete]
     best = (np.maximum if upward else np.minimum).accumulate(values)
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    figure = StudyFigure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.scatter(numbers, values, s=18, color=BLUE, label="trial", zorder=3)
     if all(f"{name}_low" in record.metrics for record in complete):
@@ -111,7 +132,7 @@ def trade_off(
     times = np.array([record.metrics["time"] for record in complete])
     values = np.array([record.metrics[metric] for record in complete])
     front = pareto(times, values, upward)
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    figure = StudyFigure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.scatter(times, values, s=18, color=GREY, label="trial")
     axes.plot(times[front], values[front], "-o", ms=4, color=BLUE, label="Pareto front")
@@ -171,7 +192,7 @@ def _importance() -> Any:
 def importance_figure(weights: Mapping[str, float]) -> Figure:
     """Draw parameter importances as bars, the largest on top."""
     names = sorted(weights, key=lambda name: weights[name])
-    figure = Figure(figsize=(6, 0.6 + 0.35 * len(names)), layout="constrained")
+    figure = StudyFigure(figsize=(6, 0.6 + 0.35 * len(names)), layout="constrained")
     axes = figure.subplots()
     axes.barh(names, [weights[name] for name in names], color=BLUE)
     axes.set(xlabel="importance (PED-ANOVA)", title="What mattered")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import threading
 from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 
 class StopOnInterrupt:
@@ -14,19 +16,39 @@ class StopOnInterrupt:
 
     A terminal that is closed sends SIGHUP, more than once and to more than one: it never ends the
     program at once, and where it was ignored (``nohup``) it stays so.
+
+    In a thread that is not the main one nothing is noted: Python lets the main thread alone have
+    signals. As a context it puts back what was there; a program that was asked to end by SIGTERM
+    or SIGHUP gets the signal again then, for it has more to end than a study.
     """
 
     def __init__(self) -> None:
         self._asked = False
+        self._last: int | None = None
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self._note)
+                self._before[number] = signal.signal(number, self._note)
+
+    def __enter__(self) -> StopOnInterrupt:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Put back the handlers that were there; None stands for one that is not Python's."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if self._last in (signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(self._last)
 
     def __call__(self) -> bool:
         """Return whether a signal has come."""
         return self._asked
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        self._last = number
         if number == signal.SIGHUP:
             _leave_terminal()
         elif self._asked:

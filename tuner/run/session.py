@@ -171,7 +171,7 @@ def run(
             report = tracker.finish(summary)
         finally:
             progress.end()
-    return RunResult(study.study_name, ending, summary, report, folder, export)
+    return RunResult(study.study_name, ending, summary, report, folder, export, records)
 
 
 def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
@@ -262,9 +262,9 @@ def _make_tracker(config: Config) -> Tracker:
 
 def _make_executor(config: Config) -> Executor:
     limits = config.engine.limits
-    setup = Setup(
-        config.engine.plugin, config.sections, limits.threads, phase_seconds=limits.phase_time
-    )
+    sections = config.plugin.config.model_dump()  # as it is: a function, say, has no plain data
+    name, phase_time = config.engine.plugin, limits.phase_time
+    setup = Setup(name, sections, limits.threads, phase_seconds=phase_time)
     make = executor_of(config.engine.executor.kind, config.engine.executor.options)
     made: Executor = make(setup, config.engine.workers, limits.case_time, limits.memory)
     return made

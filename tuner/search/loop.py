@@ -213,6 +213,7 @@ class Coordinator:
             stepwise=first and (trial.is_baseline or self._task.prunes),
             process=self._task.timing.mode == "process",
             scored=first,
+            timed=not {"score", "time"}.isdisjoint(self._task.objective.objectives),
         )
         self.executor.submit(job)
 

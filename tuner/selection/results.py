@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ class RunResult:
         The frozen script.
     folder : Path
         Figures, tables, configuration and script of the study.
+    records : sequence of TrialRecord
+        Every trial that has ended.
     """
 
     study: str
@@ -31,6 +33,7 @@ class RunResult:
     tracking: TrackingReport
     folder: Path
     export: Path | None = None
+    records: Sequence[TrialRecord] = ()
 
     def plain(self) -> dict[str, Any]:
         """Return the result as plain data, for ``--json``."""

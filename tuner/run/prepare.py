@@ -1,0 +1,22 @@
+"""Load a configuration, once the data is there that it has simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tuner.config.load import Config, load_config, read_engine_sections
+from tuner.registry import simulate, simulator
+
+
+def load_prepared(path: Path, overrides: Sequence[str], say: Callable[[str], object]) -> Config:
+    """Load the configuration at `path`; make the data of its ``simulate`` where there is none."""
+    _, engine = read_engine_sections(path, overrides)
+    if (section := engine.simulate) is not None:
+        folder = path.resolve().parent / section.folder
+        if not folder.exists():
+            name = section.simulator or engine.plugin
+            simulator(name)  # what it lacks is all that is said then
+            say(f"simulating data: {name}, seed {section.seed}")
+            simulate(name, folder, section.seed, section.model_extra or {})
+    return load_config(path, overrides)
