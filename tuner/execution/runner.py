@@ -188,7 +188,8 @@ class Bench:
         self._notify("freeze")
         write_script(script, lambda path: self._plugin.freeze(job.params, path, provenance))
         costs: dict[str, float] = {}
-        for number, case in enumerate([*self._cases.tuned, *self._cases.held_out]):
+        cases = self._cases.held_out if job.held_out else self._cases.tuned
+        for number, case in enumerate(cases):
             folder = job.folder / f"case{number}"
             folder.mkdir(exist_ok=True)  # a worker that died may have made it
             output = folder / "output"
