@@ -32,7 +32,7 @@ from tuner.execution.text import described
 from tuner.export.bundle import write_script
 from tuner.measure.cores import Cores
 from tuner.measure.luck import compare
-from tuner.measure.stopwatch import Timed, anchor, timed, timed_process
+from tuner.measure.stopwatch import Timed, anchor, spare_imports, timed, timed_process
 from tuner.plugin import Case, Cases, InputError, Params, Plugin, Provenance, Result
 from tuner.records import CaseRecord, Null
 from tuner.registry import plugin_class
@@ -64,6 +64,7 @@ class Bench:
         self._notify = notify
         self._beat, self._beaten = 0.0, -FRESH
         self._cores = Cores(Path(setup.locks) if setup.locks else None, setup.threads)
+        self._modules = spare_imports(0)
 
     @property
     def names(self) -> list[str]:
@@ -86,6 +87,7 @@ class Bench:
     def _warm_up(self, params: Params) -> None:
         self._notify("load")
         self._plugin.warm_up(params)
+        self._modules = spare_imports(self._modules)
 
     def _clock(self, measure: Callable[[], Timed], again: int = AGAIN) -> tuple[Timed, float]:
         """Measure on cores of our own; again where others got in the way, if that is cheap.
