@@ -123,7 +123,8 @@ def _linked(labels: np.ndarray, batches: np.ndarray) -> np.ndarray:
     """
     levels = batches.max() + 1
     labels, batches = np.divmod(np.unique(labels * levels + batches), levels)
-    part, before = np.arange(labels.max() + 1), None
+    part = np.arange(labels.max() + 1)
+    before = part - 1
     while not np.array_equal(part, before):
         before, least = part.copy(), np.full(levels, len(part))
         np.minimum.at(least, batches, part[labels])
