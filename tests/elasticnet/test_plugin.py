@@ -201,11 +201,13 @@ plugin = ElasticNetPlugin(config)
 plugin.score(case, plugin.run(case, {{"alpha": 0.01, "l1_ratio": 0.5}}, 0))
 heavy = {{"numba", "sklearn", "scipy.stats", "scipy.sparse.csgraph", "matplotlib"}}
 print(*sorted(heavy & sys.modules.keys()))
+import tuner_plugins.elasticnet.summary, tuner_plugins.perturbseq.inference.permutation_test
+print(*sorted({{"sklearn", "scipy.stats"}} & sys.modules.keys()))
 from tuner_plugins.elasticnet import PerturbationElasticNet
 print(PerturbationElasticNet.__module__)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["", "tuner_plugins.enet.estimator"], done.stderr
+    assert done.stdout.splitlines() == ["", "", "tuner_plugins.enet.estimator"], done.stderr
 
 
 @pytest.mark.parametrize(("most", "readings"), [(64 << 20, 1), (0, 2)])
