@@ -13,6 +13,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 from scipy import sparse
+from tuner_plugins.elasticnet import plugin as plugin_module
 from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
 from tuner_plugins.enet.cross_validation import refit
 from tuner_plugins.perturbseq.data.matrix import CellsError
@@ -192,17 +193,34 @@ def test_a_screen_is_loaded_without_what_no_trial_needs(screen):
     """`tuner validate`, and every worker, start without scikit-learn and Numba."""
     code = f"""
 import sys
+from tuner_plugins.elasticnet import plugin as plugin_module
 from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
 config = ElasticNetPlugin.Config.model_validate({_sections(screen)!r})
 plugin = ElasticNetPlugin(config)
 (case,) = plugin.load().tuned
 plugin.score(case, plugin.run(case, {{"alpha": 0.01, "l1_ratio": 0.5}}, 0))
-print(*sorted({{"numba", "sklearn", "scipy.stats", "matplotlib"}} & sys.modules.keys()))
+heavy = {{"numba", "sklearn", "scipy.stats", "scipy.sparse.csgraph", "matplotlib"}}
+print(*sorted(heavy & sys.modules.keys()))
+import tuner_plugins.elasticnet.summary, tuner_plugins.perturbseq.inference.permutation_test
+print(*sorted({{"sklearn", "scipy.stats"}} & sys.modules.keys()))
 from tuner_plugins.elasticnet import PerturbationElasticNet
 print(PerturbationElasticNet.__module__)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["", "tuner_plugins.enet.estimator"], done.stderr
+    assert done.stdout.splitlines() == ["", "", "tuner_plugins.enet.estimator"], done.stderr
+
+
+@pytest.mark.parametrize(("most", "readings"), [(64 << 20, 1), (0, 2)])
+def test_a_small_screen_is_read_once_by_validate(screen, monkeypatch, most, readings):
+    read, calls = plugin_module.read, []
+    monkeypatch.setattr(plugin_module, "KEPT_BYTES", most)
+    monkeypatch.setattr(plugin_module, "read", lambda config: calls.append(0) or read(config))
+    plugin = _plugin(screen)
+    notes = plugin.notes()
+    first, second = (plugin.load().tuned[0].data for _ in range(2))
+    assert len(calls) == readings + 1
+    assert first is not second  # nothing is held once it was handed over
+    assert first.notes == second.notes == notes
 
 
 def test_refit_agrees_with_the_estimator(screen):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import time
+import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,12 @@ from tuner.execution.runner import AGAIN, PRESENTING, Bench
 from tuner.measure.stopwatch import Timed
 from tuner.plugin import Plugin
 from tuner.registry import plugin_class
+
+
+@pytest.fixture
+def _unfrozen() -> Iterator[None]:
+    yield
+    gc.unfreeze()
 
 
 def test_warming_up_is_off_the_clock(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,3 +80,28 @@ def test_the_chosen_setting_is_run_for_what_looks_at_it_alone(
     params = {"x": 1.0, "size": 1, "mode": "fine"}
     assert bench.run(PresentJob(params, 0, tmp_path), lambda cases: True).state == "complete"
     assert bool(calls) == (verb is not None)
+
+
+@pytest.mark.usefixtures("_unfrozen")
+def test_what_was_imported_is_spared_by_the_collections_before_each_run(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would take .1 s each after a baseline that imports Numba."""
+
+    def warm_up(plugin: object, params: dict[str, object]) -> None:
+        name = f"imported{params['x']}"
+        if name not in sys.modules:
+            module = types.ModuleType(name)
+            module.held = [[] for _ in range(1000)]  # type: ignore[attr-defined]
+            monkeypatch.setitem(sys.modules, name, module)
+
+    monkeypatch.setattr(plugin_class("toy"), "warm_up", warm_up)
+    bench = Bench(Setup("toy", {"data": {"targets": [1.0]}}))
+    frozen = [gc.get_freeze_count()]
+    for x in (1.0, 2.0, 2.0):
+        bench.run(job(x=x), lambda cases: True)
+        frozen.append(gc.get_freeze_count())
+    assert frozen[0] > 1000
+    assert frozen[1] - frozen[0] > 1000
+    assert frozen[2] - frozen[1] > 1000
+    assert frozen[3] <= frozen[2]

@@ -147,14 +147,17 @@ def test_a_script_that_fails_stops_the_study_and_says_why(
 
 def test_held_out_cases_have_a_fixed_cost_too(workplace: Path) -> None:
     sections = {"data": {"held_out": [5.0], "start_up": 0.05}}
-    job = FixedCostJob({"x": 0.0, "size": 1, "mode": "fine"}, 0, workplace, repeats=2)
-    done = Bench(Setup("toy", sections)).run(job, lambda cases: True)
-    assert set(done.fixed_costs) == {"target3", "held5"}
+    bench, params = Bench(Setup("toy", sections)), {"x": 0.0, "size": 1, "mode": "fine"}
+    for held_out, name in ((False, "target3"), (True, "held5")):
+        job = FixedCostJob(params, 0, workplace, repeats=2, held_out=held_out)
+        done = bench.run(job, lambda cases: True)
+        assert set(done.fixed_costs) == {name}
+        assert done.fixed_costs[name] > 0
 
 
 def test_a_whole_process_is_not_charged_twice(harness: Callable[..., Harness]) -> None:
     study = harness()
-    kept = {"machine": machine(), "seconds": {"{}": {"a": 2.0}}}
+    kept = {"machine": machine(), "seconds": {"{}": {"a": 2.0}, "held out: {}": {"b": 4.0}}}
     study.study.set_user_attr(FIXED_COSTS, json.dumps(kept))
     costs = FixedCosts(study.config.task, study.study)
     case = CaseRecord("a", {}, 1.0, run_seconds=1.0)
@@ -164,6 +167,7 @@ def test_a_whole_process_is_not_charged_twice(harness: Callable[..., Harness]) -
     assert costs.charge(costs.charge(case, params), params).seconds == 3.0
     assert costs.charge(replace(case, run_seconds=None), params).seconds == 1.0
     assert costs.charge(replace(case, name="b"), params).seconds == 1.0
+    assert costs.charge(replace(case, name="b"), params, held_out=True).seconds == 5.0
 
 
 def test_a_process_is_timed_from_start_to_exit() -> None:

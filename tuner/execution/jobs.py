@@ -139,7 +139,7 @@ class TimeJob:
 
 @dataclass(frozen=True)
 class FixedCostJob:
-    """Time what a whole process takes beside ``run``, on every case, held-out ones too.
+    """Time what a whole process takes beside ``run``, on the tuned or the held-out cases.
 
     Attributes
     ----------
@@ -149,12 +149,15 @@ class FixedCostJob:
         Where the script and its outputs go, for as long as the job lasts.
     repeats : int
         Pairs of process and ``run`` for each case.
+    held_out : bool
+        Time them on the held-out cases instead.
     """
 
     params: Params
     seed: int
     folder: Path
     repeats: int
+    held_out: bool = False
     ticket: ClassVar[int] = Ticket.START_UP
     limited: ClassVar[bool] = False
 

@@ -32,7 +32,7 @@ from tuner.execution.text import described
 from tuner.export.bundle import write_script
 from tuner.measure.cores import Cores
 from tuner.measure.luck import compare
-from tuner.measure.stopwatch import Timed, anchor, timed, timed_process
+from tuner.measure.stopwatch import Timed, anchor, spare_imports, timed, timed_process
 from tuner.plugin import Case, Cases, InputError, Params, Plugin, Provenance, Result
 from tuner.records import CaseRecord, Null
 from tuner.registry import plugin_class
@@ -67,6 +67,7 @@ class Bench:
         self._notify = notify
         self._beat, self._beaten = 0.0, -FRESH
         self._cores = Cores(Path(setup.locks) if setup.locks else None, setup.threads)
+        self._modules = spare_imports(0)
 
     @property
     def names(self) -> list[str]:
@@ -92,6 +93,7 @@ class Bench:
     def _warm_up(self, params: Params) -> None:
         self._notify("load")
         self._plugin.warm_up(params)
+        self._modules = spare_imports(self._modules)
 
     def _clock(self, measure: Callable[[], Timed], again: int = AGAIN) -> tuple[Timed, float]:
         """Measure on cores of our own; again where others got in the way, if that is cheap.
@@ -195,7 +197,8 @@ class Bench:
         self._notify("freeze")
         write_script(script, lambda path: self._plugin.freeze(job.params, path, provenance))
         costs: dict[str, float] = {}
-        for number, case in enumerate([*self._cases.tuned, *self._cases.held_out]):
+        cases = self._cases.held_out if job.held_out else self._cases.tuned
+        for number, case in enumerate(cases):
             folder = job.folder / f"case{number}"
             folder.mkdir(exist_ok=True)  # a worker that died may have made it
             output = folder / "output"

@@ -6,7 +6,6 @@ A worker is a function of (configuration, params, seed). It knows neither Optuna
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -86,8 +85,6 @@ def serve(connection: Connection) -> None:
         try:
             if bench is None:
                 bench = Bench(setup, lambda phase: line.send(("phase", phase)))
-                gc.collect()
-                gc.freeze()  # what is loaded by now stays: collecting before each run is then cheap
             line.send(_run(bench, job, line))
         except InputError as error:
             line.send(_failed(job, started, str(error), bad_input=True))

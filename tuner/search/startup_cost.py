@@ -2,10 +2,11 @@
 
 A search that saw ``run`` alone would overrate what a faster ``run`` is worth to the user of the
 frozen script. So these seconds are measured once for each case, study and kind of machine, and are
-part of every time that enters the score. Where a plug-in says that scripts of some settings cost
-more than those of others (`Plugin.cost_params`), each kind is measured when it first turns up. The
-baseline is charged as a setting of the search is: its own script pays more than that (it imports
-more), so speed-ups are understated rather than overstated.
+part of every time that enters the score; on held-out cases only where no script is timed as a whole
+at the end. Where a plug-in says that scripts of some settings cost more than those of others
+(`Plugin.cost_params`), each kind is measured when it first turns up. The baseline is charged as a
+setting of the search is: its own script pays more than that (it imports more), so speed-ups are
+understated rather than overstated.
 """
 
 from __future__ import annotations
@@ -66,18 +67,24 @@ class FixedCosts:
             )
         self._seconds = plain["seconds"]
 
-    def knows(self, params: Params) -> bool:
+    def knows(self, params: Params, held_out: bool = False) -> bool:
         """Return whether `params` can be charged without measuring."""
-        return not self._timed or self._kind(params) in self._seconds
+        return not self._timed or self._kind(params, held_out) in self._seconds
 
-    def charge(self, case: CaseRecord, params: Params) -> CaseRecord:
+    def charge(self, case: CaseRecord, params: Params, held_out: bool = False) -> CaseRecord:
         """Add the fixed cost of `params` to what `run` took; a whole process has paid it."""
         if case.run_seconds is None:
             return case
-        seconds = self._seconds[self._kind(params)] if self._timed else {}
+        seconds = self._seconds[self._kind(params, held_out)] if self._timed else {}
         return replace(case, seconds=case.run_seconds + seconds.get(case.name, 0.0))
 
-    def ensure(self, params: Params, executor: Executor, beat: Callable[[], None]) -> None:
+    def ensure(
+        self,
+        params: Params,
+        executor: Executor,
+        beat: Callable[[], None],
+        held_out: bool = False,
+    ) -> None:
         """See that `params` can be charged: measure their kind, on an idle `executor`.
 
         Raises
@@ -87,12 +94,12 @@ class FixedCosts:
         CostError
             Where the script fails.
         """
-        if self.knows(params):
+        if self.knows(params, held_out):
             return
         plugin, repeats = self._task.plugin, self._task.timing.fixed_cost_repeats
         kind = {**plugin.defaults(), **self._task.space.fixed, **plugin.cost_params(params)}
         with working_folder() as folder:
-            job = FixedCostJob(kind, self._task.seed, folder, repeats)
+            job = FixedCostJob(kind, self._task.seed, folder, repeats, held_out)
             done = run_alone(executor, job, beat)
         if done.bad_input:
             raise InputError(done.reason)
@@ -101,12 +108,13 @@ class FixedCosts:
                 f"the frozen script could not be timed: {done.reason} "
                 "(timing.fixed_cost_repeats: 0 leaves it out)"
             )
-        self._seconds[self._kind(params)] = done.fixed_costs
+        self._seconds[self._kind(params, held_out)] = done.fixed_costs
         self._keep()
 
     def _keep(self) -> None:
         plain = {"machine": machine(), "seconds": self._seconds}
         self._study.set_user_attr(FIXED_COSTS, json.dumps(plain))
 
-    def _kind(self, params: Params) -> str:
-        return json.dumps(self._task.plugin.cost_params(params), sort_keys=True)
+    def _kind(self, params: Params, held_out: bool) -> str:
+        kind = json.dumps(self._task.plugin.cost_params(params), sort_keys=True)
+        return f"held out: {kind}" if held_out else kind

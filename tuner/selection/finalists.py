@@ -103,8 +103,16 @@ class Referee:
         done = run_alone(self._coordinator.executor, job, self._progress.beat)
         if done.state != "complete":
             return None
-        charge = self._coordinator.costs.charge
-        return replace(done, cases=tuple(charge(case, params) for case in done.cases))
+        return replace(done, cases=self.charged(done.cases, params, held_out))
+
+    def charged(
+        self, cases: Sequence[CaseRecord], params: Params, held_out: bool = False
+    ) -> tuple[CaseRecord, ...]:
+        """Return cases with the fixed cost of `params`; it is measured where it is not known."""
+        costs = self._coordinator.costs
+        if any(case.run_seconds is not None for case in cases):
+            costs.ensure(params, self._coordinator.executor, self._progress.beat, held_out)
+        return tuple(costs.charge(case, params, held_out) for case in cases)
 
     def final_word(self, records: Sequence[TrialRecord], study: optuna.Study) -> Final | None:
         """Race the best trials; store and return how it ended.

@@ -97,8 +97,6 @@ class Finish:
         if done.state != "complete":
             note = f"the best setting could not be presented: {done.reason}"
             return replace(summary, artifacts=folder, notes=[*summary.notes, note])
-        for each in filter(None, (own, params)):
-            self._coordinator.costs.ensure(each, executor, progress.beat)
         cases = self._held_out(done.held_out, params, what)
         if known:
             reference = [CaseRecord(**case) for case in kept["baseline"]]
@@ -167,20 +165,19 @@ class Finish:
         self, cases: Sequence[CaseRecord], params: Params, what: str, baseline: bool = False
     ) -> list[CaseRecord]:
         """Return held-out cases with the time of the whole script, as far as there is one."""
-        charged = [self._coordinator.costs.charge(case, params) for case in cases]
-        if what != "process" or not charged:
-            return charged
+        if what != "process" or not cases:
+            return list(self._referee.charged(cases, params, held_out=True))
         self._progress.phase(f"timing the {'baseline' if baseline else 'script'} on held-out cases")
         looks: list[Sequence[CaseRecord]] = []
         while len(looks) < HELD_OUT_LOOKS:
             done = self._referee.time(params, baseline, held_out=True)
             if done is None:
-                return charged
+                return list(self._referee.charged(cases, params, held_out=True))
             looks.append(done.cases)
             if len(looks) * sum(case.seconds for case in done.cases) > QUICK:
                 break
         times = [combine(one) for one in zip(*looks, strict=True)]
-        return [replace(t, metrics=c.metrics) for c, t in zip(charged, times, strict=True)]
+        return [replace(t, metrics=c.metrics) for c, t in zip(cases, times, strict=True)]
 
 
 def _remove_made(plots: Path) -> set[Path]:

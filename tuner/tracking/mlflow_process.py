@@ -9,6 +9,7 @@ The outbox stays where it is: what this process has not confirmed is not sent, a
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -203,6 +204,7 @@ def serve(connection: Connection) -> None:
 def main(descriptor: int, parent: int) -> None:
     """Serve on an inherited descriptor."""
     end_with_parent(parent)
+    gc.set_threshold(50_000)  # MLflow's imports make objects by the hundred thousand, no garbage
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
     with Connection(descriptor) as connection:

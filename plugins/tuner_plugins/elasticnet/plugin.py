@@ -30,6 +30,7 @@ from tuner_plugins.elasticnet.config import ElasticNetConfig
 from tuner_plugins.elasticnet.reading import available_threads, probe_file, read, require_gene_sets
 from tuner_plugins.elasticnet.selection import fold_metrics, one_standard_error
 from tuner_plugins.elasticnet.summary import (
+    Loaded,
     Summary,
     findings_of,
     grid_alphas,
@@ -74,6 +75,9 @@ SCRIPT_MODULES = (
 
 SCRIPT_DEPENDENCIES = ("anndata>=0.11", "h5py>=3.8", "numpy>=1.24", "pandas>=1.5", "scipy>=1.11")
 
+KEPT_BYTES = 64 << 20
+"""Of the statistics that `notes` has read so many are kept for a `load` in the same process."""
+
 REFERENCE: Params = {"alpha": 5e-4, "l1_ratio": 0.5}
 """The setting of the published script (Dixit et al., 2016, 10.1016/j.cell.2016.11.038)."""
 
@@ -114,6 +118,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
     def __init__(self, config: ElasticNetConfig) -> None:
         super().__init__(config)
         self._summaries: dict[tuple[str, float, float], Summary] = {}
+        self._noted: Loaded | None = None
 
     def search_space(self) -> Mapping[str, BaseDistribution]:
         """Return alpha (log) and l1_ratio."""
@@ -143,7 +148,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
     def load(self) -> Cases:
         """Read the screen once, in blocks of cells, into statistics by fold."""
         with _as_input_error():
-            loaded = read(self.config)
+            loaded, self._noted = self._noted or read(self.config), None
             # compiles the kernels and remembers what all trials share, off the clock
             cross_validate(loaded.problem, *([value] for value in _setting(REFERENCE)))
         return Cases([Case(self.config.data.counts.stem, loaded)])
@@ -155,6 +160,8 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             loaded = read(self.config)
         with _as_input_error("analysis.gene_sets: "):
             require_gene_sets(self.config, loaded)
+        if loaded.problem.statistics.cross.nbytes <= KEPT_BYTES:
+            self._noted = loaded
         return loaded.notes
 
     def run(self, case: Case, params: Params, seed: int) -> Sweep:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from tuner_plugins.enet.dependence import independent
 from tuner_plugins.perturbseq.data.guides import shared_guides
@@ -118,17 +116,29 @@ def _alike(names: Iterable[str]) -> list[str]:
     return [name for same in spellings.values() if len(same) > 1 for name in same]
 
 
+def _linked(labels: np.ndarray, batches: np.ndarray) -> np.ndarray:
+    """Return by label the least of those that it is comparable with.
+
+    Labels that are met in one batch are comparable, and so is what is linked by a third.
+    """
+    levels = batches.max() + 1
+    labels, batches = np.divmod(np.unique(labels * levels + batches), levels)
+    part = np.arange(labels.max() + 1)
+    before = part - 1
+    while not np.array_equal(part, before):
+        before, least = part.copy(), np.full(levels, len(part))
+        np.minimum.at(least, batches, part[labels])
+        np.minimum.at(part, labels, least[batches])
+    return part
+
+
 def _apart(screen: Screen) -> list[str]:
     """Return the perturbations whose effect cannot be told from that of their batches."""
     labels, names = pd.factorize(screen.design.groups, sort=True)
     batches, levels = pd.factorize(screen.batches)
     if len(levels) < 2:
         return []
-    # Labels that are met in one batch are comparable, and so is what is linked by a third.
-    size = len(names) + len(levels)
-    ends = (labels, batches + len(names))
-    links = sparse.coo_array((np.ones(len(labels)), ends), shape=(size, size))
-    part = connected_components(links, directed=False)[1][: len(names)]
+    part = _linked(labels, batches)
     control = names == ""
     home = part[control][0] if control.any() else np.bincount(part).argmax()
     apart = [str(name) for name in names[(part != home) & ~control]]
