@@ -33,7 +33,17 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and ends with exit code 2. Everything else that
     a plug-in raises is a bug and is shown as one.
+
+    Attributes
+    ----------
+    key : tuple
+        Where the mistake stands in the YAML file, such as ``("data", "cases", 0, "reads")``: its
+        line is then part of the message.
     """
+
+    def __init__(self, message: object = "", key: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,28 @@ class Cases:
 
     tuned: Sequence[Case]
     held_out: Sequence[Case] = ()
+
+
+@dataclass(frozen=True)
+class Clocked:
+    """What `Plugin.run` returns where it had a program run, with that program's own clock.
+
+    The engine's clock tells nothing of other processes: their CPU time, what they waited.
+
+    Attributes
+    ----------
+    output : object
+        What ``score`` gets.
+    seconds, cpu_seconds : float
+        Wall time of the program; CPU time of all its processes.
+    waited : float
+        Part of the wall time in which it was ready to run and others had the core.
+    """
+
+    output: Any
+    seconds: float
+    cpu_seconds: float
+    waited: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,6 +134,10 @@ class Provenance:
         Its metrics as the study measured them; package name to version, as used in the study.
     fingerprint, created : str
         SHA-256 over the input files; ISO 8601 time of the export, in UTC.
+    cases : mapping
+        By tuned case: the metrics of the trial.
+    seed, threads : int
+        ``study.seed`` and ``limits.threads``, which the trial was run with.
     """
 
     study: str
@@ -111,6 +147,9 @@ class Provenance:
     fingerprint: str = ""
     created: str = ""
     choice: str = ""
+    cases: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    seed: int = 0
+    threads: int = 1
 
 
 ConfigT = TypeVar("ConfigT", bound="BaseModel")
@@ -132,9 +171,11 @@ class Plugin(ABC, Generic[ConfigT]):
         it: an unknown key is then reported with its line. Declare paths as
         `tuner.config.schema.InputPath`, so that they are relative to the YAML file. A section
         named ``export`` holds its keys of the engine's own section of that name; one named
-        ``search_space`` that section itself, for a plug-in whose params are what it lists.
+        ``search_space`` that section itself, for a plug-in whose params are what it lists. An
+        `InputError` of a validator may name the key that it is about.
     metrics : mapping
-        Names of the metrics that `score` gives, and their directions.
+        Names of the metrics that `score` gives, and their directions. A plug-in whose
+        configuration decides sets it on the instance.
     meanings : mapping
         What a metric is, in words for who reads the results; by name, where there is one.
     primary : str
@@ -147,7 +188,7 @@ class Plugin(ABC, Generic[ConfigT]):
 
     name: ClassVar[str]
     Config: ClassVar[type[BaseModel]]
-    metrics: ClassVar[Mapping[str, Direction]]
+    metrics: Mapping[str, Direction]
     meanings: ClassVar[Mapping[str, str]] = {}
     afterwards: ClassVar[Collection[str]] = ()
 
@@ -169,7 +210,10 @@ class Plugin(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def run(self, case: Case, params: Params, seed: int) -> Any:
-        """Run the method: the only part on the clock. Pure: no global state, no files written."""
+        """Run the method: the only part on the clock. Pure: no global state, no files written.
+
+        A `Clocked` result has a clock of its own.
+        """
 
     @abstractmethod
     def score(self, case: Case, output: Any) -> Mapping[str, float]:
@@ -182,7 +226,8 @@ class Plugin(ABC, Generic[ConfigT]):
     def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
         """Write a stand-alone script with `params` frozen in; it imports no tuner.
 
-        `path` is a temporary name: the engine moves it into place once it is whole.
+        `path` is a temporary name with the suffix of the final one: the engine moves it into place
+        once it is whole.
         """
 
     def command(self, case: Case, script: Path, output: Path) -> Sequence[str] | None:

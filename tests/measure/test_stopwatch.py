@@ -11,6 +11,7 @@ import pytest
 
 from tuner.measure import stopwatch
 from tuner.measure.stopwatch import timed, timed_process
+from tuner.plugin import Clocked
 
 PUT_ASIDE = 0.05
 
@@ -65,3 +66,9 @@ def test_of_a_process_that_fails_the_last_words_are_told() -> None:
     with pytest.raises(RuntimeError, match="exit code 3: x+\nlast words$") as caught:
         timed_process([sys.executable, "-S", "-c", code])
     assert len(str(caught.value)) < 100_000
+
+
+def test_what_has_a_clock_of_its_own_is_taken_by_it() -> None:
+    found = timed(lambda: Clocked("answer", 3.0, 2.5, 0.25))
+    assert (found.output, found.seconds, found.cpu_seconds) == ("answer", 3.0, 2.5)
+    assert found.own_seconds == 2.75

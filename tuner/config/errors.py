@@ -81,7 +81,7 @@ def _described(
         return key, f"'{'.'.join(map(str, key))}' is missing; it is required"
     message = str(detail["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
-        return key, message
+        return (*key, *getattr(detail["ctx"]["error"], "key", ())), message
     if kind in _LENGTHS:
         return key, _length_problem(key, detail)
     for theirs, ours in _WORDS.items():
@@ -144,11 +144,11 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
 
 
 def at_key(document: Document, key: Key, call: Any, *args: Any) -> Any:
-    """Call a function; what it finds wrong is an error of the value at `key`."""
+    """Call a function; what it finds wrong is an error of the value at `key`, or at its own."""
     try:
         return call(*args)
     except InputError as error:
-        raise error_at(document, key, str(error)) from error.__cause__
+        raise error_at(document, error.key or key, str(error)) from error.__cause__
 
 
 def error_at(document: Document, key: Key, message: str) -> InputError:

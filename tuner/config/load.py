@@ -192,7 +192,7 @@ def config_of(document: Document) -> Config:
     except SpaceError as error:
         raise error_at(document, ("search_space", *error.key), str(error)) from None
     except InputError as error:
-        raise error_at(document, ("search_space",), str(error)) from None
+        raise error_at(document, error.key or ("search_space",), str(error)) from None
     objectives = _objectives(document, plugin, engine.objective)
     if engine.timing.mode == "process" and cls.command is Plugin.command:
         message = f"plug-in '{cls.name}' gives no command to time; expected 'run'"

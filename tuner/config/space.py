@@ -25,9 +25,8 @@ LARGEST = 1e300
 class SpaceError(InputError):
     """A wrong entry of the search space; `key` is its path below ``search_space``."""
 
-    def __init__(self, key: tuple[str, ...], message: str) -> None:
-        super().__init__(message)
-        self.key = key
+    def __init__(self, key: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message, key)
 
 
 class _NoLogScale(SpaceError):

@@ -80,7 +80,8 @@ def write_output(path: Path, write: Callable[[Path], object], mode: int | None =
 def _beside(path: Path, special: bool) -> Path:
     """Make an empty file under a new name, beside where `path` leads if it is to go there.
 
-    Its name says whose it is: those of processes of this machine that are gone are removed.
+    Its name says whose it is, and keeps the suffix of the final one: those of processes of this
+    machine that are gone are removed.
     """
     target = resolved(path)
     folder = Path(tempfile.gettempdir()) if special else target.parent
@@ -88,11 +89,11 @@ def _beside(path: Path, special: bool) -> Path:
         raise OutputError(f"cannot write {path}: no folder {folder}; make it first")
     host = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:6]
     prefix = f".{target.name}.{host}-"
-    for left in folder.glob(f"{glob.escape(prefix)}*.tmp"):
+    for left in folder.glob(f"{glob.escape(prefix)}*.tmp*"):
         owner = left.name.removeprefix(prefix).partition("-")[0]
         if owner.isdigit() and not _lives(int(owner)):
             left.unlink(missing_ok=True)
-    temporary = folder / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    temporary = folder / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}.tmp{target.suffix}"
     mode = 0o600 if special else 0o666
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     return temporary

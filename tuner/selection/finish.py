@@ -265,4 +265,7 @@ def _provenance(config: Config, name: str, record: TrialRecord, choice: str) -> 
         fingerprint=config.fingerprint,
         created=stamp(),
         choice=choice,
+        cases={case.name: case.metrics for case in record.cases},
+        seed=config.engine.study.seed,
+        threads=config.engine.limits.threads,
     )

@@ -100,7 +100,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
 
     name = "elasticnet"
     Config = ElasticNetConfig
-    metrics: ClassVar[Mapping[str, Direction]] = {
+    metrics: Mapping[str, Direction] = {
         "r2": "maximize",
         "delta_r2": "maximize",
         "partial_r2": "maximize",
