@@ -136,6 +136,12 @@ def children(parent: int) -> Iterator[int]:
                     yield int(name)
 
 
+def become_subreaper() -> None:
+    """Let descendants of this process whose own parent is gone become its children, on Linux."""
+    if _LINUX:
+        ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def _become_worker(module: str, connection: int, keeper: int, pipe: int) -> None:
     os.setpgid(0, 0)  # a worker that signals its own group does not reach the keeper
     os.dup2(pipe, 1)
@@ -147,8 +153,7 @@ def _become_worker(module: str, connection: int, keeper: int, pipe: int) -> None
 def main(module: str, connection: int, parent: int) -> None:
     """Fork the worker and keep it; the command line of this module."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if _LINUX:
-        ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
+    become_subreaper()
     reading, writing = os.pipe()
     keeper = os.getpid()
     worker = os.fork()

@@ -1,0 +1,209 @@
+"""The plug-in's configuration: what its placeholders stand for, every mistake with its key."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from tuner.plugin import InputError, Value
+from tuner_plugins.command.sections import BUILT_IN, Case, DataSection
+from tuner_plugins.command.template import names, only_name
+
+Key = tuple[str | int, ...]
+
+
+class CommandConfig(BaseModel):
+    """The plug-in's part of a configuration; `search_space` is the engine's, read here as well."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    data: DataSection
+    search_space: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> CommandConfig:
+        _check_names(self)
+        return self
+
+    @property
+    def cases(self) -> Iterator[tuple[Key, Case]]:
+        """All cases, with the keys where they stand."""
+        for key, cases in (("cases", self.data.cases), ("held_out", self.data.held_out)):
+            for place, case in enumerate(cases):
+                yield ("data", key, place), case
+
+    @property
+    def ranges(self) -> dict[str, BaseDistribution]:
+        """What is searched."""
+        return {
+            name: _distribution(name, entry)
+            for name, entry in self.search_space.items()
+            if isinstance(entry, dict | list)
+        }
+
+    @property
+    def defaults(self) -> dict[str, Value]:
+        """Every parameter: the baseline's, what is fixed, the middle of a range."""
+        middles = {name: _middle(dist) for name, dist in self.ranges.items()}
+        fixed = {
+            name: value
+            for name, value in self.search_space.items()
+            if name not in middles and value is not None
+        }
+        return {**middles, **fixed, **(self.data.baseline or {})}
+
+    @property
+    def launch(self) -> Iterator[tuple[Key, str]]:
+        """What makes up the command, with the keys where it stands."""
+        data = self.data
+        for place, word in enumerate(data.command):
+            yield ("data", "command", place), word
+        for name, flag in data.flags.items():
+            yield from ((("data", "flags", name), word) for word in flag)
+        for name, text in data.env.items():
+            yield ("data", "env", name), text
+        for name in ("stdout", "success_file"):
+            if text := getattr(data, name):
+                yield ("data", name), text
+
+    @property
+    def scoring(self) -> Iterator[tuple[Key, str]]:
+        """The same of the metrics."""
+        for name, metric in self.data.metrics.items():
+            key: Key = ("data", "metrics", name)
+            yield from (
+                (((*key, "command", i), word) for i, word in enumerate(metric.command or ()))
+            )
+            if metric.file:
+                yield (*key, "file"), metric.file
+
+
+def _distribution(name: str, entry: Any) -> BaseDistribution:
+    """Return the kind and the range of an entry; what of it makes no sense the engine says."""
+    if isinstance(entry, list) or "choices" in entry:
+        choices = entry if isinstance(entry, list) else entry["choices"]
+        plain = isinstance(choices, list) and choices
+        return CategoricalDistribution(choices if plain else [None])
+    ends = [entry.get("low"), entry.get("high")]
+    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
+        message = "expected a value, a list of choices or a range such as {low: 1, high: 10}"
+        raise InputError(f"{message}, got {entry}", ("search_space", name))
+    whole = all(isinstance(end, int) for end in [*ends, entry.get("step", 1)])
+    kind = IntDistribution if whole else FloatDistribution
+    options = {key: entry[key] for key in ("log", "step") if key in entry}
+    try:
+        return kind(*ends, **options)
+    except (ValueError, TypeError):
+        return kind(0, 1)
+
+
+def _middle(dist: BaseDistribution) -> Value:
+    if isinstance(dist, CategoricalDistribution):
+        return dist.choices[0]
+    assert isinstance(dist, IntDistribution | FloatDistribution)
+    between = math.sqrt(dist.low * dist.high) if dist.log else (dist.low + dist.high) / 2
+    return round(between) if isinstance(dist, IntDistribution) else between
+
+
+def _check_names(config: CommandConfig) -> None:
+    """Check that every name that is used is known, and that every known one is used."""
+    data, params, keys = config.data, config.defaults, _case_keys(config)
+    launch, scoring = list(config.launch), list(config.scoring)
+    for where, text in [*launch, *scoring]:
+        for name in names(text):
+            if name not in keys and name not in params and name not in BUILT_IN:
+                known = [*keys, *params, *BUILT_IN]
+                raise InputError(
+                    f"unknown placeholder '{{{name}}}'; {_expected(name, known)}", where
+                )
+    used = {name for _, text in launch for name in names(text)}
+    for key, names_ in (("baseline", data.baseline or {}), (None, config.search_space)):
+        for name in names_:
+            where = ("data", key, name) if key else ("search_space", name)
+            if name in keys or name in BUILT_IN:
+                raise InputError(f"'{name}' is a placeholder already; give another name", where)
+            if name not in used:
+                raise InputError(_unused(name, used - {*keys, *BUILT_IN}), where)
+    _check_cases(config, used, {name for _, text in scoring for name in names(text)})
+    _check_flags(config)
+    lacking = sorted(set(config.ranges) - set(data.baseline or config.ranges))
+    if lacking:
+        raise InputError(f"lacks {', '.join(lacking)}", ("data", "baseline"))
+
+
+def _case_keys(config: CommandConfig) -> list[str]:
+    """Return the keys of all cases."""
+    found: dict[str, None] = {}
+    for where, case in config.cases:
+        for name in case:
+            if not (name.isascii() and name.isidentifier()):
+                raise InputError("expected letters, digits and '_'", (*where, name))
+            if name in BUILT_IN:
+                raise InputError(f"'{name}' is filled in by the plug-in; rename it", (*where, name))
+            found[name] = None
+    return list(found)
+
+
+def _check_cases(config: CommandConfig, launch: set[str], scoring: set[str]) -> None:
+    keys, seen = set(_case_keys(config)), set[Value]()
+    for where, case in config.cases:
+        if not isinstance(case.get("name"), str) or not case["name"]:
+            raise InputError("expected a 'name'", where)
+        if case["name"] in seen:
+            raise InputError(f"two cases are called '{case['name']}'", (*where, "name"))
+        seen.add(case["name"])
+        for name in case:
+            if name != "name" and name not in launch | scoring:
+                raise InputError(_unused(name, launch | scoring), (*where, name))
+        for name in sorted((launch | scoring) & keys - set(case)):
+            raise InputError(f"lacks '{name}', which the command line uses", where)
+
+
+def _check_flags(config: CommandConfig) -> None:
+    data = config.data
+    for name in data.flags:
+        if name not in config.defaults:
+            raise InputError(
+                f"no such parameter; {_expected(name, list(config.defaults))}",
+                ("data", "flags", name),
+            )
+    if data.shell:
+        return
+    for place, word in enumerate(data.command):
+        where, name = ("data", "command", place), only_name(word) or ""
+        for part in names(word):
+            if part in data.flags and part != name:
+                raise InputError(f"the flag '{{{part}}}' must be a word of its own", where)
+        before = data.command[place - 1] if place > 1 else ""
+        if name in data.flags or not before.startswith("-") or names(before):
+            continue
+        if name in config.defaults and None in _values(config, name):
+            remedy = f"flags: {{{name}: '{before} {{{name}}}'}} and here '{{{name}}}' alone"
+            raise InputError(f"without a value '{before}' would be left alone; use {remedy}", where)
+
+
+def _values(config: CommandConfig, name: str) -> Sequence[Value]:
+    dist = config.ranges.get(name)
+    choices = dist.choices if isinstance(dist, CategoricalDistribution) else ()
+    return [*choices, (config.data.baseline or {}).get(name, 0)]
+
+
+def _expected(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"expected one of: {', '.join(dict.fromkeys(known))}{hint}"
+
+
+def _unused(name: str, used: set[str]) -> str:
+    close = difflib.get_close_matches(name, used, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"'{name}' is used nowhere; write {{{name}}} where it goes, or remove it{hint}"

@@ -1,0 +1,218 @@
+"""A small process that runs programs on the clock: ``python -m tuner_plugins.command.host``.
+
+It stands between a worker and the programs for what a worker cannot do: it is small, and so is the
+memory that a program seems to begin with; every process that a program leaves behind becomes its
+child, is counted and is ended; and it ends, with all of them, when the worker is gone. Requests and
+answers are JSON, one a line. It imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from tuner.execution.keeper import PATIENCE, become_subreaper, children
+
+KEPT_BYTES = 1 << 20
+"""Of what a program writes to stdout or stderr the last so many bytes are kept."""
+
+SAMPLE = 0.05
+"""Seconds between two looks at the memory of a program's processes."""
+
+_STDIN = 0
+_PAGE = resource.getpagesize()
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+_DEFAULT_SIGNALS = (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
+
+
+class _Stream:
+    """The reading end of a pipe: keeps the end of what comes."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.reading, False)
+        if sys.platform == "linux":  # fewer turns between us and a program that writes a lot
+            with suppress(OSError):
+                fcntl.fcntl(self.reading, fcntl.F_SETPIPE_SZ, KEPT_BYTES)
+        self.kept, self.total, self.is_open = bytearray(), 0, True
+
+    def drain(self) -> None:
+        """Take what there is."""
+        while self.is_open:
+            try:
+                data = os.read(self.reading, KEPT_BYTES)
+            except BlockingIOError:
+                return
+            self.is_open = bool(data)
+            self.total += len(data)
+            self.kept += data
+            if len(self.kept) > 2 * KEPT_BYTES:
+                del self.kept[:-KEPT_BYTES]
+
+    def close(self) -> str:
+        """Close it; return what was kept."""
+        self.drain()
+        os.close(self.reading)
+        return self.kept[-KEPT_BYTES:].decode("utf-8", "replace")
+
+
+class Host:
+    """Runs one program at a time."""
+
+    def __init__(self) -> None:
+        self._wakeup, wakeup = os.pipe()
+        for end in (self._wakeup, wakeup):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        become_subreaper()
+
+    def run(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a program to its end; return how it ended, what it took and what it wrote."""
+        errors, output = _Stream(), _Stream() if asked["stdout"] is None else None
+        streams = [stream for stream in (errors, output) if stream]
+        try:
+            os.chdir(asked["folder"])
+            begin, program = self._start(asked, errors, output)
+        except OSError as error:
+            return {"trouble": error.strerror or str(error)}
+        finally:
+            for stream in streams:
+                os.close(stream.writing)
+        peak = self._wait(program, streams)
+        seconds = time.perf_counter() - begin
+        waited = _waited(program)
+        _, status, usage = os.wait4(program, 0)
+        cpu = usage.ru_utime + usage.ru_stime + end_children()
+        code = os.waitstatus_to_exitcode(status)
+        total = output.total if output else 0
+        return {
+            "code": code,
+            "seconds": seconds,
+            "cpu_seconds": cpu,
+            "waited": waited,
+            "memory": max(peak, usage.ru_maxrss * _RSS_UNIT),
+            "stdout": output.close() if output else "",
+            "stdout_bytes": total,
+            "stderr": errors.close(),
+        }
+
+    def _start(
+        self, asked: Mapping[str, Any], errors: _Stream, output: _Stream | None
+    ) -> tuple[float, int]:
+        """Start the program on the cores that the worker has reserved; return when, and its id."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        actions: list[tuple[Any, ...]] = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, errors.writing, 2),
+        ]
+        if output is not None:
+            actions.append((os.POSIX_SPAWN_DUP2, output.writing, 1))
+        else:
+            actions.append((os.POSIX_SPAWN_OPEN, 1, asked["stdout"], flags, 0o666))
+        words, environment = asked["words"], asked["environment"]
+        pin = asked["cores"] and hasattr(os, "sched_setaffinity")
+        if pin:
+            ours = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, asked["cores"])
+        try:
+            begin = time.perf_counter()
+            program = os.posix_spawn(
+                asked["program"],
+                words,
+                environment,
+                file_actions=actions,
+                setpgroup=0,  # one that signals its own group does not reach us
+                setsigdef=_DEFAULT_SIGNALS,
+            )
+        finally:
+            if pin:
+                os.sched_setaffinity(0, ours | set(asked["all_cores"]))
+        return begin, program
+
+    def _wait(self, program: int, streams: list[_Stream]) -> int:
+        """Wait for the program's end; return the peak memory of all processes, as far as seen."""
+        peak = 0
+        watched = {_STDIN, self._wakeup, *(stream.reading for stream in streams)}
+        looked = time.monotonic()
+        while not os.waitid(os.P_PID, program, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+            ready = select.select(watched, (), (), SAMPLE)[0]
+            if _STDIN in ready:  # whoever asked is gone
+                end_children()
+                os._exit(1)
+            if self._wakeup in ready:
+                os.read(self._wakeup, 512)
+                continue
+            for stream in streams:
+                stream.drain()
+                if not stream.is_open:
+                    watched.discard(stream.reading)
+            if time.monotonic() > looked + SAMPLE:
+                looked = time.monotonic()
+                peak = max(peak, sum(map(_resident, _family(os.getpid()))))
+        return peak
+
+
+def end_children() -> float:
+    """End what a program has left behind; return the CPU seconds that it took."""
+    cpu, until = 0.0, time.monotonic() + PATIENCE
+    with suppress(ChildProcessError):
+        while time.monotonic() < until:
+            child, _, usage = os.wait4(-1, os.WNOHANG)
+            cpu += usage.ru_utime + usage.ru_stime
+            if child:
+                continue
+            for left in children(os.getpid()):
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(left, signal.SIGKILL)
+            time.sleep(0.002)
+    return cpu
+
+
+def _family(process: int) -> Iterator[int]:
+    """Yield the descendants of a process; none where the kernel does not tell."""
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{process}/task"):
+            with suppress(OSError), open(f"/proc/{process}/task/{thread}/children") as file:
+                for child in map(int, file.read().split()):
+                    yield child
+                    yield from _family(child)
+
+
+def _resident(process: int) -> int:
+    try:
+        with open(f"/proc/{process}/statm") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def _waited(process: int) -> float:
+    """Return the seconds that a program was ready to run and did not, as the kernel tells them."""
+    try:
+        with open(f"/proc/{process}/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    host = Host()
+    for line in iter(sys.stdin.buffer.readline, b""):
+        sys.stdout.write(json.dumps(host.run(json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
