@@ -178,6 +178,8 @@ class Plugin(ABC, Generic[ConfigT]):
         configuration decides sets it on the instance.
     meanings : mapping
         What a metric is, in words for who reads the results; by name, where there is one.
+    noisy : collection of str
+        Metrics that are measured, as memory is, and differ a little from run to run.
     primary : str
         The metric that the time-weighted score is made from: the first of `metrics`. A plug-in
         whose configuration decides overrides it.
@@ -190,6 +192,7 @@ class Plugin(ABC, Generic[ConfigT]):
     Config: ClassVar[type[BaseModel]]
     metrics: Mapping[str, Direction]
     meanings: ClassVar[Mapping[str, str]] = {}
+    noisy: ClassVar[Collection[str]] = ()
     afterwards: ClassVar[Collection[str]] = ()
 
     def __init__(self, config: ConfigT) -> None:

@@ -38,6 +38,7 @@ class CommandPlugin(Plugin[CommandConfig]):
     name = "command"
     Config = CommandConfig
     metrics = {"memory": "minimize"}
+    noisy = ("memory",)
     meanings = {"memory": "peak of the command's processes, in MB"}
 
     def __init__(self, config: CommandConfig) -> None:
