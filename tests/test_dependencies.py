@@ -32,6 +32,7 @@ EXTRAS = {
     "tuner": (),
     "tuner_plugins.native": (),
     "tuner_plugins.function": (),
+    "tuner_plugins.command": (),
     "tuner_plugins.nmf": ("nmf",),
     "tuner_plugins.elasticnet": ("elasticnet",),
     "tuner_plugins.enet": ("elasticnet",),

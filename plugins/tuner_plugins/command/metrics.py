@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+from tuner_plugins.command.host import KEPT_BYTES
 from tuner_plugins.command.programs import Finished
 from tuner_plugins.command.sections import MetricSection
 
@@ -34,10 +35,10 @@ def read_metric(name: str, metric: MetricSection, text: str, source: str) -> flo
     if metric.json_path is not None:
         value = _at(metric.json_path, text, where)
     elif metric.regex is not None:
-        found = re.findall(metric.regex, text, re.MULTILINE)
-        if not found:
+        found = re.search(metric.regex, text, re.MULTILINE)
+        if found is None:
             raise MetricError(f"{where}: nothing matches '{metric.regex}' in {_shown(text)}")
-        value = found[-1]
+        value = found[1]
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise MetricError(f"{where}: expected a number, got {_shown(json.dumps(value))}")
     try:
@@ -46,9 +47,9 @@ def read_metric(name: str, metric: MetricSection, text: str, source: str) -> flo
         raise MetricError(f"{where}: expected a number, got {_shown(str(value))}") from None
 
 
-def stdout_of(name: str, found: Finished) -> str:
-    """Return all of what a program wrote to standard output; `MetricError` if it was too much."""
-    if found.stdout_bytes > len(found.stdout.encode()):
+def stdout_of(name: str, metric: MetricSection, found: Finished) -> str:
+    """Return what a program wrote to standard output; for a `regex` the end of it will do."""
+    if metric.regex is None and found.stdout_bytes > KEPT_BYTES:
         raise MetricError(
             f"metric '{name}': {found.stdout_bytes:,} bytes were written to standard output, of "
             "which the last 1 MB are kept: use regex, or have the number written to a file"

@@ -126,7 +126,7 @@ class CommandPlugin(Plugin[CommandConfig]):
 
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return the launcher's command line for the first case, and what it needs."""
-        program = self.config.data.command[0].split()[0]
+        program = self.config.data.program
         options = example(self.config)
         if path.suffix == ".sh":
             return (), f"a POSIX shell and {program}; to use it: sh {path} {' '.join(options)}"

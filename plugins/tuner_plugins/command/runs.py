@@ -102,7 +102,7 @@ class Runs:
             target = os.devnull
         folder = data.workdir or place.folder
         output = Output(values, place, self.call(line, folder, target, values))
-        require_output(data, output, data.command[0].split()[0], data.ok_exit_codes)
+        require_output(data, output, data.program, data.ok_exit_codes)
         return output
 
     def call(
@@ -137,7 +137,7 @@ class Runs:
     ) -> tuple[str, str]:
         """Return the text that a metric is read from, and what it is."""
         if metric.stdout:
-            return stdout_of(name, output.finished), "standard output"
+            return stdout_of(name, metric, output.finished), "standard output"
         if metric.stderr:
             return output.finished.stderr, "standard error"
         if metric.file:
@@ -153,7 +153,7 @@ class Runs:
             folder = self.config.data.workdir or output.place.folder
             said[line] = self.call(line, folder, None, output.values)
             require_success(f"metric '{name}': {Path(line[0]).name}", said[line])
-        return stdout_of(name, said[line]), f"what {Path(line[0]).name} wrote"
+        return stdout_of(name, metric, said[line]), f"what {Path(line[0]).name} wrote"
 
 
 def require_output(data: DataSection, output: Output, name: str, codes: Sequence[int]) -> None:

@@ -86,7 +86,7 @@ class MetricSection(_Section):
     json : str
         The number's path in a JSON text: ``scores.recall``, ``0.value``.
     regex : str
-        A pattern with one group; the last match counts. Without both the text is the number.
+        A pattern with one group; the first match counts. Without both the text is the number.
     """
 
     direction: Direction = "maximize"
@@ -191,6 +191,11 @@ class DataSection(_Section):
                     f"'{name}' is measured anyway; call it otherwise", ("metrics", name)
                 )
         return self
+
+    @property
+    def program(self) -> str:
+        """The program's name, for messages."""
+        return os.path.basename(self.command[0].split()[0]).strip("{}")
 
     def is_file(self, key: str, value: Value) -> bool:
         """Whether a value of a case is the path of a file or a folder."""

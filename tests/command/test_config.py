@@ -1,0 +1,125 @@
+"""Every mistake in a configuration is one line with the place where it stands."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner.config.load import load_config
+from tuner.plugin import InputError
+from tuner.run.check import check
+
+GOOD: dict[str, Any] = {
+    "plugin": "command",
+    "data": {
+        "command": ["sort", "-k", "{k}", "{fast}", "{file}", "-o", "{output}"],
+        "flags": {"fast": "--stable"},
+        "cases": [{"name": "one", "file": "one.txt"}],
+        "metrics": {"size": {"command": ["wc", "-c", "{output}"], "regex": r"(\d+)"}},
+        "baseline": {"k": 1, "fast": False},
+    },
+    "search_space": {"k": {"low": 1, "high": 9}, "fast": [True, False]},
+    "tracking": {"enabled": False},
+}
+
+
+@pytest.fixture
+def load(write_config: Callable[..., Path], workplace: Path) -> Callable[..., Any]:
+    """Return what loads `GOOD` with the value at a dotted key changed; None removes it."""
+    (workplace / "one.txt").write_text("b\na\n")
+    (workplace / "score.py").write_text("")
+
+    def _load(changes: dict[str, Any]) -> Any:
+        sections = copy.deepcopy(GOOD)
+        for dotted, value in changes.items():
+            *path, last = dotted.split(".")
+            inner: Any = sections
+            for part in path:
+                inner = inner[int(part) if isinstance(inner, list) else part]
+            if value is None:
+                del inner[last]
+            else:
+                inner[int(last) if isinstance(inner, list) else last] = value
+        config = load_config(write_config(**sections))
+        check(config)
+        return config
+
+    return _load
+
+
+def test_the_file_decides_parameters_and_metrics(load: Callable[..., Any], workplace: Path) -> None:
+    config = load({"data.command": "sort -k {k} {fast} {file} -o {output}"})
+    assert config.plugin.primary == "size"
+    assert config.plugin.baseline() == {"k": 1, "fast": False}
+    described = config.space.describe()
+    assert described["k"] == {"type": "int", "low": 1, "high": 9, "log": False, "step": 1}
+    assert described["fast"] == {"type": "categorical", "choices": [True, False]}
+    assert config.plugin.inputs() == [workplace / "one.txt"]
+    assert type(config.plugin)(type(config.plugin.config).model_validate(config.sections))
+
+
+def test_files_in_command_lines_are_inputs(load: Callable[..., Any], workplace: Path) -> None:
+    config = load({"data.metrics.size.command": ["python3", "score.py", "{output}"]})
+    assert workplace / "score.py" in config.plugin.inputs()
+    assert config.sections["data"]["metrics"]["size"]["command"][1] == str(workplace / "score.py")
+
+
+def test_a_range_of_floats_on_a_log_scale(load: Callable[..., Any]) -> None:
+    config = load({"search_space.k": {"low": 0.1, "high": 10, "log": True}})
+    assert config.space.describe()["k"]["type"] == "float"
+    assert config.space.describe()["k"]["log"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data.command.4": "{fil}"}, r"line 8: data\.command\.4: unknown placeholder '\{fil\}'.*"
+                                      r"did you mean 'file'"),
+        ({"data.command.2": "1"}, r"line \d+: data\.baseline\.k: 'k' is used nowhere"),
+        ({"search_space.kk": [1, 2]}, r"line \d+: search_space\.kk: 'kk' is used nowhere.*'k'"),
+        ({"data.cases.0.extra": 3}, r"line \d+: data\.cases\.0\.extra: 'extra' is used nowhere"),
+        ({"data.held_out": [{"name": "two"}]}, r"data\.held_out\.0: lacks 'file'"),
+        ({"data.held_out": [{"name": "one", "file": "one.txt"}]}, "two cases are called 'one'"),
+        ({"data.cases.0.file": "two.txt"}, r"data\.cases\.0\.file: no such file or folder: .*two"),
+        ({"data.cases.0.seed": 3}, r"data\.cases\.0\.seed: 'seed' is filled in by the plug-in"),
+        ({"data.command.2": "{k"}, r"data\.command\.2: expected a placeholder"),
+        ({"data.command": "sort '{k}"}, r"data\.command: No closing quotation"),
+        ({"data.command": ["no-such-program", "{k}", "{fast}", "{file}"]},
+         r"data\.command\.0: no program 'no-such-program': it is not installed"),
+        ({"data.metrics.size.command": ["no-such-program"]},
+         r"data\.metrics\.size\.command\.0: no program 'no-such-program'"),
+        ({"data.metrics.size.stdout": True}, r"metrics\.size: expected one of command, file"),
+        ({"data.metrics.size.regex": "(a)(b)"}, r"size\.regex: expected a pattern with one group"),
+        ({"data.metrics.size.regex": "("}, r"size\.regex: not a pattern"),
+        ({"data.metrics.time": {"stdout": True}}, r"metrics\.time: 'time' is measured anyway"),
+        ({"data.flags.slow": "-s"}, r"data\.flags\.slow: no such parameter"),
+        ({"data.command.3": "-x{fast}"}, r"command\.3: the flag '\{fast\}' must be a word of its"),
+        ({"search_space.k": [1, None]}, r"command\.2: without a value '-k' would be left alone"),
+        ({"data.baseline.k": None}, r"data\.baseline: lacks k"),
+        ({"search_space.k": {"low": 9, "high": 1}}, r"search_space\.k: expected low < high"),
+        ({"search_space.k": {"high": 1}}, r"search_space\.k: expected a value, a list of choices"),
+        ({"data.shell": True}, r"data\.command: with shell: true expected one text"),
+        ({"data.nonsense": 1}, r"data\.nonsense: unknown key 'nonsense'"),
+        ({"objective": "recall"}, r"objective: expected one of score, size, memory, time"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_in_a_line(load: Callable[..., Any], changes: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said) as error:
+        load(changes)
+    assert "\n" not in str(error.value)
+    assert "study.yaml, line" in str(error.value)
+
+
+def test_a_text_that_looks_like_a_file_may_be_one(load: Callable[..., Any]) -> None:
+    config = load({"data.cases.0.file": "two.txt", "data.texts": ["file"]})
+    assert config.plugin.inputs() == []
+
+
+def test_memory_and_time_are_objectives(load: Callable[..., Any]) -> None:
+    config = load({"objective": ["time", "memory"], "data.metrics": None})
+    assert dict(config.objectives) == {"time": "minimize", "memory": "minimize"}
+    assert "data.metrics: there is none" in config.notes[0]

@@ -1,0 +1,108 @@
+"""What programs take is measured over all their processes, and none is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from tuner_plugins.command.host import KEPT_BYTES
+from tuner_plugins.command.programs import (
+    Call,
+    Finished,
+    ProgramError,
+    Programs,
+    require_success,
+)
+
+
+@pytest.fixture
+def programs() -> Iterator[Programs]:
+    found = Programs()
+    yield found
+    found.close()
+
+
+def shell(programs: Programs, text: str, folder: Path, stdout: str | None = None) -> Finished:
+    return programs.run(Call("/bin/sh", ["sh", "-c", text], folder, dict(os.environ), stdout))
+
+
+def test_it_tells_how_a_program_ended_and_what_it_wrote(programs: Programs, tmp_path: Path) -> None:
+    found = shell(programs, "pwd; echo trouble >&2; exit 3", tmp_path)
+    assert (found.code, found.stdout, found.stderr) == (3, f"{tmp_path}\n", "trouble\n")
+    with pytest.raises(ProgramError, match="(?s)sort ended with exit code 3:\ntrouble"):
+        require_success("sort", found)
+    require_success("sort", found, (0, 3))
+    killed = shell(programs, "kill -9 $$", tmp_path)
+    with pytest.raises(ProgramError, match="sort ended with signal 9"):
+        require_success("sort", killed)
+
+
+def test_standard_output_goes_to_a_file(programs: Programs, tmp_path: Path) -> None:
+    assert shell(programs, "cat; echo hello", tmp_path, str(tmp_path / "out")).stdout == ""
+    assert (tmp_path / "out").read_text() == "hello\n"
+
+
+def test_the_end_is_kept_of_a_gigabyte(programs: Programs, tmp_path: Path) -> None:
+    found = shell(programs, "head -c 1000000000 /dev/zero; echo the end", tmp_path)
+    assert found.stdout_bytes == 1_000_000_008
+    assert found.stdout.endswith("\0the end\n")
+    assert len(found.stdout) == KEPT_BYTES
+
+
+def test_what_a_program_leaves_is_ended_and_its_cpu_time_counted(
+    programs: Programs, tmp_path: Path
+) -> None:
+    spin = f"{sys.executable} -S -c 'while True: pass' & echo $!; sleep 0.5"
+    left = f"setsid {sys.executable} -S -c 'import time; time.sleep(900)' & echo $!"
+    found = shell(programs, f"{spin}; {left}", tmp_path)
+    assert found.code == 0
+    assert len(found.stdout.split()) == 2
+    assert not any(psutil.pid_exists(int(text)) for text in found.stdout.split())
+    assert found.cpu_seconds > 0.01
+
+
+def test_memory_is_that_of_all_processes_together(programs: Programs, tmp_path: Path) -> None:
+    hold = f'{sys.executable} -S -c \'x = bytearray(60_000_000); open("{{}}", "w"); input()\''
+    each = "; ".join(f"sleep 900 | {hold.format(name)} &" for name in "abc").replace("&;", "&")
+    wait = "while [ ! -e a ] || [ ! -e b ] || [ ! -e c ]; do sleep 0.1; done; sleep 1"
+    found = shell(programs, f"{each}\n{wait}", tmp_path)
+    assert 180e6 < found.memory < 300e6
+    alone = shell(programs, hold.format("d"), tmp_path)
+    assert 60e6 < alone.memory < 100e6
+
+
+def test_a_program_that_is_not_there_is_told(programs: Programs, tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match="gone cannot be started: No such file"):
+        programs.run(Call(str(tmp_path / "gone"), ["gone"], tmp_path, {}))
+
+
+def test_one_that_kills_what_runs_it_fails_alone(programs: Programs, tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match="the process that ran it is gone"):
+        shell(programs, "kill -9 $PPID", tmp_path)
+    assert shell(programs, "echo again", tmp_path).stdout == "again\n"
+
+
+def test_a_group_that_is_signalled_is_the_programs_own(programs: Programs, tmp_path: Path) -> None:
+    assert shell(programs, "kill -TERM 0", tmp_path).code == -signal.SIGTERM
+
+
+def test_a_program_ends_with_whoever_asked(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; "
+        "from tuner_plugins.command.programs import Call, Programs; "
+        "Programs().run(Call('/bin/sh', ['sh', '-c', 'echo $$ >pid; kill -9 %d; sleep 900'], "
+        "Path(sys.argv[1]), {}))"
+    )
+    code = code.replace("'echo $$ >pid; kill -9 %d; sleep 900'",
+                        "f'echo $$ >pid; kill -9 {os.getpid()}; sleep 900'")  # fmt: skip
+    started = psutil.Popen([sys.executable, "-c", code, str(tmp_path)])
+    assert started.wait(60) == -signal.SIGKILL
+    program = int((tmp_path / "pid").read_text())
+    if psutil.pid_exists(program):
+        psutil.wait_procs([psutil.Process(program)], timeout=20)
+    assert not psutil.pid_exists(program)
