@@ -83,6 +83,7 @@ class Host:
         streams = [stream for stream in (errors, output) if stream]
         try:
             os.chdir(asked["folder"])
+            ours = _waited("self")
             begin, program = self._start(asked, errors, output)
         except OSError as error:
             return {"trouble": error.strerror or str(error)}
@@ -91,7 +92,7 @@ class Host:
                 os.close(stream.writing)
         peak = self._wait(program, streams)
         seconds = time.perf_counter() - begin
-        waited = _waited(program)
+        waited = _waited("self") - ours + _waited(program)
         _, status, usage = os.wait4(program, 0)
         cpu = usage.ru_utime + usage.ru_stime + end_children()
         code = os.waitstatus_to_exitcode(status)
@@ -197,8 +198,8 @@ def _resident(process: int) -> int:
         return 0
 
 
-def _waited(process: int) -> float:
-    """Return the seconds that a program was ready to run and did not, as the kernel tells them."""
+def _waited(process: int | str) -> float:
+    """Return the seconds that a process was ready to run and did not, as the kernel tells them."""
     try:
         with open(f"/proc/{process}/schedstat") as file:
             return int(file.read().split()[1]) / 1e9
