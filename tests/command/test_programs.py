@@ -19,6 +19,8 @@ from tuner_plugins.command.programs import (
     require_success,
 )
 
+from tuner.measure.stopwatch import tells_waiting
+
 
 @pytest.fixture
 def programs() -> Iterator[Programs]:
@@ -74,6 +76,21 @@ def test_memory_is_that_of_all_processes_together(programs: Programs, tmp_path: 
     assert 180e6 < found.memory < 300e6
     alone = shell(programs, hold.format("d"), tmp_path)
     assert 60e6 < alone.memory < 100e6
+
+
+@pytest.mark.skipif(not tells_waiting(), reason="the kernel does not say who waited")
+def test_what_a_child_waits_is_waited(programs: Programs, tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    spinner = psutil.Popen([sys.executable, "-S", "-c", "while True: pass"])
+    try:
+        busy = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+        found = shell(programs, f"{sys.executable} -S -c '{busy}'; true", tmp_path)
+    finally:
+        os.sched_setaffinity(0, cores)
+        spinner.kill()
+        spinner.wait()
+    assert 0.2 * found.seconds < found.waited < found.seconds
 
 
 def test_a_program_that_is_not_there_is_told(programs: Programs, tmp_path: Path) -> None:

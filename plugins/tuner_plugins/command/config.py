@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,9 +18,11 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from tuner.plugin import InputError, Value
 from tuner_plugins.command.sections import BUILT_IN, Case, DataSection
-from tuner_plugins.command.template import names, only_name
+from tuner_plugins.command.template import names, only_name, shell_text
 
 Key = tuple[str | int, ...]
+
+_BLANK = "a b"
 
 
 class CommandConfig(BaseModel):
@@ -177,6 +180,7 @@ def _check_flags(config: CommandConfig) -> None:
                 ("data", "flags", name),
             )
     if data.shell:
+        _check_quotes(data.command[0])
         return
     for place, word in enumerate(data.command):
         where, name = ("data", "command", place), only_name(word) or ""
@@ -189,6 +193,19 @@ def _check_flags(config: CommandConfig) -> None:
         if name in config.defaults and None in _values(config, name):
             remedy = f"flags: {{{name}: '{before} {{{name}}}'}} and here '{{{name}}}' alone"
             raise InputError(f"without a value '{before}' would be left alone; use {remedy}", where)
+
+
+def _check_quotes(text: str) -> None:
+    """Refuse placeholders within quotes: their values have quotes of their own."""
+    used = names(text)
+    try:
+        found = shlex.split(shell_text(text, {}, dict.fromkeys(used, _BLANK)))
+    except ValueError:  # no mistake: a here-document, say
+        return
+    whole = sum(word.count(_BLANK) for word in found)
+    if whole < len(used) or any(shlex.quote(_BLANK) in word for word in found):
+        message = "a placeholder stands within quotes; its value is quoted anyway: remove them"
+        raise InputError(message, ("data", "command"))
 
 
 def _values(config: CommandConfig, name: str) -> Sequence[Value]:

@@ -65,6 +65,32 @@ class _Stream:
         return self.kept[-KEPT_BYTES:].decode("utf-8", "replace")
 
 
+class _Watch:
+    """What is seen of all processes of a program, where the kernel tells of one at its end alone.
+
+    Attributes
+    ----------
+    memory : int
+        Bytes that they held together, at most.
+    waited : float
+        Seconds that they waited for a core: between two looks, of the thread that waited longest,
+        which others will have waited for.
+    """
+
+    def __init__(self) -> None:
+        self.memory, self.waited = 0, 0.0
+        self._known: dict[str, float] = {}
+
+    def look(self) -> None:
+        """Look at them now."""
+        family = list(_family(os.getpid()))
+        self.memory = max(self.memory, sum(map(_resident, family)))
+        found = {thread: _waited(thread) for process in family for thread in _threads(process)}
+        grown = (seconds - self._known.get(name, 0.0) for name, seconds in found.items())
+        self.waited += max(grown, default=0.0)
+        self._known = found
+
+
 class Host:
     """Runs one program at a time."""
 
@@ -90,9 +116,10 @@ class Host:
         finally:
             for stream in streams:
                 os.close(stream.writing)
-        peak = self._wait(program, streams)
+        watch = _Watch()
+        self._wait(program, streams, watch)
         seconds = time.perf_counter() - begin
-        waited = _waited("self") - ours + _waited(program)
+        waited = _waited("self") - ours + max(_waited(program), watch.waited)
         _, status, usage = os.wait4(program, 0)
         cpu = usage.ru_utime + usage.ru_stime + end_children()
         code = os.waitstatus_to_exitcode(status)
@@ -102,7 +129,7 @@ class Host:
             "seconds": seconds,
             "cpu_seconds": cpu,
             "waited": waited,
-            "memory": max(peak, usage.ru_maxrss * _RSS_UNIT),
+            "memory": max(watch.memory, usage.ru_maxrss * _RSS_UNIT),
             "stdout": output.close() if output else "",
             "stdout_bytes": total,
             "stderr": errors.close(),
@@ -141,9 +168,8 @@ class Host:
                 os.sched_setaffinity(0, ours | set(asked["all_cores"]))
         return begin, program
 
-    def _wait(self, program: int, streams: list[_Stream]) -> int:
-        """Wait for the program's end; return the peak memory of all processes, as far as seen."""
-        peak = 0
+    def _wait(self, program: int, streams: list[_Stream], watch: _Watch) -> None:
+        """Wait for the program's end; let `watch` look at its processes meanwhile."""
         watched = {_STDIN, self._wakeup, *(stream.reading for stream in streams)}
         looked = time.monotonic()
         while not os.waitid(os.P_PID, program, os.WEXITED | os.WNOWAIT | os.WNOHANG):
@@ -160,8 +186,7 @@ class Host:
                     watched.discard(stream.reading)
             if time.monotonic() > looked + SAMPLE:
                 looked = time.monotonic()
-                peak = max(peak, sum(map(_resident, _family(os.getpid()))))
-        return peak
+                watch.look()
 
 
 def end_children() -> float:
@@ -182,12 +207,18 @@ def end_children() -> float:
 
 def _family(process: int) -> Iterator[int]:
     """Yield the descendants of a process; none where the kernel does not tell."""
-    with suppress(OSError):
-        for thread in os.listdir(f"/proc/{process}/task"):
-            with suppress(OSError), open(f"/proc/{process}/task/{thread}/children") as file:
-                for child in map(int, file.read().split()):
-                    yield child
-                    yield from _family(child)
+    for thread in _threads(process):
+        with suppress(OSError), open(f"/proc/{process}/task/{thread}/children") as file:
+            for child in map(int, file.read().split()):
+                yield child
+                yield from _family(child)
+
+
+def _threads(process: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{process}/task")
+    except OSError:
+        return []
 
 
 def _resident(process: int) -> int:

@@ -93,7 +93,7 @@ class CommandPlugin(Plugin[CommandConfig]):
                     raise InputError(str(error), key) from None
         if data.metrics:
             return ()
-        return ["data.metrics: there is none; the score weighs memory and time"]
+        return ["data.metrics: there is none; memory and time are all that is measured"]
 
     def load(self) -> Cases:
         """Return the cases; take note of the state of their files."""
