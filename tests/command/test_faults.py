@@ -144,3 +144,16 @@ def test_an_input_that_it_changes_ends_the_study(run: Run, workplace: Path) -> N
     done = run("cat {file}; echo more >>{file}", cases=cases)
     assert done.bad_input
     assert f"{workplace / 'text'} has changed while the command ran on case 'one'" in done.outcome
+
+
+def test_a_runs_folder_is_gone_with_its_output(workplace: Path) -> None:
+    plugin = CommandPlugin(CommandPlugin.Config.model_validate(CommandPlugin.tiny(workplace)))
+    case = plugin.load().tuned[0]
+    outputs = [plugin.run(case, {"lines": lines}, 0).output for lines in (3, 5)]
+    assert [plugin.score(case, output)["last"] for output in outputs] == [0, 0]
+    places = [output.place.path for output in outputs]
+    assert all((place / "output").exists() for place in places)
+    del outputs[0]
+    assert [place.exists() for place in places] == [False, True]
+    del plugin, outputs
+    assert not list(workplace.glob(".tuner-*"))

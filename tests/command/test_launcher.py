@@ -148,6 +148,7 @@ def test_its_head_says_that_it_was_checked(
 ) -> None:
     for suffix in (".py", ".sh"):
         text = frozen(plugin(), workplace / f"launcher{suffix}").read_text()
+        assert text.startswith("#!/bin/sh\n") == (suffix == ".sh")
         assert "Checked:  on case 'one' it gives these metrics: size = " in text
 
 

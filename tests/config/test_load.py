@@ -72,7 +72,7 @@ def test_only_the_plugin_is_required(load: Callable[..., object]) -> None:
         (
             ("plugin: toy", "plugin: toi"),
             1,
-            "no plug-in called 'toi'; installed: broken, chaos, elasticnet",
+            "no plug-in called 'toi'; installed: broken, chaos, command, elasticnet",
         ),
         (("plugin: toy", "plugin: nothing"), 1, "is no subclass of tuner.plugin.Plugin"),
         (("plugin: toy", "plugin: missing"), 1, "needs the package 'tuner_absent'"),
