@@ -141,6 +141,8 @@ def test_a_shells_text_and_exit_codes(
     assert launch(script, *options, "2", folder=workplace).returncode == 0
     assert (workplace / "-out").read_text() == "ODD\n$a 'b' \"c\" --fast -x m n\n"
     assert launch(script, *options, "5", folder=workplace).returncode == 5
+    done = launch(script, "--text", "-it's", "--size", "0", "-o", "-", folder=workplace)
+    assert done.stdout.startswith("ODD\n")
 
 
 def test_its_head_says_that_it_was_checked(

@@ -75,10 +75,12 @@ class _Watch:
     waited : float
         Seconds that they waited for a core: between two looks, of the thread that waited longest,
         which others will have waited for.
+    ours : float
+        Seconds that this process had waited when it last lay down to wait for the program.
     """
 
     def __init__(self) -> None:
-        self.memory, self.waited = 0, 0.0
+        self.memory, self.waited, self.ours = 0, 0.0, _waited("self")
         self._known: dict[str, float] = {}
 
     def look(self) -> None:
@@ -109,17 +111,21 @@ class Host:
         streams = [stream for stream in (errors, output) if stream]
         try:
             os.chdir(asked["folder"])
-            ours = _waited("self")
+            before = _waited("self")
             begin, program = self._start(asked, errors, output)
-        except OSError as error:
-            return {"trouble": error.strerror or str(error)}
+            ours = _waited("self") - before
+        except (OSError, ValueError) as error:
+            for stream in streams:
+                os.close(stream.reading)
+            return {"trouble": getattr(error, "strerror", None) or str(error)}
         finally:
             for stream in streams:
                 os.close(stream.writing)
         watch = _Watch()
         self._wait(program, streams, watch)
         seconds = time.perf_counter() - begin
-        waited = _waited("self") - ours + max(_waited(program), watch.waited)
+        ours += _waited("self") - watch.ours  # as far as it was not beside the program's own
+        waited = ours + max(_waited(program), watch.waited)
         _, status, usage = os.wait4(program, 0)
         cpu = usage.ru_utime + usage.ru_stime + end_children()
         code = os.waitstatus_to_exitcode(status)
@@ -128,7 +134,7 @@ class Host:
             "code": code,
             "seconds": seconds,
             "cpu_seconds": cpu,
-            "waited": waited,
+            "waited": min(waited, seconds),
             "memory": max(watch.memory, usage.ru_maxrss * _RSS_UNIT),
             "stdout": output.close() if output else "",
             "stdout_bytes": total,
@@ -173,6 +179,7 @@ class Host:
         watched = {_STDIN, self._wakeup, *(stream.reading for stream in streams)}
         looked = time.monotonic()
         while not os.waitid(os.P_PID, program, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+            watch.ours = _waited("self")
             ready = select.select(watched, (), (), SAMPLE)[0]
             if _STDIN in ready:  # whoever asked is gone
                 end_children()

@@ -173,7 +173,7 @@ def find_program(name: str, environment: Mapping[str, str]) -> str:
             f"no program '{name}': it is not installed, not on the PATH, or not executable; "
             "install it, or give its path"
         )
-    return found
+    return os.path.abspath(found)
 
 
 def _close(stack: ExitStack, programs: Programs) -> None:

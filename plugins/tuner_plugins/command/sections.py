@@ -157,7 +157,7 @@ class DataSection(_Section):
     metrics: dict[str, MetricSection] = {}
     baseline: dict[str, Value] | None = None
     flags: dict[str, Words] = {}
-    env: dict[str, Template] = {}
+    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Template] = {}
     workdir: InputPath | None = None
     ok_exit_codes: list[int] = [0]
     success_file: Template | None = None

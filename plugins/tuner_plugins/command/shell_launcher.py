@@ -109,7 +109,8 @@ def _call(
             ]
         command = " ".join(filter(None, found))
     target = constants["STDOUT"]
-    lines = [
+    lines = ['[ "${value_output-}" != - ] || value_output=/dev/stdout'] if target else []
+    lines += [
         "code=0",
         f"{command}{' >' + _word(target, values, quoted) if target else ''} || code=$?",
     ]
