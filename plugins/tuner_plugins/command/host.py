@@ -80,7 +80,7 @@ class _Watch:
     """
 
     def __init__(self) -> None:
-        self.memory, self.waited, self.ours = 0, 0.0, _waited("self")
+        self.memory, self.waited, self.ours = 0, 0.0, 0.0
         self._known: dict[str, float] = {}
 
     def look(self) -> None:
@@ -104,6 +104,15 @@ class Host:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         become_subreaper()
+        self._schedstat: int | None = None
+        with suppress(OSError):  # kept open: it is read while the clock runs
+            self._schedstat = os.open("/proc/self/schedstat", os.O_RDONLY)
+
+    def _own_wait(self) -> float:
+        """Return the seconds that this process was ready to run and did not."""
+        if self._schedstat is None:
+            return 0.0
+        return int(os.pread(self._schedstat, 64, 0).split()[1]) / 1e9
 
     def run(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Run a program to its end; return how it ended, what it took and what it wrote."""
@@ -111,9 +120,9 @@ class Host:
         streams = [stream for stream in (errors, output) if stream]
         try:
             os.chdir(asked["folder"])
-            before = _waited("self")
+            before = self._own_wait()
             begin, program = self._start(asked, errors, output)
-            ours = _waited("self") - before
+            ours = self._own_wait() - before
         except (OSError, ValueError) as error:
             for stream in streams:
                 os.close(stream.reading)
@@ -122,9 +131,10 @@ class Host:
             for stream in streams:
                 os.close(stream.writing)
         watch = _Watch()
+        watch.ours = self._own_wait()
         self._wait(program, streams, watch)
         seconds = time.perf_counter() - begin
-        ours += _waited("self") - watch.ours  # as far as it was not beside the program's own
+        ours += self._own_wait() - watch.ours  # as far as it was not beside the program's own
         waited = ours + max(_waited(program), watch.waited)
         _, status, usage = os.wait4(program, 0)
         cpu = usage.ru_utime + usage.ru_stime + end_children()
@@ -179,7 +189,7 @@ class Host:
         watched = {_STDIN, self._wakeup, *(stream.reading for stream in streams)}
         looked = time.monotonic()
         while not os.waitid(os.P_PID, program, os.WEXITED | os.WNOWAIT | os.WNOHANG):
-            watch.ours = _waited("self")
+            watch.ours = self._own_wait()
             ready = select.select(watched, (), (), SAMPLE)[0]
             if _STDIN in ready:  # whoever asked is gone
                 end_children()
