@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import math
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from tuner.config.own_space import listed_defaults, listed_ranges
 from tuner.plugin import InputError, Value
 from tuner_plugins.command.sections import BUILT_IN, Case, DataSection
 from tuner_plugins.command.template import names, only_name, shell_text
@@ -47,22 +42,12 @@ class CommandConfig(BaseModel):
     @property
     def ranges(self) -> dict[str, BaseDistribution]:
         """What is searched."""
-        return {
-            name: _distribution(name, entry)
-            for name, entry in self.search_space.items()
-            if isinstance(entry, dict | list)
-        }
+        return listed_ranges(self.search_space)
 
     @property
     def defaults(self) -> dict[str, Value]:
         """Every parameter: the baseline's, what is fixed, the middle of a range."""
-        middles = {name: _middle(dist) for name, dist in self.ranges.items()}
-        fixed = {
-            name: value
-            for name, value in self.search_space.items()
-            if name not in middles and value is not None
-        }
-        return {**middles, **fixed, **(self.data.baseline or {})}
+        return {**listed_defaults(self.search_space), **(self.data.baseline or {})}
 
     @property
     def launch(self) -> Iterator[tuple[Key, str]]:
@@ -88,33 +73,6 @@ class CommandConfig(BaseModel):
             )
             if metric.file:
                 yield (*key, "file"), metric.file
-
-
-def _distribution(name: str, entry: Any) -> BaseDistribution:
-    """Return the kind and the range of an entry; what of it makes no sense the engine says."""
-    if isinstance(entry, list) or "choices" in entry:
-        choices = entry if isinstance(entry, list) else entry["choices"]
-        plain = isinstance(choices, list) and choices
-        return CategoricalDistribution(choices if plain else [None])
-    ends = [entry.get("low"), entry.get("high")]
-    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
-        message = "expected a value, a list of choices or a range such as {low: 1, high: 10}"
-        raise InputError(f"{message}, got {entry}", ("search_space", name))
-    whole = all(isinstance(end, int) for end in [*ends, entry.get("step", 1)])
-    kind = IntDistribution if whole else FloatDistribution
-    options = {key: entry[key] for key in ("log", "step") if key in entry}
-    try:
-        return kind(*ends, **options)
-    except (ValueError, TypeError):
-        return kind(0, 1)
-
-
-def _middle(dist: BaseDistribution) -> Value:
-    if isinstance(dist, CategoricalDistribution):
-        return dist.choices[0]
-    assert isinstance(dist, IntDistribution | FloatDistribution)
-    between = math.sqrt(dist.low * dist.high) if dist.log else (dist.low + dist.high) / 2
-    return round(between) if isinstance(dist, IntDistribution) else between
 
 
 def _check_names(config: CommandConfig) -> None:

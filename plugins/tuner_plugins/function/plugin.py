@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +12,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 
-from tuner.plugin import Case, Cases, InputError, Params, Plugin, Provenance, Value
+from tuner.config.own_space import listed_defaults, listed_ranges
+from tuner.plugin import Case, Cases, InputError, Params, Plugin, Provenance
 from tuner_plugins.function.config import FunctionConfig
 from tuner_plugins.function.pickled import PickledFunction
 from tuner_plugins.function.script import script_text
@@ -44,18 +39,15 @@ class FunctionPlugin(Plugin[FunctionConfig]):
 
     def __init__(self, config: FunctionConfig) -> None:
         super().__init__(config)
-        self.metrics = config.data.metrics  # type: ignore[misc]  # each study has its own
+        self.metrics = config.data.metrics  # each study has its own
 
     def search_space(self) -> Mapping[str, BaseDistribution]:
         """Return what the section lists, ints where both ends are; the engine checks the rest."""
-        entries = self.config.search_space.items()
-        return {name: _dist(name, entry) for name, entry in entries if _is_searched(entry)}
+        return listed_ranges(self.config.search_space)
 
     def defaults(self) -> Params:
         """Return fixed values, and the middle of what is searched."""
-        entries = self.config.search_space.items()
-        fixed = {name: v for name, v in entries if v is not None and not _is_searched(v)}
-        return {**fixed, **{name: _middle(dist) for name, dist in self.search_space().items()}}
+        return listed_defaults(self.config.search_space)
 
     def baseline(self) -> Params | None:
         """Return the configured baseline; what the search space fixes need not be in it."""
@@ -187,37 +179,3 @@ def _require(function: Callable[..., Any], params: Params) -> None:
         raise InputError(f"the function does not take the params {named}: {error}") from None
     except ValueError:
         return
-
-
-def _is_searched(entry: Any) -> bool:
-    return isinstance(entry, Mapping | list)
-
-
-def _dist(name: str, entry: Any) -> BaseDistribution:
-    """Return the widest that an entry may mean; `tuner.config.space` says what is wrong with it."""
-    choices = entry if isinstance(entry, list) else entry.get("choices")
-    if isinstance(choices, list) and choices:
-        return CategoricalDistribution([v for v in choices if isinstance(v, Value)] or [None])
-    ends = (
-        [] if isinstance(entry, list) else [entry[key] for key in ("low", "high") if key in entry]
-    )
-    if len(ends) < 2 or not all(isinstance(v, int | float) and math.isfinite(v) for v in ends):
-        raise InputError(
-            f"{name}: expected a range with both ends, as in {{low: 1, high: 10}}, choices, as in "
-            f"[a, b], or a value, got {entry!r:.60}"
-        )
-    low, high = min(ends), max(ends)
-    log = entry.get("log") is True and low > 0
-    if all(isinstance(value, int) for value in (*ends, entry.get("step", 1))):
-        return IntDistribution(low, high, log=log)
-    return FloatDistribution(low, high, log=log)
-
-
-def _middle(dist: BaseDistribution) -> Value:
-    if isinstance(dist, CategoricalDistribution):
-        first: Value = dist.choices[0]
-        return first
-    assert isinstance(dist, FloatDistribution | IntDistribution)
-    low, high = dist.low, dist.high
-    middle = math.exp((math.log(low) + math.log(high)) / 2) if dist.log else (low + high) / 2
-    return round(middle) if isinstance(dist, IntDistribution) else middle
