@@ -110,7 +110,7 @@ def test_what_is_no_function_is_one_line(
         ({"search_space": {"x": {"low": 1}}}, "search_space.x: expected a value, a list of"),
         ({"search_space": {"x": {"low": 2, "high": 1}}}, "search_space.x: expected low < high"),
         ({"search_space": {"x": []}}, "search_space.x: expected a value, a list of"),
-        ({"search_space": {"x": [1, [2]]}}, "search_space.x: expected one of"),
+        ({"search_space": {"x": [1, [2]]}}, "search_space.x: expected numbers, texts"),
         ({"search_space": {"x": 1.0}}, "the search space is empty"),
         ({"search_space": {"x": {"low": 0, "high": 1, "log": True}}}, "expected low > 0 on a log"),
         ({"search_space": None}, "'search_space' is missing"),

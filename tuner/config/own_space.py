@@ -46,7 +46,12 @@ def listed_defaults(section: Mapping[str, Any]) -> dict[str, Value]:
 def _distribution(name: str, entry: Any) -> BaseDistribution:
     choices = entry if isinstance(entry, list) else entry.get("choices")
     if isinstance(choices, list) and choices:
-        return CategoricalDistribution([v for v in choices if isinstance(v, Value)] or [None])
+        if wrong := [choice for choice in choices if not isinstance(choice, Value)]:
+            raise InputError(
+                f"expected numbers, texts, true, false or null, got {wrong[0]!r:.40}",
+                ("search_space", name),
+            )
+        return CategoricalDistribution(choices)
     ends = [] if isinstance(entry, list) else [entry.get("low"), entry.get("high")]
     if not ends or not all(_is_number(end) for end in ends):
         raise InputError(
