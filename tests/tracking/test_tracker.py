@@ -506,3 +506,17 @@ def test_text_that_has_no_encoding_holds_up_nothing(folder: Path) -> None:
     assert children()[1].data.tags["reason"] == "no file caf\\xe9.bw\\x00"
     (parent,) = all_runs(mlflow_runs.STUDY_ROLE)
     assert parent.data.params["data.file"] == "caf\\xe9.bw"
+
+
+def test_a_store_is_made_in_a_folder_whose_name_has_quotes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / 'it\'s a "test"'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    found = mlflow_client.open_client(mlflow_uri.absolute_uri("sqlite:///mlflow.db"))
+    default = found.get_experiment("0")
+    assert Path(default.artifact_location) == folder / "mlruns" / "0"
+    assert Path.cwd() == folder
+    made = mlflow_client.experiment_id(found, "sqlite:///mlflow.db", "tuner")
+    assert found.get_experiment(made).name == "tuner"

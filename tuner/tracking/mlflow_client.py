@@ -95,10 +95,30 @@ def open_client(uri: str, alive: Callable[[], None] = lambda: None) -> MlflowCli
         raise StoreTrouble(trouble)
     with store_trouble(), sole_creator(path) if path else contextlib.nullcontext() as is_new:
         if path and is_new:
-            make_whole(path, lambda new: MlflowClient(new).search_experiments(max_results=1))
+            make_whole(path, _make_tables)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)  # opens the store: the client itself is lazy
         return client
+
+
+def _make_tables(url: str) -> None:
+    """Let MLflow make its tables in a new SQLite file.
+
+    It writes the working folder into a statement as Python quotes it, which SQL does not read where
+    the folder's name has quotes: it is told of another folder then, and the right one put in.
+    """
+    from mlflow import MlflowClient
+
+    folder = os.getcwd()
+    is_plain = repr(folder) == f"'{folder}'"
+    with contextlib.nullcontext() if is_plain else contextlib.chdir("/"):
+        MlflowClient(url).search_experiments(max_results=1)
+    if not is_plain:
+        found = sqlite3.connect(url.removeprefix("sqlite:///"))
+        with contextlib.closing(found) as database, database:
+            place = os.path.join(folder, "mlruns", "0")
+            change = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0"
+            database.execute(change, (place,))
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:

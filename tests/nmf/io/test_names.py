@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tuner_plugins.nmf.io.names import suggest_names
+from tuner_plugins.nmf.io.names import shown, suggest_names
 
 UCSC = [f"chr{i}" for i in (*range(1, 23), "X", "Y", "M")]
 ENSEMBL = [name[3:].replace("M", "MT") for name in UCSC]
@@ -53,3 +53,10 @@ def test_a_name_that_differs_by_spelling_is_suggested(asked, known, meant):
 )
 def test_other_names_are_listed(asked, known, said):
     assert suggest_names(asked, known) == said
+
+
+@pytest.mark.parametrize("name", ["x" * 1000, "\0" * 64, "\0" * 1000, "\N{SNOWMAN}\n" * 40])
+def test_a_long_name_is_cut_as_it_is_shown(name):
+    assert len(shown(name)) <= 70
+    assert shown(name).isprintable()
+    assert len(suggest_names("chr1", [f"{number}{name}" for number in range(9)])) < 400

@@ -63,8 +63,8 @@ def shown(text: str) -> str:
     >>> shown("chr1"), shown("a\nb")
     ('chr1', "'a\\nb'")
     """
-    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-    return cut if cut.isprintable() else ascii(cut)
+    told = text if text.isprintable() else ascii(text[: _LONGEST + 1])
+    return told if len(told) <= _LONGEST + 2 else f"{told[:_LONGEST]}..."
 
 
 def _plain_name(name: str) -> str:
