@@ -46,6 +46,13 @@ class InputError(ValueError):
         self.key = key
 
 
+class RunError(RuntimeError):
+    """A run that failed for a reason outside of the plug-in, as a program that it started does.
+
+    It is told by its message alone; of whatever else `run` raises the traceback is told as well.
+    """
+
+
 @dataclass(frozen=True)
 class Case:
     """One problem that a trial is run on: a region of a genome, a data set.

@@ -6,6 +6,7 @@ import pytest
 
 from tuner.execution.jobs import JobDone, PhaseBegun, now
 from tuner.execution.text import KEPT, LINES, LONGEST_LINE, clean, described, last_lines
+from tuner.plugin import RunError
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,12 @@ def test_all_that_a_job_says_is_clean() -> None:
     done = JobDone(0, "failed", now(), now(), (), "\x1b[2Jgone", findings=["a\x00"])
     assert (done.reason, done.findings) == ("�gone", (r"a\x00",))
     assert PhaseBegun(0, "\x1b[2Jgone").phase == "�gone"
+
+
+def test_a_program_that_failed_is_told_without_the_plug_in_s_frames() -> None:
+    with pytest.raises(RunError) as caught:
+        raise RunError("sort ended with exit code 2:\nnoise\nsort: no such file")
+    first, *rest = described(caught.value).splitlines()
+    assert first == "sort ended with exit code 2: sort: no such file"
+    assert rest == ["noise", "sort: no such file"]
+    assert described(RunError("killed")) == "killed"

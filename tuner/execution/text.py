@@ -6,6 +6,7 @@ import re
 import traceback
 
 from tuner.config.text import cleaned
+from tuner.plugin import RunError
 
 KEPT = 64 << 10
 """Bytes of a text that are kept: its end."""
@@ -45,9 +46,17 @@ def last_lines(text: str | bytes) -> str:
 
 
 def described(error: BaseException) -> str:
-    """Return what was raised in a line, and below it the end of its traceback."""
+    """Return what was raised in a line, and below it the end of its traceback.
+
+    Of a `RunError` it is the message: its first line, with the last one where it ends with a colon,
+    and below it the others.
+    """
     kind = type(error).__name__
     lines = str(error).strip().splitlines()
+    if isinstance(error, RunError) and lines:
+        end = f" {lines[-1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else ""
+        first = clean(_shortened(lines[0] + end))
+        return "\n".join([first, *filter(None, [last_lines("\n".join(lines[1:]))])])
     first = clean(_shortened(f"{kind}: {lines[0]}" if lines else kind))
     return f"{first}\n{last_lines(''.join(traceback.format_exception(error)[-4:]))}"
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tuner.execution.text import last_lines
+from tuner.plugin import RunError
 
 
-class ProgramError(RuntimeError):
+class ProgramError(RunError):
     """A program that failed; the message says how it ended and what it wrote last."""
 
 
