@@ -124,6 +124,40 @@ def test_wrong_options_are_told(
 
 
 @pytest.mark.parametrize("suffix", [".py", ".sh"])
+def test_an_output_that_is_an_input_is_refused(
+    plugin: Callable[..., CommandPlugin], workplace: Path, suffix: str
+) -> None:
+    made = plugin(
+        command="echo {size} {word} {fast} {mode} >{output}.log; cat {text}",
+        shell=True,
+        stdout="{output}",
+        env={},
+    )
+    scripts = frozen(made, workplace / f"shell{suffix}"), frozen(plugin(), workplace / f"a{suffix}")
+    text, log = workplace / "an input.txt", workplace / "other.log"
+    text.write_text("mine")
+    log.write_text("mine")
+    (workplace / "link").symlink_to(text)
+    (workplace / "hard").hardlink_to(text)
+    for script in scripts:
+        for output in (text.name, f"./{text.name}", "link", "hard"):
+            options = ["--text", text.name, "--size", "1", "-o", output]
+            done = launch(script, *options, folder=workplace)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr.endswith(f"{output[-4:]}' is an input; give -o another name\n")
+            assert done.stderr.count("\n") == 1
+            assert text.read_text() == "mine"
+    done = launch(scripts[0], "--text", log.name, "--size", "1", "-o", "other", folder=workplace)
+    assert (done.returncode, log.read_text()) == (2, "mine")
+    program = workplace / "program.py"
+    options = ["--text", text.name, "--size", "1", "-o", "/dev/null"]
+    assert launch(scripts[1], *options[:-1], program.name, folder=workplace).returncode == 2
+    assert program.read_text() == PROGRAM
+    options[1] = "/dev/null"
+    assert launch(scripts[1], *options, folder=workplace).returncode == 0
+
+
+@pytest.mark.parametrize("suffix", [".py", ".sh"])
 def test_a_shells_text_and_exit_codes(
     plugin: Callable[..., CommandPlugin], workplace: Path, suffix: str
 ) -> None:
