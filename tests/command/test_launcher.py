@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -213,3 +214,28 @@ def test_a_command_that_differs_from_run_to_run_is_noted(
     metric = {"command": ["sh", "-c", "date +%s%N"]}
     text = frozen(plugin(metrics={"now": metric}), workplace / "launcher.py").read_text()
     assert "the command differs from run to run" in text
+
+
+def test_what_it_is_said_to_need_can_be_pasted(
+    plugin: Callable[..., CommandPlugin], workplace: Path
+) -> None:
+    odd = workplace / "it's one.txt"
+    odd.write_text("text")
+    made = plugin(cases=[{"name": "one", "text": odd.name, "size": 2}])
+    script = workplace / "a launcher.sh"
+    needs, line = made.usage(script)[1].split("; to use it: ")
+    assert needs == "a POSIX shell and python"
+    assert shlex.split(line) == [
+        "sh",
+        f"{script}",
+        "--text",
+        f"{odd}",
+        "--size",
+        "2",
+        "-o",
+        "OUTPUT",
+    ]
+    text = "sleep 0; cat {text} {size} {word} {fast} {mode} >{output}"
+    for path in (script, workplace / "launcher.py"):
+        said = plugin(command=text, shell=True, env={}).usage(path)[1]
+        assert said.partition(";")[0].endswith(" and the programs of the command")
