@@ -110,6 +110,12 @@ def test_a_range_of_floats_on_a_log_scale(load: Callable[..., Any]) -> None:
          r"data\.command: a placeholder stands within quotes"),
         ({"data.shell": True, "data.command": "sort '-k {k}' {fast} {file}"},
          r"data\.command: a placeholder stands within quotes"),
+        ({"data.stdout": "{output}", "data.metrics.out": {"stdout": True}},
+         r"line \d+: data\.metrics\.out\.stdout: standard output goes to a file; "
+         r"use file: '\{output\}'"),
+        ({"data.command": "sort -k {k} {fast} {file} | head > {output}"},
+         r"line \d+: data\.command.*: '\|' would be a plain word; set data\.shell: true"),
+        ({"data.command.5": ">"}, r"line \d+: data\.command\.5: '>' would be a plain word"),
         ({"data.nonsense": 1}, r"data\.nonsense: unknown key 'nonsense'"),
         ({"objective": "recall"}, r"objective: expected one of score, size, memory, time"),
     ],

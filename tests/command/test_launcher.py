@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -124,6 +125,40 @@ def test_wrong_options_are_told(
 
 
 @pytest.mark.parametrize("suffix", [".py", ".sh"])
+def test_an_output_that_is_an_input_is_refused(
+    plugin: Callable[..., CommandPlugin], workplace: Path, suffix: str
+) -> None:
+    made = plugin(
+        command="echo {size} {word} {fast} {mode} >{output}.log; cat {text}",
+        shell=True,
+        stdout="{output}",
+        env={},
+    )
+    scripts = frozen(made, workplace / f"shell{suffix}"), frozen(plugin(), workplace / f"a{suffix}")
+    text, log = workplace / "an input.txt", workplace / "other.log"
+    text.write_text("mine")
+    log.write_text("mine")
+    (workplace / "link").symlink_to(text)
+    (workplace / "hard").hardlink_to(text)
+    for script in scripts:
+        for output in (text.name, f"./{text.name}", "link", "hard"):
+            options = ["--text", text.name, "--size", "1", "-o", output]
+            done = launch(script, *options, folder=workplace)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr.endswith(f"{output[-4:]}' is an input; give -o another name\n")
+            assert done.stderr.count("\n") == 1
+            assert text.read_text() == "mine"
+    done = launch(scripts[0], "--text", log.name, "--size", "1", "-o", "other", folder=workplace)
+    assert (done.returncode, log.read_text()) == (2, "mine")
+    program = workplace / "program.py"
+    options = ["--text", text.name, "--size", "1", "-o", "/dev/null"]
+    assert launch(scripts[1], *options[:-1], program.name, folder=workplace).returncode == 2
+    assert program.read_text() == PROGRAM
+    options[1] = "/dev/null"
+    assert launch(scripts[1], *options, folder=workplace).returncode == 0
+
+
+@pytest.mark.parametrize("suffix", [".py", ".sh"])
 def test_a_shells_text_and_exit_codes(
     plugin: Callable[..., CommandPlugin], workplace: Path, suffix: str
 ) -> None:
@@ -179,3 +214,28 @@ def test_a_command_that_differs_from_run_to_run_is_noted(
     metric = {"command": ["sh", "-c", "date +%s%N"]}
     text = frozen(plugin(metrics={"now": metric}), workplace / "launcher.py").read_text()
     assert "the command differs from run to run" in text
+
+
+def test_what_it_is_said_to_need_can_be_pasted(
+    plugin: Callable[..., CommandPlugin], workplace: Path
+) -> None:
+    odd = workplace / "it's one.txt"
+    odd.write_text("text")
+    made = plugin(cases=[{"name": "one", "text": odd.name, "size": 2}])
+    script = workplace / "a launcher.sh"
+    needs, line = made.usage(script)[1].split("; to use it: ")
+    assert needs == "a POSIX shell and python"
+    assert shlex.split(line) == [
+        "sh",
+        f"{script}",
+        "--text",
+        f"{odd}",
+        "--size",
+        "2",
+        "-o",
+        "OUTPUT",
+    ]
+    text = "sleep 0; cat {text} {size} {word} {fast} {mode} >{output}"
+    for path in (script, workplace / "launcher.py"):
+        said = plugin(command=text, shell=True, env={}).usage(path)[1]
+        assert said.partition(";")[0].endswith(" and the programs of the command")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -77,12 +79,18 @@ def _constants(config: CommandConfig, params: Params, provenance: Provenance) ->
     for name in ("seed", "threads"):
         if name in options:
             options[name]["default"] = str(getattr(provenance, name))
+    files = [f"{{{name}}}" for name in options if name != "output" and options[name]["is_file"]]
+    texts = [text for _, text in config.launch]
+    files += [text for text in texts if os.path.isabs(text) and os.path.isfile(text)]
+    made = [name for text in texts for name in re.findall(r"\{output\}[\w.]*", text)]
     return {
         "COMMAND": list(data.command),
         "IS_SHELL": data.shell,
         "FLAGS": {name: list(words) for name, words in data.flags.items()},
         "PARAMS": dict(params),
         "OPTIONS": options,
+        "INPUTS": list(dict.fromkeys(files)),
+        "OUTPUTS": list(dict.fromkeys(made if "output" in options else ())),
         "ENVIRONMENT": dict(data.env),
         "STDOUT": data.stdout,
         "SUCCESS_FILE": data.success_file,

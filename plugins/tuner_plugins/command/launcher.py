@@ -6,6 +6,7 @@ Standard library only. The constants are filled in where the script is written; 
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ IS_SHELL = False
 FLAGS: Mapping[str, Sequence[str]] = {}
 PARAMS: Mapping[str, object] = {}
 OPTIONS: Mapping[str, Mapping[str, object]] = {}
+INPUTS: Sequence[str] = ()
+OUTPUTS: Sequence[str] = ()
 ENVIRONMENT: Mapping[str, str] = {}
 STDOUT: str | None = None
 SUCCESS_FILE: str | None = None
@@ -64,9 +67,22 @@ def refuse(trouble: str) -> int:
     return 2
 
 
+def overwritten(values: Mapping[str, object]) -> str | None:
+    """Return the file or folder that is written and read at once; None where there is none."""
+    for output, source in itertools.product(OUTPUTS, INPUTS):
+        made, read = fill(output, values) or "", fill(source, values) or ""
+        lies = os.path.isfile(made) or os.path.isdir(made)  # a device may be both
+        if lies and os.path.exists(read) and os.path.samefile(made, read):
+            return made
+    return None
+
+
 def main() -> int:
     """Run the program; return its exit code."""
     values = {**PARAMS, "python": sys.executable, **read_options(sys.argv[1:])}
+    if same := overwritten(values):
+        sys.stderr.write(f"{sys.argv[0]}: '{same}' is an input; give -o another name\n")
+        return 2
     if IS_SHELL:
         command = ["/bin/sh", "-c", shell_text(COMMAND[0], FLAGS, values)]
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -126,10 +127,11 @@ class CommandPlugin(Plugin[CommandConfig]):
 
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return the launcher's command line for the first case, and what it needs."""
-        program = self.config.data.program
-        options = example(self.config)
+        data, options = self.config.data, example(self.config)
+        program = "the programs of the command" if data.shell else data.program
         if path.suffix == ".sh":
-            return (), f"a POSIX shell and {program}; to use it: sh {path} {' '.join(options)}"
+            line = shlex.join(["sh", str(path), *options])
+            return (), f"a POSIX shell and {program}; to use it: {line}"
         return [str(path), *options], f"Python 3.10 or newer and {program}"
 
     @classmethod

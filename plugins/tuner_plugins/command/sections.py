@@ -185,7 +185,10 @@ class DataSection(_Section):
     def _consistent(self) -> DataSection:
         if self.shell and len(self.command) > 1:
             raise InputError("with shell: true expected one text, got a list", ("command",))
-        for name in self.metrics:
+        for name, metric in self.metrics.items():
+            if metric.stdout and self.stdout:
+                message = f"standard output goes to a file; use file: {self.stdout!r}"
+                raise InputError(message, ("metrics", name, "stdout"))
             if name in TAKEN:
                 raise InputError(
                     f"'{name}' is measured anyway; call it otherwise", ("metrics", name)

@@ -12,6 +12,11 @@ _HELPERS = """\
 usage() { printf 'usage: %s @USAGE@\\n' "${0##*/}"; }
 refuse() { printf '%s: %s\\n' "$0" "$1" >&2; usage >&2; exit 2; }
 absolute() { case "$1" in -|/*) printf '%s.' "$1";; *) printf '%s/%s.' "$PWD" "$1";; esac; }
+apart() {
+  { [ -f "$1" ] || [ -d "$1" ]; } && [ "$1" -ef "$2" ] || return 0
+  printf "%s: '%s' is an input; give -o another name\\n" "$0" "$1" >&2
+  exit 2
+}
 """
 
 
@@ -44,6 +49,11 @@ def shell_launcher(constants: Mapping[str, Any], head: str) -> str:
     lines += [
         f'[ -n "${{value_{name}+x}}" ] || refuse "option \'--{name}\' is missing"'
         for name in options
+    ]
+    lines += [
+        f"apart {_word(output, values, quoted)} {_word(source, values, quoted)}"
+        for output in constants["OUTPUTS"]
+        for source in constants["INPUTS"]
     ]
     for name, text in constants["ENVIRONMENT"].items():
         if all(values[part] is not None or part in known for part, _ in pieces(text) if part):
