@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ def test_a_range_of_floats_on_a_log_scale(load: Callable[..., Any]) -> None:
         ({"data.cases.0.file": "two.txt"}, r"data\.cases\.0\.file: no such file or folder: .*two"),
         ({"data.cases.0.seed": 3}, r"data\.cases\.0\.seed: 'seed' is filled in by the plug-in"),
         ({"data.command.2": "{k"}, r"data\.command\.2: expected a placeholder"),
-        ({"data.command": "sort '{k}"}, r"data\.command: No closing quotation"),
+        ({"data.command": "sort '{k}"},
+         r"data\.command: expected words as a shell .*, got .*: no closing quotation"),
         ({"data.command": ["no-such-program", "{k}", "{fast}", "{file}"]},
          r"data\.command\.0: no program 'no-such-program': it is not installed"),
         ({"data.metrics.size.command": ["no-such-program"]},
@@ -114,8 +116,7 @@ def test_a_range_of_floats_on_a_log_scale(load: Callable[..., Any]) -> None:
          r"line \d+: data\.metrics\.out\.stdout: standard output goes to a file; "
          r"use file: '\{output\}'"),
         ({"data.command": "sort -k {k} {fast} {file} | head > {output}"},
-         r"line \d+: data\.command.*: '\|' would be a plain word; set data\.shell: true"),
-        ({"data.command.5": ">"}, r"line \d+: data\.command\.5: '>' would be a plain word"),
+         r"line \d+: data\.command: no shell runs this: '>' would be a plain word; quote it if"),
         ({"data.nonsense": 1}, r"data\.nonsense: unknown key 'nonsense'"),
         ({"objective": "recall"}, r"objective: expected one of score, size, memory, time"),
     ],
@@ -125,6 +126,12 @@ def test_mistakes_are_told_in_a_line(load: Callable[..., Any], changes: Any, sai
         load(changes)
     assert "\n" not in str(error.value)
     assert "study.yaml, line" in str(error.value)
+
+
+def test_an_operator_of_the_shell_may_be_a_plain_word(load: Callable[..., Any]) -> None:
+    text = "sort -t '|' -k {k} {fast} {file} -o {output}"
+    for command in (text, shlex.split(text)):
+        assert load({"data.command": command}).plugin.config.data.command[2] == "|"
 
 
 def test_a_text_that_looks_like_a_file_may_be_one(load: Callable[..., Any]) -> None:

@@ -18,7 +18,6 @@ from tuner_plugins.command.template import names, only_name, shell_text
 Key = tuple[str | int, ...]
 
 _BLANK = "a b"
-_OPERATORS = ("|", "||", "&&", ";", "<", ">", ">>")
 
 
 class CommandConfig(BaseModel):
@@ -143,8 +142,6 @@ def _check_flags(config: CommandConfig) -> None:
         return
     for place, word in enumerate(data.command):
         where, name = ("data", "command", place), only_name(word) or ""
-        if word in _OPERATORS:
-            raise InputError(f"'{word}' would be a plain word; set data.shell: true", where)
         for part in names(word):
             if part in data.flags and part != name:
                 raise InputError(f"the flag '{{{part}}}' must be a word of its own", where)

@@ -29,16 +29,34 @@ BUILT_IN = ("output", "seed", "threads", "python")
 TAKEN = ("score", "time", "speedup", "memory")
 """Metrics that every study has."""
 
+_OPERATORS = frozenset({"|", "||", "&&", ";", "<", ">", ">>"})
 _FILE_NAME = re.compile(r".*\.[A-Za-z]\w{0,9}")
 
 
 def _words(value: object) -> object:
     """Return a command as a list of texts: numbers may stand in it, and a text is split."""
     if isinstance(value, str):
-        return shlex.split(value)
+        return _split(value)
     if not isinstance(value, list):
         return value
     return [str(w) if isinstance(w, int | float) and not isinstance(w, bool) else w for w in value]
+
+
+def _split(text: str) -> list[str]:
+    quoted = shlex.shlex(text)  # keeps the quotes
+    quoted.whitespace_split, quoted.commenters = True, ""
+    try:
+        words, bare = shlex.split(text), _OPERATORS.intersection(quoted)
+    except ValueError as error:
+        raise ValueError(
+            f"expected words as a shell splits them, got {text!r:.60}: {str(error).lower()}"
+        ) from None
+    if bare:
+        raise ValueError(
+            f"no shell runs this: '{min(bare)}' would be a plain word; quote it if it is one, "
+            "or set data.shell: true"
+        )
+    return words
 
 
 def _template(text: str) -> str:
