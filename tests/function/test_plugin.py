@@ -86,7 +86,10 @@ def test_a_function_beside_the_file_is_tuned_frozen_and_called(
     [
         ("absent:loss", r"line 4: data: .*no module 'absent' in .*project or on Python's path"),
         ("losses.deep:loss", r"no module 'losses.deep' in"),
-        ("losses", "line 5: data.function: expected a function as module:name, got 'losses'"),
+        (
+            "losses",
+            "line 5: data.function: expected a function, or module:name of one, got 'losses'",
+        ),
         ("losses:lost", "losses:lost cannot be imported: AttributeError: module 'losses' has no"),
         ("losses:number", "losses:number is no function: 3"),
         ("losses:other", "the function does not take the params kind, x, n: got an unexpected"),

@@ -184,7 +184,7 @@ def test_a_study_runs_in_any_thread_and_once_at_a_time(
         ({"direction": {}}, "data.metrics: expected at least one metric, got none"),
         ({"name": "a/b"}, "study.name: expected letters"),
         ({"storage": "${NO_SUCH}"}, "study.storage: the environment variable 'NO_SUCH' is not set"),
-        ({"function": 3}, "data.function: expected a function as module:name, got 3"),
+        ({"function": 3}, "data.function: expected a function, or module:name of one, got 3"),
         ({"config": {"limit": {}}}, "tuner.optimize: limit: unknown key 'limit'; .* 'limits'"),
         ({"config": {"study": {"trails": 3}}}, "study.trails: unknown key 'trails'"),
         ({"baseline": {"y": 1}}, "data.baseline: expected all params of the search space, got no"),

@@ -126,8 +126,8 @@ def build_space(plugin: Plugin[Any], section: Mapping[str, Any] | None) -> Space
         raise SpaceError(
             (),
             "the search space is empty: expected at least one range, as in "
-            f"'{next(iter(known), 'name')}: {{low: 1, high: 10}}'; "
-            "leave the section out to search the plug-in's whole space",
+            f"'{next(iter(known), 'name')}: {{low: 1, high: 10}}'"
+            + ("; leave the section out to search the plug-in's whole space" if known else ""),
         )
     rest = {name: value for name, value in {**defaults, **fixed}.items() if name not in searched}
     space = Space(searched, rest, _remarks(section or {}, searched, known))

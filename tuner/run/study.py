@@ -166,7 +166,7 @@ def _entry(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _entry(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_entry(inner) for inner in value]
+        return [each if isinstance(each, tuple) else _entry(each) for each in value]
     return value.item() if hasattr(value, "item") else value
 
 

@@ -97,7 +97,8 @@ def plan_existing(storage: BaseStorage, config: Config, name: str) -> Plan:
         return replace(plan, restarts=True)
     raise InputError(
         f"study '{name}' was made with another configuration: {'; '.join(changes)}. "
-        "Undo the change, give another study.name, or start a new study with --new"
+        "Undo the change, give another study.name (from Python: name), or start a new study "
+        "with --new"
     )
 
 

@@ -31,7 +31,7 @@ def _function(value: Any) -> Any:
     if callable(value):
         return PickledFunction.of(value)
     if not isinstance(value, str) or not re.fullmatch(r"[\w.]+:[\w.<>]+(@\S+)?", value):
-        raise ValueError(f"expected a function as module:name, got {value!r:.60}")
+        raise ValueError(f"expected a function, or module:name of one, got {value!r:.60}")
     return value
 
 
