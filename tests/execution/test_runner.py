@@ -92,7 +92,7 @@ def test_what_was_imported_is_spared_by_the_collections_before_each_run(
         name = f"imported{params['x']}"
         if name not in sys.modules:
             module = types.ModuleType(name)
-            module.held = [[] for _ in range(1000)]  # type: ignore[attr-defined]
+            module.__dict__["held"] = [[] for _ in range(1000)]
             monkeypatch.setitem(sys.modules, name, module)
 
     monkeypatch.setattr(plugin_class("toy"), "warm_up", warm_up)

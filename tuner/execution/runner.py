@@ -47,7 +47,6 @@ FRESH = 0.1
 PRESENTING = ("figures", "tables", "null_metrics", "findings")
 """Verbs of a plug-in that look at what the chosen setting gives."""
 
-Tell = Callable[[str], None]
 Notify = Callable[[str], None]
 """Tells whoever watches the time which phase begins: one of `tuner.execution.limits.PHASES`."""
 
@@ -219,7 +218,7 @@ class Bench:
             shutil.rmtree(folder)
         return JobDone(job.ticket, "complete", started, now(), fixed_costs=costs)
 
-    def present(self, job: PresentJob, tell: Tell) -> JobDone:
+    def present(self, job: PresentJob, tell: Notify) -> JobDone:
         """Run the chosen setting on all cases; write its figures and tables."""
         started = now()
         looked_at = self._cases.tuned if self._offers(*PRESENTING) else ()
@@ -268,7 +267,7 @@ class Bench:
         self,
         job: Job,
         ask: Callable[[Sequence[CaseRecord]], bool],
-        tell: Tell = lambda phase: None,
+        tell: Notify = lambda phase: None,
     ) -> JobDone:
         """Run any job; what the plug-in raises makes it a failed one, with the traceback's end.
 

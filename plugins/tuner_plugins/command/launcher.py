@@ -62,7 +62,7 @@ def read_options(arguments: Sequence[str]) -> dict[str, object]:
 
 
 def refuse(trouble: str) -> int:
-    """Say what is wrong; return the exit code."""
+    """Report what is wrong; return the exit code."""
     sys.stderr.write(f"{sys.argv[0]}: {trouble}\n{usage()}")
     return 2
 
