@@ -215,7 +215,7 @@ print(PerturbationElasticNet.__module__)
 @pytest.mark.parametrize(("most", "readings"), [(64 << 20, 1), (0, 2)])
 def test_a_small_screen_is_read_once_by_validate(screen, monkeypatch, most, readings):
     read, calls = plugin_module.read, []
-    monkeypatch.setattr(plugin_module, "KEPT_BYTES", most)
+    monkeypatch.setattr("tuner_plugins.elasticnet.summary.SMALL_BYTES", most)
     monkeypatch.setattr(plugin_module, "read", lambda config: calls.append(0) or read(config))
     plugin = _plugin(screen)
     notes = plugin.notes()

@@ -75,9 +75,6 @@ SCRIPT_MODULES = (
 
 SCRIPT_DEPENDENCIES = ("anndata>=0.11", "h5py>=3.8", "numpy>=1.24", "pandas>=1.5", "scipy>=1.11")
 
-KEPT_BYTES = 64 << 20
-"""Of the statistics that `notes` has read so many are kept for a `load` in the same process."""
-
 REFERENCE: Params = {"alpha": 5e-4, "l1_ratio": 0.5}
 """The setting of the published script (Dixit et al., 2016, 10.1016/j.cell.2016.11.038)."""
 
@@ -160,8 +157,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             loaded = read(self.config)
         with _as_input_error("analysis.gene_sets: "):
             require_gene_sets(self.config, loaded)
-        if loaded.problem.statistics.cross.nbytes <= KEPT_BYTES:
-            self._noted = loaded
+        self._noted = loaded if loaded.is_small else None  # for `load`, in the same process
         return loaded.notes
 
     def run(self, case: Case, params: Params, seed: int) -> Sweep:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 NULL_ALPHAS = 10
 NULL_RATIOS = 3
 SMALLEST_ALPHA = 1e-3
+SMALL_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Loaded:
     problem: Problem
     notes: tuple[str, ...]
     units: Units | None = None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether its statistics may be kept from one reading to what needs them next."""
+        return self.problem.statistics.cross.nbytes <= SMALL_BYTES
 
 
 @dataclass(frozen=True)
