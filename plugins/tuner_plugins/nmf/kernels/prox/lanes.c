@@ -18,6 +18,7 @@
 #define PROX_OVERLAP 512
 #define PROX_LEAST 1024 /* and at least */
 #define PROX_KNOTS (PROX_STRETCH + PROX_OVERLAP + 1)
+#define PROX_LANE_STEPS 100 /* of a walk, in the tube's width: wider, its segments outgrow a stretch */
 #define PROX_STEPS (6 * (PROX_STRETCH + PROX_OVERLAP)) /* then it is no signal for lanes */
 
 /* Knots found, in order of time (`keys`, `values`; lane in bits 2..7) and by lane. */
@@ -180,10 +181,11 @@ static int prox_lanes(prox_problem *p, prox_lane_knots *knots, int64_t stretch, 
     return PROX_OK;
 }
 
-int prox_is_rough(const prox_shape *shape, int64_t n)
+int prox_lanes_pay(const prox_shape *shape, int64_t n, double lam)
 {
     if (n <= PROX_LANES * PROX_LEAST) return 0; /* too short to be cut into lanes */
-    return 5 * shape->turns > shape->seen && 2 * shape->rests < shape->seen;
+    if (5 * shape->turns <= shape->seen) return 0;
+    return prox_is_noise(shape) || lam * (double)shape->seen <= PROX_LANE_STEPS * shape->near;
 }
 
 int prox_pull_lanes(prox_problem *p)

@@ -94,6 +94,7 @@ prox_problem prox_state(const double *y, const double *w, double *x, int64_t n, 
 #define PROX_WINDOW 128
 #define PROX_FAR 16
 #define PROX_MANY_STEPS 16384
+#define PROX_WIDE_TUBE 8192
 
 prox_shape prox_shape_of(const prox_problem *p)
 {
@@ -122,17 +123,17 @@ static int prox_has_runs(const prox_shape *shape)
     return 8 * shape->rests > shape->seen;
 }
 
-/* Return 1 where keeping both hulls whole is faster. It is not on noise, which turns everywhere, goes
- * nowhere and leaves few knots; it is on other runs of equal y; and, without wide registers, on all
- * that is rough, and on a smooth signal if the tube is wider than thousands of its steps. */
+/* Return 1 where keeping both hulls whole is faster. It is not on noise, which leaves few knots: where
+ * it turns everywhere, or the tube is wider than thousands of its steps. It is on other runs of equal
+ * y, and on all else that is rough; and, without wide registers, on a smooth signal in such a tube. */
 static int prox_stack_pays(const prox_shape *shape, double lam)
 {
     double tube = lam * (double)shape->seen;
     int rough = 5 * shape->turns > shape->seen && 2 * shape->rests < shape->seen;
-    if (rough && shape->far <= 2 * shape->near && 4 * tube >= shape->near) return 0;
+    if (prox_is_noise(shape) && 4 * tube >= (rough ? 1 : PROX_WIDE_TUBE) * shape->near) return 0;
     if (prox_has_runs(shape)) return 1;
 #ifdef PROX_WIDE
-    return 0;
+    return rough;
 #else
     return rough || tube > PROX_MANY_STEPS * shape->near;
 #endif
@@ -153,7 +154,7 @@ static int prox_solve(prox_problem *p)
         const int64_t none = INT64_MAX, *known = &none;
         prox_shape shape = prox_shape_of(p);
 #ifdef PROX_WIDE
-        if (!status && prox_is_rough(&shape, p->n)) status = prox_pull_lanes(p);
+        if (!status && prox_lanes_pay(&shape, p->n, p->lam)) status = prox_pull_lanes(p);
 #endif
         if (!status && p->knot.at == 0 && prox_stack_pays(&shape, p->lam))
             status = prox_has_runs(&shape) ? prox_pull_stack_runs(p) : prox_pull_stack(p);
