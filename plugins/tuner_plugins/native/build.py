@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping
-from pathlib import Path
 
 from tuner_plugins.kernel_folder import kernel_folders
-from tuner_plugins.native.compile import Parts, compile_library, compile_private
+from tuner_plugins.native.compile import compile_library, compile_private
 from tuner_plugins.native.machine import (
     NATIVE_FLAG,
     compiled_digest,
@@ -21,6 +19,13 @@ from tuner_plugins.native.machine import (
     open_trusted,
     processor,
 )
+
+TYPE_CHECKING = False  # as in machine.py
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tuner_plugins.native.compile import Parts
 
 
 def c_files(folder: Path) -> dict[str, str]:
@@ -30,7 +35,11 @@ def c_files(folder: Path) -> dict[str, str]:
 
 
 def open_library(
-    stem: str, files: Mapping[str, str], parts: Parts, flags: tuple[str, ...]
+    stem: str,
+    files: Mapping[str, str],
+    parts: Parts,
+    flags: tuple[str, ...],
+    make: bool = True,
 ) -> ctypes.CDLL | None:
     """Return the library of some C sources, or None where it cannot be had.
 
@@ -44,6 +53,8 @@ def open_library(
         Names of sources that go through one compiler together; the parts do so side by side.
     flags : tuple of str
         For the compiler; code for this very processor is asked for beside them.
+    make : bool
+        Whether to compile it where none is kept.
     """
     compiler = None if os.environ.get("TUNER_NATIVE", "1") == "0" else find_compiler()
     if compiler is None:
@@ -55,6 +66,8 @@ def open_library(
         library = open_trusted(path)
         if library is not None:
             return library
+    if not make:
+        return None
     targets = [[NATIVE_FLAG], []] if processor() else [[]]
     for path in paths[-1:]:
         library = compile_library(files, parts, command, targets, path)

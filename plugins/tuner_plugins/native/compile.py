@@ -1,26 +1,34 @@
-"""Compile C sources into a shared library. Standard library only: a script carries it as text."""
+"""Compile C sources into a shared library. Standard library only: a script carries it as text.
+
+`subprocess` and `tempfile` are imported where something is compiled: a script that opens a library
+of before takes less time than they do.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
-import tempfile
-from collections.abc import Mapping, Sequence
+
+TYPE_CHECKING = False  # as in machine.py
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Targets = Sequence[Sequence[str]]
+    """Flags to try, in turn, until the compiler takes them."""
+
+    Parts = Sequence[Sequence[str]]
+    """Names of files that go through one compiler; the parts are compiled side by side."""
 
 COMPILE_SECONDS = 120
-
-Targets = Sequence[Sequence[str]]
-"""Flags to try, in turn, until the compiler takes them."""
-
-Parts = Sequence[Sequence[str]]
-"""Names of files that go through one compiler; the parts are compiled side by side."""
 
 
 def compile_library(
     files: Mapping[str, str], parts: Parts, compiler: Sequence[str], targets: Targets, path: str
 ) -> ctypes.CDLL | None:
     """Compile to a temporary name, open, then rename to `path`: two first runs cannot clash."""
+    import subprocess
+    import tempfile
+
     try:
         with tempfile.TemporaryDirectory(suffix=".partial", dir=os.path.dirname(path)) as partial:
             library = os.path.join(partial, "kernels.so")
@@ -47,6 +55,8 @@ def compile_private(
     files: Mapping[str, str], parts: Parts, compiler: Sequence[str], targets: Targets, name: str
 ) -> ctypes.CDLL | None:
     """Compile for this process alone: the cache folder is absent, read-only, full or not ours."""
+    import tempfile
+
     try:
         with tempfile.TemporaryDirectory(prefix="tuner-kernels-") as folder:
             return compile_library(files, parts, compiler, targets, os.path.join(folder, name))
@@ -64,6 +74,8 @@ def _write_files(files: Mapping[str, str], folder: str) -> None:
 
 def _compile_parts(parts: Parts, command: Sequence[str], folder: str) -> list[str]:
     """Compile each into an object file, all at once; return their paths, or none if one failed."""
+    import subprocess
+
     objects, running = [], []
     try:
         for number, names in enumerate(parts):

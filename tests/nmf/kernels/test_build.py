@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tuner_plugins import kernel_folder
 from tuner_plugins.native import machine
 from tuner_plugins.nmf.kernels import build
 
@@ -54,7 +55,7 @@ def start(**environment):
 
 
 def libraries(cache: Path):
-    return sorted(cache.glob("tuner-kernels/*"))
+    return sorted(cache.glob("tuner-kernels/*.so"))
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_without_a_working_compiler_python_steps_in(tmp_path, environment):
 def test_without_a_home_kernels_are_kept_in_a_private_temporary_folder(tmp_path):
     answer, library = probe(XDG_CACHE_HOME="/proc/nowhere", TMPDIR=tmp_path)
     assert answer == "[0.5, 0.5, 5.5, 5.5] False"
-    (kept,) = tmp_path.glob("tuner-kernels-*/*")
+    (kept,) = tmp_path.glob("tuner-kernels-*/*.so")
     assert library.startswith(str(kept.parent))
     assert probe(XDG_CACHE_HOME="/proc/nowhere", TMPDIR=tmp_path)[1] == str(kept)
 
@@ -122,7 +123,7 @@ def test_a_read_only_cache_still_works(fresh, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(30, "Read-only file system")
 
-    (folder,) = build.kernel_folders()
+    (folder,) = kernel_folder.kernel_folders()
     make = tempfile.mkdtemp
     monkeypatch.setattr(
         tempfile,
@@ -147,9 +148,9 @@ def test_a_folder_that_others_may_write_is_not_trusted(fresh):
     folder = fresh / "tuner-kernels"
     folder.mkdir()
     folder.chmod(0o777)
-    (private,) = build.kernel_folders()
+    (private,) = kernel_folder.kernel_folders()
     assert build.load_kernels() is not None
-    assert [path.suffix for path in Path(private).iterdir()] == [".so"]
+    assert len(list(Path(private).glob("*.so"))) == 1
     assert list(folder.iterdir()) == []
 
 
@@ -167,9 +168,9 @@ def test_a_library_that_others_may_write_is_replaced(fresh):
 
 @needs_compiler
 def test_another_users_library_is_not_opened(fresh, monkeypatch):
-    (folder,) = build.kernel_folders()
-    monkeypatch.setattr(build.os, "geteuid", lambda: os.getuid() + 1)
-    assert build.kernel_folders() == []
+    (folder,) = kernel_folder.kernel_folders()
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert kernel_folder.kernel_folders() == []
     assert machine.open_trusted(os.path.join(folder, "x.so")) is None
 
 
@@ -284,8 +285,9 @@ def test_code_for_any_processor_gives_the_same(fresh, monkeypatch):
                 yield y, prox_tv.prox_tv1d(y, lam), prox_tv.prox_tv1d(y, lam, weights)
 
     before = list(solve_all())
-    for module in (build, machine):
-        monkeypatch.setattr(module, "processor", lambda: "")
+    scope = build._scope("build.py", build.BUILD)
+    scope["processor"] = lambda: ""
+    monkeypatch.setattr(build, "_scope", lambda *text: scope)
     for (y, plain, weighted), (_, *expected) in zip(solve_all(), before, strict=True):
         for got, wanted in zip((plain, weighted), expected, strict=True):
             assert np.abs(got - wanted).max() <= 1e-12 * np.abs(y).max()

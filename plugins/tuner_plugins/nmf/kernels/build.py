@@ -13,21 +13,14 @@ from __future__ import annotations
 import ctypes
 import os
 
-from tuner_plugins.kernel_folder import digest_of, kernel_folders
-from tuner_plugins.native.machine import (
-    NATIVE_FLAG,
-    compiled_digest,
-    find_compiler,
-    open_trusted,
-    processor,
-    words_of,
-)
+from tuner_plugins.code_cache import load_code
+from tuner_plugins.kernel_folder import digest_of
 from tuner_plugins.nmf.kernels.carried import CARRIED, open_carried
 from tuner_plugins.nmf.kernels.sources import BUILD, KERNEL_FILES, PLAIN
 
 TYPE_CHECKING = False  # no functools, no typing: each costs a script as much as opening the kernels
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     Parts = tuple[tuple[str, ...], ...]
@@ -61,10 +54,16 @@ def kernel_parts(quick: bool = False) -> tuple[Parts, tuple[str, ...]]:
 _OPENED: dict[bool, ctypes.CDLL | None] = {}
 
 
-def load_kernels(quick: bool = False) -> ctypes.CDLL | None:
-    """Return the compiled kernels, or None where they cannot be had: use the Numba ones then."""
+def load_kernels(quick: bool = False, make: bool = True) -> ctypes.CDLL | None:
+    """Return the compiled kernels, or None where they cannot be had: use the Numba ones then.
+
+    `make`: whether to compile them where none are kept.
+    """
     if quick not in _OPENED:
-        _OPENED[quick] = _find_kernels(quick)
+        library = _find_kernels(quick, make)
+        if library is None and not make:
+            return None
+        _OPENED[quick] = library
     return _OPENED[quick]
 
 
@@ -73,38 +72,38 @@ def use_kernels(library: Any) -> None:
     _OPENED[True] = library
 
 
-def _find_kernels(quick: bool) -> ctypes.CDLL | None:
+def _find_kernels(quick: bool, make: bool = True) -> ctypes.CDLL | None:
     if os.environ.get("TUNER_NATIVE", "1") == "0":
         return None
     library = open_carried(CARRIED, source_digest()) if quick and CARRIED else None
-    return library or compile_kernels(quick)
+    return library or compile_kernels(quick, make)
 
 
-def compile_kernels(quick: bool) -> ctypes.CDLL | None:
+def compile_kernels(quick: bool, make: bool = True) -> ctypes.CDLL | None:
     """Return the library made of the sources, which may be in the cache; None where none can be."""
-    compiler = find_compiler()
-    if compiler is None or not KERNEL_FILES:
+    if not KERNEL_FILES:
         return None
-    parts, flags = kernel_parts(quick)
-    command = [*compiler, *flags]
-    name = f"kernels-{compiled_digest(KERNEL_FILES, parts, command)}.so"
-    paths = [os.path.join(folder, name) for folder in kernel_folders()]
-    for path in paths:
-        library = open_trusted(path)
-        if library is not None:
-            return library
-    targets = [[NATIVE_FLAG], []] if processor() else [[]]
-    for path in paths[-1:]:
-        library = _builder("compile_library")(KERNEL_FILES, parts, command, targets, path)
-        if library is not None:
-            return library
-    return _builder("compile_private")(KERNEL_FILES, parts, command, targets, name)
+    library: ctypes.CDLL | None = _scope("build.py", BUILD)["open_library"](
+        "kernels", KERNEL_FILES, *kernel_parts(quick), make
+    )
+    return library
 
 
-def _builder(name: str) -> Callable[..., ctypes.CDLL | None]:
-    """Return a function of `compile.py`: only a script's first run has to compile that module."""
-    function: Callable[..., ctypes.CDLL | None] = _scope("compile.py", BUILD)[name]
-    return function
+def compile_soon() -> ctypes.CDLL | None:
+    """Return the quick library without optimisation, for this process alone; None where none is.
+
+    It gives the same bytes, and is compiled in a third of the time.
+    """
+    scope = _scope("build.py", BUILD)
+    compiler = scope["find_compiler"]()
+    if compiler is None or not KERNEL_FILES or os.environ.get("TUNER_NATIVE", "1") == "0":
+        return None
+    parts, flags = kernel_parts(quick=True)
+    command = [*compiler, *flags, "-O0"]  # the last -O counts
+    library: ctypes.CDLL | None = scope["compile_private"](
+        KERNEL_FILES, parts, command, [[]], "kernels.so"
+    )
+    return library
 
 
 def plain_kernels() -> Mapping[str, Any]:
@@ -118,12 +117,14 @@ _PLAIN: dict[str, Any] = {}
 
 
 def _scope(name: str, text: str) -> dict[str, Any]:
+    """Return what a text defines that few runs need: a script compiles it where it does."""
     scope: dict[str, Any] = {"__name__": name.partition(".")[0]}
-    exec(compile(text, name, "exec"), scope)
+    exec(load_code(text, name), scope)
     return scope
 
 
 def source_digest() -> str:
     """Return a digest of all that shapes a carried library but its compiler; empty without any."""
-    shaping = (*words_of(KERNEL_FILES), repr(kernel_parts(quick=True)))
+    words = (word for file in sorted(KERNEL_FILES.items()) for word in file)
+    shaping = (*words, repr(kernel_parts(quick=True)))
     return digest_of("\0".join(shaping).encode()) if KERNEL_FILES else ""

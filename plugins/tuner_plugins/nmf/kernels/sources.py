@@ -23,17 +23,22 @@ def _kernel_files() -> dict[str, str]:
 KERNEL_FILES = _kernel_files()
 """The C files, by name below this folder."""
 
-BUILD = _read(os.path.join(_FOLDER, "..", "..", "native", "compile.py"))
-"""The module that compiles them."""
-
 
 def _joined(*names: str) -> str:
     """Return modules that import no others of the project's but each other as the text of one."""
-    ours = ("from __future__", "from tuner_plugins")
-    texts = (_read(os.path.join(_FOLDER, name)).splitlines() for name in names)
-    kept = (line for text in texts for line in text if not line.startswith(ours))
-    return "\n".join(["from __future__ import annotations", *kept, ""])
+    lines, ours = ["from __future__ import annotations"], False
+    for name in names:
+        for line in _read(os.path.join(_FOLDER, name)).splitlines():
+            begins = line.startswith(("from __future__", "from tuner_plugins"))
+            if not (begins or ours):
+                lines.append(line)
+            ours = line.endswith("(") if begins else ours and line != ")"
+    return "\n".join([*lines, ""])
 
+
+_NATIVE = ("machine.py", "compile.py", "build.py")
+BUILD = _joined("../../kernel_folder.py", *(f"../../native/{name}" for name in _NATIVE))
+"""The modules that compile them, by `tuner_plugins.native.build.open_library`."""
 
 PLAIN = _joined("plain_read.py", "plain_matrices.py", "plain_factorize.py", "plain.py")
 """The kernels in Python, for where there are no others."""

@@ -10,6 +10,7 @@ from tuner_plugins.kernel_folder import digest_of
 from tuner_plugins.nmf.io.folder import LEFT_OUT, describe_taken, is_bigwig, list_folder
 from tuner_plugins.nmf.kernels.build import (
     compile_kernels,
+    compile_soon,
     load_kernels,
     plain_kernels,
     source_digest,
@@ -114,31 +115,49 @@ def run_quick_and_leave(words: Sequence[str]) -> bool:
     """End the process where `run_quick` did it: taking Python apart takes milliseconds too."""
     if "--rebuild" in words:
         os._exit(rebuild([word for word in words if word != "--rebuild"]))
-    if run_quick(words) or (load_kernels(quick=True) is None and run_plain(words)):
+    if load_kernels(quick=True, make=False) is None and is_short(words):
+        use_kernels(compile_soon() or plain_kernels()["PlainKernels"]())
+        done = run_quick(words)
+        use_kernels(None)  # the careful path has its own
+        if done:
+            _compile_for_later_runs()
+    else:
+        done = run_quick(words)
+        if not done and load_kernels(quick=True) is None and not has_numpy():
+            use_kernels(plain_kernels()["PlainKernels"]())
+            done = run_quick(words)
+    if done:
         os._exit(0)
     return False
 
 
-PLAIN_BASES = 3e7
-"""Bases of all tracks up to which Python alone is done before NumPy would be imported."""
+SHORT_BASES = 3e7
+"""Bases of all tracks up to which code that is not optimised, or Python alone where there is no
+compiler, is done before optimised code would be compiled, or NumPy imported."""
 
 
-def run_plain(words: Sequence[str]) -> bool:
-    """Do as `run_quick` without C kernels, where that is soon done or there is no NumPy."""
+def is_short(words: Sequence[str]) -> bool:
+    """Return whether a command line asks for at most `SHORT_BASES`."""
     given = read_words(words)
     if given is None:
         return False
     try:
         bases = int(given["end_pos"]) - int(given["start_pos"])
-        tracks = len(list_folder(given["bw_dir"], LEFT_OUT)[0])
+        return bases * len(list_folder(given["bw_dir"], LEFT_OUT)[0]) <= SHORT_BASES
     except (ValueError, OSError):
         return False
-    if bases * tracks > PLAIN_BASES and has_numpy():
-        return False
-    use_kernels(plain_kernels()["PlainKernels"]())
-    done = run_quick(words)
-    use_kernels(None)  # the careful path has arrays
-    return done
+
+
+def _compile_for_later_runs() -> None:
+    """Compile the C source in a process that nobody waits for: it takes longer than a short run."""
+    if not hasattr(os, "fork") or os.fork():
+        return
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):  # whoever reads this run's output is not to wait for the compiler
+        os.dup2(nothing, stream)
+    compile_kernels(quick=True)
+    os._exit(0)
 
 
 def has_numpy() -> bool:

@@ -10,7 +10,6 @@ from tuner.export.bundle import Quick, bundle
 from tuner.export.provenance import provenance_head
 from tuner.plugin import Params, Provenance, Value
 from tuner_plugins import code_cache, kernel_folder
-from tuner_plugins.native import machine
 from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.config import DataSection, Kernels
@@ -55,7 +54,7 @@ SCRIPT_MODULES = (
 LOADER_MODULES = (kernel_folder, code_cache)
 """What loads the quick path."""
 
-QUICK_MODULES = (carried, machine, build, parallel, folder, placing, fast_path, fast_main)
+QUICK_MODULES = (carried, build, parallel, folder, placing, fast_path, fast_main)
 """The quick path: as little as the usual case needs."""
 
 SCRIPT_DEPENDENCIES = ("numpy>=1.22", "numba>=0.57")
