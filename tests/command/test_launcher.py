@@ -176,6 +176,16 @@ def test_a_shells_text_and_exit_codes(
     assert launch(script, *options, "2", folder=workplace).returncode == 0
     assert (workplace / "-out").read_text() == "ODD\n$a 'b' \"c\" --fast -x m n\n"
     assert launch(script, *options, "5", folder=workplace).returncode == 5
+    # a program that fails leaves the output of before, and none where there was none
+    assert (workplace / "-out").read_text() == "ODD\n$a 'b' \"c\" --fast -x m n\n"
+    failing = ["--text", "-it's", "-o=other", "--size", "5"]
+    assert launch(script, *failing, folder=workplace).returncode == 5
+    assert not [path for path in workplace.iterdir() if "other" in path.name or "part" in path.name]
+    (workplace / "link").symlink_to("linked")
+    linked = ["--text=-it's", "-o=link", "--size=2"]
+    assert launch(script, *linked, folder=workplace).returncode == 0
+    assert (workplace / "link").is_symlink()
+    assert (workplace / "linked").read_text() == (workplace / "-out").read_text()
     done = launch(script, "--text", "-it's", "--size", "0", "-o", "-", folder=workplace)
     assert done.stdout.startswith("ODD\n")
 

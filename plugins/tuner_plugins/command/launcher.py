@@ -77,6 +77,30 @@ def overwritten(values: Mapping[str, object]) -> str | None:
     return None
 
 
+def call(command: Sequence[str], target: str | None) -> int:
+    """Run a command, its standard output into a file; that of before stays where it fails.
+
+    Raises
+    ------
+    OSError
+        The command cannot be started, or the file not be written.
+    """
+    if target is None:
+        return subprocess.call(command, cwd=WORKING_FOLDER)
+    place = os.path.realpath(target)
+    regular = os.path.isfile(place) or not os.path.exists(place)  # else a device or a pipe
+    part = f"{place}.{os.getpid()}.part" if regular else place
+    try:
+        with open(part, "wb") as stream:
+            code = subprocess.call(command, stdout=stream, cwd=WORKING_FOLDER)
+        if regular and code in OK_EXIT_CODES:
+            os.replace(part, place)
+        return code
+    finally:
+        if regular and os.path.exists(part):
+            os.unlink(part)
+
+
 def main() -> int:
     """Run the program; return its exit code."""
     values = {**PARAMS, "python": sys.executable, **read_options(sys.argv[1:])}
@@ -91,8 +115,7 @@ def main() -> int:
     os.environ.update({name: text for name, text in added.items() if text is not None})
     target = fill(STDOUT, values) if STDOUT else None
     try:
-        stream = open(target, "wb") if target and target != "-" else None
-        code = subprocess.call(command, stdout=stream, cwd=WORKING_FOLDER)
+        code = call(command, None if target == "-" else target)
     except OSError as error:
         sys.stderr.write(f"{sys.argv[0]}: {error.filename or command[0]}: {error.strerror}\n")
         return 2

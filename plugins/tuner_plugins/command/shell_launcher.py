@@ -19,6 +19,15 @@ apart() {
 }
 """
 
+_INTO = """\
+[ "${value_output-}" != - ] || value_output=/dev/stdout
+target=@TARGET@ part=
+if [ -L "$target" ] || { [ -e "$target" ] && [ ! -f "$target" ]; }; then part=$target; fi
+if [ -z "$part" ]; then  # the file of before stays where the program fails
+  part=$target.$$.part
+  trap 'rm -f -- "$part"' EXIT
+fi"""
+
 
 def shell_launcher(constants: Mapping[str, Any], head: str) -> str:
     """Return the script.
@@ -72,7 +81,9 @@ def _option_usage(name: str, option: Mapping[str, object]) -> str:
 def _parser(options: Mapping[str, Mapping[str, object]]) -> list[str]:
     """Return the loop over the options: what follows one is its value."""
     lines = ["while [ $# -gt 0 ]; do", '  case "$1" in', "    -h|--help) usage; exit 0;;"]
-    lines += [f"    --{name}=*) option=--{name} value=${{1#*=}}; shift;;" for name in options]
+    for name in options:
+        flags = "--output=*|-o=*" if name == "output" else f"--{name}=*"
+        lines.append(f"    {flags}) option=--{name} value=${{1#*=}}; shift;;")
     lines += [
         "    *) [ $# -gt 1 ] || refuse \"unknown option, or one without a value: '$1'\"",
         "       option=$1 value=$2; shift 2;;",
@@ -119,13 +130,12 @@ def _call(
             ]
         command = " ".join(filter(None, found))
     target = constants["STDOUT"]
-    lines = ['[ "${value_output-}" != - ] || value_output=/dev/stdout'] if target else []
-    lines += [
-        "code=0",
-        f"{command}{' >' + _word(target, values, quoted) if target else ''} || code=$?",
-    ]
+    lines = [_INTO.replace("@TARGET@", _word(target, values, quoted))] if target else []
+    into = ' >"$part"' if target else ""
+    lines += ["code=0", f"{command}{into} || code=$?"]
     accepted = "|".join(map(str, constants["OK_EXIT_CODES"]))
     lines.append(f'case "$code" in {accepted}) ;; *) exit "$code";; esac')
+    lines += ['[ "$part" = "$target" ] || mv -f -- "$part" "$target"'] if target else []
     if made := constants["SUCCESS_FILE"]:
         word = _word(made, values, quoted)
         lines.append(
