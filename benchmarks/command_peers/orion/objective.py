@@ -1,4 +1,4 @@
-"""The task of configs/minimap2.yaml for Oríon; not run."""
+"""The task of configs/minimap2.yaml for Oríon, which gives names of one letter one dash."""
 
 import argparse
 import json
@@ -49,8 +49,8 @@ def baseline(case):
 
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--k", type=int)
-parser.add_argument("--w", type=int)
+parser.add_argument("-k", type=int)
+parser.add_argument("-w", type=int)
 options = parser.parse_args()
 scores = []
 for case in (1, 2):
