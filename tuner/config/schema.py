@@ -25,6 +25,8 @@ from tuner.registry import LOCAL
 LONGEST_NAME = 100
 """Bytes of a study's name: a file system takes 255, and endings come to it."""
 
+NO_FILE = "no such file or folder"
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"mb": 10**6, "gb": 10**9, "mib": 2**20, "gib": 2**30}
 
@@ -240,9 +242,16 @@ class SimulateSection(BaseModel):
 
 
 class EngineSections(Section):
-    """The engine's own sections; all others belong to the plug-in."""
+    """The engine's own sections; all others belong to the plug-in.
+
+    Attributes
+    ----------
+    source : str
+        Where the input files come from: said where one is not there.
+    """
 
     plugin: str
+    source: str | None = None
     study: StudySection = StudySection()
     simulate: SimulateSection | None = None
     search_space: dict[str, Any] | None = None
@@ -263,7 +272,7 @@ def _anchor(path: Path, info: ValidationInfo) -> Path:
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     anchored = _anchor(path.expanduser(), info)
     if not anchored.exists():
-        raise ValueError(f"no such file or folder: {anchored}")
+        raise ValueError(f"{NO_FILE}: {anchored}")
     return anchored
 
 
@@ -277,7 +286,7 @@ def _expand(patterns: list[Path], info: ValidationInfo) -> list[Path]:
         anchored = _anchor(pattern.expanduser(), info)
         matches = [anchored] if anchored.exists() else sorted(map(Path, glob.glob(str(anchored))))
         if not matches:
-            raise ValueError(f"no such file or folder, and no file matches: {anchored}")
+            raise ValueError(f"{NO_FILE}, and no file matches: {anchored}")
         found.extend(matches)
     return found
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from tuner.plugin.types import (
+    About,
     Case,
     Cases,
     Clocked,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 __all__ = [
+    "About",
     "Case",
     "Cases",
     "Clocked",
@@ -73,6 +75,8 @@ class Plugin(ABC, Generic[ConfigT]):
         configuration decides sets it on the instance.
     meanings : mapping
         What a metric is, in words for who reads the results; by name, where there is one.
+    about : mapping
+        What a parameter is, in words, and its unit: `About`, by name.
     noisy : collection of str
         Metrics that are measured, as memory is, and differ a little from run to run.
     primary : str
@@ -87,6 +91,7 @@ class Plugin(ABC, Generic[ConfigT]):
     Config: ClassVar[type[BaseModel]]
     metrics: Mapping[str, Direction]
     meanings: ClassVar[Mapping[str, str]] = {}
+    about: ClassVar[Mapping[str, About]] = {}
     noisy: ClassVar[Collection[str]] = ()
     afterwards: ClassVar[Collection[str]] = ()
 
@@ -136,6 +141,14 @@ class Plugin(ABC, Generic[ConfigT]):
         needs may be made in the folder of `output`, which is the engine's and empty.
         """
         return None
+
+    def read_output(self, case: Case, output: Path) -> Any:
+        """Return what `run` would have returned, from what a frozen script wrote with `command`.
+
+        For ``tuner verify``, which scores it; what `score` and `null_metrics` do not look at may be
+        left out.
+        """
+        raise NotImplementedError
 
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return how a user runs a script on the study's data, and the software that it needs.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Value = str | int | float | bool | None
 """What a parameter may hold."""
@@ -16,6 +16,13 @@ Params = Mapping[str, Value]
 """Parameter values by name: every parameter a plug-in knows, searched or not."""
 
 Direction = Literal["maximize", "minimize"]
+
+
+class About(NamedTuple):
+    """What a parameter is, for who reads ``tuner params``: in words, and its unit."""
+
+    meaning: str
+    unit: str = ""
 
 
 class InputError(ValueError):

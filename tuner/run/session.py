@@ -207,15 +207,22 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
     return study.study_name, stated, records, reason
 
 
-def export(config: Config, path: Path) -> TrialRecord:
-    """Freeze the best setting of the study into a script at `path`; return its trial."""
+def export(config: Config, path: Path | None = None) -> tuple[TrialRecord, Path]:
+    """Freeze the best setting of the study into a script; return its trial and the script.
+
+    By default it goes where `run` writes it.
+    """
     _, record, _, reason = _chosen(config)
     study = read_study(config)
     require_same_script(study, config, record)
     owner = owner_of(config, plan_of(study))
-    check_script(path, owner, "-o")
+    key = "export.path" if path is None else "-o"
+    path = path or config.engine.export.path or script_path(owner.folder, owner.study)
+    check_script(path, owner, key)
+    if path.is_relative_to(owner.folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
     freeze_record(config, owner, record, path, reason, fingerprint_of(study, config))
-    return record
+    return record, path
 
 
 def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Path, list[str]]:

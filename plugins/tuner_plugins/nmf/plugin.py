@@ -195,6 +195,15 @@ class NmfPlugin(Plugin[NmfConfig]):
         region = ["-c", data.chrom, "-s", str(data.start), "-e", str(data.end), "-k", str(data.k)]
         return [sys.executable, str(write), "-b", str(folder), *region, "-o", str(output)]
 
+    def read_output(self, case: Case, output: Path) -> Loadings:
+        """Return the loadings of a script's ``.npy`` file as runs; it holds no weights."""
+        array = np.load(output, mmap_mode="r")
+        changes = np.flatnonzero((array[1:] != array[:-1]).any(axis=1)) + 1
+        ends = np.append(changes, len(array))
+        return Loadings(
+            np.ascontiguousarray(array[ends - 1].T), ends, np.empty((array.shape[1], 0))
+        )
+
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return the script's command line for the first case, and what it needs."""
         return write.usage(self.config.data, path)
