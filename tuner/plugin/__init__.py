@@ -18,6 +18,7 @@ from tuner.plugin.types import (
     Cases,
     Clocked,
     Direction,
+    Draft,
     InputError,
     Params,
     Provenance,
@@ -39,6 +40,7 @@ __all__ = [
     "Cases",
     "Clocked",
     "Direction",
+    "Draft",
     "InputError",
     "Params",
     "Plugin",
@@ -178,6 +180,15 @@ class Plugin(ABC, Generic[ConfigT]):
     @abstractmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:
         """Make a small instance below `folder`; return its YAML sections. For contract tests."""
+
+    @classmethod
+    def draft(cls, folder: Path) -> Draft | None:
+        """Return sections of a configuration for a user's files; None where none is for this.
+
+        `folder` may be a file. `InputError` where the files are for this plug-in and something that
+        it needs is missing. For ``tuner init``.
+        """
+        return None
 
     def defaults(self) -> Params:
         """Return the value of every parameter that a configuration does not mention."""

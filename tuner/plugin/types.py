@@ -25,6 +25,24 @@ class About(NamedTuple):
     unit: str = ""
 
 
+class Draft(NamedTuple):
+    """What `Plugin.draft` makes of a user's files.
+
+    Attributes
+    ----------
+    sections : mapping
+        Of the configuration; a `Path` becomes relative to it.
+    notes : sequence of str
+        What was found and what was guessed, a line each.
+    fit : float
+        How sure it is that the files are for this plug-in, 0 to 1.
+    """
+
+    sections: Mapping[str, Any]
+    notes: Sequence[str] = ()
+    fit: float = 1.0
+
+
 class InputError(ValueError):
     """Bad input from the user: the message is one line that says what to do.
 

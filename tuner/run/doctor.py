@@ -22,7 +22,7 @@ from tuner.registry import extras_lacking
 from tuner.run.check import DEFAULT_URI
 from tuner.tracking.mlflow_uri import sqlite_path
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 COMPILERS = ("cc", "gcc", "clang")
 SCRATCH = 2 * 10**9
 """Bytes of disk below which a study may run out of room."""

@@ -14,6 +14,7 @@ import numpy as np
 from tuner.plugin import (
     Case,
     Cases,
+    Draft,
     InputError,
     Params,
     Plugin,
@@ -55,6 +56,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         "r": "largest Pearson correlation, over bases, of a loading with the genes",
         "r_abs": "largest absolute Pearson correlation, over bases, of a loading with the genes",
     }
+    about = nmf_params.ABOUT
     afterwards = ("export",)
 
     @property
@@ -216,6 +218,13 @@ class NmfPlugin(Plugin[NmfConfig]):
         path.write_text(
             "from tuner_plugins.nmf.script.scaffold import main\n\nmain()\n", encoding="utf-8"
         )
+
+    @classmethod
+    def draft(cls, folder: Path) -> Draft | None:
+        """Return a configuration for a user's files: see `tuner_plugins.nmf.draft`."""
+        from tuner_plugins.nmf.draft import draft_for
+
+        return draft_for(folder)
 
     @classmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:
