@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,6 +15,8 @@ import tomllib
 import yaml
 
 import tuner
+from tuner.config.load import load_config
+from tuner.plugin import InputError
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -103,3 +106,21 @@ def test_windows_is_told_in_one_line() -> None:
     done = run(sys.executable, "-c", WINDOWS)
     assert done.returncode == 2
     assert done.stderr == f"tuner: {tuner.POSIX_ONLY}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("papalexi", "data package sceptredata"),
+        ("assignment", "assignment-simulated.yaml needs no"),
+    ],
+)
+def test_a_configuration_without_its_files_says_what_to_fetch(
+    tmp_path: Path, name: str, said: str
+) -> None:
+    (tmp_path / "configs").mkdir()
+    copy = shutil.copy(ROOT / "configs" / f"{name}.yaml", tmp_path / "configs")
+    with pytest.raises(InputError, match=said) as caught:
+        load_config(copy)
+    assert "no such file or folder" in str(caught.value)
+    assert "\n" not in str(caught.value)
