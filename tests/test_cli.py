@@ -252,6 +252,19 @@ def test_the_doctor_says_what_is_missing_and_how_to_get_it(
     assert "to mend it: until it answers trials are kept in out/unsent" in shown
 
 
+def test_results_go_where_the_configuration_says(
+    tuner: Command, config: str, workplace: Path
+) -> None:
+    there = ("--set", "out=results/here", "--set", "study.trials=2")
+    tuner("run", config, *there)
+    assert (workplace / "results" / "here" / "study" / "config.yaml").is_file()
+    assert not (workplace / "out").exists()
+    tuner("run", config, *there, "--set", "timing.final_time=2")  # its own folder and script
+    tuner("export", config, *there)
+    taken = tuner("run", config, *there, "--set", "study.name=other", code=2)
+    assert "frozen.py is the script of another study 'study'" in taken.stderr
+
+
 def test_quiet_says_errors_alone_and_verbose_where_they_come_from(
     tuner: Command, config: str
 ) -> None:

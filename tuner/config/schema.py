@@ -260,6 +260,8 @@ class EngineSections(Section):
     ----------
     source : str
         Where the input files come from: said where one is not there.
+    out : Path
+        Where results go, a folder for each study, relative to the current folder.
     """
 
     plugin: str
@@ -269,6 +271,7 @@ class EngineSections(Section):
     search_space: dict[str, Any] | None = None
     objective: str | list[str] = "score"
     workers: int = Field(default=1, ge=1)
+    out: Path = Path("out")
     executor: ExecutorSection = ExecutorSection()
     limits: LimitsSection = LimitsSection()
     timing: TimingSection = TimingSection()

@@ -164,7 +164,9 @@ def run(
             executor.close()
             lease.release()
             script = config.engine.export.path or script_path(folder, owner.study)
-            if export is None and (stale := stale_note(script, config.document.path)):
+            if export is None and (
+                stale := stale_note(script, config.document.path, config.engine.out)
+            ):
                 progress.note(stale)
             if config.engine.tracking.enabled:
                 progress.phase("writing to the tracking store")
@@ -237,7 +239,7 @@ def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Pa
         What of it is not in the tracking store, a line each.
     """
     name, record, _ = best(config)
-    folder = folder or Path("out") / name / ANALYSIS
+    folder = folder or config.engine.out / name / ANALYSIS
     if trouble := why_unwritable(folder):
         raise InputError(f"the analysis goes to {folder}: {trouble}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -264,7 +266,7 @@ def _experiment(config: Config) -> str:
 def _make_tracker(config: Config) -> Tracker:
     if not config.engine.tracking.enabled:
         return NullTracker()
-    return MlflowTracker(_tracking_uri(config), _experiment(config), Path("out") / "unsent")
+    return MlflowTracker(_tracking_uri(config), _experiment(config), config.engine.out / "unsent")
 
 
 def _make_executor(config: Config) -> Executor:
