@@ -306,3 +306,14 @@ def test_simulate_makes_a_whole_folder_or_none(tuner: Command, workplace: Path) 
     broken = tuner("simulate", "toy", "-o", "made/there", "--kind", "broken", code=1)
     assert "this simulator breaks half-way" in broken.stderr
     assert [path.name for path in (workplace / "made").iterdir()] == ["here"]
+
+
+def test_best_shows_what_the_run_ended_with(tuner: Command, config: str) -> None:
+    ran = json.loads(tuner("run", config, "--json", "--set", "data.null=0.5").stdout)
+    kept = json.loads(tuner("best", config, "--json", "--set", "data.null=0.5").stdout)
+    for name in ("best", "baseline", "held_out", "held_out_baseline", "nulls", "final"):
+        assert kept[name] == ran[name], name
+    assert [null["case"] for null in kept["nulls"]] == ["target2", "target4", "held3"]
+    shown = tuner("best", config, "--set", "data.null=0.5").stdout
+    for expected in ("held3 (held out)", "null", "finalists: ", "chance of", "searched: -10 to 10"):
+        assert expected in shown

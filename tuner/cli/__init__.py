@@ -129,19 +129,21 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
 
 @app.command()
 def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Show the best setting of a study."""
+    """Show the best setting of a study, beside the baseline, held out, and what luck gives."""
     from tuner.run import session
-    from tuner.run.printout import print_params
-    from tuner.selection.results import plain_record
+    from tuner.run.found import found, plain_summary
+    from tuner.run.printout import print_found
 
     loaded = _say_changes(_load(config, list(overrides or [])))
-    name, record, records = session.best(loaded)
+    name, summary = found(loaded)
     if as_json:
-        print(json.dumps({"study": name, "best": plain_record(record)}))
+        print(json.dumps({"study": name, **plain_summary(summary)}))
         return
-    print_params(out, record, session.searched(loaded))
+    print_found(out, summary, loaded, session.searched(loaded))
+    record = summary.best
+    assert record is not None
     metrics = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
-    _plain(f"study '{name}', best of {len(records)} trials: {metrics}")
+    _plain(f"study '{name}', best of {sum(summary.counts.values())} trials: {metrics}")
     if record.estimate:
         estimates = ", ".join(f"{key} {value:.4g}" for key, value in record.estimate.items())
         _plain(f"times are those of the final timing; the search estimated {estimates}")
