@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def test_wheel_and_sdist_hold_what_they_should(built: dict[str, Path]) -> None:
         (place,) = (name for name in names if name.endswith("/METADATA"))
         told = HeaderParser().parsestr(wheel.read(place).decode())
     assert {"tuner/py.typed", "tuner_plugins/py.typed", "tuner/__main__.py"} <= names
+    assert "tuner/run/plugin_template/NAME.py.txt" in names
     assert not {name for name in names if name.startswith(("tests/", "benchmarks/"))}
     assert any(
         name.startswith("tuner_plugins/nmf/kernels/") and name.endswith(".c") for name in names
@@ -71,6 +73,14 @@ def test_version_citation_and_changes_agree() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (cited["version"], cited["license"]) == (PROJECT["version"], PROJECT["license"])
     assert f"\n## {PROJECT['version']} " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_hint_sends_anybody_to_another_package() -> None:
+    files = [path for top in ("tuner", "plugins", "docs") for path in (ROOT / top).rglob("*.*")]
+    texts = {path: path.read_text() for path in files if path.suffix in (".py", ".md", ".txt")}
+    texts[ROOT / "README.md"] = (ROOT / "README.md").read_text()
+    wrong = re.compile(r"pip install ['\"]?tuner\b|(?<![\w.])tuner\[\w+\]")
+    assert [str(path) for path, text in texts.items() if wrong.search(text)] == []
 
 
 def test_nothing_under_the_gpl_is_needed() -> None:
