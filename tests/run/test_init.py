@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from tuner_plugins.nmf.io.annotation import read_annotation
 from tuner_plugins.nmf.simulate.tracks import simulate_tracks
 
 from tests.driver import Driver
@@ -48,6 +49,9 @@ def test_regions_lie_where_the_data_and_some_genes_are(tuned: Path) -> None:
     for region in regions:
         start, end = map(int, re.findall(r"\d+", region)[1:])
         assert 10_000 <= start < end <= 70_000
+        genes = read_annotation(data.annotation, "chr21", start, end)
+        lengths = np.diff(genes.ends, prepend=start)
+        assert 0.02 <= (genes.values * lengths).sum() / (end - start) <= 0.98
     assert (tuned / "my_tracks.py").is_file()
 
 
@@ -109,10 +113,12 @@ def test_what_makes_no_claim_is_refused(
 
 def screen(path: Path, **changes: object) -> None:
     rng = np.random.default_rng(3)
-    targets = np.repeat(["non-targeting", "KLF1", "GATA1", "KLF1+GATA1"], [120, 90, 80, 20])
+    names = ["non-targeting", "KLF1", "GATA1", "non-targeting+GATA1"]
+    targets = np.repeat(names, [120, 90, 80, 20])
     guides = [f"{target}_g{i % 2}" for i, target in enumerate(targets)]
     obs = pd.DataFrame(
         {
+            "nUMI": rng.integers(150, 200, len(targets)),
             "n_genes": rng.integers(100, 200, len(targets)),
             "sgRNA": guides,
             "gene_target": targets,
@@ -141,12 +147,32 @@ def test_a_screen_is_understood_and_its_study_runs(driver: Driver, workplace: Pa
         ["non-targeting"],
         "counts",
     )
-    assert (data.guide, data.batch, data.covariates) == ("sgRNA", "lane", ["pct_counts_mt"])
+    assert (data.guide, data.batch, data.size_factor) == ("sgRNA", "lane", "nUMI")
+    assert data.covariates == ["nUMI", "pct_counts_mt"]
     assert (data.separator, data.multiple) == ("+", "drop")
     short = ("--set", "surface.permutations=5", "--set", "surface.alphas=3", *QUICK)
     ran = driver.run("run", "screen.yaml", *short)
     assert ran.returncode == 0, ran.stderr
     assert (workplace / "screen.py").is_file()
+
+
+def test_measured_tracks_and_screens_are_understood(shared_data: Path, workplace: Path) -> None:
+    """Twins of the tests on simulated ones: as they come, with what they have besides."""
+    tracks = shared_data / "bigwig" / "K562_hg19_chr1_22.5-25M"
+    data = load_config(write_config(tracks, Path("tracks.yaml"))[0]).plugin.config.data
+    assert [case.k for case in data.cases] == [3, 3]  # as many as there are tracks
+    assert data.cases[0].region.startswith("chr1:2")
+    screens = shared_data / "perturbseq"
+    names = {"papalexi2021_thp1_lowmoi_299genes": None, "hill2018_mcf10a_dox_28genes": "+"}
+    for name, separator in names.items():
+        path, _ = write_config(screens / f"{name}.h5ad", Path(f"{name}.yaml"))
+        data = load_config(path).plugin.config.data
+        assert (data.perturbation, data.guide, data.separator) == (
+            "perturbation",
+            "guide",
+            separator,
+        )
+        assert len(data.control) == 1
 
 
 def test_any_files_become_cases_of_a_program(driver: Driver, workplace: Path) -> None:

@@ -26,7 +26,9 @@ NAMES = ("perturb", "target", "gene", "condition", "treatment", "label")
 GUIDE = re.compile(r"guide|sg_?rna|grna", re.I)
 BATCH = re.compile(r"batch|lane|replicate|gem_?group|donor|plate|library", re.I)
 SEPARATORS = ("+", "|", ";", ",")
-NUMBERS = ("total_counts", "pct_counts_mt", "S_score", "G2M_score")
+NUMBERS = ("pct_counts_mt", "S_score", "G2M_score")
+SIZES = ("total_counts", "nCount_RNA", "nUMI", "n_counts", "ncounts")
+"""Columns of obs with the counts of a cell, as scanpy, Seurat and others call them."""
 FEWEST_CELLS = 20
 LOOKED_AT = 100_000
 """Values that are read to tell counts from what is normalised."""
@@ -60,7 +62,9 @@ def draft_for(folder: Path) -> Draft | None:
             fits = [n for n in fits if _is_finer(obs[n], obs[column])]
         if fits:
             data[key] = fits[0]
-    data["covariates"] = [n for n in NUMBERS if n in obs and obs[n].nunique() > 1]
+    if sizes := [name for name in SIZES if name in obs]:
+        data["size_factor"] = sizes[0]
+    data["covariates"] = [n for n in (*sizes[:1], *NUMBERS) if n in obs and obs[n].nunique() > 1]
     notes.append("columns of obs: " + ", ".join(map(str, obs.columns)))
     space = {
         "alpha": {"low": 1e-5, "high": 0.1, "log": True},
@@ -108,9 +112,12 @@ def _perturbation(obs: pd.DataFrame, path: Path) -> str:
 
 
 def _controls(values: pd.Series) -> Iterator[str]:
-    """Yield the labels that mean control cells."""
-    if _is_labels(values):
-        yield from (str(v) for v in values.dropna().unique() if CONTROL.fullmatch(str(v).strip()))
+    """Yield the labels that mean control cells, and no more than that."""
+    names = [str(value) for value in values.dropna().unique()] if _is_labels(values) else []
+    found = {name for name in names if CONTROL.fullmatch(name.strip())}
+    for name in sorted(found):
+        if not any(set(name.split(s)) & (found - {name}) for s in SEPARATORS):
+            yield name
 
 
 def _is_labels(values: pd.Series) -> bool:
@@ -122,7 +129,7 @@ def _labels(values: pd.Series, notes: list[str]) -> dict[str, Any]:
     """Return the keys that say how a column of labels is read."""
     counts = values.astype(object).value_counts()
     names = [str(name) for name in counts.index]
-    found: dict[str, Any] = {"perturbation": str(values.name), "control": sorted(_controls(values))}
+    found: dict[str, Any] = {"perturbation": str(values.name), "control": list(_controls(values))}
     notes.append(f"perturbation: {values.name}, control: {', '.join(found['control'])}")
     if values.isna().any() or set(names) & set(UNASSIGNED):
         found["unassigned"] = "drop"

@@ -54,7 +54,7 @@ def draft_for(folder: Path) -> Draft | None:
     tracks = [path for path in found[home] if path not in answers]
     if not tracks:
         return None
-    for chrom, count in _by_tracks(tracks):
+    for chrom in _by_tracks(tracks):
         span = _span(next(path for path in tracks if chrom in chromosomes(path)), chrom)
         for answer in answers if span is not None else ():
             assert span is not None
@@ -63,7 +63,7 @@ def draft_for(folder: Path) -> Draft | None:
             except (AnnotationError, BigWigError):
                 continue
             if regions := _regions(genes, *span):
-                return _drafted(home, answer, chrom, regions, (count, len(tracks)))
+                return _drafted([p for p in found[home] if p != answer], answer, chrom, regions)
     raise InputError(
         f"{home}: {len(tracks)} bigWig tracks, and no annotation beside them that has a gene where "
         "they have data; put one there: BED, GTF, or a bigWig named after genes or annotation"
@@ -71,14 +71,15 @@ def draft_for(folder: Path) -> Draft | None:
 
 
 def _drafted(
-    home: Path, answer: Path, chrom: str, regions: Sequence[tuple[int, int]], have: tuple[int, int]
+    tracks: Sequence[Path], answer: Path, chrom: str, regions: Sequence[tuple[int, int]]
 ) -> Draft:
-    cases = [{"region": f"{chrom}:{start}-{end}", "k": K} for start, end in regions]
+    home, have = tracks[0].parent, sum(chrom in chromosomes(path) for path in tracks)
+    cases = [{"region": f"{chrom}:{start}-{end}", "k": min(K, have)} for start, end in regions]
     data = {"bigwigs": home, "annotation": answer, "cases": cases[: max(1, len(cases) - 1)]}
     if len(cases) > 1:
         data["held_out"] = cases[-1:]
     notes = [
-        f"{have[0]} of {have[1]} bigWig tracks have {chrom}; annotation: {answer.name}",
+        f"{have} of {len(tracks)} bigWig tracks have {chrom}; annotation: {answer.name}",
         f"regions of {WIDTH:,} bases at most, where genes cover about half; k is a guess: about "
         "as many as there are kinds of chromatin that you expect",
     ]
@@ -98,10 +99,10 @@ def _answers(folder: Path, home: Path) -> Iterator[Path]:
     yield from (path for path in named if is_bigwig(str(path)))
 
 
-def _by_tracks(tracks: Sequence[Path]) -> list[tuple[str, int]]:
-    """Return chromosomes and how many tracks have them, most first."""
+def _by_tracks(tracks: Sequence[Path]) -> list[str]:
+    """Return chromosomes, those that most tracks have first."""
     counts = Counter(name for path in tracks for name in chromosomes(path))
-    return counts.most_common(MOST_CHROMOSOMES)
+    return [name for name, _ in counts.most_common(MOST_CHROMOSOMES)]
 
 
 def _span(path: Path, chrom: str) -> tuple[int, int] | None:
@@ -121,12 +122,11 @@ def _span(path: Path, chrom: str) -> tuple[int, int] | None:
 def _regions(genes: Runs, start: int, end: int) -> list[tuple[int, int]]:
     """Return up to three stretches of which genes cover a part, the most even first."""
     width = min(WIDTH, max(1, (end - start) // 3))
-    edges = np.arange(0, end - start + 1, width)
-    covered = np.concatenate(
-        [[0.0], np.cumsum((genes.values > 0) * np.diff(genes.ends, prepend=0))]
-    )
-    at = np.interp(edges, np.concatenate([[0], genes.ends]), covered)
+    edges = np.arange(start, end + 1, width)
+    lengths = np.diff(genes.ends, prepend=start)
+    covered = np.concatenate([[0.0], np.cumsum((genes.values > 0) * lengths)])
+    at = np.interp(edges, np.concatenate([[start], genes.ends]), covered)
     share = np.diff(at) / width
     evenness = np.minimum(share, 1 - share)
     best = [int(i) for i in np.argsort(-evenness, kind="stable")[:3] if evenness[i] >= LEAST]
-    return [(start + int(edges[i]), start + int(edges[i + 1])) for i in best]
+    return [(int(edges[i]), int(edges[i + 1])) for i in best]
