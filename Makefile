@@ -4,7 +4,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 suite := -m "not slow" -n 2 --dist loadfile --durations=10
 UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
 
-.PHONY: run test coverage test-slow faults test-unlocked test-lowest lint lock clean
+.PHONY: run test coverage test-slow faults test-unlocked test-lowest schemas lint lock clean
 
 run: $(VENV)/installed
 	$(BIN)/tuner run configs/nmf.yaml
@@ -35,6 +35,11 @@ test-unlocked test-lowest: $(UV)
 	$(UV) pip install --quiet --python .venv-$@ --upgrade --resolution $(resolution) \
 		-e ".[nmf,perturbseq,dev]"
 	.venv-$@/bin/python -m pytest $(suite) $(options)
+
+# By which editors complete and check configurations.
+schemas: $(VENV)/installed
+	for name in command elasticnet function nmf; do \
+		$(BIN)/tuner schema $$name -o configs/schema/$$name.json || exit; done
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -221,6 +221,61 @@ def test_plugins_are_listed(tuner: Command) -> None:
     assert "tuner_toy:Toy" in tuner("plugins").stdout
 
 
+def test_the_parameters_of_a_plug_in_are_listed(tuner: Command) -> None:
+    rows = {row["parameter"]: row for row in json.loads(tuner("params", "nmf", "--json").stdout)}
+    assert rows["resolution"]["unit"] == "bases"
+    assert rows["fl_lambda"]["range"] == "0.1 to 3000, log"
+    assert rows["fl_lambda"]["default"] != rows["fl_lambda"]["baseline"]
+    assert all(row["meaning"] for row in rows.values())
+    assert "fl_lambda" in tuner("params", "nmf").stdout
+    assert "are what search_space and data.baseline list" in tuner("params", "command").stdout
+
+
+def test_a_schema_is_printed_or_written(tuner: Command, workplace: Path) -> None:
+    printed = tuner("schema", "toy").stdout
+    assert json.loads(printed)["properties"]["plugin"] == {"const": "toy"}
+    tuner("schema", "toy", "-o", "new/toy.json")
+    assert (workplace / "new" / "toy.json").read_text() == printed
+    assert "cannot write new: it is a folder" in tuner("schema", "toy", "-o", "new", code=2).stderr
+
+
+def test_the_doctor_says_what_is_missing_and_how_to_get_it(
+    tuner: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {row["topic"]: row for row in json.loads(tuner("doctor", "--json").stdout)}
+    assert {"tuner", "python", "extra nmf", "threads", "compiler", "tracking"} <= set(found)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9/")
+    shown = tuner("doctor").stdout
+    assert "compiler: none" in shown
+    assert "to mend it: install one: apt install gcc" in shown
+    assert "to mend it: until it answers trials are kept in out/unsent" in shown
+
+
+def test_results_go_where_the_configuration_says(
+    tuner: Command, config: str, workplace: Path
+) -> None:
+    there = ("--set", "out=results/here", "--set", "study.trials=2")
+    tuner("run", config, *there)
+    assert (workplace / "results" / "here" / "study" / "config.yaml").is_file()
+    assert not (workplace / "out").exists()
+    tuner("run", config, *there, "--set", "timing.final_time=2")  # its own folder and script
+    tuner("export", config, *there)
+    taken = tuner("run", config, *there, "--set", "study.name=other", code=2)
+    assert "frozen.py is the script of another study 'study'" in taken.stderr
+
+
+def test_quiet_says_errors_alone_and_verbose_where_they_come_from(
+    tuner: Command, config: str
+) -> None:
+    assert tuner("-q", "run", config, "--set", "study.trials=2").stderr == ""
+    (line,) = tuner("-q", "run", "absent.yaml", code=2).stderr.splitlines()
+    assert line.startswith("tuner: no such configuration")
+    told = tuner("-v", "run", "absent.yaml", code=2).stderr
+    assert "Traceback" in told
+    assert told.endswith(f"{line}\n")
+
+
 def test_validate_shows_the_space(tuner: Command, config: str) -> None:
     command = [sys.executable, "-m", "tuner.cli", "validate", config]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -251,3 +306,14 @@ def test_simulate_makes_a_whole_folder_or_none(tuner: Command, workplace: Path) 
     broken = tuner("simulate", "toy", "-o", "made/there", "--kind", "broken", code=1)
     assert "this simulator breaks half-way" in broken.stderr
     assert [path.name for path in (workplace / "made").iterdir()] == ["here"]
+
+
+def test_best_shows_what_the_run_ended_with(tuner: Command, config: str) -> None:
+    ran = json.loads(tuner("run", config, "--json", "--set", "data.null=0.5").stdout)
+    kept = json.loads(tuner("best", config, "--json", "--set", "data.null=0.5").stdout)
+    for name in ("best", "baseline", "held_out", "held_out_baseline", "nulls", "final"):
+        assert kept[name] == ran[name], name
+    assert [null["case"] for null in kept["nulls"]] == ["target2", "target4", "held3"]
+    shown = tuner("best", config, "--set", "data.null=0.5").stdout
+    for expected in ("held3 (held out)", "null", "finalists: ", "chance of", "searched: -10 to 10"):
+        assert expected in shown

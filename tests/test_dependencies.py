@@ -36,7 +36,7 @@ EXTRAS = {
     "tuner_plugins.nmf": ("nmf",),
     "tuner_plugins.elasticnet": ("elasticnet",),
     "tuner_plugins.enet": ("elasticnet",),
-    "tuner_plugins.perturbseq": ("elasticnet", "perturbseq"),
+    "tuner_plugins.perturbseq": ("elasticnet", "perturbseq", "leiden"),
 }
 
 
@@ -123,7 +123,7 @@ def test_every_dependency_is_imported() -> None:
     used = set().union(
         *(distributions(imported(p)) for root in SOURCES.values() for p in root.rglob("*.py"))
     )
-    assert declared("nmf", "elasticnet", "perturbseq") - used == set(NOT_IMPORTED)
+    assert declared("nmf", "elasticnet", "perturbseq", "leiden") - used == set(NOT_IMPORTED)
 
 
 def test_every_import_of_a_test_is_declared() -> None:

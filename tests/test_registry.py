@@ -74,9 +74,9 @@ def test_an_import_that_fails_later_is_named_with_the_smallest_extra(plugged: Pa
     assert remedy_for("absent_two") == 'pip install "Plugged-In[large]"'
     assert remedy_for("absent_one.part") == 'pip install "Plugged-In[small]"'
     assert remedy_for("numpy") is None
-    assert remedy_for("scanpy") == 'pip install "tuner[perturbseq]"'
-    assert remedy_for("pyBigWig") == 'pip install "tuner[nmf]"'
-    assert remedy_for("h5py") == 'pip install "tuner[elasticnet]"'
+    assert remedy_for("scanpy") == 'pip install "tunefreeze[perturbseq]"'
+    assert remedy_for("pyBigWig") == 'pip install "tunefreeze[nmf]"'
+    assert remedy_for("h5py") == 'pip install "tunefreeze[elasticnet]"'
 
 
 def test_the_list_marks_what_cannot_be_used(plugged: Path) -> None:

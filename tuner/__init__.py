@@ -7,6 +7,7 @@
 What stands here is imported where it is used: to import tuner takes nothing.
 """
 
+import sys
 import warnings
 from importlib import import_module
 from importlib.metadata import version
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from tuner.run.study import optimize, run
 
     __version__: str
+
+POSIX_ONLY = "expected Linux or macOS, got Windows: install and run tuner in WSL 2 (wsl --install)"
 
 _HOMES = {
     "Plugin": "tuner.plugin",
@@ -32,9 +35,11 @@ __all__ = ["Case", "Cases", "Plugin", "__version__", "load_config", "optimize", 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return version("tuner")
+        return version("tunefreeze")  # as in tuner.export.provenance, which takes imports
     if name not in _HOMES:
         raise AttributeError(f"module 'tuner' has no attribute '{name}'")
+    if sys.platform == "win32" and name in ("optimize", "run"):
+        raise ImportError(POSIX_ONLY)
     with warnings.catch_warnings():  # Optuna imports tqdm, which asks a notebook for ipywidgets
         warnings.filterwarnings("ignore", "IProgress not found")
         home = import_module(_HOMES[name])

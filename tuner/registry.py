@@ -9,13 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import (
-    Distribution,
-    EntryPoint,
-    PackageNotFoundError,
-    distribution,
-    entry_points,
-)
+from importlib.metadata import Distribution, EntryPoint, distribution, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +120,10 @@ def names(group: str) -> list[str]:
 
 
 def _points(group: str) -> Mapping[str, Sequence[EntryPoint]]:
-    """Return the entry points by name; several under one name are of several packages."""
+    """Return the entry points by name; several under one name name different objects."""
     found: dict[str, dict[str, EntryPoint]] = {}
     for point in sorted(entry_points(group=group), key=lambda point: point.name):
-        found.setdefault(point.name, {}).setdefault(_origin(point), point)
+        found.setdefault(point.name, {}).setdefault(_target(point), point)
     return {name: list(points.values()) for name, points in found.items()}
 
 
@@ -164,12 +158,15 @@ def _needs(package: Distribution, extra: str) -> list[str]:
     ]
 
 
+def extras_lacking(package: str) -> dict[str, list[str]]:
+    """Return every extra of an installed package with what it needs and is not installed."""
+    found = distribution(package)
+    extras = found.metadata.get_all("Provides-Extra") or []
+    return {extra: [n for n in _needs(found, extra) if _is_absent(n)] for extra in extras}
+
+
 def _is_absent(name: str) -> bool:
-    try:
-        distribution(name)
-    except PackageNotFoundError:
-        return True
-    return False
+    return not any(True for _ in Distribution.discover(name=name))
 
 
 def remedy_for(module: str) -> str | None:

@@ -77,7 +77,6 @@ def test_variables_are_filled_in_and_kept_as_written(
     read = read_yaml(path)
     assert read.data["study"] == {"storage": "a://u:s3cret@h", "x": [1, "s3cret"]}
     assert read.raw["study"] == {"storage": "a://u:${SECRET}@h", "x": [1, "${SECRET}"]}
-    assert "s3cret" not in read.text
     with pytest.raises(InputError, match=r"^--set study.x=\$\{UNSET\}: study\.x: the environment"):
         read_yaml(path, ["study.x=${UNSET}"])
     os.environ.pop("SECRET")

@@ -324,7 +324,7 @@ def test_analysis_without_the_library_is_one_line_and_2(screen, tmp_path):
     script = _script(_plugin(screen), tmp_path)
     done = _run(script, "-i", screen, "-o", tmp_path / "c.csv", "--analyse", tmp_path / "a")
     assert done.returncode == 2
-    assert "pip install 'tuner[perturbseq]'" in done.stderr
+    assert "pip install 'tunefreeze[perturbseq]'" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "c.csv").exists()  # refused before the first minute of work

@@ -75,6 +75,6 @@ def test_a_study_of_the_version_before_resumes(config: Path) -> None:
 def test_what_the_version_before_found_can_be_exported(config: Path, workplace: Path) -> None:
     loaded = load_config(config)
     held = records_of(read_study(loaded))
-    record = session.export(loaded, workplace / "best.py")
+    record, _ = session.export(loaded, workplace / "best.py")
     assert record == loaded.objective.best(held)
     assert f'"x": {record.params["x"]}' in (workplace / "best.py").read_text()

@@ -11,9 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from tuner.config.addresses import as_written, masked, masked_data
+import yaml
+
+from tuner.config.addresses import as_written, masked_data
 from tuner.config.errors import at_key, error_at, unknown_key, validated
-from tuner.config.schema import EngineSections, wrong_name
+from tuner.config.schema import NO_FILE, EngineSections, wrong_name
 from tuner.config.space import Space, SpaceError, build_space
 from tuner.config.task import Task
 from tuner.config.text import cleaned_data
@@ -136,8 +138,13 @@ class Config:
 
     @property
     def text(self) -> str:
-        """The file as the user wrote it, without passwords."""
-        return masked(self.document.text)
+        """A YAML file of the same meaning wherever it lies: paths absolute, no passwords."""
+        whole = {key: value for key, value in self.plain().items() if value is not None}
+        whole["study"] = {**whole["study"], "name": self.name}
+        if (data := self.engine.simulate) is not None:
+            folder = self.document.path.resolve().parent / data.folder
+            whole["simulate"] = {**whole["simulate"], "folder": str(folder)}
+        return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)
 
 
 def _without(sections: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -177,14 +184,13 @@ def config_of(document: Document) -> Config:
     if engine.study.name is None and (wrong := wrong_name(path.stem)):
         raise InputError(f"{path}: the file's name is no name of a study: {wrong}; set study.name")
     cls = at_key(document, ("plugin",), plugin_class, engine.plugin)
-    folder = path.resolve().parent
     for key in engine.export.options if "export" not in cls.Config.model_fields else ():
         raise error_at(document, *unknown_key(EngineSections, ("export", key)))
     if engine.export.options:
         rest["export"] = engine.export.options
     if engine.search_space is not None and "search_space" in cls.Config.model_fields:
         rest["search_space"] = engine.search_space  # it has no params but those
-    model = validated(cls.Config, rest, document, folder, also=EngineSections)
+    model = _own_sections(cls.Config, rest, document, engine.source)
     plugin = cls(model)
     at_key(document, ("data",), plugin.inputs)
     try:
@@ -218,6 +224,19 @@ def _engine_sections(document: Document) -> EngineSections:
     own = {name: value for name, value in document.data.items() if name in ours}
     sections: EngineSections = validated(EngineSections, own, document)
     return sections
+
+
+def _own_sections(
+    model: type[Any], sections: Mapping[str, Any], document: Document, source: str | None
+) -> Any:
+    """Validate the plug-in's sections; where a file is not there say where it comes from."""
+    folder = document.path.resolve().parent
+    try:
+        return validated(model, sections, document, folder, also=EngineSections)
+    except InputError as error:
+        if source is None or NO_FILE not in str(error):
+            raise
+        raise InputError(f"{error}; {source}", error.key) from None
 
 
 def _objectives(document: Document, plugin: Plugin[Any], chosen: str | list[str]) -> dict[str, str]:

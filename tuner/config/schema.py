@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,6 +17,9 @@ from pydantic import (
 )
 
 from tuner.config.addresses import masked
+from tuner.config.paths import NO_FILE as NO_FILE
+from tuner.config.paths import InputPath as InputPath
+from tuner.config.paths import InputPaths as InputPaths
 from tuner.config.samplers import PRUNERS, SAMPLERS, Choice
 from tuner.registry import LOCAL
 
@@ -48,8 +49,21 @@ def _bytes(value: Any) -> Any:
     return int(amount) if isinstance(value, str) else amount
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+def _or_text(units: Mapping[str, float]) -> Any:
+    """Return what may stand in a file for an amount: for its JSON Schema."""
+    names = "|".join("".join(f"[{c}{c.upper()}]" for c in unit) for unit in units)
+    pattern = rf"^\s*(\d+\.?\d*|\.\d+)\s*({names})\s*$"
+    return Annotated[float, Field(gt=0)] | Annotated[str, Field(pattern=pattern)]
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds, json_schema_input_type=_or_text(_UNITS)),
+    Field(gt=0, allow_inf_nan=False),
+]
+Bytes = Annotated[
+    int, BeforeValidator(_bytes, json_schema_input_type=_or_text(_BYTES)), Field(gt=0)
+]
 
 
 def wrong_name(name: str) -> str | None:
@@ -240,50 +254,26 @@ class SimulateSection(BaseModel):
 
 
 class EngineSections(Section):
-    """The engine's own sections; all others belong to the plug-in."""
+    """The engine's own sections; all others belong to the plug-in.
+
+    Attributes
+    ----------
+    source : str
+        Where the input files come from: said where one is not there.
+    out : Path
+        Where results go, a folder for each study, relative to the current folder.
+    """
 
     plugin: str
+    source: str | None = None
     study: StudySection = StudySection()
     simulate: SimulateSection | None = None
     search_space: dict[str, Any] | None = None
     objective: str | list[str] = "score"
     workers: int = Field(default=1, ge=1)
+    out: Path = Path("out")
     executor: ExecutorSection = ExecutorSection()
     limits: LimitsSection = LimitsSection()
     timing: TimingSection = TimingSection()
     tracking: TrackingSection = TrackingSection()
     export: ExportSection = ExportSection()
-
-
-def _anchor(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder")
-    return path if folder is None or path.is_absolute() else Path(folder) / path
-
-
-def _resolve(path: Path, info: ValidationInfo) -> Path:
-    anchored = _anchor(path.expanduser(), info)
-    if not anchored.exists():
-        raise ValueError(f"no such file or folder: {anchored}")
-    return anchored
-
-
-def _listed(value: object) -> object:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _expand(patterns: list[Path], info: ValidationInfo) -> list[Path]:
-    found: list[Path] = []
-    for pattern in patterns:
-        anchored = _anchor(pattern.expanduser(), info)
-        matches = [anchored] if anchored.exists() else sorted(map(Path, glob.glob(str(anchored))))
-        if not matches:
-            raise ValueError(f"no such file or folder, and no file matches: {anchored}")
-        found.extend(matches)
-    return found
-
-
-InputPath = Annotated[Path, AfterValidator(_resolve)]
-"""An existing file or folder, relative to the configuration file (context key ``folder``)."""
-
-InputPaths = Annotated[list[Path], BeforeValidator(_listed), AfterValidator(_expand)]
-"""A folder, a file, a glob, or a list of these; at least one match for each."""

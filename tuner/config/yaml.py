@@ -65,14 +65,12 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML mapping, the text it came from, and the line of every key.
+    """A YAML mapping and the line of every key.
 
     Attributes
     ----------
     path : Path
         The file.
-    text : str
-        Its content.
     data : dict
         The mapping, environment variables filled in.
     raw : dict
@@ -84,7 +82,6 @@ class Document:
     """
 
     path: Path
-    text: str
     data: dict[str, Any]
     raw: dict[str, Any]
     lines: Mapping[Key, int]
@@ -135,7 +132,7 @@ def _read(path: Path, overrides: Sequence[str]) -> Document:
             raise InputError(f"{path}, line {line}: expected the name of a section, got {key!r}")
     for override in overrides:
         _apply(data, override)
-    document = Document(path, text, data, data, lines, tuple(overrides))
+    document = Document(path, data, data, lines, tuple(overrides))
     try:
         return replace(document, data=expanded(data))
     except UnsetVariable as error:

@@ -36,6 +36,8 @@ class Owner:
         Completed trials.
     exports : mapping
         Path of a script to the trial that is frozen in it and the hash of its text.
+    out : str
+        The folder that results of studies go to.
     """
 
     id: str
@@ -44,11 +46,12 @@ class Owner:
     storage: str
     completed: int = 0
     exports: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    out: str = str(OUT)
 
     @property
     def folder(self) -> Path:
         """Where its results are."""
-        return OUT / self.study
+        return Path(self.out) / self.study
 
     def is_same(self, other: Owner) -> bool:
         """Whether both are one study."""
@@ -80,7 +83,7 @@ def check_script(path: Path, owner: Owner, key: str = "export.path") -> str | No
     """
     if not path.is_file():
         return None
-    holder, trial = script_of(path)
+    holder, trial = script_of(path, Path(owner.out))
     if holder is None:
         mark = read_mark(owner.folder)
         if (mark is None and owner.completed) or (mark and _key(path) in mark.exports):
@@ -102,26 +105,26 @@ def check_script(path: Path, owner: Owner, key: str = "export.path") -> str | No
     )
 
 
-def script_of(path: Path) -> tuple[Owner | None, int]:
-    """Return the study whose script lies at `path` and its trial; None where none is known."""
+def script_of(path: Path, out: Path = OUT) -> tuple[Owner | None, int]:
+    """Return the study below `out` whose script lies at `path`, and its trial; None if none is."""
     if not path.is_file():
         return None, -1
     text = _hash(path)
-    for mark in _marks():
+    for mark in _marks(out):
         trial, known = mark.exports.get(_key(path), (-1, ""))
         if known == text:
             return mark, trial
     return None, -1
 
 
-def stale_note(path: Path, config: Path) -> str | None:
+def stale_note(path: Path, config: Path, out: Path = OUT) -> str | None:
     """Return a line where a script lies at `path` that an earlier run wrote; None where none does.
 
     For a run that ends without writing one: what lies there is not its result.
     """
     if not path.is_file():
         return None
-    holder, trial = script_of(path)
+    holder, trial = script_of(path, out)
     of = f"trial {trial} of study '{holder.study}'" if holder else "no trial of a study here"
     return (
         f"{path} is not this run's result: it is {of}, frozen earlier; "
@@ -155,8 +158,8 @@ def read_mark(folder: Path) -> Owner | None:
         return None
 
 
-def _marks() -> Iterator[Owner]:
-    for path in sorted(OUT.glob(f"*/{MARK}")):
+def _marks(out: Path) -> Iterator[Owner]:
+    for path in sorted(out.glob(f"*/{MARK}")):
         if (mark := read_mark(path.parent)) is not None:
             yield mark
 

@@ -15,16 +15,21 @@ from pathlib import Path
 
 from tuner.plugin import Provenance
 
-PACKAGES = ("tuner", "optuna", "mlflow", "numpy", "scipy", "pandas")
-OPTIONAL = ("numba", "scikit-learn", "pyBigWig", "anndata", "scanpy", "statsmodels")
+DISTRIBUTION = "tunefreeze"
+"""What is installed: `tuner` is another program's name on PyPI."""
+
+PACKAGES = (
+    *(DISTRIBUTION, "optuna", "mlflow", "numpy", "scipy", "pandas"),
+    *("numba", "scikit-learn", "pyBigWig", "anndata", "scanpy", "statsmodels"),
+)
 
 
 def versions() -> dict[str, str]:
     """Return Python's version and those of the packages that matter to a result, if installed."""
     found = {"python": platform.python_version()}
-    for package in (*PACKAGES, *OPTIONAL):
+    for package in PACKAGES:
         try:
-            found[package] = version(package)
+            found["tuner" if package == DISTRIBUTION else package] = version(package)
         except PackageNotFoundError:
             continue
     return found

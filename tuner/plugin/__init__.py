@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from tuner.plugin.types import (
+    About,
     Case,
     Cases,
     Clocked,
     Direction,
+    Draft,
     InputError,
     Params,
     Provenance,
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 __all__ = [
+    "About",
     "Case",
     "Cases",
     "Clocked",
     "Direction",
+    "Draft",
     "InputError",
     "Params",
     "Plugin",
@@ -73,6 +77,8 @@ class Plugin(ABC, Generic[ConfigT]):
         configuration decides sets it on the instance.
     meanings : mapping
         What a metric is, in words for who reads the results; by name, where there is one.
+    about : mapping
+        What a parameter is, in words, and its unit: `About`, by name.
     noisy : collection of str
         Metrics that are measured, as memory is, and differ a little from run to run.
     primary : str
@@ -87,6 +93,7 @@ class Plugin(ABC, Generic[ConfigT]):
     Config: ClassVar[type[BaseModel]]
     metrics: Mapping[str, Direction]
     meanings: ClassVar[Mapping[str, str]] = {}
+    about: ClassVar[Mapping[str, About]] = {}
     noisy: ClassVar[Collection[str]] = ()
     afterwards: ClassVar[Collection[str]] = ()
 
@@ -137,6 +144,14 @@ class Plugin(ABC, Generic[ConfigT]):
         """
         return None
 
+    def read_output(self, case: Case, output: Path) -> Any:
+        """Return what `run` would have returned, from what a frozen script wrote with `command`.
+
+        For ``tuner verify``, which scores it; what `score` and `null_metrics` do not look at may be
+        left out.
+        """
+        raise NotImplementedError
+
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return how a user runs a script on the study's data, and the software that it needs.
 
@@ -165,6 +180,15 @@ class Plugin(ABC, Generic[ConfigT]):
     @abstractmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:
         """Make a small instance below `folder`; return its YAML sections. For contract tests."""
+
+    @classmethod
+    def draft(cls, folder: Path) -> Draft | None:
+        """Return sections of a configuration for a user's files; None where none is for this.
+
+        `folder` may be a file. `InputError` where the files are for this plug-in and something that
+        it needs is missing. For ``tuner init``.
+        """
+        return None
 
     def defaults(self) -> Params:
         """Return the value of every parameter that a configuration does not mention."""

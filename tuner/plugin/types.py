@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Value = str | int | float | bool | None
 """What a parameter may hold."""
@@ -16,6 +16,31 @@ Params = Mapping[str, Value]
 """Parameter values by name: every parameter a plug-in knows, searched or not."""
 
 Direction = Literal["maximize", "minimize"]
+
+
+class About(NamedTuple):
+    """What a parameter is, for who reads ``tuner params``: in words, and its unit."""
+
+    meaning: str
+    unit: str = ""
+
+
+class Draft(NamedTuple):
+    """What `Plugin.draft` makes of a user's files.
+
+    Attributes
+    ----------
+    sections : mapping
+        Of the configuration; a `Path` becomes relative to it.
+    notes : sequence of str
+        What was found and what was guessed, a line each.
+    fit : float
+        How sure it is that the files are for this plug-in, 0 to 1.
+    """
+
+    sections: Mapping[str, Any]
+    notes: Sequence[str] = ()
+    fit: float = 1.0
 
 
 class InputError(ValueError):

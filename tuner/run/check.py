@@ -15,7 +15,7 @@ from tuner.config.load import Config
 from tuner.config.reach import why_unreachable, why_unwritable
 from tuner.config.samplers import make_pruner, make_sampler, settings_in_all
 from tuner.export.outputs import resolved
-from tuner.export.ownership import OUT, Owner, check_folder, check_script
+from tuner.export.ownership import Owner, check_folder, check_script
 from tuner.measure.stopwatch import tells_waiting
 from tuner.plugin import InputError
 from tuner.registry import executor
@@ -60,6 +60,7 @@ def owner_of(config: Config, plan: Plan) -> Owner:
         configured=config.name,
         storage=_place(config.engine.study.storage),
         completed=plan.completed,
+        out=str(config.engine.out),
     )
 
 
@@ -84,8 +85,9 @@ def tracking_trouble(config: Config) -> str | None:
     trouble = why_unwritable(path.parent) if path is not None else why_unreachable(uri)
     if trouble is None:
         return None
+    unsent = config.engine.out / "unsent"
     return (
-        f"tracking: {masked(uri)}: {trouble}; until then the trials are kept in {OUT / 'unsent'} "
+        f"tracking: {masked(uri)}: {trouble}; until then the trials are kept in {unsent} "
         "and sent by the next run (tracking.enabled: false runs without)"
     )
 
@@ -153,8 +155,8 @@ def _machine(config: Config) -> Iterator[str]:
 def _outputs(config: Config, plan: Plan) -> Iterator[str]:
     """Check that results can be written, and that they overwrite nobody else's."""
     owner, document = owner_of(config, plan), config.document
-    if OUT.exists() and not OUT.is_dir():
-        raise InputError(f"'{OUT}' is a file, and results go below a folder of that name; move it")
+    if (out := config.engine.out).exists() and not out.is_dir():
+        raise InputError(f"'{out}' is a file, and results go below a folder of that name; move it")
     if trouble := why_unwritable(owner.folder):
         raise InputError(f"results go to {owner.folder}: {trouble}")
     at_key(document, ("study", "name"), check_folder, owner)

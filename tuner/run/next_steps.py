@@ -45,7 +45,7 @@ def tuner_command() -> str:
     """Return how this program is called from here."""
     given = Path(sys.argv[0])
     if given.name != "tuner":
-        return f"{python_command()} -m tuner.cli"
+        return f"{python_command()} -m tuner"
     found = shutil.which("tuner")
     same = found is not None and os.path.abspath(found) == os.path.abspath(given)
     return "tuner" if same else shlex.quote(_near(str(given.absolute())))

@@ -38,7 +38,22 @@ def print_result(out: Console, result: RunResult, config: Config) -> None:
     config : Config
         Of the study: objective, search space, and the path that commands name.
     """
-    summary, objective = result.summary, config.objective
+    summary = result.summary
+    print_found(out, summary, config, config.space.describe())
+    for title, lines in (("what came out:", summary.verdict), ("noted:", summary.notes)):
+        if lines:
+            out.print()
+            say(out, title)
+            _lines(out, [f"- {line}" for line in lines])
+    out.print()
+    _lines(out, next_steps(result, config))
+
+
+def print_found(
+    out: Console, summary: Summary, config: Config, searched: Mapping[str, Mapping[str, object]]
+) -> None:
+    """Print the best trial beside the baseline, the finalists, and its params."""
+    objective = config.objective
     if summary.best is not None:
         print_table(out, _title(summary), *result_rows(summary, objective))
         meaning = config.plugin.meanings.get(objective.primary, "")
@@ -47,14 +62,7 @@ def print_result(out: Console, result: RunResult, config: Config) -> None:
         print_table(out, _final_title(summary.final), *final_rows(summary, objective))
         _lines(out, final_captions(summary, objective))
     if summary.best is not None:
-        print_params(out, summary.best, config.space.describe())
-    for title, lines in (("what came out:", summary.verdict), ("noted:", summary.notes)):
-        if lines:
-            out.print()
-            say(out, title)
-            _lines(out, [f"- {line}" for line in lines])
-    out.print()
-    _lines(out, next_steps(result, config))
+        print_params(out, summary.best, searched)
 
 
 def print_table(out: Console, title: str, headers: Row, rows: Sequence[Row]) -> None:
@@ -84,9 +92,6 @@ def say(out: Console, text: str) -> None:
 def _lines(out: Console, lines: Sequence[str] | Iterator[str]) -> None:
     for line in lines:
         say(out, line)
-
-
-# -- the result --------------------------------------------------------------------------------
 
 
 def _title(summary: Summary) -> str:
@@ -167,9 +172,6 @@ def captions(summary: Summary, objective: Objective, meaning: str = "") -> Itera
         )
     if len(best.cases) > 1:
         yield "mean: of the tuned cases, column by column"
-
-
-# -- the finalists -----------------------------------------------------------------------------
 
 
 def _final_title(final: Final) -> str:
@@ -254,9 +256,6 @@ def _agree(summary: Summary, objective: Objective) -> bool:
     )
 
 
-# -- the setting -------------------------------------------------------------------------------
-
-
 def print_params(
     out: Console, record: TrialRecord, searched: Mapping[str, Mapping[str, object]]
 ) -> None:
@@ -282,9 +281,6 @@ def _range(entry: Mapping[str, object]) -> str:
         return "one of " + ", ".join(map(str, choices))
     log = ", log" if entry.get("log") else ""
     return f"{entry['low']:g} to {entry['high']:g}{log}"
-
-
-# -- numbers -----------------------------------------------------------------------------------
 
 
 def show_metric(value: float) -> str:

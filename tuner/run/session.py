@@ -164,7 +164,9 @@ def run(
             executor.close()
             lease.release()
             script = config.engine.export.path or script_path(folder, owner.study)
-            if export is None and (stale := stale_note(script, config.document.path)):
+            if export is None and (
+                stale := stale_note(script, config.document.path, config.engine.out)
+            ):
                 progress.note(stale)
             if config.engine.tracking.enabled:
                 progress.phase("writing to the tracking store")
@@ -207,15 +209,22 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
     return study.study_name, stated, records, reason
 
 
-def export(config: Config, path: Path) -> TrialRecord:
-    """Freeze the best setting of the study into a script at `path`; return its trial."""
+def export(config: Config, path: Path | None = None) -> tuple[TrialRecord, Path]:
+    """Freeze the best setting of the study into a script; return its trial and the script.
+
+    By default it goes where `run` writes it.
+    """
     _, record, _, reason = _chosen(config)
     study = read_study(config)
     require_same_script(study, config, record)
     owner = owner_of(config, plan_of(study))
-    check_script(path, owner, "-o")
+    key = "export.path" if path is None else "-o"
+    path = path or config.engine.export.path or script_path(owner.folder, owner.study)
+    check_script(path, owner, key)
+    if path.is_relative_to(owner.folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
     freeze_record(config, owner, record, path, reason, fingerprint_of(study, config))
-    return record
+    return record, path
 
 
 def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Path, list[str]]:
@@ -230,7 +239,7 @@ def analyse(config: Config, folder: Path | None = None) -> tuple[TrialRecord, Pa
         What of it is not in the tracking store, a line each.
     """
     name, record, _ = best(config)
-    folder = folder or Path("out") / name / ANALYSIS
+    folder = folder or config.engine.out / name / ANALYSIS
     if trouble := why_unwritable(folder):
         raise InputError(f"the analysis goes to {folder}: {trouble}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -257,7 +266,7 @@ def _experiment(config: Config) -> str:
 def _make_tracker(config: Config) -> Tracker:
     if not config.engine.tracking.enabled:
         return NullTracker()
-    return MlflowTracker(_tracking_uri(config), _experiment(config), Path("out") / "unsent")
+    return MlflowTracker(_tracking_uri(config), _experiment(config), config.engine.out / "unsent")
 
 
 def _make_executor(config: Config) -> Executor:

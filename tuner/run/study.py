@@ -7,12 +7,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from tuner.config.addresses import UnsetVariable, expanded, masked
 from tuner.config.load import Config, config_of
@@ -182,15 +179,12 @@ def _merged(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
 
 
 def _config_of(sections: dict[str, Any]) -> Config:
-    """Validate sections; the text that is kept of them has the function's name."""
+    """Validate sections."""
     try:
         data = expanded(sections)
     except UnsetVariable as error:
         raise InputError(f"{HERE}: {'.'.join(map(str, error.key))}: {error}") from None
-    document = Document(HERE, "", data, sections, {})
-    config = config_of(document)
-    text = yaml.safe_dump(config.plain(), sort_keys=False)
-    return replace(config, document=replace(document, text=text))
+    return config_of(Document(HERE, data, sections, {}))
 
 
 def _run(config: Config, new: bool) -> Result:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -20,6 +21,7 @@ from tuner.measure.noise import combine
 from tuner.objective import Objective, Reference
 from tuner.plugin import InputError, Params, Provenance, Tried
 from tuner.records import CaseRecord, Final, Summary, TrialRecord
+from tuner.search.changes import LONGEST
 from tuner.search.loop import Coordinator, StudyStopped
 from tuner.search.observer import Progress
 from tuner.search.record_json import records_of
@@ -104,17 +106,26 @@ class Finish:
             reference = self._held_out(done.held_out_baseline, own or {}, what, baseline=True)
             plain = [plain_case(case) for case in reference]
             kept = {"trial": summary.best.number, "what": what, "baseline": plain}
-            self._study.set_user_attr(HELD_OUT, json.dumps(kept))
         objective = self._task.objective
         against = Reference.of(reference, objective.primary) if reference else None
+        held_out = [objective.annotate(case, against) for case in cases]
+        self._keep({**kept, "held_out": held_out, "nulls": done.nulls})
         return replace(
             summary,
             artifacts=folder,
-            held_out=[objective.annotate(case, against) for case in cases],
+            held_out=held_out,
             held_out_baseline=reference,
             nulls=done.nulls,
             findings=done.findings,
         )
+
+    def _keep(self, found: Mapping[str, Any]) -> None:
+        """Keep what was found on held-out cases and beside the null; `tuner best` shows it."""
+        text = json.dumps(found, default=vars)
+        if len(text) > LONGEST:  # the baseline's saves its measurement, the rest a look
+            text = json.dumps({name: found[name] for name in ("trial", "what", "baseline")})
+        if text != self._study.user_attrs.get(HELD_OUT):
+            self._study.set_user_attr(HELD_OUT, text)
 
     def export(self, config: Config, owner: Owner, record: TrialRecord, choice: str = "") -> Path:
         """Freeze into the configured path, or into the study's folder; a copy lies there always.

@@ -13,6 +13,7 @@ from tuner.plugin import (
     Case,
     Cases,
     Clocked,
+    Draft,
     InputError,
     Params,
     Plugin,
@@ -48,6 +49,13 @@ class CommandPlugin(Plugin[CommandConfig]):
         self.metrics = {**own, "memory": "minimize"}
         self._runs = Runs(config)
         self._known: State = {}
+
+    @classmethod
+    def draft(cls, folder: Path) -> Draft | None:
+        """Return a configuration for a user's files: see `tuner_plugins.command.draft`."""
+        from tuner_plugins.command.draft import draft_for
+
+        return draft_for(folder)
 
     def search_space(self) -> Mapping[str, BaseDistribution]:
         """Return the ranges of the configuration."""

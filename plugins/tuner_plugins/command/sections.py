@@ -80,7 +80,7 @@ def _known_file(text: str, info: ValidationInfo) -> str:
 Template = Annotated[str, AfterValidator(_template)]
 Words = Annotated[
     list[Annotated[Template, AfterValidator(_known_file)]],
-    BeforeValidator(_words),
+    BeforeValidator(_words, json_schema_input_type=str | list[str | int | float]),
     Field(min_length=1),
 ]
 

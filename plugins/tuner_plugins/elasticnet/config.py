@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tuner.config.schema import InputPath
+from tuner.plugin import About, InputError, Params
 from tuner_plugins.perturbseq.data.labels import UNASSIGNED, Labels
 from tuner_plugins.perturbseq.data.response import GeneChoice
 from tuner_plugins.perturbseq.data.screen import Recipe
@@ -19,7 +20,13 @@ def _texts(value: object) -> object:
     return [str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for v in values]
 
 
-Texts = Annotated[list[str], BeforeValidator(_texts)]
+ABOUT = {
+    "alpha": About("strength of the penalty, as in scikit-learn"),
+    "l1_ratio": About("share of the penalty that is lasso's: 1 lasso, 0 ridge"),
+}
+
+Label = str | int | float
+Texts = Annotated[list[str], BeforeValidator(_texts, json_schema_input_type=Label | list[Label])]
 
 
 class _Section(BaseModel):
@@ -263,3 +270,12 @@ class ElasticNetConfig(_Section):
         if needed is not None and getattr(self.data, needed) is None:
             raise ValueError(f"cv.split {self.cv.split} needs data.{needed}, a column of obs")
         return self
+
+
+def setting_of(params: Params) -> tuple[float, float]:
+    """Return alpha and l1_ratio as numbers."""
+    alpha, ratio = params["alpha"], params["l1_ratio"]
+    for name, value in (("alpha", alpha), ("l1_ratio", ratio)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{name} is {value!r}; expected a number")
+    return float(alpha), float(ratio)  # type: ignore[arg-type]

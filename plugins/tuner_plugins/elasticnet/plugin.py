@@ -17,6 +17,7 @@ from tuner.plugin import (
     Case,
     Cases,
     Direction,
+    Draft,
     InputError,
     Params,
     Plugin,
@@ -26,7 +27,8 @@ from tuner.plugin import (
 )
 from tuner_plugins.elasticnet import script as elasticnet_script
 from tuner_plugins.elasticnet import script_paths
-from tuner_plugins.elasticnet.config import ElasticNetConfig
+from tuner_plugins.elasticnet.config import ABOUT, ElasticNetConfig
+from tuner_plugins.elasticnet.config import setting_of as _setting
 from tuner_plugins.elasticnet.reading import available_threads, probe_file, read, require_gene_sets
 from tuner_plugins.elasticnet.selection import fold_metrics, one_standard_error
 from tuner_plugins.elasticnet.summary import (
@@ -110,6 +112,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         "r2": "share of variance explained in cells that were held out, over all genes",
         "delta_r2": "held-out r2 beyond that of the covariates alone",
     }
+    about = ABOUT
     afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "data.well")
 
     def __init__(self, config: ElasticNetConfig) -> None:
@@ -246,6 +249,13 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             )
 
     @classmethod
+    def draft(cls, folder: Path) -> Draft | None:
+        """Return a configuration for a user's files: see `tuner_plugins.elasticnet.draft`."""
+        from tuner_plugins.elasticnet.draft import draft_for
+
+        return draft_for(folder)
+
+    @classmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:
         """Simulate a small screen."""
         sizes = {"cells": 240, "genes": 130, "perturbations": 4, "programs": 2, "modules": 2}
@@ -288,12 +298,3 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
                     available_threads(),
                 )
         return self._summaries[key]
-
-
-def _setting(params: Params) -> tuple[float, float]:
-    """Return alpha and l1_ratio as numbers."""
-    alpha, ratio = params["alpha"], params["l1_ratio"]
-    for name, value in (("alpha", alpha), ("l1_ratio", ratio)):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"{name} is {value!r}; expected a number")
-    return float(alpha), float(ratio)  # type: ignore[arg-type]

@@ -230,7 +230,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         metavar="FOLDER",
         help="go on to programs, modules, significance, enrichment and a report in this folder; "
-        "needs tuner[perturbseq] to be installed",
+        "needs tunefreeze[perturbseq] to be installed",
     )
     parser.add_argument(
         "--gene-sets", type=Path, metavar="GMT", help="for --analyse, in place of the frozen one"
@@ -254,7 +254,7 @@ def analysis_library() -> tuple[Callable[..., list[Path]], tuple[type[Exception]
     except ImportError as error:
         raise CellsError(
             f"--analyse needs more packages than the fit ({error.name} is not here); first: "
-            "pip install 'tuner[perturbseq]'"
+            "pip install 'tunefreeze[perturbseq]'"
         ) from error
     return library.analyse_file, library.BAD_INPUT
 

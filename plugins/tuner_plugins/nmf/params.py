@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from tuner.plugin import About
 from tuner_plugins.nmf.model import reference
 from tuner_plugins.nmf.model.signal import NAN_POLICIES, SCALINGS, TRANSFORMS
 from tuner_plugins.nmf.model.start import STARTS
@@ -36,6 +37,26 @@ DEFAULTS: Setting = {
 ``loadings_resolution``: solve the loadings once more at this resolution, with the weights that were
 learnt at ``resolution``; 0 for no.
 """
+
+ABOUT: Mapping[str, About] = {
+    "num_iter": About("rounds of alternating least squares"),
+    "l2penalty": About("ridge penalty of the loadings", "per base"),
+    "fl_lambda": About(
+        "penalty of steps between neighbouring positions: larger is smoother", "per base"
+    ),
+    "lambda_ladder": About("the first loading has fl_lambda divided by it, the last times it"),
+    "resolution": About("width of the bins that tracks are averaged over; 1: as they are", "bases"),
+    "loadings_resolution": About(
+        "loadings are solved once more at this width, with the weights learnt; 0: not", "bases"
+    ),
+    "transform": About("of the tracks, before anything else"),
+    "scaling": About("what each track is divided by"),
+    "start": About("where the first weights come from"),
+    "tolerance": About("rounds end once the weights change by less than this share; 0: never"),
+    "implementation": About("fast, or the plain one that the baseline is"),
+    "dtype": About("precision of the arithmetic"),
+    "seed": About("of random starts"),
+}
 
 BASELINE: Setting = {
     **DEFAULTS,

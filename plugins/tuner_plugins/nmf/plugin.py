@@ -14,6 +14,7 @@ import numpy as np
 from tuner.plugin import (
     Case,
     Cases,
+    Draft,
     InputError,
     Params,
     Plugin,
@@ -55,6 +56,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         "r": "largest Pearson correlation, over bases, of a loading with the genes",
         "r_abs": "largest absolute Pearson correlation, over bases, of a loading with the genes",
     }
+    about = nmf_params.ABOUT
     afterwards = ("export",)
 
     @property
@@ -195,6 +197,15 @@ class NmfPlugin(Plugin[NmfConfig]):
         region = ["-c", data.chrom, "-s", str(data.start), "-e", str(data.end), "-k", str(data.k)]
         return [sys.executable, str(write), "-b", str(folder), *region, "-o", str(output)]
 
+    def read_output(self, case: Case, output: Path) -> Loadings:
+        """Return the loadings of a script's ``.npy`` file as runs; it holds no weights."""
+        array = np.load(output, mmap_mode="r")
+        changes = np.flatnonzero((array[1:] != array[:-1]).any(axis=1)) + 1
+        ends = np.append(changes, len(array))
+        return Loadings(
+            np.ascontiguousarray(array[ends - 1].T), ends, np.empty((array.shape[1], 0))
+        )
+
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return the script's command line for the first case, and what it needs."""
         return write.usage(self.config.data, path)
@@ -207,6 +218,13 @@ class NmfPlugin(Plugin[NmfConfig]):
         path.write_text(
             "from tuner_plugins.nmf.script.scaffold import main\n\nmain()\n", encoding="utf-8"
         )
+
+    @classmethod
+    def draft(cls, folder: Path) -> Draft | None:
+        """Return a configuration for a user's files: see `tuner_plugins.nmf.draft`."""
+        from tuner_plugins.nmf.draft import draft_for
+
+        return draft_for(folder)
 
     @classmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:

@@ -12,9 +12,10 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 from tuner_plugins.perturbseq.colours import palette
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.programs import communities
 from tuner_plugins.perturbseq.programs.clustering import cluster, find_modules
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions, _graph, _leiden
-from tuner_plugins.perturbseq.programs.grouping import describe
+from tuner_plugins.perturbseq.programs.grouping import describe, notes_on
 from tuner_plugins.perturbseq.programs.stability import stability
 
 from tests.perturbseq.planted import planted_screen
@@ -220,6 +221,18 @@ def test_clustering_of_rows_that_are_alike_ends(kinds):
     values = directions[truth] * rng.uniform(0.5, 2.0, (300, 1))
     found = cluster(pd.DataFrame(values, index=[f"g{i}" for i in range(300)]))
     assert adjusted_rand_score(truth, found.labels) == 1.0
+
+
+def test_without_leiden_louvain_finds_the_same_and_says_so(monkeypatch):
+    table, truth = noisy_blocks(6)
+    with_leiden = cluster(table)
+    assert communities.LOUVAIN not in notes_on(with_leiden, 9, 9)
+    monkeypatch.setattr(communities, "find_spec", lambda name: None)
+    monkeypatch.setattr(communities, "_leiden", None)
+    found = cluster(table)
+    assert adjusted_rand_score(truth, found.labels) == 1.0
+    assert found.labels.equals(cluster(table).labels)
+    assert notes_on(found, 9, 9) == [communities.LOUVAIN]
 
 
 @pytest.mark.timeout(300, method="thread")

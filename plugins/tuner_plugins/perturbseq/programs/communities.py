@@ -1,15 +1,18 @@
 """Clusters of rows: communities of a nearest-neighbour graph, or cuts of a tree.
 
 All that is searched is bounded: the neighbours and resolutions that are tried, the cuts of a tree,
-and the iterations of Leiden.
+and the iterations of Leiden. Leiden's packages are under the GPL and need not be installed: without
+them communities are found by Louvain's method.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import NamedTuple
 
-import igraph
-import leidenalg
+import networkx
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -22,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from tuner_plugins.perturbseq.errors import AnalysisError
 
 RESOLUTIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0)
-"""Leiden resolutions that are tried where none is given."""
+"""Resolutions that are tried where none is given."""
 
 NEIGHBORS = (2, 3, 5, 10, 15)
 """Neighbours that are tried where none are given."""
@@ -44,6 +47,13 @@ JITTER = 1e-6
 """Relative noise of the weights of a graph, seeded: no two moves of Leiden gain the same."""
 
 
+LOUVAIN = (
+    "Clusters were found by Louvain's method: for Leiden's, which never joins what is apart, "
+    "pip install 'tunefreeze[leiden]' (igraph and leidenalg, under the GPL)."
+)
+"""What a report says where Leiden's packages are not installed."""
+
+
 @dataclass(frozen=True)
 class ClusterOptions:
     """How rows are clustered.
@@ -53,7 +63,7 @@ class ClusterOptions:
     n_neighbors : int or None
         Neighbours of each row in the graph, itself not counted.
     resolution : float or None
-        Of Leiden's modularity: larger gives more clusters.
+        Of the modularity: larger gives more clusters.
 
         Where either is None, those of `NEIGHBORS` and `RESOLUTIONS` are tried, and the clusters
         with the best mean silhouette are taken (Rousseeuw 1987,
@@ -64,7 +74,7 @@ class ClusterOptions:
     n_pcs : int or None
         Principal components that distances are taken in; None for all columns.
     seed : int
-        Of Leiden.
+        Of Leiden, or Louvain.
     """
 
     n_neighbors: int | None = None
@@ -97,7 +107,15 @@ def features_of(values: NDArray[np.float64], options: ClusterOptions) -> NDArray
     return np.asarray(values / np.where(norms > 0, norms, 1.0))
 
 
-def _graph(features: NDArray[np.float64], n_neighbors: int) -> igraph.Graph:
+class _Graph(NamedTuple):
+    """An undirected graph: the ends of its edges, each edge once, and their weights."""
+
+    n: int
+    edges: Sequence[Sequence[int]]
+    weights: NDArray[np.float64]
+
+
+def _graph(features: NDArray[np.float64], n_neighbors: int) -> _Graph:
     """Connect nearest neighbours, weighted by the Jaccard index of their neighbourhoods."""
     n = len(features)
     k = min(n_neighbors, n - 1)
@@ -108,28 +126,51 @@ def _graph(features: NDArray[np.float64], n_neighbors: int) -> igraph.Graph:
     shared = reach @ reach.T
     either = ((reach + reach.T) > 0).astype(float)
     shared = sparse.triu(shared * either, k=1).tocoo()
-    graph = igraph.Graph(n=n, edges=np.column_stack([shared.row, shared.col]).tolist())
-    graph.es["weight"] = (shared.data / (2 * (k + 1) - shared.data)).tolist()
-    return graph
+    edges = np.column_stack([shared.row, shared.col]).tolist()
+    return _Graph(n, edges, shared.data / (2 * (k + 1) - shared.data))
 
 
-def _leiden(graph: igraph.Graph, resolution: float, seed: int) -> NDArray[np.int64]:
+def has_leiden() -> bool:
+    """Return whether the packages that find Leiden communities are installed."""
+    return find_spec("igraph") is not None and find_spec("leidenalg") is not None
+
+
+def _leiden(graph: _Graph, resolution: float, seed: int) -> NDArray[np.int64]:
     """Return the communities after at most `ITERATIONS` iterations.
 
     Moves that gain nothing but rounding never end, within one iteration even: where weights are
     equal, as among rows that are alike, `JITTER` makes every gain differ by more than that.
     """
-    weights = np.asarray(graph.es["weight"])
-    weights = weights * (1.0 + JITTER * np.random.default_rng(seed).random(len(weights)))
+    import igraph
+    import leidenalg
+
+    jitter = np.random.default_rng(seed).random(len(graph.weights))
     partition = leidenalg.find_partition(
-        graph,
+        igraph.Graph(n=graph.n, edges=graph.edges),
         leidenalg.RBConfigurationVertexPartition,
-        weights=weights.tolist(),
+        weights=(graph.weights * (1.0 + JITTER * jitter)).tolist(),
         n_iterations=ITERATIONS,
         seed=seed,
         resolution_parameter=resolution,
     )
     return np.asarray(partition.membership, dtype=np.int64)
+
+
+def _louvain(graph: _Graph, resolution: float, seed: int) -> NDArray[np.int64]:
+    """Return communities of the same modularity by Louvain's method.
+
+    Blondel et al. 2008, doi:10.1088/1742-5468/2008/10/P10008. A community may fall apart into
+    pieces without an edge between them, which Leiden's never does.
+    """
+    made = networkx.Graph()
+    made.add_nodes_from(range(graph.n))
+    ends = zip(graph.edges, graph.weights.tolist(), strict=True)
+    made.add_weighted_edges_from((first, second, weight) for (first, second), weight in ends)
+    found = networkx.community.louvain_communities(made, resolution=resolution, seed=seed)
+    membership = np.empty(graph.n, dtype=np.int64)
+    for number, members in enumerate(found):
+        membership[list(members)] = number
+    return membership
 
 
 def communities(features: NDArray[np.float64], options: ClusterOptions) -> NDArray[np.int64]:
@@ -148,7 +189,8 @@ def communities(features: NDArray[np.float64], options: ClusterOptions) -> NDArr
     sizes = NEIGHBORS if options.n_neighbors is None else (options.n_neighbors,)
     resolutions = RESOLUTIONS if options.resolution is None else (options.resolution,)
     graphs = [_graph(features, k) for k in sizes if k == sizes[0] or k < n]
-    found = [_leiden(g, r, options.seed) for g in graphs for r in resolutions]
+    detect = _leiden if has_leiden() else _louvain
+    found = [detect(g, r, options.seed) for g in graphs for r in resolutions]
     if len(found) == 1:
         return found[0]
     with threadpool_limits(1):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tuner_plugins.perturbseq.model.resampling import Model
 from tuner_plugins.perturbseq.programs.clustering import FEWEST_FOR_MODULES, Clustering
+from tuner_plugins.perturbseq.programs.communities import LOUVAIN, has_leiden
 
 
 def own_gene(model: Model) -> NDArray[np.bool_]:
@@ -38,11 +39,11 @@ def describe(adata: ad.AnnData, programs: Clustering, modules: Clustering) -> No
 
 
 def notes_on(programs: Clustering, perturbations: int, acting: int) -> list[str]:
-    """Return why there are no programs or no modules, where there are none.
+    """Return how clusters were found, and why there are no programs or no modules.
 
     Of the perturbations, so many are `acting`: they move genes significantly.
     """
-    notes = []
+    notes = [] if has_leiden() or not programs.order else [LOUVAIN]
     if perturbations == 1:
         notes.append(
             "There is one perturbation: genes differ along one axis, so that programs are what it "

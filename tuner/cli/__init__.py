@@ -6,11 +6,14 @@ import gc
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
+from traceback import format_exc
 from typing import Annotated, Any
 
 import typer
 
+from tuner import POSIX_ONLY
 from tuner.config.addresses import masked
 from tuner.config.text import shortened
 from tuner.execution.text import clean
@@ -19,9 +22,9 @@ from tuner.report.terminal import make_console, outlast_readers
 from tuner.run.interrupt import StopOnInterrupt
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Tune a method by its score and its clock; freeze the best setting into a script.",
 )
 
@@ -33,6 +36,35 @@ AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON object o
 
 out = make_console()
 err = make_console(stderr=True)
+_verbose = False
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from tuner import __version__
+        from tuner.export.provenance import DISTRIBUTION
+
+        print(f"tuner {__version__} (package {DISTRIBUTION})")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", help="Show the version.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing on standard error but errors.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="With an error, say where it was raised.")
+    ] = False,
+) -> None:
+    global _verbose
+    err.quiet, _verbose = quiet, verbose
 
 
 @app.command()
@@ -96,42 +128,22 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
 
 
 @app.command()
-def plugins(as_json: AsJson = False) -> None:
-    """List the installed plug-ins."""
-    from rich.table import Table
-
-    from tuner.registry import installed
-
-    entries = installed()
-    if as_json:
-        print(json.dumps([vars(entry) for entry in entries]))
-        return
-    table = Table()
-    for column in ("plug-in", "package", "version", "class"):
-        table.add_column(column)
-    for entry in entries:
-        table.add_row(entry.name, entry.package, entry.version, entry.target)
-    out.print(table)
-    for entry in entries:
-        if entry.missing:
-            _plain(f"{entry.name} needs {', '.join(entry.missing)}, not installed: {entry.remedy}")
-
-
-@app.command()
 def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Show the best setting of a study."""
+    """Show the best setting of a study, beside the baseline, held out, and what luck gives."""
     from tuner.run import session
-    from tuner.run.printout import print_params
-    from tuner.selection.results import plain_record
+    from tuner.run.found import found, plain_summary
+    from tuner.run.printout import print_found
 
     loaded = _say_changes(_load(config, list(overrides or [])))
-    name, record, records = session.best(loaded)
+    name, summary = found(loaded)
     if as_json:
-        print(json.dumps({"study": name, "best": plain_record(record)}))
+        print(json.dumps({"study": name, **plain_summary(summary)}))
         return
-    print_params(out, record, session.searched(loaded))
+    print_found(out, summary, loaded, session.searched(loaded))
+    record = summary.best
+    assert record is not None
     metrics = ", ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
-    _plain(f"study '{name}', best of {len(records)} trials: {metrics}")
+    _plain(f"study '{name}', best of {sum(summary.counts.values())} trials: {metrics}")
     if record.estimate:
         estimates = ", ".join(f"{key} {value:.4g}" for key, value in record.estimate.items())
         _plain(f"times are those of the final timing; the search estimated {estimates}")
@@ -140,16 +152,18 @@ def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
 @app.command()
 def export(
     config: ConfigPath,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The script to write.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Default: where the file says.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Freeze the best setting of a study into a stand-alone script."""
     from tuner.run import session
 
     loaded = _load(config, list(overrides or []))
-    record = session.export(loaded, output)
+    record, path = session.export(loaded, output)
     _say_changes(loaded)
-    _plain(f"{output}: trial {record.number} frozen")
+    _plain(f"{path}: trial {record.number} frozen")
 
 
 @app.command()
@@ -180,36 +194,6 @@ def ui(
 
     loaded = _say_changes(_load(config, list(overrides or [])))
     session.show(loaded, port=port, open_browser=browser)
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def simulate(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A simulator: nmf, perturbseq, ...")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.")],
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-) -> None:
-    """Make data with a known truth; further options are the simulator's (--region-length N)."""
-    from tuner.registry import simulate as make
-
-    make(name, output, seed, _extra_options(context.args))
-    _plain(f"{output} made by simulator '{name}', seed {seed}")
-
-
-def _extra_options(arguments: list[str]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    rest = list(arguments)
-    while rest:
-        flag = rest.pop(0)
-        if not flag.startswith("--"):
-            raise InputError(f"unexpected argument '{flag}'; expected --NAME VALUE")
-        name, equals, value = flag[2:].partition("=")
-        if not equals:
-            if not rest:
-                raise InputError(f"option '{flag}' needs a value")
-            value = rest.pop(0)
-        options[name.replace("-", "_")] = value
-    return options
 
 
 def _load(path: Path, overrides: list[str]) -> Any:
@@ -264,6 +248,9 @@ def main() -> None:
 
 
 def _run_app() -> None:
+    if sys.platform == "win32":
+        raise InputError(POSIX_ONLY)
+    import_module("tuner.cli.tools")  # whose commands stand behind those of a study
     try:
         app()
     finally:  # what has no room is told, not left to the interpreter's end
@@ -272,10 +259,9 @@ def _run_app() -> None:
 
 
 def _fail(message: str, code: int) -> None:
+    err.quiet = False
+    if _verbose and sys.exc_info()[0] is not None:
+        err.print(clean(masked(format_exc())), highlight=False, markup=False, soft_wrap=True)
     lines = "\n".join(shortened(line, 4000) for line in clean(masked(message)).split("\n"))
     err.print(f"tuner: {lines}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,248 @@
+"""Measure a frozen script again, here, and say whether what its head claims holds.
+
+The script is run as a user runs it, in turns with the plug-in's reference script, and what it wrote
+is read back and scored. Nothing is taken from its text but the claim.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner.config.load import Config
+from tuner.execution.folders import working_folder
+from tuner.export.bundle import write_script
+from tuner.export.ownership import OUT, script_of
+from tuner.measure.luck import LUCKY, compare
+from tuner.measure.stopwatch import timed_process
+from tuner.objective import score
+from tuner.plugin import Case, InputError, Params, Plugin
+from tuner.records import Null
+from tuner.report.console import show_duration
+from tuner.run.printout import show_metric
+
+SAME = 1e-3
+"""How far a metric may be from the claimed one: another processor rounds otherwise, and a head has
+six digits."""
+
+SLOWER = 0.5
+"""Share of the claimed speed-up that must be found: another machine has other disks and caches."""
+
+ROUNDS, ENOUGH = 3, 20.0
+"""How often script and reference are timed, and after how many seconds no more."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the head of a script says.
+
+    Attributes
+    ----------
+    study : str
+    params, metrics : mapping
+        Means over the tuned cases.
+    fingerprint : str
+        SHA-256 of the data that they were measured on.
+    """
+
+    study: str
+    params: Params
+    metrics: Mapping[str, float]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class CaseCheck:
+    """A case as it was measured: metric and seconds of script and reference, and the null."""
+
+    name: str
+    metric: float
+    baseline: float
+    seconds: float
+    baseline_seconds: float
+    null: Null | None
+
+    @property
+    def speedup(self) -> float:
+        """The reference's time over the script's."""
+        return self.baseline_seconds / self.seconds
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found.
+
+    Attributes
+    ----------
+    metric : str
+        Name of the primary metric.
+    cases : sequence of CaseCheck
+    lines : sequence of (bool or None, str)
+        Whether each part of the claim holds, in words; None for what is only told.
+    """
+
+    metric: str
+    cases: Sequence[CaseCheck]
+    lines: Sequence[tuple[bool | None, str]]
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        lines = [{"holds": held, "text": text} for held, text in self.lines]
+        return {**asdict(self), "lines": lines, "holds": self.holds}
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing of the claim fails."""
+        return all(held is not False for held, _ in self.lines)
+
+
+def claim_of(script: Path) -> Claim:
+    """Read the claim in the head of a script; nothing of it is run.
+
+    Raises
+    ------
+    InputError
+        Where there is no script, or it has no such head.
+    """
+    try:
+        head = ast.get_docstring(ast.parse(script.read_bytes()), clean=False) or ""
+    except OSError as error:
+        raise InputError(f"cannot read {script}: {error.strerror}") from None
+    except (SyntaxError, ValueError):
+        raise InputError(f"{script} is no Python script; give one that tuner froze") from None
+    lines = dict(re.findall(r"^(Study|Metrics|Setting|Data): +(.*)$", head, re.M))
+    try:
+        metrics = dict(re.findall(r"(\S+) = (\S+?)(?:,|$)", lines["Metrics"]))
+        return Claim(
+            lines["Study"].partition(",")[0],
+            json.loads(lines["Setting"]),
+            {name: float(value) for name, value in metrics.items()},
+            lines["Data"].removeprefix("sha256 "),
+        )
+    except (KeyError, ValueError):
+        raise InputError(
+            f"{script} has no head with study, metrics, setting and data; give one that tuner froze"
+        ) from None
+
+
+def config_for(script: Path, claim: Claim) -> Path:
+    """Return the configuration that a study of this folder left beside its results."""
+    owner, _ = script_of(script)
+    path = (owner.folder if owner else OUT / claim.study) / "config.yaml"
+    if not path.is_file():
+        raise InputError(
+            f"study '{claim.study}' of {script} is not here ({path}); "
+            f"name data to measure it on: tuner verify {script} CONFIG"
+        )
+    return path
+
+
+def verify(script: Path, claim: Claim, config: Config) -> Verified:
+    """Measure a script on the tuned cases of a configuration, in turns with the reference.
+
+    Raises
+    ------
+    InputError
+        Where the plug-in offers no command to run scripts with, or cannot read what they write.
+    """
+    plugin = config.plugin
+    if type(plugin).read_output is Plugin.read_output or plugin.baseline() is None:
+        raise InputError(
+            f"plug-in '{plugin.name}' does not read what its scripts write, or has no baseline: "
+            f"{script} cannot be verified"
+        )
+    draws = config.engine.timing.nulls
+    with working_folder() as folder:
+        reference = folder / "reference.py"
+        write_script(reference, plugin.freeze_baseline)
+        cases = [
+            _check(plugin, case, (script.resolve(), reference), folder, draws)
+            for case in plugin.load().tuned
+        ]
+    same = claim.fingerprint == config.fingerprint
+    lines = list(_compared(claim, cases, plugin, same))
+    return Verified(plugin.primary, cases, lines)
+
+
+def rows_of(found: Verified) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows, a case each."""
+    headers = ["case", f"{found.metric}\nreference", found.metric, "p"]
+    headers += ["time\nreference", "time", "speed-up"]
+    rows = []
+    for case in found.cases:
+        p = "-" if case.null is None else f"{case.null.p_value:.3g}"
+        row = [case.name, show_metric(case.baseline), show_metric(case.metric), p]
+        times = [show_duration(case.baseline_seconds), show_duration(case.seconds)]
+        rows.append([*row, *times, f"{case.speedup:.1f}x"])
+    return headers, rows
+
+
+def _check(
+    plugin: Plugin[Any], case: Case, scripts: tuple[Path, Path], folder: Path, draws: int
+) -> CaseCheck:
+    """Time and score a script and the reference on a case."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    metrics: list[Mapping[str, float]] = []
+    null, began, name = None, time.monotonic(), plugin.primary
+    for number in range(ROUNDS):
+        for which, script in enumerate(scripts):
+            output = folder / f"output{which}"
+            output.unlink(missing_ok=True)
+            command = plugin.command(case, script, output)
+            if command is None:
+                raise InputError(f"plug-in '{plugin.name}' gives no command that runs its scripts")
+            try:
+                seconds[which].append(timed_process(command).own_seconds)
+            except RuntimeError as error:
+                raise InputError(f"{script} fails on case '{case.name}': {error}") from None
+            if number == 0:
+                found = plugin.read_output(case, output)
+                metrics.append(plugin.score(case, found))
+                values = plugin.null_metrics(case, found, 0, draws) if which == 0 and draws else ()
+                if len(values):
+                    way = plugin.metrics[name]
+                    null = compare(case.name, metrics[0][name], values, way, False)
+        if time.monotonic() > began + ENOUGH:
+            break
+    own, other = (statistics.median(times) for times in seconds)
+    return CaseCheck(case.name, metrics[0][name], metrics[1][name], own, other, null)
+
+
+def _compared(
+    claim: Claim, cases: Sequence[CaseCheck], plugin: Plugin[Any], same: bool
+) -> Iterator[tuple[bool | None, str]]:
+    """Yield what of the claim holds; on other data only that it beats the reference, and luck."""
+    name, mean = plugin.primary, statistics.fmean
+    sign = 1.0 if plugin.metrics[name] == "maximize" else -1.0
+    metric, speedup = mean(c.metric for c in cases), mean(c.speedup for c in cases)
+    found = mean(score(sign * (c.metric - c.baseline), c.speedup) for c in cases)
+    claimed = claim.metrics.get(name)
+    if not same:
+        yield None, "other data than the script was tuned on: its numbers are not compared"
+    elif claimed is not None:
+        is_same = math.isclose(metric, claimed, rel_tol=SAME, abs_tol=SAME)
+        yield is_same, f"{name} is {metric:.4f}, claimed {claimed:.4f}"
+    if same and (said := claim.metrics.get("speedup")) is not None:
+        text = f"speed-up is {speedup:.3g}x, claimed {said:.3g}x (half of it is asked for)"
+        yield speedup >= SLOWER * said, text
+    if not same or claim.metrics.get("score", 1.0) > 0:
+        than = "better" if found > 0 else "no better"
+        yield (
+            found > 0,
+            f"score is {found:.4g}: {than} than the reference",
+        )
+    nulls = [case.null for case in cases if case.null is not None]
+    if nulls:
+        worst = max(null.p_value for null in nulls)
+        apart = "told" if worst < LUCKY else "not to be told"
+        text = f"p is {worst:.3g} at most over {nulls[0].draws} draws: {apart} from luck"
+        # no head claims it: of data that were tuned on it says too much
+        yield (None if same else worst < LUCKY), text
