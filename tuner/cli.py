@@ -138,6 +138,28 @@ def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
 
 
 @app.command()
+def status(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Show how far a study is: from any shell, while it runs and after."""
+    from tuner.run.status import lines_of, status_of
+
+    loaded = _load(config, list(overrides or []))
+    found = status_of(loaded)
+    if as_json:
+        print(json.dumps(found.plain()))
+        return
+    for line in lines_of(found, loaded):
+        _plain(line)
+
+
+@app.command()
+def stop(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Ask the process that runs a study, on whatever host, to stop as Ctrl-C does."""
+    from tuner.run import requests
+
+    _plain(requests.stop(config, list(overrides or [])))
+
+
+@app.command()
 def export(
     config: ConfigPath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The script to write.")],
@@ -191,25 +213,10 @@ def simulate(
 ) -> None:
     """Make data with a known truth; further options are the simulator's (--region-length N)."""
     from tuner.registry import simulate as make
+    from tuner.run.prepare import extra_options
 
-    make(name, output, seed, _extra_options(context.args))
+    make(name, output, seed, extra_options(context.args))
     _plain(f"{output} made by simulator '{name}', seed {seed}")
-
-
-def _extra_options(arguments: list[str]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    rest = list(arguments)
-    while rest:
-        flag = rest.pop(0)
-        if not flag.startswith("--"):
-            raise InputError(f"unexpected argument '{flag}'; expected --NAME VALUE")
-        name, equals, value = flag[2:].partition("=")
-        if not equals:
-            if not rest:
-                raise InputError(f"option '{flag}' needs a value")
-            value = rest.pop(0)
-        options[name.replace("-", "_")] = value
-    return options
 
 
 def _load(path: Path, overrides: list[str]) -> Any:

@@ -32,6 +32,9 @@ from tuner.search import trial_rows
 from tuner.search.trial_rows import Change
 
 LEASE = "tuner:lease"
+STOP = "tuner:stop"
+"""Attribute of a study: the token of the lease whose holder is asked to stop."""
+
 LOCK_SECONDS = 60.0
 """Seconds to wait for the lock of a journal: it is held for one write."""
 
@@ -47,8 +50,8 @@ class Fence(Protocol):
 
     held: tuple[int, str, Callable[[], Exception]] | None
 
-    def read_lease(self, study_id: int) -> str | None:
-        """Return the lease as JSON; None where there never was one."""
+    def read(self, study_id: int, key: str = LEASE) -> str | None:
+        """Return the lease, or what else is under `key`, as JSON; None where it never was."""
 
     def swap_lease(self, study_id: int, old: str | None, new: str) -> bool:
         """Replace the lease where it still is `old`; return whether it was."""
@@ -63,10 +66,11 @@ class FencedDatabase(RDBStorage):
         event.listen(self.scoped_session, "before_flush", self._check)
         event.listen(self.scoped_session, "do_orm_execute", self._check_statement)
 
-    def read_lease(self, study_id: int) -> str | None:
-        """Return the lease as JSON; None where there never was one."""
+    def read(self, study_id: int, key: str = LEASE) -> str | None:
+        """Return the lease, or what else is under `key`, as JSON; None where it never was."""
+        query = select(_VALUE).where(_row(study_id, key))
         with self.engine.connect() as connection:
-            found: str | None = connection.execute(select(_VALUE).where(_row(study_id))).scalar()
+            found: str | None = connection.execute(query).scalar()
             return found
 
     def swap_lease(self, study_id: int, old: str | None, new: str) -> bool:
@@ -114,13 +118,12 @@ _TABLE: Any = StudyUserAttributeModel.__table__
 _VALUE = _TABLE.c.value_json
 
 
-_NONE = object()
 _GONE = '{"deleted": true}'
 """In place of the lease of a study that is deleted: its number is never used again."""
 
 
-def _row(study_id: int) -> Any:
-    return and_(_TABLE.c.study_id == study_id, _TABLE.c.key == LEASE)
+def _row(study_id: int, key: str = LEASE) -> Any:
+    return and_(_TABLE.c.study_id == study_id, _TABLE.c.key == key)
 
 
 class FencedJournal(JournalFileBackend):
@@ -129,7 +132,7 @@ class FencedJournal(JournalFileBackend):
     def __init__(self, path: str) -> None:
         super().__init__(path, _FileLock(path))
         self.held: tuple[int, str, Callable[[], Exception]] | None = None
-        self._leases: dict[int, str | None] = {}
+        self._found: dict[tuple[int, str], str] = {}
         self._scanned = 0
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -142,10 +145,10 @@ class FencedJournal(JournalFileBackend):
         if held is not None and not ours:
             raise held[2]()
 
-    def read_lease(self, study_id: int) -> str | None:
-        """Return the lease as JSON; None where there never was one."""
+    def read(self, study_id: int, key: str = LEASE) -> str | None:
+        """Return the lease, or what else is under `key`, as JSON; None where it never was."""
         with get_lock_file(self._lock):
-            return self._current(study_id)
+            return self._current(study_id, key)
 
     def swap_lease(self, study_id: int, old: str | None, new: str) -> bool:
         """Replace the lease where it still is `old`; return whether it was."""
@@ -161,17 +164,18 @@ class FencedJournal(JournalFileBackend):
             self._append([change])
             return True
 
-    def _current(self, study_id: int) -> str | None:
-        """Return the lease after what was written last; call under the lock."""
+    def _current(self, study_id: int, key: str = LEASE) -> str | None:
+        """Return what `read` does after what was written last; call under the lock."""
         for log in self.read_logs(self._scanned):
             self._scanned += 1
             if log["op_code"] == JournalOperation.DELETE_STUDY:
-                self._leases[log["study_id"]] = _GONE
+                self._found[log["study_id"], LEASE] = _GONE
             elif log["op_code"] == JournalOperation.SET_STUDY_USER_ATTR:
-                changed, lease = log["study_id"], log["user_attr"].get(LEASE, _NONE)
-                if lease is not _NONE and self._leases.get(changed) != _GONE:
-                    self._leases[changed] = json.dumps(lease)
-        return self._leases.get(study_id)
+                changed = log["study_id"]
+                for name in log["user_attr"].keys() & {LEASE, STOP}:
+                    if self._found.get((changed, LEASE)) != _GONE:
+                        self._found[changed, name] = json.dumps(log["user_attr"][name])
+        return self._found.get((study_id, key))
 
     def _append(self, logs: Sequence[Mapping[str, Any]]) -> None:
         lines = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode()

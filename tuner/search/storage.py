@@ -128,7 +128,8 @@ def _taken(
                 directions=list(config.objectives.values()),
                 load_if_exists=True,
             )
-        lease = Lease(study)
+        section = config.engine.study
+        lease = Lease(study, {"trials": section.trials, "timeout": section.timeout})
         lease.take()
         try:
             if storage.get_study_id_from_name(plan.name) != study._study_id:
@@ -146,11 +147,14 @@ def _taken(
 
 def read_study(config: Config) -> optuna.Study:
     """Load the study of `config` for reading; `InputError` where there is none."""
-    storage = open_storage(config.engine.study.storage, create=False)
-    name = find_study(storage, config.name)
-    if name is None:
-        raise InputError(
-            f"no study '{config.name}' in {masked(config.engine.study.storage)}; first: tuner run"
-        )
+    return study_in(config.engine.study.storage, config.name)
+
+
+def study_in(url: str, name: str) -> optuna.Study:
+    """Load the latest study configured as `name`; `InputError` where there is none at `url`."""
+    storage = open_storage(url, create=False)
+    found = find_study(storage, name)
+    if found is None:
+        raise InputError(f"no study '{name}' in {masked(url)}; first: tuner run")
     with quiet():
-        return optuna.load_study(study_name=name, storage=storage)
+        return optuna.load_study(study_name=found, storage=storage)
