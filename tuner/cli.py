@@ -160,6 +160,18 @@ def stop(config: ConfigPath, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def enqueue(
+    config: ConfigPath,
+    params: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...")],
+    overrides: Overrides = None,
+) -> None:
+    """Enqueue a trial with these params: a study that runs takes it up, another begins with it."""
+    from tuner.run import requests
+
+    _plain(requests.enqueue(_load(config, list(overrides or [])), params))
+
+
+@app.command()
 def export(
     config: ConfigPath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The script to write.")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,9 +12,12 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from tests.driver import Command, Driver
 from tuner.config.load import load_config
+from tuner.plugin import InputError
 from tuner.run import requests
 from tuner.run.status import lines_of, status_of
 from tuner.search import lease as leases
@@ -69,6 +73,18 @@ def test_a_running_study_is_watched_stopped_and_resumed(
     assert found["baseline"]["number"] == 0
     assert found["best"]["metrics"]["fit"] >= found["baseline"]["metrics"]["fit"]
     assert found["seconds_left"] > 0
+    said = driver.run("enqueue", *asked, "x=1.25", "size=1").stdout
+    assert (
+        said
+        == "enqueued in study 'study': x 1.25, size 1; the process that runs it takes it up next\n"
+    )
+    theirs: Any = url  # as a program opens it that knows Optuna alone
+    if url.startswith("journal"):
+        theirs = JournalStorage(JournalFileBackend("t.log"))
+    for x in (-1.25, 99.0):
+        optuna.load_study(study_name="study", storage=theirs).enqueue_trial({"x": x, "size": 2})
+    done = found["counts"]["complete"]
+    until(driver, command, asked, enough=done + 8)
     said = driver.run("stop", *asked).stdout
     assert said.startswith(f"asked process {command.pid} on ")
     assert "study 'study' end" in said
@@ -76,6 +92,10 @@ def test_a_running_study_is_watched_stopped_and_resumed(
     assert command.returncode == 130, err
     assert err.count("asked to stop by tuner stop: ends after the running trials") == 1
     assert "the study did not end" in out
+    outside = (
+        "enqueued with params outside of the search space: x: expected a number from -10 to 10"
+    )
+    assert f"failed: {outside}, got 99.0" in err
     assert f"to resume: tuner run {config}" in err
 
     after = told(driver, "status", *asked)
@@ -88,10 +108,11 @@ def test_a_running_study_is_watched_stopped_and_resumed(
     assert last.returncode == 0, last.stderr  # the request was for the run before
     shown = driver.run("status", *asked, "--set", f"study.trials={done + 2}").stdout
     assert shown.startswith("study 'study' has run to its end\n")
-    assert f"trials: {done + 2} of {done + 2} complete\n" in shown
+    assert f"trials: {done + 2} of {done + 2} complete, 1 failed\n" in shown
     lines = [json.loads(line) for line in Path("log.txt").read_text().splitlines()]
     times = Counter((line["x"], line["size"]) for line in lines)
     assert len(times) == done + 2
+    assert times[1.25, 1] == times[-1.25, 2] == 1
 
 
 def test_a_coordinator_on_another_host_is_asked(
@@ -115,6 +136,57 @@ def test_a_coordinator_on_another_host_is_asked(
     found = status_of(load_config(config))
     assert (found.state, found.coordinator["host"]) == ("stopping", "second")
     assert found.phase == "measuring the baseline"
+
+
+def test_what_is_enqueued_before_a_run_comes_after_the_baseline(
+    driver: Driver, config: str
+) -> None:
+    few = (config, "--set", "study.trials=3")
+    said = driver.run("enqueue", *few, "x=1.5", "size=2").stdout
+    assert said == "enqueued in study 'study': x 1.5, size 2; tuner run begins with it\n"
+    assert driver.run("enqueue", *few, "size=3", "x=2").returncode == 0
+    before = told(driver, "status", *few)
+    assert (before["state"], before["counts"]["enqueued"]) == ("new", 2)
+    changed = driver.run("run", *few, "--set", "search_space.x.high=1")
+    assert changed.returncode == 2
+    assert "study 'study' has enqueued trials and was made with another" in changed.stderr
+    done = driver.run("run", *few)
+    assert done.returncode == 0, done.stderr
+    study = read_study(load_config(config))
+    assert [trial.params for trial in study.get_trials()] == [
+        {"x": 0.0, "size": 5},
+        {"x": 1.5, "size": 2},
+        {"x": 2.0, "size": 3},
+    ]
+    again = driver.run("enqueue", *few, "x=-1", "size=4").stdout
+    assert again.endswith("tuner run begins with it\n")
+    done = driver.run("run", *few, "--json")  # the study has its trials, and runs this one too
+    assert json.loads(done.stdout)["trials"]["complete"] == 4
+    assert study.get_trials()[-1].params == {"x": -1.0, "size": 4}
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (["x=11", "size=2"], "x: expected a number from -10 to 10, got 11"),
+        (["x=one", "size=2"], "x: expected a number from -10 to 10, got 'one'"),
+        (["x=1", "size=2.5"], "size: expected a whole number from 1 to 5, got 2.5"),
+        (["x=1", "size=true"], "size: expected a whole number from 1 to 5, got True"),
+        (["x=1"], "size is not given; expected a value of each searched parameter: x, size"),
+        (["x=1", "size=2", "sise=3"], "unknown parameter 'sise'; the plug-in has: x, size, mode;"),
+        (["x=1", "size=2", "mode=die"], "mode: the search space fixes it at 'fine', got 'die'"),
+        (["x", "size=2"], "'x': expected NAME=VALUE, as in alpha=0.1"),
+        (["x={", "size=2"], "x={: '{' is no YAML value: "),
+        (["x=[1]", "size=2"], "x: expected a number from -10 to 10, got [1]"),
+    ],
+)
+def test_params_that_the_space_lacks_are_refused_in_one_line(
+    config: str, params: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        requests.enqueue(load_config(config), params)
+    assert "\n" not in str(caught.value)
+    assert not Path("t.db").exists()
 
 
 def test_a_study_that_was_left_is_told_from_one_that_runs(

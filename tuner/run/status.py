@@ -102,7 +102,8 @@ def status_of(config: Config) -> Status:
     unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
     running = [trial for trial in unfinished if trial.state == TrialState.RUNNING]
     wanted = lease.get("trials", config.engine.study.trials)
-    state = _state(lease, study.user_attrs.get(STOP))
+    ran = "complete" if len(complete) >= wanted else "interrupted" if records else "new"
+    state = _state(lease, study.user_attrs.get(STOP), ran)
     is_led = state in ("running", "stopping")
     baseline = next((r for r in reversed(complete) if r.is_baseline), None)
     final = kept_final(study, records)
@@ -124,7 +125,9 @@ def status_of(config: Config) -> Status:
         counts={
             **Counter(record.state for record in records),
             "running": len(running),
-            "enqueued": len(unfinished) - len(running),
+            "enqueued": sum(
+                t.state == TrialState.WAITING and ROLE not in t.user_attrs for t in unfinished
+            ),
         },
         running=[_under_way(trial, now) for trial in running],
         best=best,
@@ -133,10 +136,11 @@ def status_of(config: Config) -> Status:
     )
 
 
-def _state(lease: Mapping[str, Any], asked: str | None) -> str:
+def _state(lease: Mapping[str, Any], asked: str | None, ran: str) -> str:
+    """Return a study's state; `ran` is what it is called where no run has said how it ended."""
     if is_held(lease):
         return "stopping" if asked == lease["token"] else "running"
-    return "lost" if "token" in lease else lease.get("ending", "new")
+    return "lost" if "token" in lease else lease.get("ending", ran)
 
 
 def _under_way(trial: FrozenTrial, now: float) -> tuple[int, Mapping[str, Any], float]:

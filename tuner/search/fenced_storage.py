@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -29,11 +30,14 @@ from sqlalchemy.orm import ORMExecuteState, Session
 
 from tuner.plugin import InputError
 from tuner.search import trial_rows
-from tuner.search.trial_rows import Change
+from tuner.search.trial_rows import Change, Overtaken
 
 LEASE = "tuner:lease"
 STOP = "tuner:stop"
 """Attribute of a study: the token of the lease whose holder is asked to stop."""
+
+HALF_LINE_SECONDS = 0.05
+"""Seconds after which a program that has written half a line is taken for dead."""
 
 LOCK_SECONDS = 60.0
 """Seconds to wait for the lock of a journal: it is held for one write."""
@@ -127,19 +131,32 @@ def _row(study_id: int, key: str = LEASE) -> Any:
 
 
 class FencedJournal(JournalFileBackend):
-    """Optuna's journal in a file; see `Fence`. A line that a crash left half written is cut off."""
+    """Optuna's journal in a file; see `Fence`. A line that a crash left half written is cut off.
+
+    Attributes
+    ----------
+    expected : (study's id, int) or None
+        A study, and the number of trials that it must have for anything to be written.
+    """
 
     def __init__(self, path: str) -> None:
         super().__init__(path, _FileLock(path))
         self.held: tuple[int, str, Callable[[], Exception]] | None = None
+        self.expected: tuple[int, int] | None = None
         self._found: dict[tuple[int, str], str] = {}
+        self._trials: Counter[int] = Counter()
         self._scanned = 0
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write operations, all or none."""
+        """Write operations, all or none; `Overtaken` where the study has other trials."""
         held = self.held
         with get_lock_file(self._lock):
             ours = held is None or self._current(held[0]) == held[1]
+            if ours and self.expected is not None:
+                study_id, trials = self.expected
+                self._current(study_id)
+                if self._trials[study_id] != trials:
+                    raise Overtaken
             if ours:
                 self._append(logs)
         if held is not None and not ours:
@@ -168,7 +185,9 @@ class FencedJournal(JournalFileBackend):
         """Return what `read` does after what was written last; call under the lock."""
         for log in self.read_logs(self._scanned):
             self._scanned += 1
-            if log["op_code"] == JournalOperation.DELETE_STUDY:
+            if log["op_code"] == JournalOperation.CREATE_TRIAL:
+                self._trials[log["study_id"]] += 1
+            elif log["op_code"] == JournalOperation.DELETE_STUDY:
                 self._found[log["study_id"], LEASE] = _GONE
             elif log["op_code"] == JournalOperation.SET_STUDY_USER_ATTR:
                 changed = log["study_id"]
@@ -179,11 +198,16 @@ class FencedJournal(JournalFileBackend):
 
     def _append(self, logs: Sequence[Mapping[str, Any]]) -> None:
         lines = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode()
-        with open(self._file_path, "r+b", buffering=0) as stream:
+        # Optuna's own programs, which may enqueue trials, have another lock: what they append at
+        # this moment must stay, so that the system itself finds the end, and only half a line that
+        # is nobody's any more is cut off.
+        with open(self._file_path, "a+b", buffering=0) as stream:
             end = _end_of_lines(stream)
-            try:
+            if end != stream.seek(0, os.SEEK_END):
+                time.sleep(HALF_LINE_SECONDS)
+                end = _end_of_lines(stream)
                 stream.truncate(end)
-                stream.seek(end)
+            try:
                 while lines:
                     lines = lines[stream.write(lines) :]
                 os.fsync(stream.fileno())
@@ -252,7 +276,7 @@ class _FileLock(BaseJournalFileLock):
             os.close(self._handle)
 
 
-def fence_of(storage: BaseStorage) -> Fence:
+def fence_of(storage: BaseStorage) -> FencedDatabase | FencedJournal:
     """Return what keeps the leases of `storage`, whatever wraps it."""
     inner: Any = storage
     while not isinstance(inner, FencedDatabase | FencedJournal):
