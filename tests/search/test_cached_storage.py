@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from tuner.plugin import InputError
 from tuner.search.cached_storage import Mirror
 from tuner.search.fenced_storage import FencedDatabase, FencedJournal, fence_of
+from tuner.search.lease import Lease
 from tuner.search.storage import open_storage
 
 SPACE = {
@@ -188,12 +189,14 @@ def enqueuing(url: str, many: int) -> None:
 def test_many_are_enqueued_while_trials_are_written(url: str) -> None:
     """Optuna's own programs do not know our lock of a journal."""
     study, mirror = opened(url)
-    asked, many = [], 40
+    lease = Lease(study)  # with it every write begins with one, which locks a SQLite file
+    lease.take()
+    asked, many = [], 25
     process = multiprocessing.get_context("spawn").Process(target=enqueuing, args=(url, many))
     process.start()
-    while (
-        process.is_alive() or len(asked) < many or mirror.get_all_trials(0)[-1].number > asked[-1]
-    ):
+    is_over = False
+    while not is_over:
+        was_alive = process.is_alive()
         mirror.hold()
         trial = study.ask(SPACE)
         mirror.settle()
@@ -201,6 +204,8 @@ def test_many_are_enqueued_while_trials_are_written(url: str) -> None:
         mirror.hold()
         study.tell(asked[-1], trial.params["x"])
         mirror.look()
+        is_waiting = bool(mirror.get_all_trials(0, states=(TrialState.WAITING,)))
+        is_over = not was_alive and not is_waiting and len(asked) > many
     mirror.settle()
     process.join()
     assert process.exitcode == 0
