@@ -180,6 +180,8 @@ def test_the_table_shows_best_against_baseline(tuner: Command, config: str) -> N
         (["best", "study.yaml"], "first: tuner run"),
         (["export", "study.yaml", "-o", "x.py"], "first: tuner run"),
         (["ui", "study.yaml"], "first: tuner run"),
+        (["status", "study.yaml"], "first: tuner run"),
+        (["stop", "study.yaml"], "first: tuner run"),
         (["run", "study.yaml", "--set", "data.width=13"], "data.width: 13 is unlucky"),
         (["run", "study.yaml", "--set", "data.targets=[]"], "found no case to tune on"),
         (["run", "study.yaml", "--set", "study.storage=sqlite:///no/dir/x.db"], "no such folder"),

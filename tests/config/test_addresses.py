@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,42 @@ from typing import Any
 import optuna
 import pytest
 
-from tuner.config.addresses import as_written, expanded, masked, masked_data, without_user
+from tuner.config import addresses
+from tuner.config.addresses import (
+    as_written,
+    expanded,
+    masked,
+    masked_data,
+    with_driver,
+    without_user,
+)
+from tuner.plugin import InputError
+from tuner.search.peek import peek_storage
+from tuner.search.storage import open_storage
+
+
+@pytest.mark.parametrize(
+    ("installed", "driver"), [({"psycopg", "psycopg2"}, "psycopg"), ({"psycopg2"}, "psycopg2")]
+)
+def test_an_address_of_postgresql_gets_a_driver_that_is_here(
+    monkeypatch: pytest.MonkeyPatch, installed: set[str], driver: str
+) -> None:
+    monkeypatch.setattr(addresses, "find_spec", lambda name: name if name in installed else None)
+    for scheme in ("postgresql", "postgres"):
+        assert with_driver(f"{scheme}://a:b@h:5/d?x=y") == f"postgresql+{driver}://a:b@h:5/d?x=y"
+    assert with_driver("postgresql+pg8000://h/d") == "postgresql+pg8000://h/d"
+
+
+def test_an_absent_driver_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("psycopg", "psycopg2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(addresses, "find_spec", lambda name: None)
+    url = "postgresql://ann:s3cret@127.0.0.1:9/db"
+    for opening in (peek_storage, open_storage):
+        with pytest.raises(InputError, match="'psycopg' is not installed") as caught:
+            opening(url)
+        assert 'pip install "tunefreeze[postgresql]"' in str(caught.value)
+        assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,20 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Serve a real MLflow store below `folder` at a port."""
-    store, files = f"sqlite:///{folder}/server.db", f"{folder}/artifacts"
+def mlflow_server(
+    folder: Path, port: int, store: str | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Serve a real MLflow store at a port: one below `folder`, or the database `store`."""
+    store, files = store or f"sqlite:///{folder}/server.db", f"{folder}/artifacts"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
     command += ["--artifacts-destination", files, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1"]
     with (folder / "server.txt").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        # Its queue of jobs, which nobody here uses, takes most of its memory and start.
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, start_new_session=True, env=environment
+        )
     try:
         until = time.monotonic() + 120
         while True:

@@ -70,6 +70,7 @@ def clutter(workplace: Path) -> None:
         (["study.pruner=median", "objective=[fit, time]"], "a pruner serves one objective"),
         (["study.storage=mysql+pymysql://u:s3cret@h/x"], "u:***@h/x: the package 'pymysql"),
         (["study.storage=postgresql+psycopg://u:s3cret@127.0.0.1:9/x"], "port 9, does not answer"),
+        (["study.storage=postgres://u:s3cret@127.0.0.1:9/x"], "port 9, does not answer"),
         (["study.storage=nosql://u:s3cret@h/x"], "cannot open nosql://u:***@h/x: "),
         (["study.storage=sqlite:///garbage.db"], "file is not a database"),
         (["study.storage=journal:///garbage.log"], "it is no journal of Optuna"),

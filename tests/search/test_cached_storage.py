@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -15,7 +17,9 @@ from sqlalchemy.exc import OperationalError
 
 from tuner.plugin import InputError
 from tuner.search.cached_storage import Mirror
-from tuner.search.fenced_storage import FencedDatabase
+from tuner.search.fenced_storage import FencedDatabase, FencedJournal, fence_of
+from tuner.search.lease import Lease
+from tuner.search.storage import open_storage
 
 SPACE = {
     "x": FloatDistribution(0.1, 10, log=True),
@@ -24,35 +28,35 @@ SPACE = {
 }
 
 
-@pytest.fixture(params=["fenced", "sqlite:///{}/study.db", "journal"])
+@pytest.fixture(params=["sqlite:///{}/study.db", "journal:///{}/log"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "journal":
-        return str(tmp_path / "log")
-    return f"{'fenced+' if request.param == 'fenced' else ''}sqlite:///{tmp_path}/study.db"
+    address: str = request.param
+    return address.format(tmp_path)
 
 
-def backend(url: str) -> optuna.storages.BaseStorage:
-    if url.startswith("fenced+"):
-        return FencedDatabase(url.removeprefix("fenced+"))
+def plain_storage(url: str) -> optuna.storages.BaseStorage:
+    """Open the storage as Optuna alone would, in another process."""
     if url.startswith("sqlite"):
         return optuna.storages.get_storage(url)
     from optuna.storages.journal import JournalFileBackend
 
-    return optuna.storages.JournalStorage(JournalFileBackend(url))
+    return optuna.storages.JournalStorage(JournalFileBackend(url.removeprefix("journal:///")))
 
 
 def opened(url: str, name: str = "study") -> tuple[optuna.Study, Mirror]:
-    storage = backend(url)
+    storage = open_storage(url)
     made = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
     mirror = Mirror(made._storage, made._study_id)
     sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=2)
     return optuna.load_study(study_name=name, storage=mirror, sampler=sampler), mirror
 
 
+def others(url: str) -> optuna.Study:
+    return optuna.load_study(study_name="study", storage=plain_storage(url))
+
+
 def elsewhere(url: str) -> list[FrozenTrial]:
-    """Read the study as Optuna alone would, in another process."""
-    plain = backend(url.removeprefix("fenced+"))
-    return optuna.load_study(study_name="study", storage=plain).get_trials()
+    return others(url).get_trials()
 
 
 def plain(trial: FrozenTrial) -> tuple[object, ...]:
@@ -121,10 +125,121 @@ def test_a_trial_that_is_told_unsettled_is_written(url: str) -> None:
 
 def test_another_writer_is_noticed(url: str) -> None:
     study, mirror = opened(url)
-    optuna.load_study(study_name="study", storage=backend(url)).ask(SPACE)
+    others(url).ask(SPACE)
     study.ask(SPACE)
-    with pytest.raises(InputError, match="another program added trials to study 'study'"):
+    with pytest.raises(InputError, match="another program runs or ends trials of study 'study'"):
         mirror.settle()
+
+
+def test_what_another_program_ends_is_not_ended_again(url: str) -> None:
+    study, mirror = opened(url)
+    trial = study.ask(SPACE)
+    mirror.settle()
+    others(url).tell(trial.number, 1.0)
+    with pytest.raises(InputError, match="another program runs or ends trials of study 'study'"):
+        study.tell(trial, 2.0)
+    assert [trial.values for trial in elsewhere(url)] == [[1.0]]
+
+
+def test_what_is_enqueued_from_outside_comes_before_what_is_drawn(url: str) -> None:
+    opened(url, "another")[0].ask(SPACE)  # ids and numbers are not the same then
+    study, mirror = opened(url)
+    run_some(study, mirror)
+    first = study.ask(SPACE)
+    mirror.settle()
+    for x in (2.0, 3.0):
+        others(url).enqueue_trial({"x": x, "n": 2, "how": "a"})
+    mirror.hold()
+    study.tell(first.number, 1.0)
+    drawn = study.ask(SPACE)
+    mirror.settle()
+    assert (drawn.number, mirror.number_of(drawn.number)) == (9, 11)
+    read = elsewhere(url)
+    assert [trial.state for trial in read[8:]] == [
+        TrialState.COMPLETE,
+        TrialState.WAITING,
+        TrialState.WAITING,
+        TrialState.RUNNING,
+    ]
+    assert read[11].params == drawn.params
+    assert list(map(plain, study.get_trials())) == list(map(plain, read))
+    for number in (9, 10):
+        mirror.hold()
+        assert study.ask(SPACE).number == number
+        study.tell(number, float(number))
+        mirror.settle()
+    others(url).enqueue_trial({"x": 4.0})
+    study.enqueue_trial({"x": 5.0})  # it comes after that
+    mirror.look()
+    study.tell(11, 11.0)
+    assert list(map(plain, study.get_trials())) == list(map(plain, elsewhere(url)))
+    assert [t.system_attrs.get("fixed_params") for t in study.get_trials()[12:]] == [
+        {"x": 4.0},
+        {"x": 5.0},
+    ]
+
+
+def enqueuing(url: str, many: int) -> None:
+    """Enqueue trials, one by one, through Optuna alone."""
+    study = others(url)
+    for number in range(many):
+        study.enqueue_trial({"x": 1.0 + number / 10, "n": 2, "how": "a"})
+
+
+def test_many_are_enqueued_while_trials_are_written(url: str) -> None:
+    """Optuna's own programs do not know our lock of a journal."""
+    study, mirror = opened(url)
+    lease = Lease(study)  # with it every write begins with one, which locks a SQLite file
+    lease.take()
+    asked, many = [], 25
+    process = multiprocessing.get_context("spawn").Process(target=enqueuing, args=(url, many))
+    process.start()
+    is_over = False
+    while not is_over:
+        was_alive = process.is_alive()
+        mirror.hold()
+        trial = study.ask(SPACE)
+        mirror.settle()
+        asked.append(mirror.number_of(trial.number))
+        mirror.hold()
+        study.tell(asked[-1], trial.params["x"])
+        mirror.look()
+        is_waiting = bool(mirror.get_all_trials(0, states=(TrialState.WAITING,)))
+        is_over = not was_alive and not is_waiting and len(asked) > many
+    mirror.settle()
+    process.join()
+    assert process.exitcode == 0
+    read = elsewhere(url)
+    assert sorted(asked) == list(range(len(read)))
+    assert {trial.state for trial in read} == {TrialState.COMPLETE}
+    given = [t.params["x"] for t in read if "fixed_params" in t.system_attrs]
+    assert sorted(given) == [1.0 + number / 10 for number in range(many)]
+    assert list(map(plain, study.get_trials())) == list(map(plain, read))
+
+
+def test_what_comes_between_a_look_at_a_journal_and_a_write_keeps_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"journal:///{tmp_path}/log"
+    study, mirror = opened(url)
+    study.ask(SPACE)
+    mirror.settle()
+    append, fence = FencedJournal._append, fence_of(mirror)
+    assert isinstance(fence, FencedJournal)
+
+    def late(*logs: Any) -> None:
+        monkeypatch.undo()
+        others(url).enqueue_trial({"x": 1.0, "n": 2, "how": "a"})
+        append(fence, *logs)
+
+    drawn = study.ask(SPACE)
+    monkeypatch.setattr(fence, "_append", late)
+    mirror.settle()
+    assert mirror.number_of(drawn.number) == 2
+    study.tell(2, 1.0)
+    assert list(map(plain, study.get_trials())) == list(map(plain, elsewhere(url)))
+    states = [trial.state for trial in study.get_trials()]
+    assert states == [TrialState.RUNNING, TrialState.WAITING, TrialState.COMPLETE]
 
 
 def transactions(storage: FencedDatabase) -> list[str]:
@@ -147,7 +262,7 @@ def transactions(storage: FencedDatabase) -> list[str]:
 
 
 def test_an_end_and_the_next_trial_are_one_transaction(tmp_path: Path) -> None:
-    url = f"fenced+sqlite:///{tmp_path}/study.db"
+    url = f"sqlite:///{tmp_path}/study.db"
     study, mirror = opened(url)
     run_some(study, mirror)
     first = study.ask(SPACE)
@@ -176,7 +291,7 @@ def test_an_end_and_the_next_trial_are_one_transaction(tmp_path: Path) -> None:
 
 
 def test_values_of_every_kind_are_written_as_optuna_writes_them(tmp_path: Path) -> None:
-    url = f"fenced+sqlite:///{tmp_path}/study.db"
+    url = f"sqlite:///{tmp_path}/study.db"
     study, mirror = opened(url)
     for value in (float("inf"), float("-inf"), 1e-308, -2.5):
         trial = study.ask(SPACE)
@@ -195,7 +310,7 @@ def test_values_of_every_kind_are_written_as_optuna_writes_them(tmp_path: Path) 
 
 
 def test_what_a_database_refuses_is_not_half_there(tmp_path: Path) -> None:
-    url = f"fenced+sqlite:///{tmp_path}/study.db"
+    url = f"sqlite:///{tmp_path}/study.db"
     study, mirror = opened(url)
     first = study.ask(SPACE)
     mirror.settle()

@@ -143,15 +143,15 @@ def test_each_taking_has_a_number_and_a_free_study_keeps_it(study: optuna.Study)
 
 def test_a_lease_is_swapped_only_for_the_one_that_was_read(study: optuna.Study) -> None:
     one, two = fence_of(study._storage), fence_of(again(study)._storage)
-    assert one.read_lease(study._study_id) is None
+    assert one.read(study._study_id) is None
     assert one.swap_lease(study._study_id, None, '{"number": 1}')
     assert not two.swap_lease(study._study_id, None, '{"number": 9}')
     assert not two.swap_lease(study._study_id, '{"number": 0}', '{"number": 9}')
     assert two.swap_lease(study._study_id, '{"number": 1}', '{"number": 2}')
-    assert one.read_lease(study._study_id) == '{"number": 2}'
+    assert one.read(study._study_id) == '{"number": 2}'
     study._storage.delete_study(study._study_id)
     for fence in (one, two):
-        for old in (None, '{"number": 2}', fence.read_lease(study._study_id)):
+        for old in (None, '{"number": 2}', fence.read(study._study_id)):
             assert not fence.swap_lease(study._study_id, old, '{"number": 3}')
 
 

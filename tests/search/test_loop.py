@@ -11,6 +11,8 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from tuner.config.load import Config, load_config
@@ -582,3 +584,97 @@ def test_a_timing_is_repeated_only_where_time_is_tuned(
     study = harness(objective=objective, study={"trials": 2, "storage": "journal:///journal.log"})
     study.run()
     assert {job.timed for job in study.executor.jobs} == {counts}
+
+
+def enqueued(given: dict[str, object]) -> None:
+    """Enqueue params as a program that knows Optuna alone."""
+    storage = JournalStorage(JournalFileBackend("journal.log"))
+    optuna.load_study(study_name="study", storage=storage).enqueue_trial(given)
+
+
+class Enqueuing(Listener):
+    """Enqueues from outside as soon as a trial is told."""
+
+    def __init__(self, after: int, *given: dict[str, object]) -> None:
+        super().__init__()
+        self.after, self.given = after, given
+
+    def trial(self, record: TrialRecord) -> None:
+        super().trial(record)
+        if len(self.heard) == self.after:
+            for given in self.given:
+                enqueued(given)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_is_enqueued_from_outside_is_run_and_what_is_not_of_the_space_fails(
+    harness: Callable[..., Harness], workers: int
+) -> None:
+    study = harness(workers=workers, study={"trials": 9})
+    wrong = [{"x": 7.0}, {"x": [1]}, {"x": "2"}, {}, {"x": 1.0, "y": 2}, {"x": 1.0, "size": 4}]
+    study.listener = Enqueuing(4, {"x": 1.25}, *wrong, {"x": -1.5})
+    assert study.run() == "complete"
+    records = study.records
+    complete = len(study.executor.jobs)
+    assert 9 <= complete <= 8 + workers  # those that ran already when the last were enqueued
+    assert [record.number for record in records] == list(range(complete + len(wrong)))
+    states = [trial.state for trial in study.study.get_trials()]
+    assert states.count(TrialState.COMPLETE) == complete
+    first = next(r.number for r in records if r.params["x"] == 1.25)
+    failed = records[first + 1 : first + 1 + len(wrong)]
+    assert [(record.state, record.cases) for record in failed] == [("failed", ())] * len(wrong)
+    assert records[first + 1 + len(wrong)].params == {"x": -1.5, "size": 1, "mode": "fine"}
+    said = "enqueued with params outside of the search space: "
+    assert [str(record.reason).removeprefix(said) for record in failed] == [
+        "x: expected a number from -5 to 5, got 7.0",
+        "x: expected a number from -5 to 5, got [1]",
+        "x: expected a number from -5 to 5, got '2'",
+        "x is not given; expected a value of each searched parameter: x",
+        "unknown parameter 'y'; the plug-in has: x, size, mode",
+        "size: the search space fixes it at 1, got 4",
+    ]
+    assert sorted(study.listener.heard, key=lambda record: record.number) == records
+
+
+def test_a_complete_study_runs_what_is_enqueued_and_no_more(
+    harness: Callable[..., Harness],
+) -> None:
+    assert harness(study={"trials": 3}).run() == "complete"
+    enqueued({"x": 1.25})
+    enqueued({"x": 2.5})
+    again = harness(study={"trials": 3})
+    assert again.run() == "complete"
+    assert [record.params["x"] for record in again.records[3:]] == [1.25, 2.5]
+    assert {record.state for record in again.records} == {"complete"}
+
+
+@pytest.mark.parametrize("sampler", ["grid", "brute-force"])
+def test_every_setting_is_run_beside_what_is_enqueued(
+    harness: Callable[..., Harness], sampler: str
+) -> None:
+    study = harness(
+        study={"trials": 50, "sampler": sampler},
+        search_space={"x": {"low": 0, "high": 4, "step": 1}},
+    )
+    study.listener = Enqueuing(2, {"x": 3.0}, {"x": 9.0})
+    assert study.run() == "exhausted"
+    done = [r.params["x"] for r in study.records if r.state == "complete" and not r.is_baseline]
+    trials = study.study.get_trials()
+    drawn = [t.params["x"] for t in trials if "fixed_params" not in t.system_attrs]
+    assert set(done) == {0.0, 1.0, 2.0, 3.0, 4.0}
+    assert len(drawn) == len(set(drawn))
+    assert done.count(3.0) == drawn.count(3.0) + 1
+
+
+def test_a_baseline_that_is_asked_again_comes_before_what_is_enqueued(
+    harness: Callable[..., Harness],
+) -> None:
+    study = harness(data={"baseline_mode": "raise"})
+    with pytest.raises(StudyStopped, match="the baseline did not complete"):
+        study.run()
+    enqueued({"x": 1.25})
+    again = harness(data={"baseline_mode": "raise"})
+    with pytest.raises(StudyStopped, match="the baseline did not complete"):
+        again.run()
+    assert [record.is_baseline for record in again.records] == [True, True]
+    assert again.study.get_trials()[1].state == TrialState.WAITING

@@ -150,3 +150,11 @@ def test_a_store_is_made_by_one_process_and_waited_for_in_time(
                 pytest.fail("two at once")
     with mlflow_uri.sole_creator(path):
         assert [file.name for file in path.parent.iterdir()] == ["mlflow.db"]
+
+
+def test_one_database_of_a_server_cannot_hold_both() -> None:
+    ours = "postgresql://ann:one@host/tuner"
+    check_uri("postgresql+psycopg://ann:two@host/mlflow", ours)
+    with pytest.raises(InputError, match="are the same database: Optuna and MLflow") as caught:
+        check_uri("postgresql+psycopg://ann:s3cret@host/tuner", ours)
+    assert "s3cret" not in str(caught.value)

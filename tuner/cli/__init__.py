@@ -150,6 +150,40 @@ def best(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
 
 
 @app.command()
+def status(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Show how far a study is: from any shell, while it runs and after."""
+    from tuner.run.status import lines_of, status_of
+
+    loaded = _load(config, list(overrides or []))
+    found = status_of(loaded)
+    if as_json:
+        print(json.dumps(found.plain()))
+        return
+    for line in lines_of(found, loaded):
+        _plain(line)
+
+
+@app.command()
+def stop(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Ask the process that runs a study, on whatever host, to stop as Ctrl-C does."""
+    from tuner.run import requests
+
+    _plain(requests.stop(config, list(overrides or [])))
+
+
+@app.command()
+def enqueue(
+    config: ConfigPath,
+    params: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...")],
+    overrides: Overrides = None,
+) -> None:
+    """Enqueue a trial with these params: a study that runs takes it up, another begins with it."""
+    from tuner.run import requests
+
+    _plain(requests.enqueue(_load(config, list(overrides or [])), params))
+
+
+@app.command()
 def export(
     config: ConfigPath,
     output: Annotated[

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tuner.cli import AsJson, Overrides, app, err, out
-from tuner.plugin import InputError
 
 PluginName = Annotated[str, typer.Argument(help="A plug-in: nmf, elasticnet, ...")]
 
@@ -46,26 +45,11 @@ def simulate(
 ) -> None:
     """Make data with a known truth; further options are the simulator's (--region-length N)."""
     from tuner.registry import simulate as make
+    from tuner.run.prepare import extra_options
     from tuner.run.printout import say
 
-    make(name, output, seed, _extra_options(context.args))
+    make(name, output, seed, extra_options(context.args))
     say(out, f"{output} made by simulator '{name}', seed {seed}")
-
-
-def _extra_options(arguments: list[str]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    rest = list(arguments)
-    while rest:
-        flag = rest.pop(0)
-        if not flag.startswith("--"):
-            raise InputError(f"unexpected argument '{flag}'; expected --NAME VALUE")
-        name, equals, value = flag[2:].partition("=")
-        if not equals:
-            if not rest:
-                raise InputError(f"option '{flag}' needs a value")
-            value = rest.pop(0)
-        options[name.replace("-", "_")] = value
-    return options
 
 
 @app.command()

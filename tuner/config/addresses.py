@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 HIDDEN = "***"
@@ -47,6 +48,24 @@ def masked(text: str) -> str:
 
 def _hidden_user(found: str, scheme: str) -> str:
     return found if re.search(r":(\*\*\*|\$\{\w+\})@$", found) else f"{scheme}{HIDDEN}@"
+
+
+def with_driver(url: str) -> str:
+    """Return the address of a PostgreSQL database with a driver that is here; others as they are.
+
+    ``postgresql://`` means psycopg2 to SQLAlchemy 2.0 and psycopg 3 to 2.1; ``postgres://``, which
+    libpq takes as well, means nothing to either.
+
+    Examples
+    --------
+    >>> with_driver("postgresql+pg8000://ann@host/db"), with_driver("sqlite:///tuner.db")
+    ('postgresql+pg8000://ann@host/db', 'sqlite:///tuner.db')
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() not in ("postgres", "postgresql"):
+        return url
+    is_old = find_spec("psycopg") is None and find_spec("psycopg2") is not None
+    return f"postgresql+psycopg{'2' if is_old else ''}://{rest}"
 
 
 def without_user(url: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
-from optuna.samplers import GridSampler, TPESampler
+from optuna.samplers import BruteForceSampler, GridSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -208,3 +208,12 @@ class LongGrid(GridSampler):
         running = {points.pop(number) for number in self._open}
         self._left.difference_update(points.values())
         return running
+
+
+class BruteForce(BruteForceSampler):
+    """Optuna's, to which a trial that ended before it had params is none of its settings."""
+
+    @staticmethod
+    def _populate_tree(tree: Any, trials: list[FrozenTrial], params: dict[str, Any]) -> None:
+        known = [trial for trial in trials if trial.params or not trial.state.is_finished()]
+        BruteForceSampler._populate_tree(tree, known, params)

@@ -10,6 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from tuner.registry import remedy_for
+
 PATIENCE = 5.0
 """Seconds for a server to answer; a database driver may wait for minutes."""
 
@@ -45,7 +47,7 @@ def why_unreachable(url: str) -> str | None:
         else:
             scheme, host, port = _database(url)
     except ModuleNotFoundError as error:
-        return f"the package '{error.name}' is not installed: pip install {error.name}"
+        return why_missing(error)
     except (ImportError, ValueError) as error:
         return str(error).splitlines()[0]
     port = port or _PORTS.get(scheme)
@@ -56,6 +58,12 @@ def why_unreachable(url: str) -> str | None:
     except OSError as error:
         return f"{host}, port {port}, does not answer: {error.strerror or error}"
     return _why_silent(scheme, host, port) if scheme in ("http", "https") else None
+
+
+def why_missing(error: ModuleNotFoundError) -> str:
+    """Return which package is not installed, and what installs it."""
+    remedy = remedy_for(error.name or "") or f"pip install {error.name}"
+    return f"the package '{error.name}' is not installed: {remedy}"
 
 
 def _why_silent(scheme: str, host: str, port: int) -> str | None:

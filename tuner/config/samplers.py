@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from tuner import registry
 from tuner.config.catch_up import CatchUpPruner
-from tuner.config.long_studies import LongGrid, LongTPE
+from tuner.config.long_studies import BruteForce, LongGrid, LongTPE
 from tuner.config.space import Space
 from tuner.plugin import InputError
 
@@ -54,7 +54,7 @@ GRID_POINTS = 7
 HUB = "optunahub:"
 """A sampler of OptunaHub: this, then its package, and a class where that has several."""
 
-_LONG: Mapping[str, Any] = {"tpe": LongTPE, "grid": LongGrid}
+_LONG: Mapping[str, Any] = {"tpe": LongTPE, "grid": LongGrid, "brute-force": BruteForce}
 
 _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _OURS = {"seed", "search_space", "constraints_func", "independent_sampler", "source_trials"}

@@ -111,7 +111,7 @@ def build_space(plugin: Plugin[Any], section: Mapping[str, Any] | None) -> Space
     else:
         for name, entry in section.items():
             if name not in known and name not in defaults:
-                raise SpaceError((name,), _unknown(name, [*known, *defaults]))
+                raise SpaceError((name,), unknown_param(name, [*known, *defaults]))
             if entry is None:
                 continue
             if isinstance(entry, dict | list):
@@ -157,7 +157,8 @@ def nearest(value: Value, dist: BaseDistribution) -> Value:
     raise TypeError(f"cannot place {value!r} in {dist}")
 
 
-def _unknown(name: str, names: list[str]) -> str:
+def unknown_param(name: str, names: list[str]) -> str:
+    """Return in a line that there is no such parameter, and which there are."""
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"unknown parameter '{name}'; the plug-in has: {', '.join(dict.fromkeys(names))}{hint}"

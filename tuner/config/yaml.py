@@ -241,18 +241,21 @@ def _explain(path: Path, error: yaml.YAMLError) -> str:
     return f"{path}{line}: not valid YAML: {problem}"
 
 
+def read_value(text: str, where: str) -> Any:
+    """Return a value that was given on the command line; `InputError`, after `where`, for none."""
+    try:
+        return _loaded(text)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or "not a YAML value"
+        raise InputError(f"{where}: '{masked(text)[:40]}' is no YAML value: {problem}") from None
+
+
 def _apply(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     keys = name.split(".")
     if not equals or not all(keys):
         raise InputError(f"--set {override}: expected KEY.KEY=VALUE, as in study.trials=20")
-    try:
-        value = _loaded(text)
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or "not a YAML value"
-        raise InputError(
-            f"--set {override}: '{masked(text)[:40]}' is no YAML value: {problem}"
-        ) from None
+    value = read_value(text, f"--set {override}")
     for depth, key in enumerate(keys[:-1]):
         inner = data.setdefault(key, {})
         if not isinstance(inner, dict):

@@ -130,7 +130,9 @@ class LiveProgress:
     def _status(self) -> str:
         parts = []
         if self._best is not None:
-            parts.append(f"trial {self._best.number} leads: {self._shown(self._best)}")
+            parts.append(
+                f"trial {self._best.number} leads: {standing(self._best, self._objective)}"
+            )
         if self._others:
             parts.append(f"{self._others} not completed")
         if self._began_with == self._done or not self._began:
@@ -140,16 +142,17 @@ class LiveProgress:
             parts.append(f"{show_duration(each * (self._total - self._done))} of search left")
         return "; ".join(parts)
 
-    def _shown(self, record: TrialRecord) -> str:
-        """Return a trial's metric and, as the estimates that they are, its speed-up and score."""
-        metrics, primary = record.metrics, self._objective.primary
-        shown = "mean " * (len(record.cases) > 1) + f"{primary} {metrics[primary]:.4f}"
-        if not record.is_baseline and {"score", "time"} & set(self._objective.objectives):
-            estimates = [f"speed-up {metrics['speedup']:.3g}x"] if "speedup" in metrics else []
-            estimates += [f"score {metrics['score']:.4g}"] if "score" in metrics else []
-            estimates += [] if estimates else [f"time {show_duration(metrics['time'])}"]
-            shown += f" (estimated: {', '.join(estimates)})"
-        return shown + (" (the baseline)" if record.is_baseline else "")
+
+def standing(record: TrialRecord, objective: Objective) -> str:
+    """Return a trial's metric and, as the estimates that they are, its speed-up and score."""
+    metrics, primary = record.metrics, objective.primary
+    shown = "mean " * (len(record.cases) > 1) + f"{primary} {metrics[primary]:.4f}"
+    if not record.is_baseline and {"score", "time"} & set(objective.objectives):
+        estimates = [f"speed-up {metrics['speedup']:.3g}x"] if "speedup" in metrics else []
+        estimates += [f"score {metrics['score']:.4g}"] if "score" in metrics else []
+        estimates += [] if estimates else [f"time {show_duration(metrics['time'])}"]
+        shown += f" (estimated: {', '.join(estimates)})"
+    return shown + (" (the baseline)" if record.is_baseline else "")
 
 
 def show_duration(seconds: float) -> str:

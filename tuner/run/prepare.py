@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tuner.config.load import Config, load_config, read_engine_sections
+from tuner.plugin import InputError
 from tuner.registry import simulate, simulator
 
 
@@ -20,3 +22,20 @@ def load_prepared(path: Path, overrides: Sequence[str], say: Callable[[str], obj
             say(f"simulating data: {name}, seed {section.seed}")
             simulate(name, folder, section.seed, section.model_extra or {})
     return load_config(path, overrides)
+
+
+def extra_options(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return ``--NAME VALUE`` and ``--NAME=VALUE`` as keys with values; `InputError` for others."""
+    options: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--"):
+            raise InputError(f"unexpected argument '{flag}'; expected --NAME VALUE")
+        name, equals, value = flag[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise InputError(f"option '{flag}' needs a value")
+            value = rest.pop(0)
+        options[name.replace("-", "_")] = value
+    return options

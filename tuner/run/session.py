@@ -75,7 +75,9 @@ class _Watch:
     progress: Display
     tracker: Tracker
     lease: Lease
+    interrupted: Callable[[], bool]
     best: TrialRecord | None = None
+    stopping: bool = False
 
     def __post_init__(self) -> None:
         self.best = self.objective.best(self.records)
@@ -85,6 +87,12 @@ class _Watch:
         self.tracker.log_trial(record)
         self.best = self.objective.best([self.best, record] if self.best else [record])
         self.progress.trial(record, self.best)
+
+    def should_stop(self) -> bool:
+        if not self.stopping and self.lease.stop_asked:
+            self.stopping = True
+            self.progress.note("asked to stop by tuner stop: ends after the running trials")
+        return self.stopping or self.interrupted()
 
     def beat(self) -> None:
         self.lease.renew()
@@ -135,12 +143,12 @@ def run(
     for note in notes:
         progress.note(note)
     executor = _make_executor(config)
-    watch = _Watch(objective, records, progress, tracker, lease)
+    watch = _Watch(objective, records, progress, tracker, lease, should_stop)
     summary = Summary(None, None, {}, finished=False)
     export = None
     try:
         task = config.task
-        coordinator = Coordinator(task, study, storage, executor, watch, should_stop)
+        coordinator = Coordinator(task, study, storage, executor, watch, watch.should_stop)
         ending = coordinator.run()
         summary = _summarise(records, objective, finished=ending != "interrupted")
         if summary.finished and summary.best is not None:
@@ -153,16 +161,18 @@ def run(
             export = finish.export(config, owner, summary.best, reason)
         summary = replace(summary, verdict=verdict(task, summary, records, ending))
     except LeaseLost:
+        ending = "failed"
         tracker.abandon()
         raise
     except BaseException as error:
+        ending = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         why = [str(error).partition("\n")[0]] if isinstance(error, StudyStopped) else []
         summary = replace(_summarise(records, objective, finished=False), notes=why)
         raise
     finally:
         try:
             executor.close()
-            lease.release()
+            lease.release(ending)
             script = config.engine.export.path or script_path(folder, owner.study)
             if export is None and (
                 stale := stale_note(script, config.document.path, config.engine.out)

@@ -1,10 +1,12 @@
 """The Optuna storage of a study's only writer: read from memory, written through.
 
 Optuna reads a study's trials anew from its database several times a trial, for another process
-might have written. Ours is the only one (`tuner.search.lease`), so what it wrote is what
-there is. And a trial is written whole, once, when it has been drawn, in place of a transaction for
-each parameter: one that a crash catches while it is drawn does not exist and is drawn again. How
-one trial ended and the next one that was drawn are one transaction as well (`Mirror.hold`).
+might have written. Ours is the only one that runs trials (`tuner.search.lease`), so what it wrote
+is what there is, but for trials that others enqueue: they are met where a new one is written, in
+the same transaction, and read then (`Mirror.look`). And a trial is written whole, once, when it has
+been drawn, in place of a transaction for each parameter: one that a crash catches while it is drawn
+does not exist and is drawn again. How one trial ended and the next one that was drawn are one
+transaction as well (`Mirror.hold`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
@@ -22,9 +25,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config.quiet import quiet
 from tuner.plugin import InputError
-from tuner.search.fenced_storage import FencedDatabase
+from tuner.search.fenced_storage import FencedDatabase, FencedJournal, fence_of
 from tuner.search.lease import Lease
-from tuner.search.trial_rows import Change, NotOurs
+from tuner.search.trial_rows import Change, NotOurs, Overtaken
 
 
 class Mirror(BaseStorage):
@@ -42,19 +45,29 @@ class Mirror(BaseStorage):
 
     def __init__(self, backend: BaseStorage, study_id: int, lease: Lease | None = None) -> None:
         self._backend = backend
-        self._database = _database_of(backend)
+        self._fence = fence_of(backend)
         self.lease = lease
         self._study_id = study_id
+        self._written: dict[int, int] = {}
+        self._changes: dict[int, Change] = {}
+        self._moved: dict[int, int] = {}
+        self._placed: dict[int, int] = {}
+        self._holds = False
+        trials = self._backend.get_all_trials(self._study_id)
+        self._note_written(trials)
+        self._fill(trials)
+
+    def _note_written(self, trials: Sequence[FrozenTrial]) -> None:
+        self._written |= {trial.number: trial._trial_id for trial in trials}
+
+    def _fill(self, trials: Sequence[FrozenTrial]) -> None:
+        """Take trials into memory, in place of what is there."""
         directions = self._backend.get_study_directions(self._study_id)
         name = self._backend.get_study_name_from_id(self._study_id)
         self._memory = InMemoryStorage()
         with quiet():
             self._here = self._memory.create_new_study(directions, name)
-        self._written: dict[int, int] = {}
-        self._changes: dict[int, Change] = {}
-        self._holds = False
-        for trial in self._backend.get_all_trials(self._study_id):
-            self._written[trial.number] = trial._trial_id
+        for trial in trials:
             self._memory.create_new_trial(self._here, trial)
 
     def hold(self) -> None:
@@ -64,44 +77,77 @@ class Mirror(BaseStorage):
     def settle(self) -> None:
         """Write what changed; call before anything is done for a trial that was drawn.
 
+        Trials that another program has added meanwhile are read; they have their numbers, and what
+        was not written yet comes after them (`number_of`).
+
         Raises
         ------
         InputError
-            Where another program has added trials to the study meanwhile.
+            Where another program runs trials of the study, or ends them.
         """
         self._holds = False
-        if not self._changes:
+        while self._changes:
+            try:
+                self._write_all()
+            except Overtaken:
+                self.look()
+            except (NotOurs, UpdateFinishedTrialError):
+                raise self._meddled() from None
+
+    def look(self) -> None:
+        """Read what another program has enqueued; `InputError` where it runs trials itself."""
+        count, placed = len(self._written), self._placed
+        found = self._backend.get_all_trials(self._study_id)[count:]
+        if not found:
             return
+        if any(t.state == TrialState.RUNNING and t._trial_id not in placed for t in found):
+            raise self._meddled()
+        new = {placed[t._trial_id]: t.number for t in found if t._trial_id in placed}
+        self._changes = {n: change for n, change in self._changes.items() if n not in new}
+        ours = self._memory.get_all_trials(self._here, deepcopy=False)
+        rest = [trial for trial in ours[count:] if trial.number not in new]
+        new |= {trial.number: place for place, trial in enumerate(rest, count + len(found))}
+        self._changes = {new.get(n, n): change for n, change in self._changes.items()}
+        self._moved = {old: new.pop(now, now) for old, now in self._moved.items()} | new
+        self._fill([*ours[:count], *found, *rest])
+        self._note_written(found)
+        placed.clear()
+
+    def number_of(self, number: int) -> int:
+        """Return the number that a drawn trial was written under; call once, after `settle`."""
+        return self._moved.pop(number, number)
+
+    def _meddled(self) -> InputError:
+        name = self._memory.get_study_name_from_id(self._here)
+        return InputError(
+            f"another program runs or ends trials of study '{name}' itself; end it, then run the "
+            "same command again (trials that are enqueued, by Optuna or tuner enqueue, are run)"
+        )
+
+    def _write_all(self) -> None:
         trial, numbers = self._memory.get_trial, sorted(self._changes)
-        try:
-            if self._database is not None:
-                changes = [(trial(number), self._changes[number]) for number in numbers]
-                last = next(reversed(self._written.values()), None)
-                self._written |= self._database.write(self._study_id, changes, last)
-                self._changes.clear()
-            for number in numbers if self._changes else ():
-                self._write(trial(number), self._changes[number])
-                del self._changes[number]  # what follows may fail, and this be called again
-        except NotOurs:
-            name = self._memory.get_study_name_from_id(self._here)
-            raise InputError(
-                f"another program added trials to study '{name}' while it ran; "
-                "run the same command again to take them up"
-            ) from None
+        if isinstance(self._fence, FencedDatabase):
+            changes = [(trial(number), self._changes[number]) for number in numbers]
+            last = next(reversed(self._written.values()), None)
+            self._written |= self._fence.write(self._study_id, changes, last)
+            self._changes.clear()
+        for number in numbers if self._changes else ():
+            self._write(trial(number), self._changes[number])
+            del self._changes[number]  # what follows may fail, and this be called again
 
     def _write(self, trial: FrozenTrial, change: Change) -> None:
         """Write what changed of a trial, operation by operation."""
         backend, there = self._backend, change.there
         if there is None:
-            created = backend.create_new_trial(self._study_id, copy.copy(trial))
+            assert isinstance(self._fence, FencedJournal)
+            self._fence.expected = self._study_id, trial.number
             try:
-                found = backend.get_trial_id_from_study_id_trial_number(
-                    self._study_id, trial.number
-                )
-            except KeyError:
-                found = -1
-            if found != created:
-                raise NotOurs
+                created = backend.create_new_trial(self._study_id, copy.copy(trial))
+            finally:
+                self._fence.expected = None
+            if backend.get_trial_number_from_id(created) != trial.number:
+                self._placed[created] = trial.number  # a program came between that has no lock
+                raise Overtaken
             self._written[trial.number] = created
             return
         for part, name in change.parts:
@@ -140,7 +186,7 @@ class Mirror(BaseStorage):
         number = self._memory.create_new_trial(self._here, template_trial)
         self._changes_of(number).state = template_trial is not None
         self._changed(number)
-        return number
+        return self.number_of(number)
 
     def set_trial_param(
         self,
@@ -246,9 +292,3 @@ class Mirror(BaseStorage):
     def remove_session(self) -> None:
         """Let go of the connection."""
         self._backend.remove_session()
-
-
-def _database_of(backend: BaseStorage) -> FencedDatabase | None:
-    """Return the database behind Optuna's own cache; None where trials are kept elsewhere."""
-    inner: Any = getattr(backend, "_backend", backend)
-    return inner if isinstance(inner, FencedDatabase) else None

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from tuner.config.given import holds
 from tuner.config.load import Config
-from tuner.config.space import nearest
-from tuner.plugin import InputError, Value
+from tuner.plugin import InputError
 from tuner.records import TrialRecord
 
 SIGNATURE = "tuner:signature"
@@ -166,19 +164,9 @@ def _outside(config: Config, record: TrialRecord) -> list[str]:
     return [
         name
         for name, value in record.params.items()
-        if (name in space.searched and not _holds(space.searched[name], value))
+        if (name in space.searched and not holds(space.searched[name], value))
         or (name in space.fixed and space.fixed[name] != value)
     ]
-
-
-def _holds(dist: BaseDistribution, value: Value) -> bool:
-    """Return whether a distribution may draw `value`."""
-    if isinstance(dist, CategoricalDistribution):
-        return value in dist.choices
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    close = nearest(value, dist)
-    return isinstance(close, int | float) and math.isclose(close, value, rel_tol=1e-9)
 
 
 def _below(key: str, names: set[str]) -> bool:

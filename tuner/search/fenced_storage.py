@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -29,9 +30,15 @@ from sqlalchemy.orm import ORMExecuteState, Session
 
 from tuner.plugin import InputError
 from tuner.search import trial_rows
-from tuner.search.trial_rows import Change
+from tuner.search.trial_rows import Change, Overtaken
 
 LEASE = "tuner:lease"
+STOP = "tuner:stop"
+"""Attribute of a study: the token of the lease whose holder is asked to stop."""
+
+HALF_LINE_SECONDS = 0.05
+"""Seconds after which a program that has written half a line is taken for dead."""
+
 LOCK_SECONDS = 60.0
 """Seconds to wait for the lock of a journal: it is held for one write."""
 
@@ -47,8 +54,8 @@ class Fence(Protocol):
 
     held: tuple[int, str, Callable[[], Exception]] | None
 
-    def read_lease(self, study_id: int) -> str | None:
-        """Return the lease as JSON; None where there never was one."""
+    def read(self, study_id: int, key: str = LEASE) -> str | None:
+        """Return the lease, or what else is under `key`, as JSON; None where it never was."""
 
     def swap_lease(self, study_id: int, old: str | None, new: str) -> bool:
         """Replace the lease where it still is `old`; return whether it was."""
@@ -63,10 +70,11 @@ class FencedDatabase(RDBStorage):
         event.listen(self.scoped_session, "before_flush", self._check)
         event.listen(self.scoped_session, "do_orm_execute", self._check_statement)
 
-    def read_lease(self, study_id: int) -> str | None:
-        """Return the lease as JSON; None where there never was one."""
+    def read(self, study_id: int, key: str = LEASE) -> str | None:
+        """Return the lease, or what else is under `key`, as JSON; None where it never was."""
+        query = select(_VALUE).where(_row(study_id, key))
         with self.engine.connect() as connection:
-            found: str | None = connection.execute(select(_VALUE).where(_row(study_id))).scalar()
+            found: str | None = connection.execute(query).scalar()
             return found
 
     def swap_lease(self, study_id: int, old: str | None, new: str) -> bool:
@@ -114,38 +122,50 @@ _TABLE: Any = StudyUserAttributeModel.__table__
 _VALUE = _TABLE.c.value_json
 
 
-_NONE = object()
 _GONE = '{"deleted": true}'
 """In place of the lease of a study that is deleted: its number is never used again."""
 
 
-def _row(study_id: int) -> Any:
-    return and_(_TABLE.c.study_id == study_id, _TABLE.c.key == LEASE)
+def _row(study_id: int, key: str = LEASE) -> Any:
+    return and_(_TABLE.c.study_id == study_id, _TABLE.c.key == key)
 
 
 class FencedJournal(JournalFileBackend):
-    """Optuna's journal in a file; see `Fence`. A line that a crash left half written is cut off."""
+    """Optuna's journal in a file; see `Fence`. A line that a crash left half written is cut off.
+
+    Attributes
+    ----------
+    expected : (study's id, int) or None
+        A study, and the number of trials that it must have for anything to be written.
+    """
 
     def __init__(self, path: str) -> None:
         super().__init__(path, _FileLock(path))
         self.held: tuple[int, str, Callable[[], Exception]] | None = None
-        self._leases: dict[int, str | None] = {}
+        self.expected: tuple[int, int] | None = None
+        self._found: dict[tuple[int, str], str] = {}
+        self._trials: Counter[int] = Counter()
         self._scanned = 0
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write operations, all or none."""
+        """Write operations, all or none; `Overtaken` where the study has other trials."""
         held = self.held
         with get_lock_file(self._lock):
             ours = held is None or self._current(held[0]) == held[1]
+            if ours and self.expected is not None:
+                study_id, trials = self.expected
+                self._current(study_id)
+                if self._trials[study_id] != trials:
+                    raise Overtaken
             if ours:
                 self._append(logs)
         if held is not None and not ours:
             raise held[2]()
 
-    def read_lease(self, study_id: int) -> str | None:
-        """Return the lease as JSON; None where there never was one."""
+    def read(self, study_id: int, key: str = LEASE) -> str | None:
+        """Return the lease, or what else is under `key`, as JSON; None where it never was."""
         with get_lock_file(self._lock):
-            return self._current(study_id)
+            return self._current(study_id, key)
 
     def swap_lease(self, study_id: int, old: str | None, new: str) -> bool:
         """Replace the lease where it still is `old`; return whether it was."""
@@ -161,25 +181,33 @@ class FencedJournal(JournalFileBackend):
             self._append([change])
             return True
 
-    def _current(self, study_id: int) -> str | None:
-        """Return the lease after what was written last; call under the lock."""
+    def _current(self, study_id: int, key: str = LEASE) -> str | None:
+        """Return what `read` does after what was written last; call under the lock."""
         for log in self.read_logs(self._scanned):
             self._scanned += 1
-            if log["op_code"] == JournalOperation.DELETE_STUDY:
-                self._leases[log["study_id"]] = _GONE
+            if log["op_code"] == JournalOperation.CREATE_TRIAL:
+                self._trials[log["study_id"]] += 1
+            elif log["op_code"] == JournalOperation.DELETE_STUDY:
+                self._found[log["study_id"], LEASE] = _GONE
             elif log["op_code"] == JournalOperation.SET_STUDY_USER_ATTR:
-                changed, lease = log["study_id"], log["user_attr"].get(LEASE, _NONE)
-                if lease is not _NONE and self._leases.get(changed) != _GONE:
-                    self._leases[changed] = json.dumps(lease)
-        return self._leases.get(study_id)
+                changed = log["study_id"]
+                for name in log["user_attr"].keys() & {LEASE, STOP}:
+                    if self._found.get((changed, LEASE)) != _GONE:
+                        self._found[changed, name] = json.dumps(log["user_attr"][name])
+        return self._found.get((study_id, key))
 
     def _append(self, logs: Sequence[Mapping[str, Any]]) -> None:
         lines = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode()
-        with open(self._file_path, "r+b", buffering=0) as stream:
+        # Optuna's own programs, which may enqueue trials, have another lock: what they append at
+        # this moment must stay, so that the system itself finds the end, and only half a line that
+        # is nobody's any more is cut off.
+        with open(self._file_path, "a+b", buffering=0) as stream:
             end = _end_of_lines(stream)
-            try:
+            if end != stream.seek(0, os.SEEK_END):
+                time.sleep(HALF_LINE_SECONDS)
+                end = _end_of_lines(stream)
                 stream.truncate(end)
-                stream.seek(end)
+            try:
                 while lines:
                     lines = lines[stream.write(lines) :]
                 os.fsync(stream.fileno())
@@ -248,7 +276,7 @@ class _FileLock(BaseJournalFileLock):
             os.close(self._handle)
 
 
-def fence_of(storage: BaseStorage) -> Fence:
+def fence_of(storage: BaseStorage) -> FencedDatabase | FencedJournal:
     """Return what keeps the leases of `storage`, whatever wraps it."""
     inner: Any = storage
     while not isinstance(inner, FencedDatabase | FencedJournal):

@@ -22,9 +22,11 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.plugin import InputError
-from tuner.search.fenced_storage import fence_of
+from tuner.search.fenced_storage import STOP, fence_of
 
 LEASE_SECONDS = 60.0
+LOOK_SECONDS = 1.0
+"""How often to look whether the holder of a lease is asked to stop."""
 
 
 class LeaseLost(InputError):
@@ -32,24 +34,43 @@ class LeaseLost(InputError):
 
 
 class Lease:
-    """Says in the storage which process writes to a study, so that a second one refuses."""
+    """Says in the storage which process writes to a study, so that a second one refuses.
 
-    def __init__(self, study: optuna.Study) -> None:
+    Parameters
+    ----------
+    study
+        The study.
+    about : mapping, optional
+        What else its holder says of itself, as plain data.
+    """
+
+    def __init__(self, study: optuna.Study, about: Mapping[str, Any] | None = None) -> None:
         self._fence = fence_of(study._storage)
         self._study_id, self._name = study._study_id, study.study_name
         self._token = uuid.uuid4().hex
         self._number = 0
         self._text = ""
-        self._due = 0.0
+        self._due = self._look = 0.0
+        self._asked = False
+        self._about = {**(about or {}), "taken": time.time()}
+
+    @property
+    def stop_asked(self) -> bool:
+        """Whether another process has asked the holder of this lease to stop."""
+        if not self._asked and time.monotonic() >= self._look:
+            self._look = time.monotonic() + LOOK_SECONDS
+            found = self._fence.read(self._study_id, STOP)
+            self._asked = found is not None and json.loads(found) == self._token
+        return self._asked
 
     def take(self) -> None:
         """Take the lease; `InputError` where a living coordinator holds it."""
-        text = self._fence.read_lease(self._study_id)
+        text = self._fence.read(self._study_id)
         held = _plain(text)
         refuse_if_held(self._name, held)
         self._number = held.get("number", 0) + 1
         if not self._swap(text):
-            refuse_if_held(self._name, _plain(self._fence.read_lease(self._study_id)))
+            refuse_if_held(self._name, _plain(self._fence.read(self._study_id)))
             raise InputError(
                 f"study '{self._name}' was started by another process just now; "
                 "run the same command again once that one has ended"
@@ -60,10 +81,11 @@ class Lease:
         if (force or time.monotonic() >= self._due) and not self._swap(self._text):
             raise self._lost()
 
-    def release(self) -> None:
-        """Release the lease; a storage that is gone learns of it by the end of the process."""
+    def release(self, ending: str = "") -> None:
+        """Release the lease, and say how the run ended; a storage that is gone is passed by."""
         try:
-            free = json.dumps({"number": self._number})
+            how = {"ending": ending} if ending else {}
+            free = json.dumps({"number": self._number, **how})
             self._fence.swap_lease(self._study_id, self._text, free)
         except (SQLAlchemyError, StorageInternalError, OSError, InputError):
             pass
@@ -78,6 +100,7 @@ class Lease:
             "pid": os.getpid(),
             "start": _start(os.getpid()),
             "renewed": time.time(),
+            **self._about,
         }
         text = json.dumps(lease)
         if not self._fence.swap_lease(self._study_id, old, text):
@@ -87,7 +110,7 @@ class Lease:
         return True
 
     def _lost(self) -> LeaseLost:
-        held = _plain(self._fence.read_lease(self._study_id))
+        held = _plain(self._fence.read(self._study_id))
         by = f"process {held['pid']} on {held['host']}" if "token" in held else "another process"
         return LeaseLost(
             f"study '{self._name}' was taken over by {by}; this run ends, nothing that it measured "
@@ -97,11 +120,16 @@ class Lease:
 
 def refuse_if_held(name: str, lease: Mapping[str, Any] | None) -> None:
     """Raise `InputError` where a living coordinator holds the lease of study `name`."""
-    if lease and "token" in lease and _alive(lease):
+    if lease and is_held(lease):
         raise InputError(
             f"study '{name}' is being run by process {lease['pid']} on {lease['host']}; "
             "wait for it, stop it, or start another study with --new"
         )
+
+
+def is_held(lease: Mapping[str, Any]) -> bool:
+    """Return whether a living coordinator holds the lease."""
+    return "token" in lease and _alive(lease)
 
 
 def _plain(text: str | None) -> dict[str, Any]:

@@ -33,9 +33,6 @@ START_UP = "timing what a script takes beside run (start-up, writing)"
 BASELINE = "measuring the baseline, the plug-in's reference setting (trial 0)"
 SEARCHING = "searching"
 
-PRUNED_IN_A_ROW = 100
-"""So many settings that were given up show that none is left that is better."""
-
 
 class StudyStopped(RuntimeError):
     """The study cannot go on: too many trials in a row did not complete."""
@@ -80,8 +77,7 @@ class Coordinator:
         self._looks: dict[int, list[JobDone]] = {}
         self._reference: Reference | None = None
         self._is_second = False
-        self._idle_failures = self._pruned = 0
-        self.completed = 0
+        self._idle_failures = self.completed = 0
         self.costs = FixedCosts(task, study)
         self.drift = Drift()
 
@@ -116,7 +112,8 @@ class Coordinator:
         interrupted = self._recover()
         self._ensure_baseline(interrupted)
         self._observer.phase(SEARCHING)
-        self._asking.begin_with_defaults()
+        if self.completed + len(self._asking.waiting()) < section.trials:
+            self._asking.begin_with_defaults()
         for trial in interrupted:
             while not self._has_slot():
                 self._step()
@@ -125,8 +122,12 @@ class Coordinator:
             if ending := self._ending(until):
                 break
             wanted_more = self.completed + len(self._pending) < section.trials
-            if self._has_slot() and wanted_more and not self._exhausted():
-                self._dispatch(self._asking.ask())
+            if self._has_slot() and self._asking.has_next(wanted_more):
+                self._storage.hold()  # how an enqueued trial begins, and ends, is written at once
+                if (refused := self._asking.refused()) is not None:
+                    self._keep(refused)
+                else:
+                    self._dispatch(self._asking.ask())
             else:
                 self._step()
         while self._pending:
@@ -136,21 +137,17 @@ class Coordinator:
     def _ending(self, until: float) -> str | None:
         if self.should_stop():
             return "interrupted"
-        if self.completed >= self._task.study.trials:
-            return "complete"
         if time.monotonic() >= until:
             return "timeout"
-        if self._exhausted() and not self._pending:
-            return "exhausted"
+        is_full = self.completed >= self._task.study.trials
+        if is_full or (self._asking.exhausted() and not self._pending):
+            self._storage.look()  # what is enqueued is run, whatever else there is
+            if not self._asking.waiting():
+                return "complete" if is_full else "exhausted"
         return None
 
     def _has_slot(self) -> bool:
         return len(self._pending) < self.executor.slots
-
-    def _exhausted(self) -> bool:
-        """Whether no setting is left: all enumerated, or for long none worth running to its end."""
-        left = self._asking.left()
-        return self._pruned >= PRUNED_IN_A_ROW if left is None else left <= 0
 
     def _recover(self) -> list[Trial]:
         """Return what is still to be run; what was measured before a crash is told."""
@@ -203,8 +200,9 @@ class Coordinator:
 
     def _dispatch(self, trial: Trial) -> None:
         self._ensure_cost(trial.params)
-        self._pending[trial.number] = trial
         self._storage.settle()
+        trial = self._asking.renumbered(trial, self._storage.number_of(trial.number))
+        self._pending[trial.number] = trial
         first = trial.number not in self._looks
         job = TrialJob(
             trial,
@@ -260,14 +258,10 @@ class Coordinator:
                 self._dispatch(trial)
                 return
         del self._looks[trial.number]
-        self._storage.hold()
-        write_record(self._storage, record)
-        self._announce(record)
+        self._keep(record)
         if record.state == "complete":
-            self._idle_failures = self._pruned = 0
-        elif record.state == "pruned":
-            self._pruned += 1
-        elif not trial.is_baseline:
+            self._idle_failures = 0
+        elif record.state != "pruned" and not trial.is_baseline:
             self._idle_failures += 1
             if self._idle_failures >= self._task.study.max_failures:
                 raise StudyStopped(
@@ -275,6 +269,11 @@ class Coordinator:
                     f"{self.completed} did in all; mend the cause, or narrow search_space, and run "
                     f"the same command again; the last one: {record.reason}"
                 )
+
+    def _keep(self, record: TrialRecord) -> None:
+        self._storage.hold()
+        write_record(self._storage, record)
+        self._announce(record)
 
     def _announce(self, record: TrialRecord) -> None:
         """Pass a record to the sampler and, once it is written, to all that follow the trials."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from optuna.storages import BaseStorage
 
-from tuner.config.addresses import STORAGE_FILE, masked
+from tuner.config.addresses import STORAGE_FILE, masked, with_driver
 from tuner.config.reach import why_unreachable, why_unwritable
 from tuner.plugin import InputError
 
@@ -33,6 +33,7 @@ def peek_storage(url: str) -> BaseStorage | None:
 
     if is_file and is_file[1] == "journal":
         return open_storage(url)
+    url = with_driver(url)
     if trouble := why_unreachable(url):
         raise InputError(f"study.storage: cannot open {masked(url)}: {trouble}")
     try:

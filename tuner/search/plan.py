@@ -77,6 +77,7 @@ def plan_existing(storage: BaseStorage, config: Config, name: str) -> Plan:
     """Return what opening the study called `name` for writing will do; errors as `plan_study`."""
     from tuner.search.fenced_storage import LEASE  # and with it SQLAlchemy
     from tuner.search.lease import refuse_if_held
+    from tuner.search.record_json import ROLE
 
     study_id = storage.get_study_id_from_name(name)
     held = storage.get_study_user_attrs(study_id)
@@ -93,10 +94,12 @@ def plan_existing(storage: BaseStorage, config: Config, name: str) -> Plan:
     changes = changes_since(held, config)
     if not changes:
         return plan
-    if not completed:
+    enqueued = any(t.state == TrialState.WAITING and ROLE not in t.user_attrs for t in trials)
+    if not completed and not enqueued:
         return replace(plan, restarts=True)
     raise InputError(
-        f"study '{name}' was made with another configuration: {'; '.join(changes)}. "
+        f"study '{name}' {'has enqueued trials and ' * enqueued}was made with another "
+        f"configuration: {'; '.join(changes)}. "
         "Undo the change, give another study.name (from Python: name), or start a new study "
         "with --new"
     )

@@ -18,6 +18,8 @@ from tuner.search.cached_storage import Mirror
 KEPT = "tuner:record"
 ROLE = "tuner:role"
 BASELINE = "baseline"
+BESIDE = "beside the baseline"
+"""Roles: of the baseline, and of its point in the space where a sampler goes through all."""
 
 
 def write_record(storage: Mirror, record: TrialRecord) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
-from tuner.config.addresses import STORAGE_FILE, masked
+from tuner.config.addresses import STORAGE_FILE, masked, with_driver
 from tuner.config.folder_lock import locked, make_whole
 from tuner.config.load import Config
 from tuner.config.quiet import quiet
+from tuner.config.reach import why_missing
 from tuner.config.samplers import EXHAUSTIVE, make_pruner, make_sampler
 from tuner.plugin import InputError
 from tuner.search.cached_storage import Mirror
@@ -24,6 +26,9 @@ from tuner.search.fenced_storage import FencedDatabase, FencedJournal
 from tuner.search.lease import Lease
 from tuner.search.plan import IDENTITY, Plan, plan_existing, plan_study
 from tuner.search.series import SERIES, find_study
+
+OUTAGE_SECONDS = 40.0
+"""Seconds to wait for a database server that does not answer any more, within one lease."""
 
 
 def open_storage(url: str, create: bool = True) -> BaseStorage:
@@ -41,16 +46,10 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
         if not path.parent.is_dir():
             raise InputError(f"study.storage: no such folder: {path.parent}; make it first")
         if match[1] == "journal":
-            try:
-                if path.is_file():
-                    with path.open("rb") as stream:
-                        if stream.read(1) not in (b"", b"{"):
-                            raise ValueError  # Optuna would append to it
-                return JournalStorage(FencedJournal(str(path)))
-            except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-                reason = getattr(error, "strerror", None) or "it is no journal of Optuna"
-                raise InputError(f"study.storage: cannot open {path}: {reason}") from error
-    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+            return _journal(path)
+    url = with_driver(url)
+    is_sqlite = url.startswith("sqlite")
+    options = {"connect_args": {"timeout": 60}} if is_sqlite else {"pool_pre_ping": True}
     try:
         with locked(Path(match[2]).parent) if match else contextlib.nullcontext():
             if match and not _has_content(path := Path(match[2])):
@@ -60,7 +59,21 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
         detail = masked(str(error).strip().splitlines()[0])
         is_away = isinstance(error, OperationalError)  # there is nothing wrong with the address
         hint = "" if is_away else "; expected an address such as sqlite:///tuner.db"
+        if isinstance(cause := error.__cause__, ModuleNotFoundError):  # the driver's
+            detail, hint = why_missing(cause), ""
         raise InputError(f"study.storage: cannot open {masked(url)}: {detail}{hint}") from error
+
+
+def _journal(path: Path) -> BaseStorage:
+    try:
+        if path.is_file():
+            with path.open("rb") as stream:
+                if stream.read(1) not in (b"", b"{"):
+                    raise ValueError  # Optuna would append to it
+        return JournalStorage(FencedJournal(str(path)))
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        reason = getattr(error, "strerror", None) or "it is no journal of Optuna"
+        raise InputError(f"study.storage: cannot open {path}: {reason}") from error
 
 
 def _has_content(path: Path) -> bool:
@@ -69,14 +82,30 @@ def _has_content(path: Path) -> bool:
 
 def _created(url: str, options: dict[str, Any]) -> BaseStorage:
     """Open a database; once more where another process makes its tables at this moment."""
-    for pause in (0.1, 0.5, 2.0):
+    for pause in (0.1, 0.5, 2.0, None):
         try:
-            return FencedDatabase(url, engine_kwargs=options)
+            storage = FencedDatabase(url, engine_kwargs=options)
+            break
         except SQLAlchemyError as error:
-            if "already exists" not in str(error) and not isinstance(error, IntegrityError):
+            is_race = "already exists" in str(error) or isinstance(error, IntegrityError)
+            if not is_race or pause is None:
                 raise
             time.sleep(pause)
-    return FencedDatabase(url, engine_kwargs=options)
+    if not url.startswith("sqlite"):
+        event.listen(storage.engine, "do_connect", _connect)
+    return storage
+
+
+def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any:
+    """Connect to a server that was there before; wait for it where it restarts."""
+    until = time.monotonic() + OUTAGE_SECONDS
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, Mirror]:
@@ -128,7 +157,8 @@ def _taken(
                 directions=list(config.objectives.values()),
                 load_if_exists=True,
             )
-        lease = Lease(study)
+        section = config.engine.study
+        lease = Lease(study, {"trials": section.trials, "timeout": section.timeout})
         lease.take()
         try:
             if storage.get_study_id_from_name(plan.name) != study._study_id:
@@ -146,11 +176,14 @@ def _taken(
 
 def read_study(config: Config) -> optuna.Study:
     """Load the study of `config` for reading; `InputError` where there is none."""
-    storage = open_storage(config.engine.study.storage, create=False)
-    name = find_study(storage, config.name)
-    if name is None:
-        raise InputError(
-            f"no study '{config.name}' in {masked(config.engine.study.storage)}; first: tuner run"
-        )
+    return study_in(config.engine.study.storage, config.name)
+
+
+def study_in(url: str, name: str) -> optuna.Study:
+    """Load the latest study configured as `name`; `InputError` where there is none at `url`."""
+    storage = open_storage(url, create=False)
+    found = find_study(storage, name)
+    if found is None:
+        raise InputError(f"no study '{name}' in {masked(url)}; first: tuner run")
     with quiet():
-        return optuna.load_study(study_name=name, storage=storage)
+        return optuna.load_study(study_name=found, storage=storage)

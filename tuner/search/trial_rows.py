@@ -32,7 +32,11 @@ _UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 
 
 class NotOurs(Exception):
-    """The study has trials that this process did not write, or lacks one that it did."""
+    """The study lacks a trial that this process wrote, or another program has ended it."""
+
+
+class Overtaken(NotOurs):
+    """The study has trials that this process did not write, under the numbers of its new ones."""
 
 
 @dataclass
@@ -71,8 +75,10 @@ def write(
 
     Raises
     ------
+    Overtaken
+        Where another program has added trials to the study; nothing is written then.
     NotOurs
-        Where another program has written to the study.
+        Where it has ended a trial of ours.
     """
     made: dict[int, int] = {}
     if any(change.there is None for _, change in changes):
@@ -81,7 +87,7 @@ def write(
         )
         newest = select(func.max(TRIALS.c.trial_id)).where(_of(TRIALS, study_id))
         if connection.execute(newest).scalar() != last:
-            raise NotOurs
+            raise Overtaken
     rows: dict[Any, list[dict[str, Any]]] = {}
     for trial, change in changes:
         if change.there is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timezone
 from functools import cached_property
 
 import optuna
@@ -19,6 +20,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.config.given import drawn_params
 from tuner.config.quiet import quiet
 from tuner.config.samplers import EXHAUSTIVE, settings_in_all
 from tuner.config.task import Task
@@ -26,8 +28,9 @@ from tuner.config.text import cleaned
 from tuner.execution.jobs import JobDone
 from tuner.measure.noise import Noise
 from tuner.objective import Reference
+from tuner.plugin import InputError
 from tuner.records import State, Trial, TrialRecord
-from tuner.search.record_json import BASELINE, ROLE
+from tuner.search.record_json import BASELINE, BESIDE, ROLE
 
 STATES: Mapping[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -36,6 +39,10 @@ STATES: Mapping[State, TrialState] = {
     "failed": TrialState.FAIL,
 }
 """Optuna's state for each of ours: an infeasible trial has no value and must not be repeated."""
+
+
+PRUNED_IN_A_ROW = 100
+"""So many settings that were given up show that none is left that is better."""
 
 
 class AskTell:
@@ -54,12 +61,54 @@ class AskTell:
         self._study = study
         self._sampler = task.study.sampler.name
         self._live: dict[int, optuna.Trial] = {}
-        self._looked = self._baselines = 0
+        self._looked = self._points = self._pruned = 0
+
+    def waiting(self) -> list[FrozenTrial]:
+        """Return the trials that are enqueued, the next one first."""
+        return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+
+    def refused(self) -> TrialRecord | None:
+        """Return how the next trial ends, where it is enqueued with params not of the space.
+
+        To the sampler it is as if it had never been.
+        """
+        for trial in self.waiting()[:1]:
+            given = {**trial.params, **trial.system_attrs.get("fixed_params", {})}
+            try:
+                drawn_params(self._task.space, given)
+            except InputError as error:
+                searched = {
+                    name: value if isinstance(value, str | int | float) else str(value)
+                    for name, value in given.items()
+                    if name in self._task.space.searched
+                }
+                now = datetime.now(timezone.utc)
+                self._begin_waiting(trial)
+                return TrialRecord(
+                    number=trial.number,
+                    state="failed",
+                    params=self._task.space.complete(searched),
+                    searched=searched,
+                    cases=(),
+                    metrics={},
+                    values=(),
+                    started=now,
+                    finished=now,
+                    reason=cleaned(f"enqueued with params outside of the search space: {error}"),
+                )
+        return None
 
     def ask(self) -> Trial:
         """Return the next trial to run: what is enqueued, else what the sampler suggests."""
         with quiet():
             return self._trial(self._study.ask(dict(self._task.space.searched)))
+
+    def renumbered(self, trial: Trial, number: int) -> Trial:
+        """Return a trial that was drawn under the number that it has been written under."""
+        if number == trial.number:
+            return trial
+        del self._live[trial.number]
+        return self.take_up(self._study.get_trials(deepcopy=False)[number])
 
     def take_up(self, trial: FrozenTrial) -> Trial:
         """Take up a trial that was asked: what it has drawn stays, what it lacks is drawn now."""
@@ -70,26 +119,53 @@ class AskTell:
         return self._trial(live)
 
     def ask_baseline(self) -> Trial:
+        """Return the baseline as the next trial, whatever is enqueued before it."""
+        self.enqueue_baseline()
+        trial = next(filter(_is_baseline, self.waiting()))
+        self._begin_waiting(trial)
+        return self.take_up(trial)
+
+    def _begin_waiting(self, trial: FrozenTrial) -> None:
+        self._study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+
+    def enqueue_baseline(self) -> None:
         """Enqueue the baseline as a trial, with what of it the space can express."""
         space, params = self._task.space, self._task.baseline or {}
         drawn = space.nearest(params) if self._sampler in EXHAUSTIVE else space.express(params)
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if not any(trial.user_attrs.get(ROLE) == BASELINE for trial in waiting):
+        if not any(map(_is_baseline, self.waiting())):
             self._study.enqueue_trial(drawn, user_attrs={ROLE: BASELINE})
             if self._sampler == "brute-force":
                 # It would take the baseline's point for visited; the plug-in itself was not there.
-                self._study.enqueue_trial(drawn)
-        return self.ask()
+                self._study.enqueue_trial(drawn, user_attrs={ROLE: BESIDE})
 
     def begin_with_defaults(self) -> None:
         """Let a new study try first what the plug-in takes for good: the search goes on from it."""
         drawn = self._task.space.defaults_of(self._task.plugin)
-        if drawn and not self._asked() and self._sampler not in EXHAUSTIVE:
-            self._study.enqueue_trial(drawn)
+        trials = self._study.get_trials(deepcopy=False)
+        is_new = all(trial.state == TrialState.WAITING or _is_baseline(trial) for trial in trials)
+        if drawn and is_new and self._sampler not in EXHAUSTIVE:
+            self._study.enqueue_trial(drawn, skip_if_exists=True)
 
-    def left(self) -> int | None:
+    def has_next(self, more: bool) -> bool:
+        """Return whether there is a trial to run: an enqueued one, or with `more` any other."""
+        return (more and not self.exhausted()) or bool(self.waiting())
+
+    def exhausted(self) -> bool:
+        """Return whether all are enumerated, or for long none was worth running to its end."""
+        left = self._left()
+        return self._pruned >= PRUNED_IN_A_ROW if left is None else left <= 0
+
+    def _left(self) -> int | None:
         """Return how many settings were never asked; None where they can't be counted."""
-        return None if self._size is None else self._size - self._asked()
+        if self._size is None:
+            return None
+        trials = self._study.get_trials(deepcopy=False)
+        if self._sampler == "brute-force":  # an enqueued trial is one of its settings
+            own = [trial.params for trial in trials if trial.params and not _is_baseline(trial)]
+            return self._size - len({tuple(sorted(params.items())) for params in own})
+        self._points += sum("grid_id" in trial.system_attrs for trial in trials[self._looked :])
+        self._looked = len(trials)
+        return self._size - self._points
 
     @cached_property
     def _size(self) -> int | None:
@@ -104,6 +180,8 @@ class AskTell:
     def tell(self, record: TrialRecord) -> None:
         """Report to Optuna how a trial ended."""
         self._live.pop(record.number, None)
+        if record.state in ("complete", "pruned"):
+            self._pruned = self._pruned + 1 if record.state == "pruned" else 0
         values = list(record.values) or None
         with quiet():
             try:
@@ -121,20 +199,16 @@ class AskTell:
         with quiet():
             self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def _asked(self) -> int:
-        """Count the trials beside the baseline."""
-        trials = self._study.get_trials(deepcopy=False)
-        new = trials[self._looked :]
-        self._baselines += sum(trial.user_attrs.get(ROLE) == BASELINE for trial in new)
-        self._looked = len(trials)
-        return self._looked - self._baselines
-
     def _trial(self, live: optuna.Trial) -> Trial:
         self._live[live.number] = live
         is_baseline = live.user_attrs.get(ROLE) == BASELINE
         drawn, task = dict(live.params), self._task
         params = dict(task.baseline or {}) if is_baseline else task.space.complete(drawn)
         return Trial(number=live.number, params=params, searched=drawn, is_baseline=is_baseline)
+
+
+def _is_baseline(trial: FrozenTrial) -> bool:
+    return trial.user_attrs.get(ROLE) == BASELINE
 
 
 def judge(

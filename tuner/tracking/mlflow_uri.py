@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from tuner.config.addresses import masked, without_user
+from tuner.config.addresses import masked, with_driver, without_user
 from tuner.config.folder_lock import locked
 from tuner.plugin import InputError
 
@@ -58,6 +58,24 @@ def check_uri(uri: str, storage_url: str | None = None, source: str = "tracking.
             f"study.storage and {source} are the same file, {path}: Optuna and MLflow cannot "
             "share one; name another file in either"
         )
+    if scheme in _DATABASES and storage_url is not None and path is None:
+        if _server_database(uri) == _server_database(storage_url):
+            raise InputError(
+                f"study.storage and {source} are the same database: Optuna and MLflow cannot share "
+                f"one; make another on that server and name it in either ({masked(uri)})"
+            )
+
+
+def _server_database(url: str) -> tuple[object, ...]:
+    """Return kind, host, port and name of a database; nothing but the address itself for none."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(with_driver(url))
+    except (ArgumentError, ValueError):
+        return (url,)
+    return parsed.get_backend_name(), parsed.host, parsed.port, parsed.database
 
 
 def sqlite_path(url: str) -> Path | None:
