@@ -169,6 +169,19 @@ def analyse(
 
 
 @app.command()
+def report(
+    config: ConfigPath,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="HTML file.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Write what a study found into one HTML file, which opens offline."""
+    from tuner.run import standing
+
+    loaded = _say_changes(_load(config, list(overrides or [])))
+    _plain(f"report: {standing.report(loaded, output)}")
+
+
+@app.command()
 def ui(
     config: ConfigPath,
     port: Annotated[int | None, typer.Option(help="Default: a free one.")] = None,
