@@ -182,6 +182,27 @@ def report(
 
 
 @app.command()
+def compare(
+    studies: Annotated[list[str], typer.Argument(help="YAML files, or studies below out/.")],
+    page: Annotated[Path | None, typer.Option("--html", help="Write a page as well.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show studies side by side."""
+    from tuner.run import compare, printout
+
+    found = [compare.find(study, lambda path: _say_changes(_load(path, []))) for study in studies]
+    if page is not None:
+        compare.write(page, found)
+    headers, rows = compare.compared_rows(found)
+    if as_json:
+        print(json.dumps([dict(row) for row in compare.plain(headers, rows)]))
+        return
+    printout.print_table(out, f"{len(found)} studies", headers, rows)
+    for line in compare.cautions(found):
+        _plain(line)
+
+
+@app.command()
 def ui(
     config: ConfigPath,
     port: Annotated[int | None, typer.Option(help="Default: a free one.")] = None,

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
-from tests.driver import PROJECT, Driver
+from tests.driver import Driver
 from tests.report.test_page import Seen
+from tests.run.conftest import WORDS
 from tests.studies import make_study, make_summary, make_trials
 from tuner.objective import Objective
 from tuner.run.kept import SUMMARY, Kept, keep, kept_summary, read_kept
 from tuner.run.report import gain_rows
-
-WORDS = "<script>alert(1)</script>"
-SECTIONS = {
-    "plugin": "toy",
-    "data": {"targets": [1.0, 2.0, 4.0], "held_out": [3.0, 3.5], "null": -6.0},
-    "study": {"name": "<b>", "trials": 14, "sampler": "random", "max_failures": 99},
-    "search_space": {"x": {}, "mode": {"choices": ["fine", "reference", "raise"]}},
-    "objective": ["fit", "time"],
-    "timing": {"finalists": 0, "nulls": 9},
-    "tracking": {"enabled": False},
-}
-
-
-@pytest.fixture(scope="module")
-def ran(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder in which a study ran, with trials that failed in hostile words."""
-    home = tmp_path_factory.mktemp("ran")
-    sections = {**SECTIONS, "study": {**SECTIONS["study"], "name": "s"}}
-    (home / "study.yaml").write_text(yaml.safe_dump(sections))
-    path = os.pathsep.join([str(driver.site), str(PROJECT)])
-    environment = {**os.environ, "TOY_WORDS": WORDS, "PYTHONPATH": path}
-    done = driver.run("run", "study.yaml", folder=home, environment=environment)
-    assert done.returncode == 0, done.stderr
-    assert "report: out/s/report.html" in done.stdout
-    return home
-
-
-def said(path: Path) -> str:
-    return Seen(path.read_text()).said
 
 
 def test_a_run_leaves_a_report_that_says_it_all(ran: Path) -> None:
