@@ -216,6 +216,20 @@ def ui(
     session.show(loaded, port=port, open_browser=browser)
 
 
+@app.command()
+def dashboard(
+    config: ConfigPath,
+    port: Annotated[int | None, typer.Option(help="Default: a free one.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    overrides: Overrides = None,
+) -> None:
+    """Open optuna-dashboard on the study, on 127.0.0.1, until Ctrl-C."""
+    from tuner.search import dashboard, storage
+
+    loaded = _say_changes(_load(config, list(overrides or [])))
+    dashboard.serve(storage.read_study(loaded), port, browser)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def simulate(
     context: typer.Context,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -21,6 +20,7 @@ import psutil
 import pytest
 from matplotlib.figure import Figure
 
+from tests.browser.pages import Browser
 from tests.studies import make_study, make_summary, make_trials
 from tuner.plugin import InputError
 from tuner.tracking import mlflow_runs, mlflow_ui
@@ -35,7 +35,6 @@ STUDY, OTHER = make_study(), make_study("chr19", signature="2" * 64)
 TRIALS = make_trials(40)
 BEST = make_summary(TRIALS).best
 URI = "sqlite:///mlflow.db"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 # MLflow's page asks who is logged in; a server without log-in has no answer
 EXPECTED_404 = "/ajax-api/2.0/mlflow/users/current"
 
@@ -93,58 +92,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         os.chdir(before)
 
 
-@dataclass
-class Browser:
-    """A page, and what went wrong or outside in it."""
-
-    page: Any
-    base: str
-    complaints: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
-        self.page.on("request", self._request)
-        self.page.on("response", self._response)
-
-    def _console(self, message: Any) -> None:
-        known = "status of 404" in message.text and EXPECTED_404 in message.location["url"]
-        if message.type == "error" and not known:
-            self.complaints.append(f"console: {message.text}")
-
-    def _request(self, request: Any) -> None:
-        if not request.url.startswith((self.base, "data:", "blob:")):
-            self.complaints.append(f"outside: {request.url}")
-
-    def _response(self, response: Any) -> None:
-        if response.status >= 400 and EXPECTED_404 not in response.url:
-            self.complaints.append(f"{response.status}: {response.url}")
-
-    def open(self, fragment: str) -> Any:
-        self.page.goto(self.base + fragment)
-        return self.page
-
-    def column(self, name: str) -> list[str]:
-        cells = self.page.locator(f'[role=gridcell][col-id="{name}"]')
-        cells.first.wait_for(timeout=30_000)
-        return cells.all_inner_texts()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        outside = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", outside]
-        )
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def browser(chromium: Any, served: Served) -> Iterator[Browser]:
     context = chromium.new_context(viewport={"width": 1600, "height": 2400})
@@ -152,7 +99,7 @@ def browser(chromium: Any, served: Served) -> Iterator[Browser]:
         "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
         "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');"
     )
-    found = Browser(context.new_page(), served.base)
+    found = Browser(context.new_page(), served.base, [EXPECTED_404])
     yield found
     context.close()
     assert found.complaints == []

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.conftest import WORDS
 from tests.driver import Driver
 from tests.report.test_page import Seen
-from tests.run.conftest import WORDS
 from tests.studies import make_study, make_summary, make_trials
 from tuner.objective import Objective
 from tuner.run.kept import SUMMARY, Kept, keep, kept_summary, read_kept

@@ -75,10 +75,13 @@ class Finish:
             other = f", not {best.number}" if chosen.number != best.number else ""
             notes.append(f"trial {chosen.number} is frozen{other}: {reason}")
         elif len(self._task.objective.objectives) > 1:
-            name, _ = self._task.objective.ranked_by(records)
+            objective = self._task.objective
+            first, way = next(iter(objective.objectives.items()))
+            bound = f"{{{first}: '{'>=' if way == 'maximize' else '<='} ...'}}"
             notes.append(
-                f"trial {chosen.number} is frozen: of several objectives {name} decides; "
-                f"export.select takes a trial's number, or bounds ({{{name}: '>= ...'}})"
+                f"trial {chosen.number} is frozen: of several objectives "
+                f"{objective.ranked_by(records)[0]} decides; export.select takes a trial's number, "
+                f"or bounds such as {bound}"
             )
         summary = replace(summary, best=chosen, final=final, notes=notes)
         return state_final(summary, self._task.objective), reason
