@@ -67,6 +67,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         (home / "out" / "plots").mkdir(parents=True)
         Figure(figsize=(3, 2), dpi=100).savefig(home / "out" / "plots" / "history.png")
         (home / "out" / "assign2.py").write_text("print('frozen')\n")
+        (home / "out" / "script").mkdir()
+        (home / "out" / "script" / "chr21.py").write_text("print('frozen')\n")
         for study, count in ((OTHER, 6), (STUDY, len(TRIALS))):
             tracker = MlflowTracker(URI, "nmf", home / "spool")
             tracker.start(study, TRIALS[:count])
@@ -92,13 +94,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         os.chdir(before)
 
 
-@pytest.fixture
-def browser(chromium: Any, served: Served) -> Iterator[Browser]:
-    context = chromium.new_context(viewport={"width": 1600, "height": 2400})
+def new_context(chromium: Any, width: int, height: int) -> Any:
+    context = chromium.new_context(viewport={"width": width, "height": height})
     context.add_init_script(  # keeps MLflow's assistant shut: it covers a third of the page
         "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
         "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');"
     )
+    return context
+
+
+@pytest.fixture
+def browser(chromium: Any, served: Served) -> Iterator[Browser]:
+    context = new_context(chromium, 1600, 2400)
     found = Browser(context.new_page(), served.base, [EXPECTED_404])
     yield found
     context.close()
@@ -128,7 +135,12 @@ def test_trials_best_first_with_metrics_as_columns(served: Served, browser: Brow
 
 def test_charts_show_the_curve_and_every_complete_trial(served: Served, browser: Browser) -> None:
     page = browser.open(served.links["charts"])
-    for title in ("best_so_far", "time vs. r", "time vs. score", "Parallel Coordinates"):
+    for title in (
+        "best_so_far",
+        "log10_time vs. r",
+        "log10_time vs. score",
+        "Parallel Coordinates",
+    ):
         page.get_by_text(title, exact=True).first.wait_for(timeout=30_000)
     plot = page.locator(".js-plotly-plot").nth(1)
     plot.locator(".point").first.wait_for(timeout=30_000)
@@ -173,6 +185,40 @@ def test_study_page_has_result_links_pictures_and_files(served: Served, browser:
 def test_comparison_of_the_best_trials(served: Served, browser: Browser) -> None:
     page = browser.open(served.links["compare"])
     page.get_by_text("Comparing 5 Runs from 1 Experiment").wait_for(timeout=30_000)
+
+
+@pytest.mark.parametrize("width", [1440, 1920])
+def test_every_page_at_usual_widths(
+    served: Served, chromium: Any, shots: Path | None, width: int
+) -> None:
+    """Titles are whole, params are in sight, and the script in use is in the registry."""
+    context = new_context(chromium, width, 1200)
+    browser = Browser(context.new_page(), served.base, [EXPECTED_404])
+    links, model = served.links, mlflow_runs.study_label(STUDY)
+    pages = {
+        "trials": (links["trials"], "fl_lambda"),
+        "charts": (links["charts"], "log10_time vs. score"),
+        "studies": (links["studies"], "nmf-chr19"),
+        "study": (links["study"], f"Best: trial {BEST.number},"),
+        "best": (links["best trial"], "The best trial of study"),
+        "compare": (links["compare"], "Comparing 5 Runs from 1 Experiment"),
+        "model": (f"#/models/{model}", "champion"),
+        "version": (f"#/models/{model}/versions/1", f"Trial {BEST.number}:"),
+    }
+    for name, (link, text) in pages.items():
+        page = browser.open(link)
+        seen = page.get_by_text(text).first
+        seen.wait_for(timeout=30_000)
+        page.wait_for_timeout(1500)
+        browser.shoot(shots, f"mlflow-{name}-{width}")
+        if name in ("trials", "charts"):
+            box = seen.bounding_box()
+            assert box["x"] + box["width"] <= width
+            assert seen.evaluate("title => title.scrollWidth <= title.clientWidth + 1")
+        if name == "study":
+            assert page.get_by_text(f"{model} tuned").count() > 0  # one of the two datasets
+    context.close()
+    assert browser.complaints == []
 
 
 def test_a_server_is_a_store_too(served: Served) -> None:

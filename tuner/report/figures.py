@@ -17,7 +17,12 @@ import optuna
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from tuner.config.quiet import quiet
 from tuner.config.text import shortened
@@ -27,7 +32,7 @@ from tuner.records import Final, Null, TrialRecord
 BLUE, ORANGE, GREY, RED = "#0072B2", "#E69F00", "#B0B0B0", "#D55E00"
 """Okabe and Ito's palette, told apart by colour-blind readers."""
 
-MOST_SLICES = 9
+MOST_SLICES = 6
 
 
 class StudyFigure(Figure):
@@ -262,9 +267,17 @@ def slices(
 
 def _places(axes: Any, values: Sequence[Any], dist: BaseDistribution) -> Sequence[float]:
     """Return where values stand on an axis, and make the axis: choices side by side, or a scale."""
-    if not isinstance(dist, CategoricalDistribution):
-        axes.set_xscale("log" if dist.log else "linear")  # type: ignore[attr-defined]
+    if isinstance(dist, FloatDistribution | IntDistribution):
+        if dist.log:  # plain labels at powers of ten: mathematical text takes most of the time
+            axes.set_xscale("log")
+            exponents = range(
+                math.ceil(math.log10(dist.low)), math.floor(math.log10(dist.high)) + 1
+            )
+            ticks = [10.0**exponent for exponent in exponents[:: len(exponents) // 4 or 1]]
+            axes.set_xticks(ticks or [dist.low, dist.high], [f"{t:g}" for t in ticks] or None)
+            axes.minorticks_off()
         return values
+    assert isinstance(dist, CategoricalDistribution)
     labels = [shortened(str(choice), 12) for choice in dist.choices]
     axes.set_xticks(range(len(labels)), labels, parse_math=False, rotation=20, fontsize="small")
     axes.set_xlim(-0.5, len(labels) - 0.5)

@@ -41,7 +41,7 @@ TITLES = {
     "trade_off": "the metric against the time",
     "front": "the first two objectives",
     "importances": "which parameters mattered",
-    "slices": "the objective against each parameter, the most important first",
+    "slices": "the objective against the most important parameters",
 }
 """Figures of the engine, by file stem; all others are the plug-in's."""
 

@@ -161,7 +161,10 @@ def _studies_view(study: StudyInfo) -> dict[str, Any]:
     first = mlflow_runs.key(study.primary)
     columns = [
         *_columns([*metrics, f"baseline/{first}", "baseline/time", f"held_out/{first}"]),
-        *(_column("tags", name) for name in ("complete", "failed", "pruned", "plugin")),
+        *(
+            _column("tags", name)
+            for name in ("complete", "failed", "infeasible", "pruned", "plugin")
+        ),
         *(_column("params", name) for name in ("study.sampler", "seed")),
     ]
     section = "studies"
