@@ -16,7 +16,12 @@ SOURCES = {"tuner": ROOT / "tuner", "tuner_plugins": ROOT / "plugins" / "tuner_p
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "umap": "umap-learn", "yaml": "pyyaml"}
+DISTRIBUTIONS = {
+    "optuna_dashboard": "optuna-dashboard",
+    "sklearn": "scikit-learn",
+    "umap": "umap-learn",
+    "yaml": "pyyaml",
+}
 """Modules that are called otherwise than what is installed; case aside."""
 
 NOT_IMPORTED = {
@@ -29,7 +34,7 @@ NOT_DECLARED = {
 }
 
 EXTRAS = {
-    "tuner": (),
+    "tuner": ("dashboard",),
     "tuner_plugins.native": (),
     "tuner_plugins.function": (),
     "tuner_plugins.command": (),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -21,6 +20,7 @@ import psutil
 import pytest
 from matplotlib.figure import Figure
 
+from tests.browser.pages import Browser
 from tests.studies import make_study, make_summary, make_trials
 from tuner.plugin import InputError
 from tuner.tracking import mlflow_runs, mlflow_ui
@@ -35,7 +35,6 @@ STUDY, OTHER = make_study(), make_study("chr19", signature="2" * 64)
 TRIALS = make_trials(40)
 BEST = make_summary(TRIALS).best
 URI = "sqlite:///mlflow.db"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 # MLflow's page asks who is logged in; a server without log-in has no answer
 EXPECTED_404 = "/ajax-api/2.0/mlflow/users/current"
 
@@ -68,6 +67,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         (home / "out" / "plots").mkdir(parents=True)
         Figure(figsize=(3, 2), dpi=100).savefig(home / "out" / "plots" / "history.png")
         (home / "out" / "assign2.py").write_text("print('frozen')\n")
+        (home / "out" / "script").mkdir()
+        (home / "out" / "script" / "chr21.py").write_text("print('frozen')\n")
         for study, count in ((OTHER, 6), (STUDY, len(TRIALS))):
             tracker = MlflowTracker(URI, "nmf", home / "spool")
             tracker.start(study, TRIALS[:count])
@@ -93,66 +94,19 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         os.chdir(before)
 
 
-@dataclass
-class Browser:
-    """A page, and what went wrong or outside in it."""
-
-    page: Any
-    base: str
-    complaints: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
-        self.page.on("request", self._request)
-        self.page.on("response", self._response)
-
-    def _console(self, message: Any) -> None:
-        known = "status of 404" in message.text and EXPECTED_404 in message.location["url"]
-        if message.type == "error" and not known:
-            self.complaints.append(f"console: {message.text}")
-
-    def _request(self, request: Any) -> None:
-        if not request.url.startswith((self.base, "data:", "blob:")):
-            self.complaints.append(f"outside: {request.url}")
-
-    def _response(self, response: Any) -> None:
-        if response.status >= 400 and EXPECTED_404 not in response.url:
-            self.complaints.append(f"{response.status}: {response.url}")
-
-    def open(self, fragment: str) -> Any:
-        self.page.goto(self.base + fragment)
-        return self.page
-
-    def column(self, name: str) -> list[str]:
-        cells = self.page.locator(f'[role=gridcell][col-id="{name}"]')
-        cells.first.wait_for(timeout=30_000)
-        return cells.all_inner_texts()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        outside = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", outside]
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def browser(chromium: Any, served: Served) -> Iterator[Browser]:
-    context = chromium.new_context(viewport={"width": 1600, "height": 2400})
+def new_context(chromium: Any, width: int, height: int) -> Any:
+    context = chromium.new_context(viewport={"width": width, "height": height})
     context.add_init_script(  # keeps MLflow's assistant shut: it covers a third of the page
         "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
         "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');"
     )
-    found = Browser(context.new_page(), served.base)
+    return context
+
+
+@pytest.fixture
+def browser(chromium: Any, served: Served) -> Iterator[Browser]:
+    context = new_context(chromium, 1600, 2400)
+    found = Browser(context.new_page(), served.base, [EXPECTED_404])
     yield found
     context.close()
     assert found.complaints == []
@@ -181,7 +135,12 @@ def test_trials_best_first_with_metrics_as_columns(served: Served, browser: Brow
 
 def test_charts_show_the_curve_and_every_complete_trial(served: Served, browser: Browser) -> None:
     page = browser.open(served.links["charts"])
-    for title in ("best_so_far", "time vs. r", "time vs. score", "Parallel Coordinates"):
+    for title in (
+        "best_so_far",
+        "log10_time vs. r",
+        "log10_time vs. score",
+        "Parallel Coordinates",
+    ):
         page.get_by_text(title, exact=True).first.wait_for(timeout=30_000)
     plot = page.locator(".js-plotly-plot").nth(1)
     plot.locator(".point").first.wait_for(timeout=30_000)
@@ -226,6 +185,40 @@ def test_study_page_has_result_links_pictures_and_files(served: Served, browser:
 def test_comparison_of_the_best_trials(served: Served, browser: Browser) -> None:
     page = browser.open(served.links["compare"])
     page.get_by_text("Comparing 5 Runs from 1 Experiment").wait_for(timeout=30_000)
+
+
+@pytest.mark.parametrize("width", [1440, 1920])
+def test_every_page_at_usual_widths(
+    served: Served, chromium: Any, shots: Path | None, width: int
+) -> None:
+    """Titles are whole, params are in sight, and the script in use is in the registry."""
+    context = new_context(chromium, width, 1200)
+    browser = Browser(context.new_page(), served.base, [EXPECTED_404])
+    links, model = served.links, mlflow_runs.study_label(STUDY)
+    pages = {
+        "trials": (links["trials"], "fl_lambda"),
+        "charts": (links["charts"], "log10_time vs. score"),
+        "studies": (links["studies"], "nmf-chr19"),
+        "study": (links["study"], f"Best: trial {BEST.number},"),
+        "best": (links["best trial"], "The best trial of study"),
+        "compare": (links["compare"], "Comparing 5 Runs from 1 Experiment"),
+        "model": (f"#/models/{model}", "champion"),
+        "version": (f"#/models/{model}/versions/1", f"Trial {BEST.number}:"),
+    }
+    for name, (link, text) in pages.items():
+        page = browser.open(link)
+        seen = page.get_by_text(text).first
+        seen.wait_for(timeout=30_000)
+        page.wait_for_timeout(1500)
+        browser.shoot(shots, f"mlflow-{name}-{width}")
+        if name in ("trials", "charts"):
+            box = seen.bounding_box()
+            assert box["x"] + box["width"] <= width
+            assert seen.evaluate("title => title.scrollWidth <= title.clientWidth + 1")
+        if name == "study":
+            assert page.get_by_text(f"{model} tuned").count() > 0  # one of the two datasets
+    context.close()
+    assert browser.complaints == []
 
 
 def test_a_server_is_a_store_too(served: Served) -> None:

@@ -149,6 +149,7 @@ def test_a_run_names_its_phases_in_order(write_config: Callable[..., Path]) -> N
         "timing the script on held-out cases",
         "timing the baseline on held-out cases",
         "writing the script",
+        "writing the report",
     ]
     assert [line for line in lines() if "trials" not in line] == phases
     assert json.dumps(result.plain())

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tests.studies import make_trials
 from tuner.objective import Objective
-from tuner.report.figures import history, pareto, trade_off
+from tuner.report.figures import front_of, history, pareto, slices, trade_off
 
 
 def test_the_front_holds_what_no_other_beats_in_both() -> None:
@@ -43,3 +45,49 @@ def test_intervals_are_drawn_where_there_are_some() -> None:
 
 def labels(figure: object) -> list[str]:
     return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_slices_show_the_most_important_parameters_each_on_its_scale() -> None:
+    """Names and choices that mathematical text would read, or fail at, are shown as they are."""
+    space = {
+        "log": FloatDistribution(1e-3, 1e3, log=True),
+        "n$^": IntDistribution(1, 9),
+        "how": CategoricalDistribution(["$a^$", "b", True, None]),
+    }
+    records, study = make_trials(12), optuna.create_study()
+    for record in records:
+        searched = {"log": 10.0 ** (record.number % 7 - 3), "n$^": 1 + record.number % 9}
+        searched["how"] = ["$a^$", "b", True, None][record.number % 4]
+        record.params.update(searched)
+        record.searched.clear()
+        record.searched.update(searched)
+        values = {"params": searched, "distributions": space, "value": 1.0}
+        study.add_trial(optuna.trial.create_trial(**values))
+    tuned = [r for r in records if r.state == "complete" and not r.is_baseline]
+    objective = Objective({"r": "maximize"}, {"score": "maximize"})
+    figure = slices(study, tuned, objective, ["n$^", "how", "gone", "log"], tuned[2])
+    count, how, log, *rest = figure.axes
+    assert [axes.get_xlabel() for axes in (count, how, log)] == ["n$^", "how", "log"]
+    assert not any(axes.get_visible() for axes in rest)
+    assert [label.get_text() for label in how.get_xticklabels()] == ["$a^$", "b", "True", "None"]
+    assert log.get_xscale() == "log"
+    decades = [label.get_text() for label in log.get_xticklabels()]
+    assert decades == ["0.001", "0.01", "0.1", "1", "10", "100", "1000"]
+    for axes, name in ((count, "n$^"), (log, "log")):
+        dots, star = (marks.get_offsets() for marks in axes.collections)
+        places = [[r.searched[name], r.metrics["score"]] for r in tuned]
+        assert np.allclose(dots, places)
+        assert np.allclose(star, places[2:3])
+    places = how.collections[0].get_offsets()[:, 0]
+    assert list(np.round(places)) == [r.number % 4 for r in tuned]
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_two_objectives_beside_the_time_have_a_front_of_their_own() -> None:
+    objective = Objective({"r": "maximize"}, {"r": "maximize", "speedup": "maximize"})
+    complete = [record for record in make_trials(20) if record.state == "complete"]
+    axes = front_of(complete, objective).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("speedup", "r")
+    for speedup, r in zip(*axes.lines[0].get_data(), strict=True):
+        better = [t for t in complete if t.metrics["speedup"] > speedup and t.metrics["r"] > r]
+        assert better == []

@@ -84,7 +84,7 @@ def test_a_closure_is_tuned_in_a_worker_resumed_and_exported(workplace: Path) ->
         "kind": result.trials["kind"][best],
     }
     assert result.best.metrics["value"] == result.trials["value"][best]
-    assert set(result.figures) == {"history", "trade_off", "importances"}
+    assert set(result.figures) == {"history", "trade_off", "importances", "slices"}
     assert result.figures["history"]._repr_png_().startswith(b"\x89PNG")
     assert f"best: trial {best}, value" in repr(result)
     shown = result._repr_html_()

@@ -335,8 +335,8 @@ def test_a_slow_trial_is_infeasible_but_the_baseline_may_be_slow(
     study = harness(
         data={"seconds": 0.02},
         limits={"case_time": 0.05},
-        search_space={"size": {"low": 1, "high": 5}},
-        study={"trials": 5, "max_failures": 100},
+        search_space={"size": {"low": 1, "high": 5}, "x": {}},
+        study={"trials": 5, "max_failures": 100, "sampler": "cmaes"},
     )
     study.run()
     assert study.records[0].state == "complete"
@@ -345,6 +345,10 @@ def test_a_slow_trial_is_infeasible_but_the_baseline_may_be_slow(
     infeasible = [record for record in study.records if record.state == "infeasible"]
     assert infeasible
     assert all("limit 0.05 s" in (record.reason or "") for record in infeasible)
+    for trial, record in zip(study.study.get_trials(), study.records, strict=True):
+        assert trial.constraints == ({"0": 1.0} if record in infeasible else {})
+        told = f"infeasible: {record.reason}" if record in infeasible else None
+        assert trial.user_attrs.get("tuner:reason") == told
 
 
 def test_bad_input_ends_the_study(harness: Callable[..., Harness]) -> None:
@@ -501,6 +505,7 @@ def test_two_objectives(harness: Callable[..., Harness]) -> None:
     study = harness(objective=["fit", "time"])
     study.run()
     assert [d.name for d in study.study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert study.study.metric_names == ["fit", "time"]
     record = study.records[3]
     assert list(record.values) == [record.metrics["fit"], record.metrics["time"]]
 
@@ -571,6 +576,11 @@ def test_what_is_kept_of_a_trial_is_read_back_equal(harness: Callable[..., Harne
     stored = optuna.load_study(study_name="study", storage="sqlite:///tuner.db")
     assert records_of(stored) == study.listener.heard
     assert json.loads(stored.get_trials()[0].user_attrs["tuner:record"])["is_baseline"] is True
+    assert stored.metric_names == ["score"]
+    for trial, record in zip(stored.get_trials(), study.listener.heard, strict=True):
+        attributes = {k: v for k, v in trial.user_attrs.items() if not k.startswith("tuner:")}
+        assert attributes == record.metrics
+        assert record.metrics or record.state != "complete"
     assert isinstance(study.listener.heard[0], TrialRecord)
     assert JobDone  # the executor's event type is part of the interface
 

@@ -45,6 +45,23 @@ def test_colours_tell_roles_and_states_apart() -> None:
     everything = [*by_state.values(), strong, mlflow_runs.colour(STUDY, TRIALS[0])]
     assert len(set(everything)) == len(by_state) + 2
     assert all(re.fullmatch("#[0-9a-f]{6}", shade) for shade in everything)
+    hues = [shade for pair in mlflow_runs._HUES for shade in pair]
+    assert min(map(contrast_with_white, [*everything, *hues])) >= 3
+
+
+def contrast_with_white(shade: str) -> float:
+    """Return what WCAG 2.1 calls the contrast ratio."""
+    parts = (int(shade[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+    return 1.05 / (sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True)) + 0.05)
+
+
+def test_charts_have_the_logarithm_of_the_time() -> None:
+    found = mlflow_runs.trial_metrics(COMPLETE)
+    assert found["log10_time"] == pytest.approx(math.log10(COMPLETE.metrics["time"]), rel=1e-5)
+    assert mlflow_runs.summary_metrics(STUDY, make_summary(TRIALS))["log10_time"] < 1
+    instant = replace(COMPLETE, metrics={**COMPLETE.metrics, "time": 0.0})
+    assert "log10_time" not in mlflow_runs.trial_metrics(instant)
 
 
 def test_trial_metrics_are_means_and_each_case() -> None:

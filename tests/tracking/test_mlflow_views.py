@@ -52,8 +52,9 @@ def test_trials_view_sorts_best_first_with_metrics_as_columns() -> None:
     state = state_of(f"trials-{mlflow_runs.study_key(STUDY)}")
     assert state["orderByKey"] == "metrics.`score`"
     assert state["orderByAsc"] is False
-    assert state["selectedColumns"][:3] == ["metrics.`score`", "metrics.`r`", "metrics.`abs_r`"]
-    assert "params.`fl_lambda`" in state["selectedColumns"]
+    first = ["metrics.`score`", "metrics.`r`", "metrics.`time`", "params.`fl_lambda`"]
+    assert state["selectedColumns"][:4] == first
+    assert "metrics.`abs_r`" in state["selectedColumns"]
     quick = make_study(objectives={"time": "minimize"})
     assert state_of(f"trials-{mlflow_runs.study_key(quick)}", quick)["orderByAsc"] is True
 

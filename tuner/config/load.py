@@ -158,6 +158,22 @@ def _without(sections: Mapping[str, Any], names: Collection[str]) -> dict[str, A
     }
 
 
+def _check_select(document: Document, plugin: Plugin[Any], select: object) -> None:
+    """Raise `InputError` where the plug-in cannot choose by `export.select`."""
+    offered = type(plugin).one_standard_error is not Plugin.one_standard_error
+    if select == "one_standard_error" and not offered:
+        message = (
+            f"plug-in '{plugin.name}' has no 'one_standard_error'; expected 'best' or 'smoothed'"
+        )
+        raise error_at(document, ("export", "select"), message)
+    beside = ["score", "speedup"] if plugin.baseline() is not None else []
+    known = [*plugin.metrics, *beside, "time"]
+    for name in select if isinstance(select, Mapping) else ():
+        if name not in known:
+            message = f"expected a bound on one of {', '.join(known)}, got '{name}'"
+            raise error_at(document, ("export", "select"), message)
+
+
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read and validate the configuration at `path`.
 
@@ -203,10 +219,7 @@ def config_of(document: Document) -> Config:
     if engine.timing.mode == "process" and cls.command is Plugin.command:
         message = f"plug-in '{cls.name}' gives no command to time; expected 'run'"
         raise error_at(document, ("timing", "mode"), message)
-    offered = cls.one_standard_error is not Plugin.one_standard_error
-    if engine.export.select == "one_standard_error" and not offered:
-        message = f"plug-in '{cls.name}' has no 'one_standard_error'; expected 'best' or 'smoothed'"
-        raise error_at(document, ("export", "select"), message)
+    _check_select(document, plugin, engine.export.select)
     sections = model.model_dump(mode="json")
     return Config(document, engine, plugin, sections, space, objectives)
 

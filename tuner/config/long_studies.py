@@ -36,8 +36,8 @@ _SERVED = ("seed", "n_startup_trials", "n_ei_candidates", "constant_liar")
 class LongTPE(TPESampler):
     """Optuna's TPE, with Optuna's densities, in little more time for 10,000 trials than for 200.
 
-    Left to Optuna are the first `BOUND` trials, several objectives, constraints, a Hyperband
-    pruner, parameters that not every trial has, a study with fewer complete trials than the good
+    Left to Optuna are the first `BOUND` trials, several objectives, constraints of complete trials,
+    a Hyperband pruner, parameters that not every trial has, fewer complete trials than the good
     ones should be, and all options but ``n_startup_trials``, ``n_ei_candidates``,
     ``constant_liar`` and ``seed``. Params of a trial that runs count once it has them all.
     """
@@ -110,7 +110,8 @@ class _History:
         known = [n for n in numbers if self.space.keys() <= trials[n].params.keys()]
         for number in known:
             trial = trials[number]
-            self._is_constrained |= bool(trial.constraints)
+            is_complete = trial.state is TrialState.COMPLETE  # no other is ever among the good
+            self._is_constrained |= is_complete and bool(trial.constraints)
             self._states[number] = _STATES.get(trial.state, 0)
             if trial.state is TrialState.COMPLETE and trial.value is not None:
                 self._scores[number] = self._sign * trial.value

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from tuner.config.addresses import masked
+from tuner.config.bounds import checked_selector
 from tuner.config.paths import NO_FILE as NO_FILE
 from tuner.config.paths import InputPath as InputPath
 from tuner.config.paths import InputPaths as InputPaths
@@ -209,16 +210,20 @@ class ExportSection(Section):
     ----------
     path : Path, optional
         The script; below the study's folder if not given.
-    select : {"best", "smoothed", "one_standard_error"}
+    select : {"best", "smoothed", "one_standard_error"}, int or mapping
         Which trial: the best as measured; the best by a Gaussian process fitted to all trials, for
-        other cases than those that were tuned on (see `tuner.selection.smoothing`); or the simplest
+        other cases than those that were tuned on (see `tuner.selection.smoothing`); the simplest
         within one standard error of the best, where the plug-in can tell
-        (`tuner.plugin.Plugin.one_standard_error`).
+        (`tuner.plugin.Plugin.one_standard_error`); the one with a number; or the best of those that
+        keep bounds on metrics, such as ``{r: ">= 0.5"}`` (`tuner.selection.picking`).
     """
 
     model_config = ConfigDict(extra="allow")
     path: Path | None = None
-    select: Literal["best", "smoothed", "one_standard_error"] = "best"
+    select: Annotated[
+        Literal["best", "smoothed", "one_standard_error"] | int | dict[str, str],
+        BeforeValidator(checked_selector),
+    ] = "best"
 
     @property
     def options(self) -> Mapping[str, Any]:

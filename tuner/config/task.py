@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ class Task:
         Sampler, seed and bounds of the search; what is timed, and how often.
     case_time : float
         Seconds that one case may take, the baseline's excepted.
-    select : str
+    select : str, int or mapping
         Which trial is exported: `tuner.config.schema.ExportSection.select`.
     """
 
@@ -40,7 +41,7 @@ class Task:
     study: StudySection
     timing: TimingSection
     case_time: float
-    select: str
+    select: str | int | Mapping[str, str]
 
     @property
     def seed(self) -> int:

@@ -72,3 +72,22 @@ class Noise:
         crowd = CROWD_NOISE * min(1.0, case.crowded / CROWDED)
         factor = MEDIAN if case.repeats > 2 else 1.0
         return factor * math.hypot(self.one, crowd) / math.sqrt(case.repeats)
+
+
+def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of a mean by Student's t; None for fewer than two values.
+
+    Examples
+    --------
+    >>> low, high = interval_of_mean([1.0, 2.0, 3.0])
+    >>> f"{low:.3f} to {high:.3f}"
+    '-0.484 to 4.484'
+    """
+    if len(values) < 2:
+        return None
+    from scipy.special import stdtrit  # not needed by most commands
+
+    width = float(stdtrit(len(values) - 1, 0.975))
+    width *= statistics.stdev(values) / math.sqrt(len(values))
+    middle = statistics.mean(values)
+    return middle - width, middle + width

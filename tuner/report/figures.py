@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,22 @@ import optuna
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from tuner.config.quiet import quiet
+from tuner.config.text import shortened
 from tuner.objective import Objective
 from tuner.records import Final, Null, TrialRecord
 
 BLUE, ORANGE, GREY, RED = "#0072B2", "#E69F00", "#B0B0B0", "#D55E00"
 """Okabe and Ito's palette, told apart by colour-blind readers."""
+
+MOST_SLICES = 6
 
 
 class StudyFigure(Figure):
@@ -70,8 +80,12 @@ def draw_study(
         figures["history"] = history(complete, objective)
     if len(tuned) >= 2:
         figures["trade_off"] = trade_off(complete, objective, best)
+        first = list(objective.objectives)[:2]
+        if len(first) == 2 and set(first) != {"time", objective.primary}:
+            figures["front"] = front_of(complete, objective, best)
     if len(tuned) >= 4 and (weights := importances(study)):
         figures["importances"] = importance_figure(weights)
+        figures["slices"] = slices(study, tuned, objective, list(weights), best)
     return figures
 
 
@@ -127,28 +141,48 @@ def trade_off(
     complete: Sequence[TrialRecord], objective: Objective, best: TrialRecord | None = None
 ) -> Figure:
     """Draw the primary metric against the time, with the Pareto front and what is frozen."""
-    metric = objective.primary
-    upward = objective.metrics[metric] == "maximize"
-    times = np.array([record.metrics["time"] for record in complete])
-    values = np.array([record.metrics[metric] for record in complete])
-    front = pareto(times, values, upward)
+    figure = _plane(complete, objective, ("time", objective.primary), best)
+    figure.axes[0].set(xscale="log", xlabel="time (s), as the search measured it")
+    return figure
+
+
+def front_of(
+    complete: Sequence[TrialRecord], objective: Objective, best: TrialRecord | None = None
+) -> Figure:
+    """Draw the first two objectives against each other, with their Pareto front."""
+    first, second = list(objective.objectives)[:2]
+    return _plane(complete, objective, (second, first), best)
+
+
+def _plane(
+    complete: Sequence[TrialRecord],
+    objective: Objective,
+    names: tuple[str, str],
+    best: TrialRecord | None,
+) -> Figure:
+    """Draw one quantity (the second of `names`) against another."""
+    upward = [directions(objective)[name] == "maximize" for name in names]
+    x, y = (np.array([record.metrics[name] for record in complete]) for name in names)
+    front = pareto(-x if upward[0] else x, y, upward[1])
     figure = StudyFigure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(times, values, s=18, color=GREY, label="trial")
-    axes.plot(times[front], values[front], "-o", ms=4, color=BLUE, label="Pareto front")
-    for record in complete:
+    axes.scatter(x, y, s=18, color=GREY, label="trial")
+    axes.plot(x[front], y[front], "-o", ms=4, color=BLUE, label="Pareto front")
+    for record, at, height in zip(complete, x, y, strict=True):
         if record.is_baseline:
-            point = record.metrics["time"], record.metrics[metric]
-            axes.scatter(*point, marker="s", s=50, color=RED, label="baseline", zorder=4)
-    for record in complete:
-        if best is None or record.number != best.number:
-            continue  # `best` may be stated by its final times; the dots are the search's
-        point, label = (record.metrics["time"], record.metrics[metric]), f"trial {best.number}"
-        axes.scatter(*point, marker="*", s=160, color=ORANGE, label=label, zorder=5)
-    axes.set(xscale="log", xlabel="time (s), as the search measured it", ylabel=metric)
-    axes.set(title=f"{metric} against time")
+            axes.scatter(at, height, marker="s", s=50, color=RED, label="baseline", zorder=4)
+        if best is not None and record.number == best.number:
+            # `best` may be stated by its final times; the dots are the search's
+            label = f"trial {best.number}"
+            axes.scatter(at, height, marker="*", s=160, color=ORANGE, label=label, zorder=5)
+    axes.set(xlabel=names[0], ylabel=names[1], title=f"{names[1]} against {names[0]}")
     axes.legend(frameon=False)
     return figure
+
+
+def directions(objective: Objective) -> Mapping[str, str]:
+    """Return the direction of everything that may be an objective."""
+    return {**objective.metrics, "score": "maximize", "speedup": "maximize", "time": "minimize"}
 
 
 def pareto(times: np.ndarray, values: np.ndarray, upward: bool) -> np.ndarray:
@@ -197,3 +231,55 @@ def importance_figure(weights: Mapping[str, float]) -> Figure:
     axes.barh(names, [weights[name] for name in names], color=BLUE)
     axes.set(xlabel="importance (PED-ANOVA)", title="What mattered")
     return figure
+
+
+def slices(
+    study: optuna.Study,
+    tuned: Sequence[TrialRecord],
+    objective: Objective,
+    names: Sequence[str],
+    best: TrialRecord | None = None,
+) -> Figure:
+    """Draw the first objective against each of the parameters `names`, the first `MOST_SLICES`."""
+    name = next(iter(objective.objectives))
+    known: dict[str, BaseDistribution] = {}
+    for trial in study.get_trials(deepcopy=False):
+        known |= trial.distributions
+    names = [parameter for parameter in names if parameter in known][:MOST_SLICES]
+    columns = min(3, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure = StudyFigure(figsize=(2.9 * columns + 0.4, 2.3 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for axes, parameter in zip(grid.flat, names, strict=False):
+        shown = [record for record in tuned if parameter in record.searched]
+        x = _places(axes, [record.searched[parameter] for record in shown], known[parameter])
+        y = [record.metrics[name] for record in shown]
+        axes.scatter(x, y, s=12, color=BLUE, alpha=0.6)
+        for record, at, height in zip(shown, x, y, strict=True):
+            if best is not None and record.number == best.number:
+                axes.scatter(at, height, marker="*", s=120, color=ORANGE, zorder=5)
+        axes.set_xlabel(parameter, parse_math=False)
+    for axes in grid.flat[len(names) :]:
+        axes.set_visible(False)
+    figure.supylabel(name)
+    return figure
+
+
+def _places(axes: Any, values: Sequence[Any], dist: BaseDistribution) -> Sequence[float]:
+    """Return where values stand on an axis, and make the axis: choices side by side, or a scale."""
+    if isinstance(dist, FloatDistribution | IntDistribution):
+        if dist.log:  # plain labels at powers of ten: mathematical text takes most of the time
+            axes.set_xscale("log")
+            exponents = range(
+                math.ceil(math.log10(dist.low)), math.floor(math.log10(dist.high)) + 1
+            )
+            ticks = [10.0**exponent for exponent in exponents[:: len(exponents) // 4 or 1]]
+            axes.set_xticks(ticks or [dist.low, dist.high], [f"{t:g}" for t in ticks] or None)
+            axes.minorticks_off()
+        return values
+    assert isinstance(dist, CategoricalDistribution)
+    labels = [shortened(str(choice), 12) for choice in dist.choices]
+    axes.set_xticks(range(len(labels)), labels, parse_math=False, rotation=20, fontsize="small")
+    axes.set_xlim(-0.5, len(labels) - 0.5)
+    spread = np.random.default_rng(0).uniform(-0.2, 0.2, len(values))  # no dot hides another
+    return [dist.choices.index(v) + shift for v, shift in zip(values, spread, strict=True)]

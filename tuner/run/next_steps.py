@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tuner.config.addresses import masked
 from tuner.config.load import Config
+from tuner.run.kept import REPORT
 from tuner.selection.results import RunResult
 from tuner.tracking.mlflow_uri import base_url
 
@@ -32,7 +33,7 @@ def next_steps(result: RunResult, config: Config) -> Iterator[str]:
         yield "no script was written: the study did not end"
         yield f"  to write one with the best setting so far: {tuner} export {path} -o SCRIPT.py"
     if result.summary.artifacts is not None:
-        yield f"figures and tables: {result.folder}"
+        yield f"report: {result.folder / REPORT}; figures and tables: {result.folder}"
     if server := base_url(
         config.engine.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or ""
     ):

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.config.load import Config
 from tuner.plugin import InputError, Params, Value
-from tuner.records import TrialRecord
 from tuner.run import session
-from tuner.run.printout import captions, result_rows
+from tuner.run.rows import captions, result_rows
 from tuner.search.storage import read_study
 from tuner.selection.results import RunResult
 
@@ -82,17 +81,16 @@ class Result:
 
         A metric with the name of a parameter stands as ``metrics.NAME``.
         """
-        import pandas as pd
+        from tuner.report.trials import trials_table
 
-        records = sorted(self._run.records, key=lambda record: record.number)
-        index = pd.Index([record.number for record in records], name="trial")
-        return pd.DataFrame([_row(record) for record in records], index=index)
+        return trials_table(self._run.records)
 
     @cached_property
     def figures(self) -> Mapping[str, Figure]:
-        """Figures of the study by name: ``history``, ``trade_off``, ``importances``.
+        """Figures of the study by name: ``history``, ``trade_off``, ``importances``, ``slices``.
 
-        Those that there is data for. What the plug-in itself draws is in `folder`.
+        And ``front``, of several objectives; those that there is data for. What the plug-in itself
+        draws is in `folder`.
         """
         from tuner.report.figures import draw_study
 
@@ -133,16 +131,6 @@ class Result:
             parts.append(_list(captions(summary, objective, meaning)))
         parts.append(_list([*summary.verdict, *summary.notes]))
         return "".join(parts)
-
-
-def _row(record: TrialRecord) -> dict[str, Any]:
-    metrics = {
-        f"metrics.{name}" if name in record.params else name: value
-        for name, value in record.metrics.items()
-    }
-    told = {"state": record.state, "baseline": record.is_baseline}
-    ended = {"started": record.started, "finished": record.finished, "reason": record.reason}
-    return {**told, **record.params, **metrics, **ended}
 
 
 def _text(value: Value) -> str:

@@ -20,6 +20,7 @@ from tuner.registry import executor as executor_of
 from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
 from tuner.run.describe import describe
+from tuner.run.report import Story, keep_report
 from tuner.search.changes import (
     fingerprint_of,
     note_on_changes,
@@ -44,7 +45,7 @@ from tuner.selection.measured import measured_trial
 from tuner.selection.results import RunResult
 from tuner.tracking.mlflow_pages import log_folder, study_links
 from tuner.tracking.mlflow_ui import serve
-from tuner.tracking.tracker import MlflowTracker, NullTracker, Tracker
+from tuner.tracking.tracker import MlflowTracker, NullTracker, Tracker, TrackingReport
 
 ANALYSIS = "analysis"
 """Folder of an analysis, below the study's and in the store."""
@@ -160,6 +161,12 @@ def run(
             assert summary.best is not None
             export = finish.export(config, owner, summary.best, reason)
         summary = replace(summary, verdict=verdict(task, summary, records, ending))
+        if summary.finished:  # after an interrupt nobody waits for it: tuner report
+            done = RunResult(
+                study.study_name, ending, summary, TrackingReport(), folder, export, records
+            )
+            progress.phase("writing the report")
+            keep_report(Story(config, info, study, done))
     except LeaseLost:
         ending = "failed"
         tracker.abandon()

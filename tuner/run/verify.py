@@ -27,7 +27,7 @@ from tuner.objective import score
 from tuner.plugin import Case, InputError, Params, Plugin
 from tuner.records import Null
 from tuner.report.console import show_duration
-from tuner.run.printout import show_metric
+from tuner.run.rows import show_metric
 
 SAME = 1e-3
 """How far a metric may be from the claimed one: another processor rounds otherwise, and a head has

@@ -2,6 +2,9 @@
 
 Each trial carries one JSON user attribute, `KEPT`, written before the trial is told; a
 `TrialRecord` is made from it. A trial that has it and still runs was measured before a crash.
+
+For whoever looks at the study with Optuna's own tools, each metric is an attribute as well, and so
+is why a trial did not complete; an infeasible one breaks a constraint.
 """
 
 from __future__ import annotations
@@ -16,6 +19,16 @@ from tuner.records import State, TrialRecord, plain, record_of
 from tuner.search.cached_storage import Mirror
 
 KEPT = "tuner:record"
+REASON = "tuner:reason"
+LONGEST = 500
+"""Characters of a reason."""
+
+CONSTRAINTS = "constraints"
+"""Optuna's own name for a trial's constraints: one that is positive is broken.
+
+Since Optuna 5 each may have a name of its own, which optuna-dashboard 0.21 does not read.
+"""
+
 ROLE = "tuner:role"
 BASELINE = "baseline"
 BESIDE = "beside the baseline"
@@ -24,6 +37,13 @@ BESIDE = "beside the baseline"
 
 def write_record(storage: Mirror, record: TrialRecord) -> None:
     """Keep `record` with its trial. Call before the trial is told: a finished one is read-only."""
+    for name, value in record.metrics.items():
+        storage.set_trial_user_attr(record.number, name, value)
+    if record.state != "complete":
+        reason = (record.reason or "no reason known").partition("\n")[0]
+        storage.set_trial_user_attr(record.number, REASON, f"{record.state}: {reason}"[:LONGEST])
+    if record.state == "infeasible":
+        storage.set_trial_system_attr(record.number, CONSTRAINTS, [1.0])
     storage.set_trial_user_attr(record.number, KEPT, json.dumps(plain(record)))
 
 

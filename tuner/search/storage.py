@@ -134,6 +134,9 @@ def open_study(config: Config, new: bool = False) -> tuple[optuna.Study, Mirror]
         study.set_user_attr(SERIES, {"name": config.name, "number": plan.number})
     if IDENTITY not in study.user_attrs:
         study.set_user_attr(IDENTITY, identity)
+    if study.metric_names is None:
+        with quiet():  # it is experimental since Optuna 3.2
+            study.set_metric_names(list(config.objectives))
     if SIGNATURE not in study.user_attrs:
         for name, value in describe_study(config).items():
             study.set_user_attr(name, value)

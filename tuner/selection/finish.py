@@ -27,6 +27,7 @@ from tuner.search.observer import Progress
 from tuner.search.record_json import records_of
 from tuner.selection.finalists import Referee, kept_final
 from tuner.selection.measured import measured_baseline, measured_trial
+from tuner.selection.picking import picked_number, picked_within
 from tuner.selection.results import plain_case
 from tuner.selection.smoothing import smoothed_best
 
@@ -73,7 +74,17 @@ class Finish:
         chosen, reason = select(self._task, records, best, final)
         notes = list(summary.notes)
         if reason:
-            notes.append(f"trial {chosen.number} is frozen, not {best.number}: {reason}")
+            other = f", not {best.number}" if chosen.number != best.number else ""
+            notes.append(f"trial {chosen.number} is frozen{other}: {reason}")
+        elif len(self._task.objective.objectives) > 1:
+            objective = self._task.objective
+            first, way = next(iter(objective.objectives.items()))
+            bound = f"{{{first}: '{'>=' if way == 'maximize' else '<='} ...'}}"
+            notes.append(
+                f"trial {chosen.number} is frozen: of several objectives "
+                f"{objective.ranked_by(records)[0]} decides; export.select takes a trial's number, "
+                f"or bounds such as {bound}"
+            )
         summary = replace(summary, best=chosen, final=final, notes=notes)
         return state_final(summary, self._task.objective), reason
 
@@ -191,15 +202,20 @@ class Finish:
         return [replace(t, metrics=c.metrics) for c, t in zip(cases, times, strict=True)]
 
 
-def _remove_made(plots: Path) -> set[Path]:
-    """Remove what an earlier run drew, by its list; return what is left: it is the user's."""
+def made(plots: Path) -> list[Path]:
+    """Return what the last run drew into a folder of plots, as far as it is there, by its list."""
     try:
         names = json.loads((plots / MADE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         names = []
-    for name in map(Path, names):
-        if ".." not in name.parts and (plots / name).is_file():
-            (plots / name).unlink()
+    inside = [name for name in map(Path, names) if ".." not in name.parts]
+    return [plots / name for name in inside if (plots / name).is_file()]
+
+
+def _remove_made(plots: Path) -> set[Path]:
+    """Remove what an earlier run drew; return what is left: it is the user's."""
+    for path in made(plots):
+        path.unlink()
     return {path for path in plots.rglob("*") if path.is_file()}
 
 
@@ -216,6 +232,10 @@ def select(
     complete = [record for record in records if record.state == "complete"]
     if task.select == "best":
         return best, ""
+    if isinstance(task.select, int):
+        return picked_number(records, task.select)
+    if isinstance(task.select, Mapping):
+        return picked_within(complete, task.select, task.objective)
     if task.select == "smoothed":
         return smoothed_best(complete, best, final, task.objective, task.space.searched)
     tried = {

@@ -13,7 +13,11 @@ from urllib.parse import quote
 from tuner.records import StudyInfo, Summary
 from tuner.tracking import mlflow_runs, mlflow_views
 
+BEST_NOTE = "The best trial of study "
 EXPERIMENT_NOTE = "Tuning studies: a parent run is a study, a child run is a trial."
+DRAWN_ANYWAY = ("history", "trade_off", "front", "importances", "slices")
+"""Figures of the search, which MLflow's charts show much of."""
+
 _MAX_IMAGES = 6
 
 
@@ -53,14 +57,50 @@ def study_note(
     lines = [
         _result_line(study, summary),
         " · ".join(f"[{name}]({target})" for name, target in fragments.items() if name != "study"),
+        *_found(study, summary, run_id, images),
+    ]
+    return _joined(lines)
+
+
+def best_note(
+    study: StudyInfo,
+    fragments: Mapping[str, str],
+    summary: Summary,
+    run_id: str,
+    images: Sequence[PurePosixPath],
+) -> str:
+    """Return the description of the best trial's run; parameters as of `study_note`."""
+    label, page = mlflow_runs.study_label(study), fragments.get("study", "")
+    lines = [f"{BEST_NOTE}[{label}]({page}).", *_found(study, summary, run_id, images)]
+    return _joined(lines)
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """Return the blocks of a description, up to the first that MLflow has no room for."""
+    text = ""
+    for line in filter(None, lines):
+        if len(text) + len(line) + 2 > mlflow_runs.MAX_TAG:
+            break
+        text += f"\n\n{line}" if text else line
+    return text
+
+
+def _found(
+    study: StudyInfo, summary: Summary, run_id: str, images: Sequence[PurePosixPath]
+) -> list[str]:
+    return [
         *_result_table(study, summary),
         *(f"- {line}" for line in (*summary.verdict, *summary.notes)),
         *(
             f"![{image.stem}](get-artifact?path={quote(os.fsencode(image))}&run_uuid={run_id})"
-            for image in images[:_MAX_IMAGES]
+            for image in _first(images)
         ),
     ]
-    return "\n\n".join(line for line in lines if line)[: mlflow_runs.MAX_TAG]
+
+
+def _first(images: Sequence[PurePosixPath]) -> Sequence[PurePosixPath]:
+    """Return the images that are shown, the plug-in's before those that MLflow draws as well."""
+    return sorted(images, key=lambda image: image.stem in DRAWN_ANYWAY)[:_MAX_IMAGES]
 
 
 def _result_line(study: StudyInfo, summary: Summary) -> str:

@@ -7,11 +7,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tuner.config.text import cleaned, cleaned_data
 from tuner.records import StudyInfo, Summary, TrialRecord
-from tuner.tracking import mlflow_file, mlflow_notes, mlflow_runs, mlflow_views
+from tuner.tracking import (
+    mlflow_file,
+    mlflow_inputs,
+    mlflow_notes,
+    mlflow_runs,
+    mlflow_views,
+)
 from tuner.tracking.mlflow_client import (
     COMPARED,
     experiment_id,
@@ -168,21 +175,45 @@ class MlflowSession:
         now = round(time.time() * 1000)
         problems, files = log_files(self._client, self.parent, summary.artifacts, alive=self._alive)
         with store_trouble():
-            self._mark_best(summary, records)
             self.links = self._links(summary, records)
             metrics = mlflow_runs.summary_metrics(self._study, summary)
             step = len(records)  # the last step of the curve: it is what tables show
             images = mlflow_notes.figures(files)
-            note = mlflow_notes.study_note(self._study, self.links, summary, self.parent, images)
+            about = (self._study, self.links, summary, self.parent, images)
+            self._mark_best(summary, records, mlflow_notes.best_note(*about))
+            note = mlflow_notes.study_note(*about)
             tags = {**mlflow_runs.summary_tags(summary), mlflow_runs.NOTE_TAG: note}
             self._log(self.parent, _metrics(metrics, now, step), tags=tags)
             self._present()
+        problems += self._log_inputs(summary, files)
+        with store_trouble():
             status = "FINISHED" if summary.finished else "KILLED"
             self._client.set_terminated(self.parent, status, now)
         return problems
 
-    def _mark_best(self, summary: Summary, records: Sequence[TrialRecord]) -> None:
-        """Tag and colour the best trial, and take both from the one that was best before."""
+    def _log_inputs(self, summary: Summary, files: Sequence[PurePosixPath]) -> list[str]:
+        """Log the data, and register the script; give what a store without these refuses."""
+        study, problems = self._study, list[str]()
+        try:
+            with store_trouble():
+                best = self._children.get(summary.best.number) if summary.best else None
+                for run_id in filter(None, (self.parent, best)):
+                    inputs = mlflow_inputs.dataset_inputs(study, summary)
+                    self._client.log_inputs(run_id, inputs)
+        except StoreTrouble as trouble:
+            problems.append(f"the study's datasets are not in the store: {trouble}")
+        script = mlflow_inputs.script_of(study, files)
+        try:
+            if summary.finished and summary.best is not None and script is not None:
+                with store_trouble():
+                    about = (study, self.parent, summary, script)
+                    mlflow_inputs.register_script(self._client, *about)
+        except StoreTrouble as trouble:
+            problems.append(f"the script is not in the model registry: {trouble}")
+        return problems
+
+    def _mark_best(self, summary: Summary, records: Sequence[TrialRecord], note: str) -> None:
+        """Tag, colour and describe the best trial; take it from the one that was best before."""
         wanted = f"tags.`mlflow.parentRunId` = '{self.parent}' and tags.best = 'true'"
         best = summary.best
         best_id = self._children.get(best.number) if best else None
@@ -192,10 +223,14 @@ class MlflowSession:
             if run.info.run_id != best_id and number in by_number:
                 self._client.delete_tag(run.info.run_id, "best")
                 plain = mlflow_runs.colour(self._study, by_number[number])
-                self._client.set_tag(run.info.run_id, "mlflow.runColor", plain)
+                tags = {"mlflow.runColor": plain}
+                if run.data.tags.get(mlflow_runs.NOTE_TAG, "").startswith(mlflow_notes.BEST_NOTE):
+                    tags[mlflow_runs.NOTE_TAG] = ""
+                self._log(run.info.run_id, tags=tags)
         if best_id:
             strong = mlflow_runs.colour(self._study, best, best=True)
-            self._log(best_id, tags={"best": "true", "mlflow.runColor": strong})
+            tags = {"best": "true", "mlflow.runColor": strong, mlflow_runs.NOTE_TAG: note}
+            self._log(best_id, tags=tags)
 
     def _links(
         self, summary: Summary | None = None, records: Sequence[TrialRecord] = ()
@@ -233,7 +268,8 @@ class MlflowSession:
             iter([RunTag(*pair) for pair in cleaned_data(tags or {}).items()]),
         )
         while any(batch := [list(islice(*pair)) for pair in zip(waiting, _BATCHES, strict=True)]):
-            self._client.log_batch(run_id, *batch)
+            # whatever MLFLOW_ENABLE_ASYNC_LOGGING says: what is confirmed here is in the store
+            self._client.log_batch(run_id, *batch, synchronous=True)
 
 
 def _metrics(values: Mapping[str, float], at: int, step: int = 0) -> list[Metric]:

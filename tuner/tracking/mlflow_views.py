@@ -117,9 +117,12 @@ def _state(study: StudyInfo, filter_: str, columns: Sequence[str]) -> dict[str, 
 
 def _trials_view(study: StudyInfo) -> dict[str, Any]:
     identity = mlflow_runs.study_key(study)
+    first = list(dict.fromkeys(map(mlflow_runs.key, [*study.objectives, study.primary, "time"])))
+    rest = [name for name in metric_names(study) if name not in first]
     columns = [
-        *(_column("metrics", name) for name in metric_names(study)),
+        *_columns(first),
         *(_column("params", mlflow_runs.key(name)) for name in study.search_space),
+        *_columns(rest),
         _column("tags", "state"),
         _column("tags", "reason"),
     ]
@@ -131,11 +134,11 @@ def _charts_view(study: StudyInfo) -> dict[str, Any]:
     """Show the complete trials, and the parent: it holds the curve of the best so far."""
     objective = mlflow_runs.key(mlflow_runs.primary(study)[0])
     metrics, params = metric_names(study), _searched(study)
-    section = "study"
+    section, log_time = "study", mlflow_runs.log_name("time")
     cards = [
         _line("history", section, mlflow_runs.BEST_SO_FAR),
         *(
-            _scatter(f"cost-{name}", section, ("METRIC", "time"), ("METRIC", name))
+            _scatter(f"cost-{name}", section, ("METRIC", log_time), ("METRIC", name))
             for name in dict.fromkeys([mlflow_runs.key(study.primary), objective])
             if name != "time"
         ),
@@ -158,7 +161,10 @@ def _studies_view(study: StudyInfo) -> dict[str, Any]:
     first = mlflow_runs.key(study.primary)
     columns = [
         *_columns([*metrics, f"baseline/{first}", "baseline/time", f"held_out/{first}"]),
-        *(_column("tags", name) for name in ("complete", "failed", "pruned", "plugin")),
+        *(
+            _column("tags", name)
+            for name in ("complete", "failed", "infeasible", "pruned", "plugin")
+        ),
         *(_column("params", name) for name in ("study.sampler", "seed")),
     ]
     section = "studies"

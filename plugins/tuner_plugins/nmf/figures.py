@@ -39,7 +39,8 @@ def draw_case(result: Result) -> Figure:
         color="0.35",
     )
     top.set(yticks=[], ylabel="genes", xlim=megabases[[0, -1]])
-    top.set_title(f"{result.case.name}: R = {found[best]:.3f} (loading {best})")
+    which = "held out" if result.held_out else "tuned"
+    top.set_title(f"{result.case.name} ({which}): R = {found[best]:.3f} (loading {best})")
     line = figure.add_subplot(grid[1, 0], sharex=top)
     line.stairs(_average(loadings.ends, loadings.values[best], edges), megabases, color="C3")
     line.set_ylabel(f"loading {best}")
