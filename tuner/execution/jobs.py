@@ -145,8 +145,6 @@ class FixedCostJob:
     ----------
     params : mapping
         The params to freeze, standing for all of their kind.
-    folder : Path
-        Where the script and its outputs go, for as long as the job lasts.
     repeats : int
         Pairs of process and ``run`` for each case.
     held_out : bool
@@ -155,7 +153,6 @@ class FixedCostJob:
 
     params: Params
     seed: int
-    folder: Path
     repeats: int
     held_out: bool = False
     ticket: ClassVar[int] = Ticket.START_UP
