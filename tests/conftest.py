@@ -148,3 +148,19 @@ def made_store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def store(made_store: tuple[Path, str], workplace: Path) -> None:
     """Let the current folder have a store: to make one takes a study two seconds."""
     shutil.copy(made_store[0], workplace / "mlflow.db")
+
+
+@pytest.fixture(scope="session")
+def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a Dask scheduler with two workers, which have the toy plug-ins."""
+    distributed = pytest.importorskip("distributed")
+    site = tmp_path_factory.mktemp("site")
+    install_toy(site)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("dask"))
+        patch.setenv("PYTHONPATH", str(site))
+        cluster = distributed.LocalCluster(
+            2, threads_per_worker=1, dashboard_address=":0", silence_logs=50, memory_limit=None
+        )
+    yield cluster.scheduler_address
+    cluster.close()

@@ -11,13 +11,18 @@ import optuna
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Optuna's log and warnings: of experimental features, of a baseline out of range."""
+    """Silence Optuna's log and warnings.
+
+    Of experimental features, of a baseline out of range, of a value that a trial which runs again
+    reports again: the first one stands.
+    """
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             warnings.filterwarnings("ignore", "Fixed parameter .* is out of range", UserWarning)
+            warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)
