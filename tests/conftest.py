@@ -6,7 +6,9 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -150,17 +152,24 @@ def store(made_store: tuple[Path, str], workplace: Path) -> None:
     shutil.copy(made_store[0], workplace / "mlflow.db")
 
 
-@pytest.fixture(scope="session")
-def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the address of a Dask scheduler with two workers, which have the toy plug-ins."""
+@contextmanager
+def working_cluster(factory: pytest.TempPathFactory, workers: int = 2) -> Iterator[Any]:
+    """Start a Dask cluster whose workers, processes of their own, have the toy plug-ins."""
     distributed = pytest.importorskip("distributed")
-    site = tmp_path_factory.mktemp("site")
+    site = factory.mktemp("site")
     install_toy(site)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("dask"))
+        patch.chdir(factory.mktemp("dask"))
         patch.setenv("PYTHONPATH", str(site))
-        cluster = distributed.LocalCluster(
-            2, threads_per_worker=1, dashboard_address=":0", silence_logs=50, memory_limit=None
-        )
-    yield cluster.scheduler_address
-    cluster.close()
+        patch.syspath_prepend(str(site))  # of which a spawned process has a copy
+        quiet = {"dashboard_address": ":0", "silence_logs": 50, "memory_limit": None}
+        cluster = distributed.LocalCluster(workers, threads_per_worker=1, **quiet)
+    with cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a Dask scheduler with two workers."""
+    with working_cluster(tmp_path_factory) as cluster:
+        yield cluster.scheduler_address

@@ -92,6 +92,7 @@ def test_workers_killed_in_mid_study_lose_and_repeat_nothing(
     assert states["complete"] == TRIALS
     numbers = [record.number for record in result.records]
     assert sorted(numbers) == list(range(len(numbers)))
+    assert sum(record.losses for record in result.records) <= killer.killed
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -19,10 +19,8 @@ from tuner.execution.dask.slot import Message, Recipe
 from tuner.execution.jobs import Event, FreezeJob, Job, JobDone, PhaseBegun, PresentJob, Setup, now
 from tuner.export.bundle import write_script
 from tuner.plugin import InputError
+from tuner.records import MOST_LOSSES
 from tuner.registry import installed
-
-MOST_LOSSES = 3
-"""So many workers may be lost under a job before it fails."""
 
 
 @dataclass(eq=False)
@@ -183,6 +181,7 @@ class DaskExecutor:
         if isinstance(event, PhaseBegun):
             self._order(flight, None)
         if isinstance(event, JobDone):
+            event = replace(event, losses=flight.losses)
             del self._flights[job.ticket]
             _bring(job, event, message)
         self._events.append(event)
@@ -199,9 +198,12 @@ class DaskExecutor:
             self._waiting.appendleft(flight)
             return
         del self._flights[flight.job.ticket]
-        reason = f"{flight.losses} workers were lost under it, the last one {worker}"
-        done = JobDone(flight.job.ticket, "failed", flight.started, now(), (), reason)
-        self._events.append(done)
+        reason = (
+            f"{flight.losses} workers were lost under it, the last one {worker}: the machine's "
+            "fault and not the setting's, unless it takes its host with it"
+        )
+        lost = JobDone(flight.job.ticket, "failed", flight.started, now(), (), reason)
+        self._events.append(replace(lost, losses=flight.losses))
 
 
 def _bring(job: Job, done: JobDone, message: Message) -> None:

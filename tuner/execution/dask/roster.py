@@ -104,6 +104,8 @@ class Roster:
             return []
         self._looked = time.monotonic()
         try:
+            if self._client.status != "running":  # it would try for long to connect again
+                raise OSError(self._client.status)
             present = set(self._client.nthreads())
         except (OSError, TimeoutError) as error:
             raise InputError(
