@@ -13,7 +13,7 @@ from distributed import Future
 from pydantic import Field
 
 from tuner.execution.dask import slot
-from tuner.execution.dask.cluster import OwnCluster
+from tuner.execution.dask.cluster import Cluster, OwnCluster, RunningCluster
 from tuner.execution.dask.roster import LOOK, DaskWorker, Lost, Roster, result
 from tuner.execution.dask.slot import Message, Recipe
 from tuner.execution.jobs import Event, FreezeJob, Job, JobDone, PhaseBegun, PresentJob, Setup, now
@@ -34,7 +34,7 @@ class _Flight:
     losses: int = 0
 
 
-class DaskExecutor:
+class ClusterExecutor:
     """Runs each job on a Dask worker: one worker is one slot, however many threads it has.
 
     A job whose worker is lost runs again on another; after three losses it fails. Paths that a job
@@ -42,14 +42,11 @@ class DaskExecutor:
 
     Parameters
     ----------
-    setup, slots, case_seconds, memory
-        As of `tuner.execution.local.LocalExecutor`. `slots` is the number of workers where neither
-        `address` nor `workers` is given; None for `memory` is an even share of nine tenths of a
-        host's memory, or what Dask allows the worker if that is less.
-    address : str, optional
-        Of a scheduler that runs: ``tcp://host:8786``.
-    workers : int, optional
-        Processes to start on this machine, with a scheduler of their own.
+    setup, case_seconds, memory
+        As of `tuner.execution.local.LocalExecutor`; None for `memory` is an even share of nine
+        tenths of a host's memory, or what Dask allows the worker if that is less.
+    cluster : Cluster
+        Where workers come from; closed with this.
 
     Raises
     ------
@@ -58,17 +55,8 @@ class DaskExecutor:
     """
 
     def __init__(
-        self,
-        setup: Setup,
-        slots: int,
-        case_seconds: float,
-        memory: int | None = None,
-        *,
-        address: str | None = None,
-        workers: Annotated[int, Field(ge=1)] | None = None,
+        self, setup: Setup, case_seconds: float, memory: int | None, cluster: Cluster
     ) -> None:
-        if address is not None and workers is not None:
-            raise InputError("expected 'address' or 'workers', got both; remove one")
         packages = {entry.package for entry in installed() if entry.name == setup.plugin}
         names = tuple(sorted({"tuner", "distributed", *packages}))
         recipe = Recipe(uuid.uuid4().hex, setup, case_seconds, names)
@@ -76,13 +64,10 @@ class DaskExecutor:
         self._flights: dict[int, _Flight] = {}
         self._waiting: deque[_Flight] = deque()
         self._events: deque[Event] = deque()
-        self._cluster: OwnCluster | None = None
+        self._cluster = cluster
         self._roster: Roster | None = None
         try:
-            if address is None:
-                self._cluster = OwnCluster(workers or slots)
-                address = self._cluster.address
-            self._roster = Roster(address, recipe)
+            self._roster = Roster(cluster, recipe)
             self._roster.await_facts()
         except BaseException:
             self.close()
@@ -120,12 +105,11 @@ class DaskExecutor:
 
     def close(self) -> None:
         """End all jobs at once, and the workers that are our own."""
-        if self._roster is not None:
+        roster, self._roster = self._roster, None
+        if roster is not None:
             futures = [flight.future for flight in self._flights.values()]
-            self._roster.close([future for future in futures if future is not None])
-        if self._cluster is not None:
-            self._cluster.close()
-        self._roster = self._cluster = None
+            roster.close([future for future in futures if future is not None])
+        self._cluster.close()
 
     @property
     def _known(self) -> Roster:
@@ -136,10 +120,8 @@ class DaskExecutor:
         lost = self._known.look()
         for worker in lost:
             self._lose(worker)
-        if lost or not self.slots:
-            why = self._cluster.why_gone() if self._cluster else None
-            if why is not None:
-                raise InputError(f"no Dask worker could be started: {why}")
+        if not self.slots and (why := self._cluster.why_gone()) is not None:
+            raise InputError(f"no Dask worker is left, and none can be started: {why}")
 
     def _assign(self) -> None:
         busy = {flight.worker for flight in self._flights.values()}
@@ -216,3 +198,33 @@ def _bring(job: Job, done: JobDone, message: Message) -> None:
     elif isinstance(job, FreezeJob) and done.state == "complete":
         (data,) = message.files.values()
         write_script(job.path, lambda part: part.write_bytes(data))
+
+
+class DaskExecutor(ClusterExecutor):
+    """Runs jobs on Dask workers, of a scheduler that runs or on this machine.
+
+    Parameters
+    ----------
+    setup, slots, case_seconds, memory
+        As of `tuner.execution.local.LocalExecutor`. `slots` is the number of workers where neither
+        `address` nor `workers` is given.
+    address : str, optional
+        Of a scheduler that runs: ``tcp://host:8786``.
+    workers : int, optional
+        Processes to start on this machine, with a scheduler of their own.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        slots: int,
+        case_seconds: float,
+        memory: int | None = None,
+        *,
+        address: str | None = None,
+        workers: Annotated[int, Field(ge=1)] | None = None,
+    ) -> None:
+        if address is not None and workers is not None:
+            raise InputError("expected 'address' or 'workers', got both; remove one")
+        cluster = RunningCluster(address) if address else OwnCluster(workers or slots)
+        super().__init__(setup, case_seconds, memory, cluster)

@@ -16,6 +16,7 @@ from distributed import Client, Future, KilledWorker, wait
 from distributed.comm.addressing import get_address_host_port
 
 from tuner.execution.dask import slot
+from tuner.execution.dask.cluster import Cluster
 from tuner.execution.dask.slot import Facts, Recipe
 from tuner.plugin import InputError
 
@@ -51,15 +52,16 @@ class DaskWorker:
         return f"{self.address} on {self.facts.host}" if self.facts else self.address
 
 
-def connect(address: str) -> Client:
-    """Return a client of the scheduler at `address`; `InputError` where none answers."""
+def connect(cluster: Cluster) -> Client:
+    """Return a client of a scheduler; `InputError` where none answers."""
+    address, security = cluster.address, cluster.security
     # They log what they make of lost workers; the executor says what it means for the study.
     for name in ("distributed", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if address.partition("://")[0] in ("tcp", "tls"):  # a client tries for long
             socket.create_connection(get_address_host_port(address), CONNECT).close()
-        return Client(address, timeout=CONNECT, set_as_default=False)
+        return Client(address, timeout=CONNECT, set_as_default=False, security=security)
     except (OSError, TimeoutError, ValueError) as error:
         why = str(error).partition("\n")[0]
         raise InputError(
@@ -73,8 +75,8 @@ class Roster:
 
     Parameters
     ----------
-    address : str
-        Of the scheduler.
+    cluster : Cluster
+        The scheduler.
     recipe : Recipe
         What every worker gets first.
 
@@ -84,9 +86,9 @@ class Roster:
         Where no scheduler answers, or a worker that is there cannot run the study.
     """
 
-    def __init__(self, address: str, recipe: Recipe) -> None:
-        self._address, self._recipe = address, recipe
-        self._client = connect(address)
+    def __init__(self, cluster: Cluster, recipe: Recipe) -> None:
+        self._address, self._recipe = cluster.address, recipe
+        self._client = connect(cluster)
         self._workers: dict[str, DaskWorker] = {}
         self._owners: dict[Any, DaskWorker] = {}
         self._arrived: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
