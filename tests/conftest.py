@@ -6,7 +6,9 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -174,3 +176,26 @@ def ran(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "report: out/s/report.html" in done.stdout
     return home
+
+
+@contextmanager
+def working_cluster(factory: pytest.TempPathFactory, workers: int = 2) -> Iterator[Any]:
+    """Start a Dask cluster whose workers, processes of their own, have the toy plug-ins."""
+    distributed = pytest.importorskip("distributed")
+    site = factory.mktemp("site")
+    install_toy(site)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(factory.mktemp("dask"))
+        patch.setenv("PYTHONPATH", str(site))
+        patch.syspath_prepend(str(site))  # of which a spawned process has a copy
+        quiet = {"dashboard_address": ":0", "silence_logs": 50, "memory_limit": None}
+        cluster = distributed.LocalCluster(workers, threads_per_worker=1, **quiet)
+    with cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a Dask scheduler with two workers."""
+    with working_cluster(tmp_path_factory) as cluster:
+        yield cluster.scheduler_address

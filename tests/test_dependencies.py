@@ -29,6 +29,7 @@ NOT_IMPORTED = {
     "pyarrow": "pandas writes .parquet with it",
 }
 NOT_DECLARED = {
+    ("tuner", "distributed"): "tuner.execution.dask is an entry point, which names its extra",
     ("tuner", "pytest"): "tuner.testing is for the tests of plug-ins",
     ("tuner", "ipython"): "tuner.report.notebook is for the kernel of a notebook, which has it",
 }
@@ -102,7 +103,7 @@ def test_every_import_is_declared_where_it_is_needed(package: str) -> None:
         assert {name for name in rest if (package, name) not in NOT_DECLARED} == set(), path
 
 
-@pytest.mark.parametrize("group", ["tuner.plugins", "tuner.simulators"])
+@pytest.mark.parametrize("group", ["tuner.plugins", "tuner.simulators", "tuner.executors"])
 def test_an_entry_names_the_extra_that_it_loads_with(group: str) -> None:
     for value in PROJECT["entry-points"][group].values():
         module, extra = re.fullmatch(r"([\w.]+):\w+(?: \[(\w+)\])?", value).groups()
@@ -128,7 +129,7 @@ def test_every_dependency_is_imported() -> None:
     used = set().union(
         *(distributions(imported(p)) for root in SOURCES.values() for p in root.rglob("*.py"))
     )
-    assert declared("nmf", "elasticnet", "perturbseq", "leiden") - used == set(NOT_IMPORTED)
+    assert declared("nmf", "elasticnet", "perturbseq", "leiden", "dask") - used == set(NOT_IMPORTED)
 
 
 def test_every_import_of_a_test_is_declared() -> None:

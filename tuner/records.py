@@ -14,6 +14,11 @@ from tuner.plugin import Direction, Params
 State = Literal["complete", "pruned", "infeasible", "failed"]
 """How a trial ended. Infeasible: over its time or memory limit, or refused by the plug-in."""
 
+Fault = Literal["setting", "machine"]
+
+MOST_LOSSES = 3
+"""So many workers may be lost under a trial, by no fault of its own, before it fails."""
+
 
 @dataclass(frozen=True)
 class CaseRecord:
@@ -96,6 +101,8 @@ class TrialRecord(Trial):
     estimate : mapping
         Where `metrics` are those of the final measurement: the search's own ``time``, ``speedup``
         and ``score``, which the sampler saw. Empty otherwise.
+    losses : int
+        How many workers or hosts were lost under it; it began again after each.
     """
 
     state: State
@@ -106,6 +113,14 @@ class TrialRecord(Trial):
     finished: datetime
     reason: str | None = None
     estimate: Mapping[str, float] = field(default_factory=dict)
+    losses: int = 0
+
+    @property
+    def fault(self) -> Fault | None:
+        """Whose fault it is that the trial did not run to its end; None where it did."""
+        if self.state in ("complete", "pruned"):
+            return None
+        return "machine" if self.losses >= MOST_LOSSES else "setting"
 
 
 def plain(record: TrialRecord) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from pydantic import ValidationError, create_model
+from pydantic import BaseModel, ValidationError, create_model
 
 from tuner.plugin import InputError, Plugin
 
@@ -96,12 +96,14 @@ def executor(kind: str, options: Mapping[str, Any]) -> Callable[..., Any]:
 
     It is called as `tuner.execution.local.LocalExecutor` is: with the setup, the number of slots,
     the seconds that a case may take and the bytes that a worker may hold. What else it takes, its
-    keyword-only arguments, are its options.
+    keyword-only arguments, are its options; or, where it has a pydantic model `Options`, one of it.
     """
-    found = load(EXECUTORS, "executor", kind)
+    found, what = load(EXECUTORS, "executor", kind), f"executor '{kind}'"
     if not callable(found):
-        raise InputError(f"executor '{kind}' is no class: {found!r:.60}")
-    return partial(found, **_checked(f"executor '{kind}'", options_of(found), options))
+        raise InputError(f"{what} is no class: {found!r:.60}")
+    if model := getattr(found, "Options", None):
+        return partial(found, options=_validated(what, model, options))
+    return partial(found, **_checked(what, options_of(found), options))
 
 
 def load(group: str, kind: str, name: str) -> Any:
@@ -270,10 +272,6 @@ def simulate(name: str, folder: Path, seed: int, options: Mapping[str, Any]) -> 
 def _checked(
     what: str, known: Mapping[str, inspect.Parameter], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    for option in options:
-        if option not in known:
-            offered = ", ".join(known) or "none"
-            raise InputError(f"{what} has no option '{option}'; it has: {offered}")
     fields: dict[str, Any] = {
         key: (
             Any if p.annotation is p.empty else p.annotation,
@@ -281,12 +279,19 @@ def _checked(
         )
         for key, p in known.items()
     }
+    model = _validated(what, create_model("Options", **fields), options)
+    return {key: getattr(model, key) for key in options}
+
+
+def _validated(what: str, model: type[BaseModel], options: Mapping[str, Any]) -> BaseModel:
+    if unknown := [option for option in options if option not in model.model_fields]:
+        offered = ", ".join(model.model_fields) or "none"
+        raise InputError(f"{what} has no option '{unknown[0]}'; it has: {offered}")
     try:
-        model = create_model("Options", **fields).model_validate(dict(options))
+        return model.model_validate(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0])
         raise InputError(
             f"{what}, option '{option}': {first['msg']}, got {first.get('input')!r}"
         ) from None
-    return {key: getattr(model, key) for key in options}

@@ -57,7 +57,10 @@ def test_a_study_runs_where_the_configuration_says(
 @pytest.mark.parametrize(
     ("executor", "message"),
     [
-        ({"kind": "thread"}, r"no executor called 'thread'; installed: local, threads; did you"),
+        (
+            {"kind": "thread"},
+            r"no executor called 'thread'; installed: local, dask, threads; did you",
+        ),
         ({"kind": "gone:Threads"}, r"executor 'gone:Threads' needs the package 'gone'"),
         ({"kind": "tuner_toy_executor:CaseDone", "at": 1}, r"has no option 'at'; it has: none"),
         ({"kind": "local", "log": "x"}, r"executor 'local' has no option 'log'; it has: none"),

@@ -149,7 +149,7 @@ def test_held_out_cases_have_a_fixed_cost_too(workplace: Path) -> None:
     sections = {"data": {"held_out": [5.0], "start_up": 0.05}}
     bench, params = Bench(Setup("toy", sections)), {"x": 0.0, "size": 1, "mode": "fine"}
     for held_out, name in ((False, "target3"), (True, "held5")):
-        job = FixedCostJob(params, 0, workplace, repeats=2, held_out=held_out)
+        job = FixedCostJob(params, 0, repeats=2, held_out=held_out)
         done = bench.run(job, lambda cases: True)
         assert set(done.fixed_costs) == {name}
         assert done.fixed_costs[name] > 0

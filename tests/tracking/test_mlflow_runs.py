@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.studies import CASES, START, make_study, make_summary, make_trials
-from tuner.records import CaseRecord, TrialRecord
+from tuner.records import MOST_LOSSES, CaseRecord, TrialRecord
 from tuner.tracking import mlflow_runs
 
 STUDY = make_study()
@@ -126,6 +126,13 @@ def test_a_trial_that_failed_says_why() -> None:
     assert "MemoryError: 3 GB" in tags[mlflow_runs.NOTE_TAG]
     assert tags["state"] == "failed"
     assert mlflow_runs.CHARTED not in tags
+    assert tags["fault"] == "setting"
+    assert "losses" not in tags
+    lost = mlflow_runs.trial_tags(STUDY, replace(failed, losses=MOST_LOSSES), "p")
+    assert (lost["fault"], lost["losses"]) == ("machine", "3")
+    again = mlflow_runs.trial_tags(STUDY, replace(COMPLETE, losses=1), "p")
+    assert again["losses"] == "1"
+    assert "fault" not in again
     long = mlflow_runs.trial_tags(STUDY, replace(failed, reason="x" * 9000), "p")
     assert max(map(len, long.values())) <= 8000
 

@@ -68,12 +68,15 @@ def _options(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913 - each is an option
     config: ConfigPath,
     trials: Annotated[int | None, typer.Option(min=1, help="Completed trials in all.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
     overrides: Overrides = None,
     new: Annotated[bool, typer.Option("--new", help="Start a new study.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, and show what would be submitted.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or resume it, and freeze its best setting."""
@@ -84,6 +87,11 @@ def run(
     settings += [f"study.trials={trials}"] if trials is not None else []
     settings += [f"workers={workers}"] if workers is not None else []
     loaded = _load(config, settings)
+    if dry_run:
+        from tuner.run.batch import dry_run as describe
+
+        print(describe(loaded, new=new))
+        return
     stop = StopOnInterrupt()
     result = session.run(loaded, LiveProgress(err, loaded.objective), stop, new=new)
     if as_json:
@@ -262,6 +270,15 @@ def ui(
 
     loaded = _say_changes(_load(config, list(overrides or [])))
     session.show(loaded, port=port, open_browser=browser)
+
+
+@app.command()
+def slurm(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Write a file for sbatch in which a study runs with all of its workers."""
+    from tuner.run.batch import batch_script
+
+    settings = list(overrides or [])
+    print(batch_script(_load(config, settings), config, settings), end="")
 
 
 @app.command()

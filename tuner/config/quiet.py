@@ -11,7 +11,11 @@ import optuna
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Optuna's log and warnings: of experimental features, values out of range, limits."""
+    """Silence Optuna's log and warnings.
+
+    Of experimental features, of values out of range, of limits, of a value that a trial which runs
+    again reports again: the first one stands.
+    """
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -19,6 +23,7 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             warnings.filterwarnings("ignore", "Fixed parameter .* is out of range", UserWarning)
             warnings.filterwarnings("ignore", "Constraints have been set, but Cma", UserWarning)
+            warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)

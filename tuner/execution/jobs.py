@@ -145,8 +145,6 @@ class FixedCostJob:
     ----------
     params : mapping
         The params to freeze, standing for all of their kind.
-    folder : Path
-        Where the script and its outputs go, for as long as the job lasts.
     repeats : int
         Pairs of process and ``run`` for each case.
     held_out : bool
@@ -155,7 +153,6 @@ class FixedCostJob:
 
     params: Params
     seed: int
-    folder: Path
     repeats: int
     held_out: bool = False
     ticket: ClassVar[int] = Ticket.START_UP
@@ -215,6 +212,8 @@ class JobDone:
         The plug-in raised `InputError`: the user's input is at fault, not a trial.
     died : bool
         The worker died, which may have been somebody else's doing: worth another attempt.
+    losses : int
+        How often the job began again since a worker or a host was lost with all that ran there.
     held_out, held_out_baseline : sequence of CaseRecord
         Only of a `PresentJob`.
     nulls : sequence of Null
@@ -237,6 +236,7 @@ class JobDone:
     nulls: Sequence[Null] = ()
     findings: Sequence[str] = ()
     died: bool = False
+    losses: int = 0
 
     def __post_init__(self) -> None:  # noqa: D105 - of a dataclass
         if self.reason is not None:

@@ -119,7 +119,7 @@ class LocalExecutor:
         self.slots = slots
         self._setup = setup
         self._limits = Limits(case_seconds, setup.phase_seconds)
-        self._memory = memory or int(0.9 * psutil.virtual_memory().total / slots)
+        self.memory = memory or int(0.9 * psutil.virtual_memory().total / slots)
         self._workers: list[_Worker] = []
         self._events: deque[Event] = deque()
         self._folder = WorkersFolder()
@@ -226,12 +226,12 @@ class LocalExecutor:
                 key = self._limits.key(worker.phase, worker.is_limited)
                 limit = f"{worker.allowed:g} s in {worker.phase} ({key})"
                 self._end(worker, "infeasible", f"over the time limit of {limit}")
-            elif (held := _resident(worker.process.pid)) > self._memory:
+            elif (held := _resident(worker.process.pid)) > self.memory:
                 self._end(
                     worker,
                     "infeasible",
                     f"over the memory limit: {held / 1e9:.2f} GB held, "
-                    f"{self._memory / 1e9:.2f} GB allowed",
+                    f"{self.memory / 1e9:.2f} GB allowed",
                 )
 
     def _lost(self, worker: _Worker) -> None:

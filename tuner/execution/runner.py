@@ -190,32 +190,29 @@ class Bench:
 
     def fixed_costs(self, job: FixedCostJob) -> JobDone:
         """Time what a whole process takes beside ``run``: median of paired differences."""
-        started = now()
-        script = job.folder / "script.py"
-        provenance = Provenance("fixed cost")
-        self._notify("freeze")
-        write_script(script, lambda path: self._plugin.freeze(job.params, path, provenance))
-        costs: dict[str, float] = {}
-        cases = self._cases.held_out if job.held_out else self._cases.tuned
-        for number, case in enumerate(cases):
-            folder = job.folder / f"case{number}"
-            folder.mkdir(exist_ok=True)  # a worker that died may have made it
-            output = folder / "output"
-            command = self._plugin.command(case, script, output)
-            if command is None:
-                return JobDone(job.ticket, "complete", started, now())
-            differences = []
-            for repeat in range(job.repeats + 1):
-                output.unlink(missing_ok=True)
-                self._notify("wait")
-                with self._cores.reserve():
-                    self._notify("run")
-                    whole = timed_process(command)
-                    part = timed(partial(self._plugin.run, case, job.params, job.seed))
-                if repeat:  # the first pair fills caches: of files, of compiled kernels
-                    differences.append(whole.own_seconds - part.own_seconds)
-            costs[case.name] = max(0.0, statistics.median(differences))
-            shutil.rmtree(folder)
+        started, costs = now(), dict[str, float]()
+        with working_folder() as folder:
+            script, here = folder / "script.py", Provenance("fixed cost")
+            self._notify("freeze")
+            write_script(script, lambda path: self._plugin.freeze(job.params, path, here))
+            for case in self._cases.held_out if job.held_out else self._cases.tuned:
+                place = Path(tempfile.mkdtemp(dir=folder))
+                output = place / "output"
+                command = self._plugin.command(case, script, output)
+                if command is None:
+                    return JobDone(job.ticket, "complete", started, now())
+                differences = []
+                for repeat in range(job.repeats + 1):
+                    output.unlink(missing_ok=True)
+                    self._notify("wait")
+                    with self._cores.reserve():
+                        self._notify("run")
+                        whole = timed_process(command)
+                        part = timed(partial(self._plugin.run, case, job.params, job.seed))
+                    if repeat:  # the first pair fills caches: of files, of compiled kernels
+                        differences.append(whole.own_seconds - part.own_seconds)
+                costs[case.name] = max(0.0, statistics.median(differences))
+                shutil.rmtree(place)
         return JobDone(job.ticket, "complete", started, now(), fixed_costs=costs)
 
     def present(self, job: PresentJob, tell: Notify) -> JobDone:

@@ -137,13 +137,17 @@ def run(
     records = records_of(study)
     owner = owner_of(config, plan_of(study))
     claim(owner)
+    try:
+        executor = _make_executor(config)
+    except BaseException:
+        lease.release()
+        raise
     folder = owner.folder
     info = describe(config, study)
     tracker.start(info, records)
     progress.begin(study.study_name, section.trials, records)
     for note in notes:
         progress.note(note)
-    executor = _make_executor(config)
     watch = _Watch(objective, records, progress, tracker, lease, should_stop)
     summary = Summary(None, None, {}, finished=False)
     export = None

@@ -18,7 +18,6 @@ from dataclasses import replace
 import optuna
 
 from tuner.config.task import Task
-from tuner.execution.folders import working_folder
 from tuner.execution.jobs import Executor, FixedCostJob, run_alone
 from tuner.measure.stopwatch import machine
 from tuner.plugin import InputError, Params
@@ -98,9 +97,7 @@ class FixedCosts:
             return
         plugin, repeats = self._task.plugin, self._task.timing.fixed_cost_repeats
         kind = {**plugin.defaults(), **self._task.space.fixed, **plugin.cost_params(params)}
-        with working_folder() as folder:
-            job = FixedCostJob(kind, self._task.seed, folder, repeats, held_out)
-            done = run_alone(executor, job, beat)
+        done = run_alone(executor, FixedCostJob(kind, self._task.seed, repeats, held_out), beat)
         if done.bad_input:
             raise InputError(done.reason)
         if done.state != "complete":

@@ -236,6 +236,7 @@ def judge(
         started=done.started,
         finished=done.finished,
         reason=cleaned(done.reason) if done.reason is not None else None,
+        losses=done.losses,
     )
     for case in done.cases:
         took = case.run_seconds or case.seconds

@@ -165,6 +165,10 @@ def trial_tags(study: StudyInfo, record: TrialRecord, parent: str) -> dict[str, 
     lost = [n for n, v in {**record.metrics, **case_metrics(record.cases)}.items() if v - v != 0]
     if lost:
         tags["not_finite"] = ", ".join(lost)[:MAX_TAG]
+    if record.losses:
+        tags["losses"] = str(record.losses)
+    if record.fault is not None:
+        tags["fault"] = record.fault
     if record.reason:
         tags["reason"] = record.reason.strip().splitlines()[0][:MAX_TAG]
         tags[NOTE_TAG] = f"{record.state}:\n\n```\n{record.reason.strip()[:MAX_TAG]}\n```"

@@ -1,0 +1,215 @@
+"""Dask workers that are lost, that differ, that share a host; and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+distributed = pytest.importorskip("distributed")
+
+from tests.conftest import working_cluster  # noqa: E402
+from tests.execution.jobs import job, outcome  # noqa: E402
+from tuner.execution.dask import slot  # noqa: E402
+from tuner.execution.dask.executor import DaskExecutor  # noqa: E402
+from tuner.execution.jobs import CaseDone, Setup  # noqa: E402
+from tuner.plugin import InputError  # noqa: E402
+from tuner.records import MOST_LOSSES  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+Make = Callable[..., DaskExecutor]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with working_cluster(tmp_path_factory) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def make(cluster: Any) -> Iterator[Make]:
+    made: list[DaskExecutor] = []
+
+    def _make(data: dict | None = None, **options: object) -> DaskExecutor:
+        until = time.monotonic() + 60
+        while len(cluster.scheduler_info["workers"]) < 2:  # one that was killed comes back
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        where = {"address": cluster.scheduler_address, **options}
+        made.append(DaskExecutor(Setup("toy", {"data": data or {}}), 1, 60.0, **where))
+        return made[-1]
+
+    yield _make
+    for executor in made:
+        executor.close()
+
+
+def kill_worker_of(executor: DaskExecutor, cluster: Any, ticket: int = 0) -> None:
+    """Kill the Dask worker that has a job, once it has begun."""
+    worker = None
+    until = time.monotonic() + 60
+    while worker is None or not keepers(worker):
+        assert executor.wait(0.1) is None
+        assert time.monotonic() < until
+        flight = executor._flights[ticket]
+        nannies = cluster.workers.values()
+        at = flight.worker.address if flight.worker else None
+        worker = next((each.pid for each in nannies if each.worker_address == at), None)
+    os.kill(worker, signal.SIGKILL)
+
+
+def keepers(pid: int) -> list[psutil.Process]:
+    """Return the processes of trials below a Dask worker, or below this process."""
+    family = psutil.Process(pid).children(recursive=True)
+    return [each for each in family if "tuner.execution.keeper" in each.cmdline()]
+
+
+def test_a_lost_worker_loses_no_job(make: Make, cluster: Any) -> None:
+    executor = make({"seconds": 1.0})
+    executor.submit(job())
+    kill_worker_of(executor, cluster)
+    done = outcome(executor)
+    assert (done.state, done.losses) == ("complete", 1)
+
+
+def test_a_job_under_which_every_worker_is_lost_fails_by_the_machine(
+    make: Make, cluster: Any
+) -> None:
+    executor = make()
+    executor.submit(job(mode="hang"))
+    for _ in range(MOST_LOSSES):
+        kill_worker_of(executor, cluster)
+    done = outcome(executor)
+    assert (done.state, done.losses, done.died) == ("failed", MOST_LOSSES, False)
+    assert done.outcome.startswith("3 workers were lost under it, the last one tcp://")
+    executor.submit(job(1))
+    assert outcome(executor).state == "complete"
+
+
+def test_a_setting_that_dies_takes_no_worker_with_it(make: Make, cluster: Any) -> None:
+    before = {nanny.pid for nanny in cluster.workers.values()}
+    executor = make()
+    executor.submit(job(mode="die"))
+    done = outcome(executor)
+    assert (done.state, done.died, done.losses) == ("failed", True, 0)
+    assert {nanny.pid for nanny in cluster.workers.values()} == before
+
+
+def test_a_worker_lost_between_two_cases_begins_again(make: Make, cluster: Any) -> None:
+    executor = make({"targets": [1.0, 2.0]})
+    executor.submit(job(stepwise=True))
+    assert isinstance(executor.wait(60), CaseDone)
+    kill_worker_of(executor, cluster)
+    executor.proceed(0, True)
+    event = executor.wait(60)
+    assert isinstance(event, CaseDone)
+    assert len(event.cases) == 1
+    executor.proceed(0, True)
+    done = outcome(executor)
+    assert (done.state, len(done.cases), done.losses) == ("complete", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("here", "message"),
+    [
+        ({"Python": "3.9"}, r"it has Python 3\.\d+, and the coordinator 3\.9"),
+        ({"tuner": "9.9"}, r"it has tuner [\d.]+, and the coordinator 9\.9"),
+        ({"elsewhere": "1.0"}, r"it has no elsewhere, and the coordinator 1\.0"),
+    ],
+)
+def test_another_version_is_one_line(
+    make: Make, monkeypatch: pytest.MonkeyPatch, here: dict[str, str], message: str
+) -> None:
+    monkeypatch.setattr(slot, "versions", lambda packages: here)
+    with pytest.raises(InputError, match=r"the Dask worker tcp://\S+ on \S+ cannot .*" + message):
+        make()
+
+
+def test_an_input_that_a_worker_does_not_see_is_one_line(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no \S+/gone.bw there"):
+        make({"file": tmp_path / "gone.bw"})
+
+
+def test_workers_of_one_host_share_its_memory_and_time_on_cores_of_their_own(
+    make: Make, cluster: Any
+) -> None:
+    executor = make()
+    total = slot.MEMORY_LIMIT
+    assert [executor._known.share(each) for each in executor._known.ready] == [
+        int(0.9 * total / 2)
+    ] * 2
+    executor.submit(job(0, mode="hang"))
+    executor.submit(job(1, mode="hang"))
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("there is one core")
+    until, pinned = time.monotonic() + 60, []
+    while len(pinned) < 2:
+        assert time.monotonic() < until
+        assert executor.wait(0.1) is None
+        timed = [each.children() for each in keepers(os.getpid())]
+        pinned = [p.cpu_affinity() for family in timed for p in family]
+        pinned = [cores for cores in pinned if len(cores) == 1]
+    assert pinned[0] != pinned[1]
+
+
+def test_nothing_is_left_in_the_workers(make: Make, cluster: Any) -> None:
+    executor = make()
+    executor.submit(job(0))
+    assert outcome(executor).state == "complete"
+    executor.submit(job(1, mode="hang"))
+    assert executor.wait(1.0) is None
+    executor.close()
+    assert keepers(os.getpid()) == []
+    assert len(cluster.scheduler_info["workers"]) == 2
+
+
+PROGRAM = """
+import sys
+from tests.execution.jobs import job
+from tuner.execution.dask.executor import DaskExecutor
+from tuner.execution.jobs import Setup
+executor = DaskExecutor(Setup('toy', {}), 1, 60.0, **eval(sys.argv[1]))
+executor.submit(job(mode='hang'))
+print('waiting', flush=True)
+executor.wait(600.0)
+"""
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_workers_end_the_trials_of_a_coordinator_that_is_killed(cluster: Any, own: bool) -> None:
+    options = {"workers": 1} if own else {"address": cluster.scheduler_address}
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ["PYTHONPATH"]])
+    command = [sys.executable, "-c", PROGRAM, repr(options)]
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as coordinator:
+        assert coordinator.stdout is not None
+        assert coordinator.stdout.readline() == b"waiting\n"
+        until, trials = time.monotonic() + 60, []
+        while not trials:
+            assert time.monotonic() < until
+            trials = keepers(coordinator.pid if own else os.getpid())
+        own_processes = psutil.Process(coordinator.pid).children(recursive=True)
+        coordinator.kill()
+    _, alive = psutil.wait_procs([*own_processes, *trials], timeout=20)
+    assert alive == []
+
+
+def test_a_scheduler_that_is_gone_is_one_line(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with working_cluster(tmp_path_factory, workers=1) as cluster:
+        executor = DaskExecutor(
+            Setup("toy", {"data": {}}), 1, 60.0, address=cluster.scheduler_address
+        )
+    with pytest.raises(InputError, match=r"the Dask scheduler at 'tcp://\S+' is gone; start it"):
+        executor.wait(30.0)
+    executor.close()

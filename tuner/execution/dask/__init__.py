@@ -1,0 +1,1 @@
+"""Trials on Dask workers, on this machine or on many."""
