@@ -212,7 +212,9 @@ def test_presenting_scores_held_out_cases_and_writes(
     assert done.state == "complete", done.reason
     assert [(c.name, c.metrics["fit"]) for c in done.held_out] == [("held2", -1.0)]
     assert [c.metrics["fit"] for c in done.held_out_baseline] == [-4.0]
-    assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == ["fits.csv", "fits.png"]
+    written = sorted(p.name for p in (tmp_path / "plots").iterdir())
+    assert written == ["cases.txt", "fits.csv", "fits.png"]
+    assert (tmp_path / "plots" / "cases.txt").read_text() == "target1 held2"
 
 
 def test_threads_are_pinned_in_workers(
