@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from tuner_plugins.nmf.kernels import build
 from tuner_plugins.nmf.model import correlation, null, reference
 from tuner_plugins.nmf.model import signal as model_signal
 from tuner_plugins.nmf.model.factorize import Loadings
-from tuner_plugins.nmf.script import write
+from tuner_plugins.nmf.script import browser, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,6 +172,16 @@ class NmfPlugin(Plugin[NmfConfig]):
         from tuner_plugins.nmf.figures import tabulate_weights
 
         return {"weights": tabulate_weights(results)}
+
+    def files(self, results: Sequence[Result], folder: Path) -> None:
+        """Write the loadings for a genome browser: bigWig, or bedGraph where there is no writer."""
+        ending = ".bw" if find_spec("pyBigWig") else ".bedGraph"
+        for result in results:
+            data: CaseInput = result.case.data
+            lengths = {data.chrom: bigwig.chromosomes(data.tracks[0])[data.chrom]}
+            path = str(folder / f"loadings_{result.case.name}{ending}")
+            with browser.browser_files(path, data.k, lengths) as write_track:
+                write_track(data.chrom, data.start, result.output)
 
     def cost_params(self, params: Params) -> Params:
         """Return what decides whether the script needs NumPy, and how much it writes."""

@@ -249,6 +249,11 @@ def own_track(folder: Path, tmp_path: Path) -> str:
     return str(folder / "tracks" / "track0.bw")
 
 
+def linked_track(folder: Path, tmp_path: Path) -> str:
+    (tmp_path / "linked.npy").symlink_to(own_track(folder, tmp_path))
+    return str(tmp_path / "linked.npy")
+
+
 def pipe(folder: Path, tmp_path: Path) -> str:
     os.mkfifo(tmp_path / "pipe")
     return str(tmp_path / "pipe")
@@ -278,7 +283,8 @@ def pipe(folder: Path, tmp_path: Path) -> str:
         ("-o", ".", "is a folder"),
         ("-o", "", "expected the name of a file"),
         ("-o", pipe, "nobody reads the pipe"),
-        ("-o", own_track, "a bigWig file, which would be lost"),
+        ("-o", own_track, "lies among the tracks"),
+        ("-o", linked_track, "a bigWig file, which would be lost"),
         ("-b", pipe, "neither a file nor a folder"),
         ("-c", "7", "did you mean 'chr7'?"),
         ("-e", "1e4", "invalid int"),

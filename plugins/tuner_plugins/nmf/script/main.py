@@ -9,14 +9,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tuner_plugins.nmf.io.bigwig import BigWigError
+from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
 from tuner_plugins.nmf.io.folder import LEFT_OUT, describe_taken
 from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
 from tuner_plugins.nmf.kernels.fast_path import MOST_LOADINGS, describe_doubts
 from tuner_plugins.nmf.model.signal import SignalError
 from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
+from tuner_plugins.nmf.script.browser import browser_files, browser_problem
 from tuner_plugins.nmf.script.fast_main import CONSTANT, DEFAULT_K, PARAMS, tell
 from tuner_plugins.nmf.script.npy import output_problem, save_loadings
+from tuner_plugins.nmf.script.placing import BROWSER_ENDINGS
 
 
 class UsageError(ValueError):
@@ -48,7 +50,8 @@ def read_options(words: Sequence[str]) -> argparse.Namespace:
     add("-s", "--start_pos", type=int, metavar="START", help="first position, 0-based [0]")
     add("-e", "--end_pos", type=int, metavar="END", help="after the last one [chromosome's end]")
     add("-k", type=int, default=int(DEFAULT_K), metavar="K", help="loadings [%(default)s]")
-    add("-o", "--output_file", required=True, metavar="OUT.npy", help="array of (END-START, K)")
+    what = "array of (END-START, K); OUT.bw or OUT.bedGraph: files for a genome browser"
+    add("-o", "--output_file", required=True, metavar="OUT.npy", help=what)
     # scripts of before had --bigwigs, and names that are abbreviations of today's
     return parser.parse_args([re.sub("^--bigwigs(?==|$)", "--bw_dir", word) for word in words])
 
@@ -73,7 +76,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         raise UsageError(
             f"-s, -e: {region} holds no position; give 0 <= start < end, the end not included"
         )
-    if problem := output_problem(given.output_file):
+    out = given.output_file
+    browser = out.lower().endswith(BROWSER_ENDINGS)
+    if problem := browser_problem(out, given.k, given.bw_dir) if browser else output_problem(out):
         raise UsageError(f"-o: {problem}")
     return given
 
@@ -87,7 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tracks, absent = with_chromosome(found[0], chrom)
         start, end = whole_region(tracks, chrom, given.start_pos, given.end_pos)
         loadings = compute_loadings(tracks, chrom, start, end, k, PARAMS)
-        save_loadings(given.output_file, loadings, PARAMS["dtype"])
+        if given.output_file.lower().endswith(BROWSER_ENDINGS):
+            lengths = {chrom: chromosomes(tracks[0])[chrom]}
+            with browser_files(given.output_file, k, lengths) as write:
+                write(chrom, start, loadings)
+        else:
+            save_loadings(given.output_file, loadings, PARAMS["dtype"])
     except (UsageError, BigWigError, SignalError, OSError) as error:
         tell(str(error))
         return 2

@@ -33,7 +33,7 @@ from tuner_plugins.nmf.model import (
     signal,
     start,
 )
-from tuner_plugins.nmf.script import fast_main, main, npy, placing
+from tuner_plugins.nmf.script import browser, fast_main, main, npy, placing
 
 SCRIPT_MODULES = (
     *(
@@ -47,7 +47,7 @@ SCRIPT_MODULES = (
         bigwig,
         tracks,
     ),
-    *(start, factorize, signal, binning, pipeline, npy, main),
+    *(start, factorize, signal, binning, pipeline, npy, browser, main),
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
