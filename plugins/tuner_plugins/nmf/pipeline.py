@@ -82,7 +82,7 @@ def factorize_signals(
         Where values are too large for the setting's ``dtype``.
     """
     if setting["scaling"] != "none":
-        factors = scale_factors(signals[0], setting["scaling"])[:, None]
+        factors = scale_factors(signals[:1], setting["scaling"])[:, None]
         signals = [signal.divide(factors) for signal in signals]
     _check_range(signals, setting["dtype"])
     penalties = float(setting["l2penalty"]), column_lambdas(setting, k)
