@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -160,8 +160,10 @@ def join_runs(
     return make_signal(values, ends, dtype)
 
 
-def scale_factors(parts: Sequence[Signal], scaling: str) -> NDArray[np.float64]:
+def scale_factors(parts: Iterable[Signal], scaling: str) -> NDArray[np.float64]:
     """Return what each track is divided by, of shape (tracks,), over all parts.
+
+    `parts` are gone through twice.
 
     ``max``: its largest absolute value; ``l2``: its root mean square, so that the unit does not
     depend on the region's length; ``std``: its standard deviation. 1 for a track that is constant
