@@ -5,20 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 
 import numpy as np
 
+from tuner_plugins.nmf.genome import Receive
 from tuner_plugins.nmf.io.bigwig import BigWigError, read_runs
 from tuner_plugins.nmf.io.step_functions import Runs, merge_runs
 from tuner_plugins.nmf.model.factorize import Loadings
 from tuner_plugins.nmf.script.npy import output_problem
 from tuner_plugins.nmf.script.placing import BIGWIG_ENDINGS, is_special, put_in_place
-
-AddLoadings = Callable[[str, int, Loadings], None]
-"""Takes a chromosome, where on it the loadings begin, and the loadings."""
 
 _BLOCK = 1 << 16
 _INTERVAL_BYTES = 24  # 12, and what summaries at coarser levels add at most
@@ -54,7 +52,7 @@ def browser_problem(path: str, k: int, folder: str) -> str | None:
 
 
 @contextmanager
-def browser_files(path: str, k: int, lengths: Mapping[str, int]) -> Iterator[AddLoadings]:
+def browser_files(path: str, k: int, lengths: Mapping[str, int]) -> Iterator[Receive]:
     """Write k loadings, region by region, as float32; neighbours of equal value are one interval.
 
     The files appear once all of them are whole.
@@ -105,7 +103,7 @@ def _blocks(start: int, runs: Runs) -> Iterator[tuple[list[int], list[int], list
 
 
 @contextmanager
-def _bigwigs(parts: Sequence[str], lengths: Mapping[str, int]) -> Iterator[AddLoadings]:
+def _bigwigs(parts: Sequence[str], lengths: Mapping[str, int]) -> Iterator[Receive]:
     import pyBigWig  # type: ignore[import-not-found]  # has no stubs
 
     last: list[tuple[str, int, float]] = [("", 0, 0.0)] * len(parts)
@@ -139,7 +137,7 @@ def _check_room(path: str, intervals: int) -> None:
 
 
 @contextmanager
-def _bedgraphs(parts: Sequence[str], names: Sequence[str]) -> Iterator[AddLoadings]:
+def _bedgraphs(parts: Sequence[str], names: Sequence[str]) -> Iterator[Receive]:
     with ExitStack() as stack:
         files = [stack.enter_context(open(part, "w", encoding="utf-8")) for part in parts]
         for file, name in zip(files, names, strict=True):

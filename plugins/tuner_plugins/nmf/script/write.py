@@ -10,8 +10,8 @@ from tuner.export.bundle import Quick, bundle
 from tuner.export.provenance import provenance_head
 from tuner.plugin import Params, Provenance, Value
 from tuner_plugins import code_cache, kernel_folder
+from tuner_plugins.nmf import genome, pipeline
 from tuner_plugins.nmf import params as nmf_params
-from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.config import DataSection, Kernels
 from tuner_plugins.nmf.io import (
     bigwig,
@@ -33,7 +33,7 @@ from tuner_plugins.nmf.model import (
     signal,
     start,
 )
-from tuner_plugins.nmf.script import browser, fast_main, main, npy, placing
+from tuner_plugins.nmf.script import browser, fast_main, main, npy, placing, whole
 
 SCRIPT_MODULES = (
     *(
@@ -47,7 +47,7 @@ SCRIPT_MODULES = (
         bigwig,
         tracks,
     ),
-    *(start, factorize, signal, binning, pipeline, npy, browser, main),
+    *(start, factorize, signal, binning, pipeline, genome, npy, browser, whole, main),
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
@@ -98,7 +98,8 @@ def write_script(made: Script, path: Path, provenance: Provenance) -> None:
     source = made.kernels != "binary" or not library
     summary = (
         "Factorise bigWig tracks into loadings along the genome and weights of the tracks.\n\n"
-        "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy"
+        "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy\n"
+        "    assign2.py -b DIR --genome -k K -o OUT.bw  (and more: --help)"
     )
     if library and source:
         summary += "\n    assign2.py --rebuild ...  (checks the library against the C source)"
