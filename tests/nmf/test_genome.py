@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyBigWig
 import pytest
-from tuner_plugins.nmf import genome
+from tuner_plugins.nmf import genome, streaming
 from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf.io.bigwig import BigWigError
 from tuner_plugins.nmf.model.factorize import start_gram
@@ -62,14 +62,14 @@ def tracks(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[st
     return paths
 
 
-@pytest.mark.parametrize("kept", [genome.KEPT_BYTES, 0])
+@pytest.mark.parametrize("kept", [streaming.KEPT_BYTES, 0])
 @pytest.mark.parametrize("which", SETTINGS)
 def test_without_smoothing_it_is_the_factorisation_of_the_bases_end_to_end(
     tracks: tuple[list[str], list[str]], which: str, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To rounding: sums over positions are added up in another order."""
-    monkeypatch.setattr(genome, "KEPT_BYTES", kept)
-    monkeypatch.setattr(genome, "_BATCH", 100)
+    monkeypatch.setattr(streaming, "KEPT_BYTES", kept)
+    monkeypatch.setattr(streaming, "_BATCH", 100)
     setting = {**nmf_params.DEFAULTS, "nan": "zero", **SETTINGS[which], "fl_lambda": 0.0}
     places = genome.whole_places(tracks[0], list(LENGTHS))
     found = genome.genome_loadings(tracks[0], places, K, setting)

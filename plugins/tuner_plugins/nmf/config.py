@@ -30,7 +30,8 @@ class CaseSection(_Section):
     Attributes
     ----------
     region : str
-        ``chrom:start-end``, or ``chrom`` for all of it; kept as 0-based and half-open.
+        ``chrom:start-end``, or ``chrom`` for all of it; kept as 0-based and half-open. Or several
+        whole chromosomes in one factorisation: ``chr1,chr2``, or ``genome`` for all.
     k : int
         Number of loadings.
     bigwigs, annotation
@@ -67,6 +68,9 @@ class CaseSection(_Section):
         if self.name is not None:
             return self.name
         region = parse_region(self.region)
+        if region.several:
+            first, *_, last = region.several
+            return f"{first}-to-{last}_{len(region.several)}_chromosomes_k{self.k}"
         span = "" if region.end is None else f"_{region.start}-{region.end}"
         return f"{region.chrom}{span}_k{self.k}"
 

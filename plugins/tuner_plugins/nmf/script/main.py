@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tuner_plugins.nmf.genome import choose_chromosomes
 from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
 from tuner_plugins.nmf.io.folder import LEFT_OUT, describe_taken
 from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
@@ -19,7 +20,7 @@ from tuner_plugins.nmf.script.browser import browser_files, browser_problem
 from tuner_plugins.nmf.script.fast_main import CONSTANT, DEFAULT_K, PARAMS, tell
 from tuner_plugins.nmf.script.npy import output_problem, save_loadings
 from tuner_plugins.nmf.script.placing import BROWSER_ENDINGS
-from tuner_plugins.nmf.script.whole import choose_chromosomes, write_genome
+from tuner_plugins.nmf.script.whole import write_genome
 
 if TYPE_CHECKING:
     from tuner_plugins.nmf.io.folder import Found
@@ -136,7 +137,7 @@ def _region(given: argparse.Namespace, found: Found) -> list[str]:
 
 def _whole(given: argparse.Namespace, found: Found) -> list[str]:
     """Do several chromosomes; return what there is to say."""
-    chosen = choose_chromosomes(found[0], given.chroms)
+    chosen = choose_chromosomes(found[0], given.chroms or ())
     weights, constant = write_genome(chosen, given.k, PARAMS, given.output_file)
     count, size = len(chosen.places), sum(end for _, _, end in chosen.places)
     what = f", {count} chromosome{'s' * (count != 1)}, {size:,} bases, k {given.k}"

@@ -5,64 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuner_plugins.nmf.genome import (
-    Place,
+    Chosen,
     Receive,
-    common_chromosomes,
     factorize_genome,
-    whole_places,
 )
-from tuner_plugins.nmf.io.bigwig import BigWigError
-from tuner_plugins.nmf.io.tracks import with_chromosome
 from tuner_plugins.nmf.model.factorize import Loadings
 from tuner_plugins.nmf.script.browser import browser_files
 from tuner_plugins.nmf.script.npy import output_problem, save_loadings
 from tuner_plugins.nmf.script.placing import BROWSER_ENDINGS
-
-
-class Chosen(NamedTuple):
-    """What a genome is factorised over.
-
-    Attributes
-    ----------
-    tracks : list of str
-        Those that have all of the chromosomes.
-    absent : dict
-        Those that lack one: see `describe_taken`.
-    places : list of Place
-    skipped : list of str
-        Chromosomes that only some of the tracks have.
-    """
-
-    tracks: list[str]
-    absent: dict[str, str]
-    places: list[Place]
-    skipped: list[str]
-
-
-def choose_chromosomes(tracks: list[str], names: Sequence[str] | None) -> Chosen:
-    """Find the chromosomes of these names in the tracks, or all that every track has.
-
-    Raises
-    ------
-    BigWigError
-        Where no track has one of them, or the tracks have none in common.
-    """
-    absent: dict[str, str] = {}
-    if names is None:
-        chroms, skipped = common_chromosomes(tracks)
-        return Chosen(tracks, absent, whole_places(tracks, chroms), skipped)
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise BigWigError(f"chromosome {name!r} is named twice; leave one out")
-        tracks, lack = with_chromosome(tracks, name)
-        absent |= lack
-    return Chosen(tracks, absent, whole_places(tracks, names), [])
 
 
 def array_names(path: str, chroms: Sequence[str]) -> dict[str, str]:

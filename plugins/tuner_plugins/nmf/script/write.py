@@ -10,7 +10,7 @@ from tuner.export.bundle import Quick, bundle
 from tuner.export.provenance import provenance_head
 from tuner.plugin import Params, Provenance, Value
 from tuner_plugins import code_cache, kernel_folder
-from tuner_plugins.nmf import genome, pipeline
+from tuner_plugins.nmf import genome, pipeline, streaming
 from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf.config import DataSection, Kernels
 from tuner_plugins.nmf.io import (
@@ -19,10 +19,10 @@ from tuner_plugins.nmf.io import (
     bigwig_index,
     folder,
     names,
+    regions,
     step_functions,
     tracks,
 )
-from tuner_plugins.nmf.io.regions import parse_region
 from tuner_plugins.nmf.kernels import build, carried, carry, fast_path, parallel, sources
 from tuner_plugins.nmf.model import (
     binning,
@@ -43,11 +43,12 @@ SCRIPT_MODULES = (
         step_functions,
         bigwig_blocks,
         names,
+        regions,
         bigwig_index,
         bigwig,
         tracks,
     ),
-    *(start, factorize, signal, binning, pipeline, genome, npy, browser, whole, main),
+    *(start, factorize, signal, binning, pipeline, streaming, genome, npy, browser, whole, main),
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
@@ -157,11 +158,19 @@ def usage(data: DataSection, path: Path) -> tuple[Sequence[str], str]:
     The folder of tracks has a name to be filled in where the tracks lie in several.
     """
     case = data.cases[0]
-    region, tracks = parse_region(case.region), case.bigwigs or data.bigwigs or ()
+    region, tracks = regions.parse_region(case.region), case.bigwigs or data.bigwigs or ()
     folders = {str(track if track.is_dir() else track.parent) for track in tracks}
     folder = folders.pop() if len(folders) == 1 else "FOLDER_OF_TRACKS"
     ends = ["-s", str(region.start)] if region.end is not None or region.start else []
     ends += ["-e", str(region.end)] if region.end is not None else []
-    where = ["-b", folder, "-c", region.chrom, *ends, "-k", str(case.k)]
+    where = ["-b", folder, *chosen_words(region, ends), "-k", str(case.k)]
+    out = "loadings.npy" if region.several is None else "loadings.bw"
     needs = "Python 3.10 or newer; NumPy for what is not binned; not tuner"
-    return [str(path), *where, "-o", "loadings.npy"], needs
+    return [str(path), *where, "-o", out], needs
+
+
+def chosen_words(region: regions.Region, ends: Sequence[str] = ()) -> list[str]:
+    """Return the script's options for a region; `ends` for one chromosome."""
+    if region.several is None:
+        return ["-c", region.chrom, *ends]
+    return ["--chroms", region.chrom] if region.several else ["--genome"]
