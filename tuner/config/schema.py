@@ -271,7 +271,8 @@ def _listed(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _expand(patterns: list[Path], info: ValidationInfo) -> list[Path]:
+def expand_paths(patterns: list[Path], info: ValidationInfo) -> list[Path]:
+    """Return the files and folders that match; raise `ValueError` where none does for one."""
     found: list[Path] = []
     for pattern in patterns:
         anchored = _anchor(pattern.expanduser(), info)
@@ -285,5 +286,5 @@ def _expand(patterns: list[Path], info: ValidationInfo) -> list[Path]:
 InputPath = Annotated[Path, AfterValidator(_resolve)]
 """An existing file or folder, relative to the configuration file (context key ``folder``)."""
 
-InputPaths = Annotated[list[Path], BeforeValidator(_listed), AfterValidator(_expand)]
+InputPaths = Annotated[list[Path], BeforeValidator(_listed), AfterValidator(expand_paths)]
 """A folder, a file, a glob, or a list of these; at least one match for each."""

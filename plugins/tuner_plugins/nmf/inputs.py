@@ -76,7 +76,8 @@ class Inputs:
         tracks = {os.path.basename(path) for case in self._all for path in case.tracks}
         found: dict[str, tuple[int, str]] = {}
         for case in self._all:
-            given = case.section.bigwigs or self._data.bigwigs or ()
+            named = case.section.bigwigs or self._data.bigwigs or ()
+            given = [at for at in named if isinstance(at, Path)]
             copies = [str(at) for at in given if at.name in case.found[1]]
             copies += [str(at / name) for at in given for name in case.found[1]]
             for path in [str(case.annotation_path), *copies]:

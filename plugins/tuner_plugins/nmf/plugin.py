@@ -29,6 +29,7 @@ from tuner_plugins.nmf.inputs import Inputs
 from tuner_plugins.nmf.io import bigwig
 from tuner_plugins.nmf.io.annotation import AnnotationError
 from tuner_plugins.nmf.io.regions import parse_region
+from tuner_plugins.nmf.io.remote import is_remote, open_remote
 from tuner_plugins.nmf.kernels import build
 from tuner_plugins.nmf.model import correlation, null, reference
 from tuner_plugins.nmf.model import signal as model_signal
@@ -110,7 +111,7 @@ class NmfPlugin(Plugin[NmfConfig]):
         found: dict[Path, None] = {}
         with _input_errors():
             for case in [*self._inputs.tuned, *self._inputs.held_out]:
-                found.update(dict.fromkeys(map(Path, case.tracks)))
+                found.update(dict.fromkeys(map(_local, case.tracks)))
                 found[case.annotation_path] = None
         return tuple(found)
 
@@ -206,11 +207,16 @@ class NmfPlugin(Plugin[NmfConfig]):
         data: CaseInput = case.data
         folder = output.parent / "tracks"
         folder.mkdir(exist_ok=True)
+        addresses = [track for track in data.tracks if is_remote(track)]
         for number, track in enumerate(data.tracks):
+            if track in addresses:
+                continue
             link = folder / f"{number:04}.bw"
             link.unlink(missing_ok=True)
             link.symlink_to(Path(track).resolve())
-        words = [sys.executable, str(script), "-b", str(folder), "-k", str(data.k)]
+        local = [str(folder)] * (len(addresses) < len(data.tracks))
+        tracks = ",".join([*local, *addresses])
+        words = [sys.executable, str(script), "-b", tracks, "-k", str(data.k)]
         if len(data.places) > 1:  # arrays of a genome would fill the disk
             chroms = ",".join(chrom for chrom, _, _ in data.places)
             return [*words, "--chroms", chroms, "-o", f"{output}.bw"]
@@ -263,6 +269,11 @@ class NmfPlugin(Plugin[NmfConfig]):
     @cached_property
     def _inputs(self) -> Inputs:
         return Inputs(self.config.data)
+
+
+def _local(track: str) -> Path:
+    """Return a track's file, or for a remote one a file that says which version is read."""
+    return Path(open_remote(track).stamp if is_remote(track) else track)
 
 
 def _run_reference(data: CaseInput, params: Params) -> Loadings:

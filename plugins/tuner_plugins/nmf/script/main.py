@@ -50,7 +50,8 @@ def read_options(words: Sequence[str]) -> argparse.Namespace:
         "constant loadings along the genome and non-negative weights of the tracks.",
     )
     add = parser.add_argument
-    add("-b", "--bw_dir", required=True, metavar="DIR", help="folder of bigWig files")
+    folder = "folder of bigWig files; or addresses (http, https) and folders, with commas between"
+    add("-b", "--bw_dir", required=True, metavar="DIR", help=folder)
     spelt = "as the files spell it"
     add("-c", "--chromosome_number", "--chrom", metavar="CHROM", help=spelt)
     several = "in place of -c: these chromosomes at once, an array OUT.CHROM.npy for each"
@@ -105,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script; return its exit code: 0, or 2 after one line about bad input."""
     try:
         given = parse_arguments(arguments)
-        found = list_tracks(given.bw_dir, LEFT_OUT)
+        several = "://" in given.bw_dir
+        found = list_tracks(given.bw_dir.split(",") if several else given.bw_dir, LEFT_OUT)
         said = _whole(given, found) if given.chroms or given.genome else _region(given, found)
     except (UsageError, BigWigError, SignalError, OSError) as error:
         tell(str(error))

@@ -20,6 +20,7 @@ from tuner_plugins.nmf.io import (
     folder,
     names,
     regions,
+    remote,
     step_functions,
     tracks,
 )
@@ -44,6 +45,7 @@ SCRIPT_MODULES = (
         bigwig_blocks,
         names,
         regions,
+        remote,
         bigwig_index,
         bigwig,
         tracks,
@@ -159,8 +161,11 @@ def usage(data: DataSection, path: Path) -> tuple[Sequence[str], str]:
     """
     case = data.cases[0]
     region, tracks = regions.parse_region(case.region), case.bigwigs or data.bigwigs or ()
-    folders = {str(track if track.is_dir() else track.parent) for track in tracks}
-    folder = folders.pop() if len(folders) == 1 else "FOLDER_OF_TRACKS"
+    addresses = [track for track in tracks if isinstance(track, str)]
+    local = [track for track in tracks if isinstance(track, Path)]
+    folders = {str(track if track.is_dir() else track.parent) for track in local}
+    folder = folders.pop() if len(folders) == 1 else "FOLDER_OF_TRACKS" if folders else ""
+    folder = ",".join(filter(None, [folder, *addresses]))
     ends = ["-s", str(region.start)] if region.end is not None or region.start else []
     ends += ["-e", str(region.end)] if region.end is not None else []
     where = ["-b", folder, *chosen_words(region, ends), "-k", str(case.k)]
