@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ from tuner_plugins.nmf.model import reference
 from tuner_plugins.nmf.model.start import start_weights
 from tuner_plugins.nmf.script import write
 from tuner_plugins.nmf.simulate.tracks import simulate_tracks
+from tuner_plugins.nmf.streaming import KEPT_BYTES
 
 from benchmarks.nmf import print_table
 from benchmarks.processes import run_process
@@ -41,7 +43,6 @@ MEGABASES = {
 }
 GENOME = 3.1e9
 SETTING = {**nmf_params.DEFAULTS, "nan": "zero"}
-KEPT = 1 << 30
 
 
 def chosen(bases: float) -> dict[str, int]:
@@ -55,11 +56,11 @@ def chosen(bases: float) -> dict[str, int]:
 
 def predicted_bytes(bases: float, largest: float, tracks: int, k: int) -> float:
     """Return the peak memory of the default setting, by the formula of docs/genome.md."""
-    width = SETTING["resolution"]
+    width, threads = SETTING["resolution"], len(os.sched_getaffinity(0))
     bins, longest = bases / width, largest / width
     kept = 8 * tracks * bins
-    held = (kept if kept <= KEPT else 0) + 12 * tracks * bins
-    return 130e6 + held + (16 * tracks + 40 * k) * longest
+    held = (kept if kept <= KEPT_BYTES else 0) + (12 * tracks + 40 * threads) * bins
+    return 30e6 + held + (8 * tracks + 16 * k) * longest
 
 
 def run_script(script: Path, folder: Path, lengths: dict[str, int], k: int) -> dict[str, Any]:
