@@ -136,7 +136,9 @@ def test_presenting_scores_held_out_cases_and_writes(make: Make, tmp_path: Path)
     assert done.state == "complete", done.reason
     assert [(c.name, c.metrics["fit"]) for c in done.held_out] == [("held2", -1.0)]
     assert [c.metrics["fit"] for c in done.held_out_baseline] == [-4.0]
-    assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == ["fits.csv", "fits.png"]
+    written = sorted(p.name for p in (tmp_path / "plots").iterdir())
+    assert written == ["cases.txt", "fits.csv", "fits.png"]
+    assert (tmp_path / "plots" / "cases.txt").read_text() == "target1 held2"
 
 
 def test_scripts_are_frozen_and_timed(make: Make, tmp_path: Path) -> None:

@@ -142,6 +142,10 @@ class Toy(Plugin[Config]):
 
         return {"fits": pd.DataFrame({"fit": [result.metrics["fit"] for result in results]})}
 
+    def files(self, results: Any, folder: Path) -> None:
+        if "TOY_UNDRAWN" not in os.environ:
+            (folder / "cases.txt").write_text(" ".join(result.case.name for result in results))
+
     def freeze(self, params: Mapping[str, Any], path: Path, provenance: Any) -> None:
         text = json.dumps(dict(params))
         path.write_text(SCRIPT.format(params=text, slow_mode=self.config.data.slow_mode))

@@ -27,7 +27,8 @@ def _listed(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _expand(patterns: list[Path], info: ValidationInfo) -> list[Path]:
+def expand_paths(patterns: list[Path], info: ValidationInfo) -> list[Path]:
+    """Return the files and folders that match; raise `ValueError` where none does for one."""
     found: list[Path] = []
     for pattern in patterns:
         anchored = _anchor(pattern.expanduser(), info)
@@ -44,6 +45,6 @@ InputPath = Annotated[Path, AfterValidator(_resolve)]
 InputPaths = Annotated[
     list[Path],
     BeforeValidator(_listed, json_schema_input_type=str | list[str]),
-    AfterValidator(_expand),
+    AfterValidator(expand_paths),
 ]
 """A folder, a file, a glob, or a list of these; at least one match for each."""

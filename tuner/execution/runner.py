@@ -37,14 +37,13 @@ from tuner.plugin import Case, Cases, InputError, Params, Plugin, Provenance, Re
 from tuner.records import CaseRecord, Null
 from tuner.registry import plugin_class
 
-AGAIN = 1
-CHEAP = 5.0
+AGAIN, CHEAP = 1, 5.0
 """How often a disturbed measurement is repeated, and up to how many seconds it may take."""
 
 FRESH = 0.1
 """Seconds for which a measurement of the machine's speed stands."""
 
-PRESENTING = ("figures", "tables", "null_metrics", "findings")
+PRESENTING = ("figures", "tables", "files", "null_metrics", "findings")
 """Verbs of a plug-in that look at what the chosen setting gives."""
 
 Notify = Callable[[str], None]
@@ -216,7 +215,7 @@ class Bench:
         return JobDone(job.ticket, "complete", started, now(), fixed_costs=costs)
 
     def present(self, job: PresentJob, tell: Notify) -> JobDone:
-        """Run the chosen setting on all cases; write its figures and tables."""
+        """Run the chosen setting on all cases; write its figures, tables and files."""
         started = now()
         looked_at = self._cases.tuned if self._offers(*PRESENTING) else ()
         if looked_at or self._cases.held_out:
@@ -237,6 +236,7 @@ class Bench:
         self._notify("tables")
         for name, table in self._plugin.tables(results).items():
             table.to_csv(job.folder / f"{name}.csv", index=False)
+        self._plugin.files(results, job.folder)
         if job.nulls and self._offers("null_metrics"):
             tell(f"drawing the null, what luck alone gives ({job.nulls} draws a case)")
         nulls = tuple(null for result in results for null in self._null(result, job))

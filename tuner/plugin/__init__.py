@@ -243,6 +243,9 @@ class Plugin(ABC, Generic[ConfigT]):
         """Tabulate the best setting's results: file stem to table."""
         return {}
 
+    def files(self, results: Sequence[Result], folder: Path) -> None:
+        """Write further files of the best setting's results into `folder`, beside the figures."""
+
     def findings(self, results: Sequence[Result]) -> Sequence[str]:
         """Return what the best setting's results show, in words, for the verdict: a line each."""
         return ()

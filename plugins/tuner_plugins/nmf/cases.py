@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from tuner_plugins.nmf.config import CaseSection
+from tuner_plugins.nmf.io.regions import Place
 from tuner_plugins.nmf.io.step_functions import Runs
 
 
@@ -23,22 +26,20 @@ class CaseInput:
         Its tracks, read by `NmfPlugin.run` (reading is on the clock).
     absent : mapping
         bigWig files that lack the chromosome, to the name that they have in its place, or "".
-    chrom, start, end
-        Region, 0-based and half-open.
+    places : sequence of Place
+        The region; or several whole chromosomes, which are one case.
     annotation_path : Path
-    annotation : Runs
-        The annotation of the region.
+    annotations : sequence of Runs
+        The annotation of each place.
     """
 
     section: CaseSection
     found: tuple[list[str], list[str], list[str], list[str]]
     tracks: Sequence[str]
     absent: Mapping[str, str]
-    chrom: str
-    start: int
-    end: int
+    places: Sequence[Place]
     annotation_path: Path
-    annotation: Runs = field(repr=False)
+    annotations: Sequence[Runs] = field(repr=False)
 
     @property
     def k(self) -> int:
@@ -46,11 +47,36 @@ class CaseInput:
         return self.section.k
 
     @property
-    def region(self) -> tuple[str, int, int]:
-        """Chromosome, start and end."""
-        return self.chrom, self.start, self.end
+    def region(self) -> Place:
+        """The one place of a case that is no more."""
+        (place,) = self.places
+        return place
+
+    @property
+    def size(self) -> int:
+        """Number of bases."""
+        return sum(end - start for _, start, end in self.places)
+
+    @property
+    def longest(self) -> tuple[Place, Runs]:
+        """The longest place, and its annotation."""
+        parts = zip(self.places, self.annotations, strict=True)
+        return max(parts, key=lambda part: part[0][2] - part[0][1])
+
+    @property
+    def where(self) -> str:
+        """The region in words."""
+        if len(self.places) == 1:
+            chrom, start, end = self.places[0]
+            return f"{chrom}:{start}-{end}"
+        return f"{len(self.places)} chromosomes"
 
     @property
     def genes(self) -> Runs:
-        """The annotation, its ends counted from the region's start."""
-        return Runs(self.annotation.ends - self.start, self.annotation.values)
+        """The annotation of all places end to end, its ends counted from the first one's start."""
+        ends, done = [], 0
+        for (_, start, end), runs in zip(self.places, self.annotations, strict=True):
+            ends.append(runs.ends - start + done)
+            done += end - start
+        values = np.concatenate([runs.values for runs in self.annotations])
+        return Runs(np.concatenate(ends), values)

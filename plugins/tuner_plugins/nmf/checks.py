@@ -9,8 +9,9 @@ from itertools import combinations, product
 import numpy as np
 
 from tuner_plugins.nmf.cases import CaseInput
-from tuner_plugins.nmf.io.annotation import AnnotationError, interval_ends
+from tuner_plugins.nmf.io.annotation import AbsentError, AnnotationError, interval_ends
 from tuner_plugins.nmf.io.bigwig import chromosomes, read_runs
+from tuner_plugins.nmf.io.regions import Place
 from tuner_plugins.nmf.io.step_functions import Runs
 from tuner_plugins.nmf.kernels.fast_path import describe_rank
 from tuner_plugins.nmf.kernels.parallel import available_threads, run_threads
@@ -65,7 +66,7 @@ def case_notes(cases: Sequence[CaseInput], held_out: Sequence[CaseInput]) -> Ite
     everything = [*cases, *held_out]
     for case in everything:
         yield f"case '{case.section.label}': {_describe(case)}"
-        if len(np.unique(case.annotation.values)) > 2:
+        if len(np.unique(case.genes.values)) > 2:
             yield (
                 f"case '{case.section.label}': the annotation has more than two values there: it "
                 "looks like a signal; expected 0 and 1, where the genes are"
@@ -80,10 +81,15 @@ def _track_notes(cases: Sequence[CaseInput]) -> Iterator[str]:
     for case in cases:
         start = f"case '{case.section.label}':"
         for look, meaning in _LOOKS.items():
-            names = [path for path in case.tracks if look in looks[(path, *case.region)]]
+            often = any if look == "negative" else all
+            names = [
+                path
+                for path in case.tracks
+                if often(look in looks[(path, *place)] for place in case.places)
+            ]
             if look == "empty" and len(names) == len(case.tracks):
                 raise SignalError(
-                    f"{start} no track has data in {case.chrom}:{case.start}-{case.end} (zero, "
+                    f"{start} no track has data in {case.where} (zero, "
                     "missing, negative or one value all over); choose another region or tracks"
                 )
             if names:
@@ -100,9 +106,9 @@ def _pair_notes(cases: Sequence[CaseInput], held_out: Sequence[CaseInput]) -> It
             labels = f"'{one.section.label}' and '{other.section.label}'"
             yield f"cases {labels} are the same: what is best there counts twice; leave one out"
     for one, other in product(held_out, cases):
-        shared = min(one.end, other.end) - max(one.start, other.start)
+        shared = sum(map(_shared, *zip(*product(one.places, other.places), strict=True)))
         same_tracks = not set(one.tracks).isdisjoint(other.tracks)
-        if one.chrom == other.chrom and shared > 0 and same_tracks:
+        if shared > 0 and same_tracks:
             yield (
                 f"held-out case '{one.section.label}' shares {shared:,} bases with case "
                 f"'{other.section.label}', which is tuned on: it does not show how new data would "
@@ -113,21 +119,24 @@ def _pair_notes(cases: Sequence[CaseInput], held_out: Sequence[CaseInput]) -> It
 def assembly_notes(cases: Sequence[CaseInput]) -> Iterator[str]:
     """Yield the signs that an annotation is of another assembly than the tracks."""
     sign = "a sign of another assembly: take both from one"
-    for case in cases:
-        path, chrom = case.annotation_path, case.chrom
+    for case, chrom in [(each, place[0]) for each in cases for place in each.places]:
+        path = case.annotation_path
         lengths = [chromosomes(track)[chrom] for track in case.tracks]
         longest = max(lengths)
         spread = f"{min(lengths):,} to {longest:,} bases"
         if min(lengths) < longest:
             yield f"{chrom} has {spread} in the tracks of case '{case.section.label}': {sign}"
-        ends = interval_ends(path, chrom)
+        try:
+            ends = interval_ends(path, chrom)
+        except AbsentError:
+            continue  # one of several chromosomes, without genes
         past = sum(end > longest for end in ends)
         if past:
             yield (
                 f"{path}: {past} of {len(ends)} intervals on {chrom} end past its {longest:,} "
                 f"bases in the tracks: {sign}"
             )
-        elif not ends and (own := chromosomes(path)[chrom]) != longest:
+        elif not ends and (own := chromosomes(path).get(chrom, longest)) != longest:
             yield f"{path}: {chrom} has {own:,} bases, {longest:,} in the tracks: {sign}"
 
 
@@ -138,19 +147,26 @@ def _some(names: Sequence[str]) -> str:
 
 def _describe(case: CaseInput) -> str:
     """Return a region with what its numbers mean and how many bases it has."""
-    return (
-        f"{case.chrom}:{case.start}-{case.end} (0-based, end not included), "
-        f"{case.end - case.start:,} bases"
-    )
+    form = " (0-based, end not included)" if len(case.places) == 1 else ""
+    return f"{case.where}{form}, {case.size:,} bases"
+
+
+def _shared(one: Place, other: Place) -> int:
+    """Return the number of bases that two places share."""
+    return max(0, min(one[2], other[2]) - max(one[1], other[1])) * (one[0] == other[0])
 
 
 def _problem(case: CaseInput) -> tuple[object, ...]:
-    return case.region, case.section.k, tuple(case.tracks), case.annotation_path
+    return tuple(case.places), case.section.k, tuple(case.tracks), case.annotation_path
 
 
 def _look_at_tracks(cases: Sequence[CaseInput]) -> dict[tuple[object, ...], set[str]]:
     """Return by track and region which of `_LOOKS` it has."""
-    asked = list(dict.fromkeys((path, *case.region) for case in cases for path in case.tracks))
+    asked = list(
+        dict.fromkeys(
+            (path, *place) for case in cases for place in case.places for path in case.tracks
+        )
+    )
     looks: dict[tuple[object, ...], set[str]] = {}
     contents: dict[tuple[object, ...], bytes] = {}
 

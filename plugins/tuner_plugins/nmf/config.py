@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -14,10 +16,27 @@ from pydantic import (
     model_validator,
 )
 
-from tuner.config.schema import InputPath, InputPaths
+from tuner.config.paths import InputPath, expand_paths
 from tuner_plugins.nmf.io.annotation import Feature
 from tuner_plugins.nmf.io.regions import Coordinates, parse_region
+from tuner_plugins.nmf.io.remote import is_remote
 from tuner_plugins.nmf.kernels.fast_path import MOST_LOADINGS
+
+
+def _find_tracks(given: Any, info: ValidationInfo) -> list[Path | str]:
+    """Return addresses as they are, and local files as `InputPaths` does."""
+    items = given if isinstance(given, list | tuple) else [given]
+    found: list[Path | str] = []
+    for item in items:
+        if not isinstance(item, str | Path):
+            raise ValueError(f"expected a path or an address of tracks, got {item!r}")
+        remote = is_remote(str(item))
+        found += [str(item)] if remote else expand_paths([Path(item)], info)
+    return found
+
+
+Tracks = Annotated[list[Path | str], BeforeValidator(_find_tracks)]
+"""As `InputPaths`, or addresses (http, https) of bigWig files among them."""
 
 
 class _Section(BaseModel):
@@ -30,7 +49,8 @@ class CaseSection(_Section):
     Attributes
     ----------
     region : str
-        ``chrom:start-end``, or ``chrom`` for all of it; kept as 0-based and half-open.
+        ``chrom:start-end``, or ``chrom`` for all of it; kept as 0-based and half-open. Or several
+        whole chromosomes in one factorisation: ``chr1,chr2``, or ``genome`` for all.
     k : int
         Number of loadings.
     bigwigs, annotation
@@ -45,7 +65,7 @@ class CaseSection(_Section):
     coordinates: Coordinates = Field(default="0-based", exclude=True)
     region: str
     k: int = Field(ge=1, le=MOST_LOADINGS)
-    bigwigs: InputPaths | None = None
+    bigwigs: Tracks | None = None
     annotation: InputPath | None = None
     name: str | None = Field(default=None, pattern=r"^[\w.-]+$")
 
@@ -67,6 +87,9 @@ class CaseSection(_Section):
         if self.name is not None:
             return self.name
         region = parse_region(self.region)
+        if region.several:
+            first, *_, last = region.several
+            return f"{first}-to-{last}_{len(region.several)}_chromosomes_k{self.k}"
         span = "" if region.end is None else f"_{region.start}-{region.end}"
         return f"{region.chrom}{span}_k{self.k}"
 
@@ -77,7 +100,8 @@ class DataSection(_Section):
     Attributes
     ----------
     bigwigs : list of Path
-        A folder, a glob or a list of bigWig files: one track each.
+        A folder, a glob or a list of bigWig files, local or addresses (http, https): one track
+        each.
     annotation : Path
         bigWig (0/1 per base), BED, GTF or GFF of genes.
     coordinates : {"0-based", "1-based"}
@@ -96,7 +120,7 @@ class DataSection(_Section):
         (``r_abs``). Both are reported.
     """
 
-    bigwigs: InputPaths | None = None
+    bigwigs: Tracks | None = None
     annotation: InputPath | None = None
     coordinates: Coordinates = Field(default="0-based", exclude=True)
     cases: list[CaseSection] = Field(min_length=1)

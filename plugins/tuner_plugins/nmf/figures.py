@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.plugin import Result
+from tuner_plugins.nmf.io.regions import Place
 from tuner_plugins.nmf.model.correlation import annotation_correlations
 from tuner_plugins.nmf.model.factorize import Loadings
 
@@ -28,7 +29,8 @@ def draw_case(result: Result) -> Figure:
     found = annotation_correlations(loadings, data.genes)
     best = int(np.argmax(found))
     edges = np.unique(np.linspace(0, loadings.size, _PIXELS + 1).astype(np.int64))
-    megabases = (data.start + edges) / 1e6
+    start = data.places[0][1] if len(data.places) == 1 else 0
+    megabases = (start + edges) / 1e6
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=[1, 5, 6], width_ratios=[6, 1.3])
     top = figure.add_subplot(grid[0, 0])
@@ -48,7 +50,9 @@ def draw_case(result: Result) -> Figure:
     rows = np.stack([_average(loadings.ends, row, edges) for row in loadings.values])
     rows /= np.maximum(rows.max(axis=1, keepdims=True), np.finfo(float).tiny)
     image.pcolormesh(megabases, np.arange(len(rows) + 1) - 0.5, rows, cmap="magma", vmin=0)
-    image.set(ylabel="loading (each to its maximum)", xlabel=f"{data.chrom} (Mb)")
+    image.set(ylabel="loading (each to its maximum)", xlabel=_axis(data.places))
+    for stop in np.cumsum([end - begin for _, begin, end in data.places])[:-1]:
+        image.axvline((start + stop) / 1e6, color="white", linewidth=0.6)
     image.set_yticks(range(len(rows)))
     image.invert_yaxis()
     bars = figure.add_subplot(grid[2, 1], sharey=image)
@@ -59,6 +63,15 @@ def draw_case(result: Result) -> Figure:
     bars.set_xlabel("R with genes")
     _draw_weights(figure.add_subplot(grid[:2, 1]), loadings, data.tracks, best)
     return figure
+
+
+def _axis(places: Sequence[Place]) -> str:
+    """Return what positions are counted along."""
+    names = [chrom for chrom, _, _ in places]
+    if len(names) == 1:
+        return f"{names[0]} (Mb)"
+    some = ", ".join(names if len(names) < 5 else [*names[:2], "...", names[-1]])
+    return f"{some} end to end (Mb)"
 
 
 def tabulate_weights(results: Sequence[Result]) -> pd.DataFrame:

@@ -14,10 +14,11 @@ from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.cases import CaseInput
 from tuner_plugins.nmf.checks import assembly_notes, case_notes, check_annotation
 from tuner_plugins.nmf.config import CaseSection, DataSection
-from tuner_plugins.nmf.io.annotation import read_annotation
+from tuner_plugins.nmf.genome import choose_chromosomes
+from tuner_plugins.nmf.io.annotation import read_annotations
 from tuner_plugins.nmf.io.bigwig import BigWigError
 from tuner_plugins.nmf.io.folder import describe_taken, file_digest, is_bigwig
-from tuner_plugins.nmf.io.regions import parse_region
+from tuner_plugins.nmf.io.regions import Place, parse_region
 from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
 from tuner_plugins.nmf.leaks import FOLLOWS, Likeness, annotation_correlation, equals_annotation
 
@@ -45,7 +46,7 @@ class Inputs:
             os.path.realpath(path): None
             for case in cases
             for path in case.tracks
-            if equals_annotation(path, *case.region, case.annotation)
+            if _equals_annotation(path, case)
         }
         return [_without(case, equal) for case in cases] if equal else cases
 
@@ -55,12 +56,17 @@ class Inputs:
         region, data = parse_region(section.region), self._data
         known = {str(annotation): _digest(annotation)}
         found = list_tracks(section.bigwigs or data.bigwigs or (), known)
-        tracks, absent = with_chromosome(found[0], region.chrom)
-        start, end = pipeline.whole_region(tracks, region.chrom, region.start, region.end)
-        genes = read_annotation(annotation, region.chrom, start, end, data.feature, data.tss_window)
-        place = region.chrom, start, end
-        check_annotation(section.label, f"{region.chrom}:{start}-{end} in {annotation}", genes)
-        return CaseInput(section, found, tracks, absent, *place, annotation, genes)
+        places: Sequence[Place]
+        if region.several is None:
+            tracks, absent = with_chromosome(found[0], region.chrom)
+            bounds = pipeline.whole_region(tracks, region.chrom, region.start, region.end)
+            places = [(region.chrom, *bounds)]
+        else:
+            tracks, absent, places, _ = choose_chromosomes(found[0], region.several)
+        genes = read_annotations(annotation, places, data.feature, data.tss_window)
+        case = CaseInput(section, found, tracks, absent, places, annotation, genes)
+        check_annotation(section.label, f"{case.where} in {annotation}", case.genes)
+        return case
 
     def left_out(self) -> Mapping[str, tuple[int, str]]:
         """Return the bigWig files that are the answer: name to size and digest.
@@ -70,7 +76,8 @@ class Inputs:
         tracks = {os.path.basename(path) for case in self._all for path in case.tracks}
         found: dict[str, tuple[int, str]] = {}
         for case in self._all:
-            given = case.section.bigwigs or self._data.bigwigs or ()
+            named = case.section.bigwigs or self._data.bigwigs or ()
+            given = [at for at in named if isinstance(at, Path)]
             copies = [str(at) for at in given if at.name in case.found[1]]
             copies += [str(at / name) for at in given for name in case.found[1]]
             for path in [str(case.annotation_path), *copies]:
@@ -81,8 +88,9 @@ class Inputs:
 
     def bin_problem(self, params: Mapping[str, object]) -> str | None:
         """Describe in one line which bins are wider than a region; None where none are."""
-        shortest = min(self._all, key=lambda case: case.end - case.start)
-        size = shortest.end - shortest.start
+        shortest = min(self._all, key=lambda case: case.longest[0][2] - case.longest[0][1])
+        _, start, end = shortest.longest[0]
+        size = end - start
         for name in ("resolution", "loadings_resolution"):
             width = params.get(name) or 0
             if isinstance(width, int) and width > 1 and width >= size:
@@ -103,7 +111,7 @@ class Inputs:
             lines.append(f"held out: {_describe_regions(self.held_out, what)}")
         for case in self._all:
             if len(case.tracks) < sum(map(len, case.found)):
-                lines.append(describe_taken(case.found, case.absent, case.chrom, ""))
+                lines.append(describe_taken(case.found, case.absent, _chroms(case)))
         lines += case_notes(self.tuned, self.held_out)
         lines += assembly_notes(self._all)
         return list(dict.fromkeys([*lines, *self._warnings()]))
@@ -113,9 +121,10 @@ class Inputs:
         for case in self._all:
             for path in case.tracks:
                 known = found.setdefault(path, {})
-                key = (*case.region, case.annotation_path)
+                place, genes = case.longest  # of a genome, one chromosome tells
+                key = (*place, case.annotation_path)
                 if key not in known:
-                    like = annotation_correlation(path, *case.region, case.annotation)
+                    like = annotation_correlation(path, *place, genes)
                     known[key] = like, case.section.label
         lines = []
         for path, known in found.items():
@@ -135,6 +144,20 @@ class Inputs:
                     "if it is one, take it out of the tracks"
                 )
         return lines
+
+
+def _chroms(case: CaseInput) -> str:
+    return " or ".join(chrom for chrom, _, _ in case.places)
+
+
+def _equals_annotation(path: str, case: CaseInput) -> bool:
+    """Return whether a track equals the annotation wherever that tells."""
+    telling = [
+        (place, genes)
+        for place, genes in zip(case.places, case.annotations, strict=True)
+        if len(genes.ends) > 1
+    ]
+    return bool(telling) and all(equals_annotation(path, *place, genes) for place, genes in telling)
 
 
 def _digest(annotation: Path) -> tuple[int, str]:
@@ -162,13 +185,14 @@ def _without(case: CaseInput, equal: Mapping[str, None]) -> CaseInput:
 
 def _describe_regions(cases: Sequence[CaseInput], what: str) -> str:
     """Return the number of regions, of genes in them, and the part of the bases that they are."""
-    regions = {(*case.region, case.annotation_path): case for case in cases}
+    regions = {(*case.places, case.annotation_path): case for case in cases}
     genes, inside, bases = 0, 0.0, 0
     for case in regions.values():
-        marked = np.concatenate([[False], case.annotation.values != 0])
+        runs = case.genes
+        marked = np.concatenate([[False], runs.values != 0])
         genes += int(np.count_nonzero(marked[1:] & ~marked[:-1]))
-        inside += float(np.diff(case.annotation.ends, prepend=case.start)[marked[1:]].sum())
-        bases += case.end - case.start
+        inside += float(np.diff(runs.ends, prepend=0)[marked[1:]].sum())
+        bases += case.size
     share = f"{inside / bases:.2f}".removeprefix("0")
     plural = "region" if len(regions) == 1 else "regions"
     return f"{len(regions)} {plural}, {genes} {what}, {share} of it {what}"

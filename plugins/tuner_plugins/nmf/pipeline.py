@@ -82,9 +82,9 @@ def factorize_signals(
         Where values are too large for the setting's ``dtype``.
     """
     if setting["scaling"] != "none":
-        factors = scale_factors(signals[0], setting["scaling"])[:, None]
+        factors = scale_factors(signals[:1], setting["scaling"])[:, None]
         signals = [signal.divide(factors) for signal in signals]
-    _check_range(signals, setting["dtype"])
+    check_range(signals, setting["dtype"])
     penalties = float(setting["l2penalty"]), column_lambdas(setting, k)
     loadings = factorize(
         signals[0],
@@ -102,7 +102,7 @@ def factorize_signals(
     return Loadings(fine, signals[1].ends, loadings.weights)
 
 
-def _check_range(signals: Sequence[Signal], dtype: str) -> None:
+def check_range(signals: Sequence[Signal], dtype: str) -> None:
     """Refuse values whose squares, added up along the genome, overflow float32."""
     if dtype == "float32" and any(np.abs(item.values).max() > _LARGEST_SINGLE for item in signals):
         raise SignalError(
@@ -117,9 +117,15 @@ def _from_quick(quick: QuickLoadings) -> Loadings:
 
 
 def read_signals(
-    paths: Sequence[str], region: tuple[str, int, int], setting: Mapping[str, Any], threads: int
+    paths: Sequence[str],
+    region: tuple[str, int, int],
+    setting: Mapping[str, Any],
+    threads: int,
+    fills: Sequence[float] | None = None,
 ) -> list[Signal]:
     """Read tracks once, and return their signal at each resolution of a setting.
+
+    `fills`: what positions without data count as, by track, in place of ``setting["nan"]``.
 
     Tracks that are only binned are never held: a whole chromosome stays small in memory.
     """
@@ -132,9 +138,12 @@ def read_signals(
 
     def read(number: int) -> None:
         try:
-            if 1 in widths:
+            if 1 in widths or fills is not None:
                 runs = read_runs(paths[number], chrom, start, end)
-                kept[number] = filled = fill_gaps(runs, start, setting["nan"])
+                policy = setting["nan"] if fills is None else fills[number]
+                filled = fill_gaps(runs, start, policy)
+                if 1 in widths:
+                    kept[number] = filled
                 binned[number] = [bin_runs(filled, start, end, width) for width in coarse]
             else:
                 binned[number] = read_bins(paths[number], chrom, start, end, coarse, setting["nan"])

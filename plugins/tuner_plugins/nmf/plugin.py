@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +22,20 @@ from tuner.plugin import (
     Provenance,
     Result,
 )
+from tuner_plugins.nmf import genome, pipeline
 from tuner_plugins.nmf import params as nmf_params
-from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.cases import CaseInput
 from tuner_plugins.nmf.config import NmfConfig
 from tuner_plugins.nmf.inputs import Inputs
 from tuner_plugins.nmf.io import bigwig
 from tuner_plugins.nmf.io.annotation import AnnotationError
+from tuner_plugins.nmf.io.regions import parse_region
+from tuner_plugins.nmf.io.remote import is_remote, open_remote
 from tuner_plugins.nmf.kernels import build
 from tuner_plugins.nmf.model import correlation, null, reference
 from tuner_plugins.nmf.model import signal as model_signal
 from tuner_plugins.nmf.model.factorize import Loadings
-from tuner_plugins.nmf.script import write
+from tuner_plugins.nmf.script import browser, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,8 +93,11 @@ class NmfPlugin(Plugin[NmfConfig]):
         return nmf_params.DEFAULTS
 
     def baseline(self) -> Params:
-        """Return the scaffold's setting, run by its plain implementation."""
-        return nmf_params.BASELINE
+        """Return the scaffold's setting, run by its plain implementation.
+
+        Over several chromosomes that would hold every base of every track: there it runs in bins.
+        """
+        return nmf_params.GENOME_BASELINE if self._over_genomes else nmf_params.BASELINE
 
     def check(self, params: Params) -> None:
         """Raise `InputError` where `params` cannot be run."""
@@ -107,14 +113,15 @@ class NmfPlugin(Plugin[NmfConfig]):
         found: dict[Path, None] = {}
         with _input_errors():
             for case in [*self._inputs.tuned, *self._inputs.held_out]:
-                found.update(dict.fromkeys(map(Path, case.tracks)))
+                found.update(dict.fromkeys(map(_local, case.tracks)))
                 found[case.annotation_path] = None
         return tuple(found)
 
     def notes(self) -> Sequence[str]:
         """Return what is taken, what is left out, and which tracks give the answer away."""
         with _input_errors():
-            return [*self._inputs.notes(), *write.kernel_notes(self.config.export.kernels)]
+            binned = [nmf_params.GENOME_BASELINE_NOTE] * self._over_genomes
+            return [*self._inputs.notes(), *binned, *write.kernel_notes(self.config.export.kernels)]
 
     def load(self) -> Cases:
         """Read the annotations, and get the kernels compiled; tracks are read on the clock."""
@@ -141,9 +148,9 @@ class NmfPlugin(Plugin[NmfConfig]):
             return _run_reference(data, params)
         setting = self._setting(params)
         with _input_errors():
-            return pipeline.compute_loadings(
-                data.tracks, data.chrom, data.start, data.end, data.k, setting
-            )
+            if len(data.places) > 1:
+                return genome.genome_loadings(data.tracks, data.places, data.k, setting)
+            return pipeline.compute_loadings(data.tracks, *data.region, data.k, setting)
 
     def score(self, case: Case, output: Loadings) -> Mapping[str, float]:
         """Correlate the loadings with the annotation."""
@@ -174,6 +181,18 @@ class NmfPlugin(Plugin[NmfConfig]):
 
         return {"weights": tabulate_weights(results)}
 
+    def files(self, results: Sequence[Result], folder: Path) -> None:
+        """Write the loadings for a genome browser: bigWig, or bedGraph where there is no writer."""
+        ending = ".bw" if find_spec("pyBigWig") else ".bedGraph"
+        for result in results:
+            data: CaseInput = result.case.data
+            known = bigwig.chromosomes(data.tracks[0])
+            lengths = {chrom: known[chrom] for chrom, _, _ in data.places}
+            path = str(folder / f"loadings_{result.case.name}{ending}")
+            with browser.browser_files(path, data.k, lengths) as write_track:
+                for place, loadings in genome.split_loadings(result.output, data.places):
+                    write_track(*place[:2], loadings)
+
     def cost_params(self, params: Params) -> Params:
         """Return what decides whether the script needs NumPy, and how much it writes."""
         return write.cost_params(params)
@@ -185,17 +204,26 @@ class NmfPlugin(Plugin[NmfConfig]):
         made = write.Script(self._setting(params), params, left_out, self.config.export.kernels)
         write.write_script(made, path, provenance)
 
-    def command(self, case: Case, write: Path, output: Path) -> Sequence[str]:
+    def command(self, case: Case, script: Path, output: Path) -> Sequence[str]:
         """Return the script's command line; its folder of tracks is made of links."""
         data: CaseInput = case.data
         folder = output.parent / "tracks"
         folder.mkdir(exist_ok=True)
+        addresses = [track for track in data.tracks if is_remote(track)]
         for number, track in enumerate(data.tracks):
+            if track in addresses:
+                continue
             link = folder / f"{number:04}.bw"
             link.unlink(missing_ok=True)
             link.symlink_to(Path(track).resolve())
-        region = ["-c", data.chrom, "-s", str(data.start), "-e", str(data.end), "-k", str(data.k)]
-        return [sys.executable, str(write), "-b", str(folder), *region, "-o", str(output)]
+        local = [str(folder)] * (len(addresses) < len(data.tracks))
+        tracks = ",".join([*local, *addresses])
+        words = [sys.executable, str(script), "-b", tracks, "-k", str(data.k)]
+        if len(data.places) > 1:  # arrays of a genome would fill the disk
+            chroms = ",".join(chrom for chrom, _, _ in data.places)
+            return [*words, "--chroms", chroms, "-o", f"{output}.bw"]
+        chrom, start, end = data.region
+        return [*words, "-c", chrom, "-s", str(start), "-e", str(end), "-o", str(output)]
 
     def read_output(self, case: Case, output: Path) -> Loadings:
         """Return the loadings of a script's ``.npy`` file as runs; it holds no weights."""
@@ -215,6 +243,9 @@ class NmfPlugin(Plugin[NmfConfig]):
 
         It imports the scaffold, whose kernel is compiled already: no compile is on the clock.
         """
+        if self._over_genomes:
+            super().freeze_baseline(path)
+            return
         path.write_text(
             "from tuner_plugins.nmf.script.scaffold import main\n\nmain()\n", encoding="utf-8"
         )
@@ -247,12 +278,25 @@ class NmfPlugin(Plugin[NmfConfig]):
         return {**params, "nan": "zero" if plain else self.config.data.nan}
 
     @cached_property
+    def _over_genomes(self) -> bool:
+        """Whether a case is several chromosomes."""
+        data = self.config.data
+        cases = [*data.cases, *data.held_out]
+        return any(parse_region(case.region).several is not None for case in cases)
+
+    @cached_property
     def _inputs(self) -> Inputs:
         return Inputs(self.config.data)
 
 
+def _local(track: str) -> Path:
+    """Return a track's file, or for a remote one a file that says which version is read."""
+    return Path(open_remote(track).stamp if is_remote(track) else track)
+
+
 def _run_reference(data: CaseInput, params: Params) -> Loadings:
-    signal = reference.read_per_base(data.tracks, data.chrom, data.start, data.end)
+    parts = [reference.read_per_base(data.tracks, *place) for place in data.places]
+    signal = np.concatenate(parts) if len(parts) > 1 else parts[0]
     first = reference.start_weights(signal, data.k, str(params["start"]), int(params["seed"] or 0))
     loadings, weights = reference.factorize_per_base(
         signal,

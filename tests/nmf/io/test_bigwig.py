@@ -198,7 +198,7 @@ def test_what_is_not_a_bigwig_file(tmp_path):
     path = tmp_path / "a.bw"
     assert_one_line(path, "cannot be read (No such file")
     assert_one_line(tmp_path, "cannot be read (Is a directory)")
-    assert_one_line("https://example.org/a.bw", "only local files")
+    assert_one_line("ftp://example.org/a.bw", "only local files, http and https are read")
     path.write_bytes(b"")
     assert_one_line(path, "not a bigWig file")
     path.write_bytes(b"track type=bedGraph\n" * 10)

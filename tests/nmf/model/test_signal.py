@@ -112,15 +112,22 @@ def test_scale_factors_are_those_of_the_positions() -> None:
     ends = np.cumsum(rng.integers(1, 9, 20))
     full = np.repeat(values, np.diff(ends, prepend=0), axis=1)
     signal = make_signal(values, ends)
-    np.testing.assert_allclose(scale_factors(signal, "max"), np.abs(full).max(axis=1))
-    np.testing.assert_allclose(scale_factors(signal, "l2"), np.sqrt((full**2).mean(axis=1)))
-    np.testing.assert_allclose(scale_factors(signal, "std"), full.std(axis=1))
-    np.testing.assert_array_equal(scale_factors(signal, "none"), 1)
+    np.testing.assert_allclose(scale_factors([signal], "max"), np.abs(full).max(axis=1))
+    np.testing.assert_allclose(scale_factors([signal], "l2"), np.sqrt((full**2).mean(axis=1)))
+    np.testing.assert_allclose(scale_factors([signal], "std"), full.std(axis=1))
+    np.testing.assert_array_equal(scale_factors([signal], "none"), 1)
+    first, rest = (
+        make_signal(values[:, :7], ends[:7]),
+        make_signal(values[:, 7:], ends[7:] - ends[6]),
+    )
+    for scaling in ("none", "max", "l2", "std"):
+        whole = scale_factors([signal], scaling)
+        np.testing.assert_allclose(scale_factors([first, rest], scaling), whole)
 
 
 @pytest.mark.parametrize("scaling", ["none", "max", "l2", "std"])
 def test_constant_tracks_do_not_divide_by_zero(scaling: str) -> None:
     values = np.array([[0.0, 0.0], [0.1, 0.1], [0.0, 1.0]])
-    factors = scale_factors(make_signal(values, np.array([3, 1000])), scaling)
+    factors = scale_factors([make_signal(values, np.array([3, 1000]))], scaling)
     assert factors[0] == 1
     assert (values / factors[:, None]).max() < 1000

@@ -249,6 +249,11 @@ def own_track(folder: Path, tmp_path: Path) -> str:
     return str(folder / "tracks" / "track0.bw")
 
 
+def linked_track(folder: Path, tmp_path: Path) -> str:
+    (tmp_path / "linked.npy").symlink_to(own_track(folder, tmp_path))
+    return str(tmp_path / "linked.npy")
+
+
 def pipe(folder: Path, tmp_path: Path) -> str:
     os.mkfifo(tmp_path / "pipe")
     return str(tmp_path / "pipe")
@@ -278,7 +283,8 @@ def pipe(folder: Path, tmp_path: Path) -> str:
         ("-o", ".", "is a folder"),
         ("-o", "", "expected the name of a file"),
         ("-o", pipe, "nobody reads the pipe"),
-        ("-o", own_track, "a bigWig file, which would be lost"),
+        ("-o", own_track, "lies among the tracks"),
+        ("-o", linked_track, "a bigWig file, which would be lost"),
         ("-b", pipe, "neither a file nor a folder"),
         ("-c", "7", "did you mean 'chr7'?"),
         ("-e", "1e4", "invalid int"),
@@ -318,7 +324,8 @@ def test_the_scaffolds_options_and_those_of_before_are_read() -> None:
     for words in (long, before):
         for output in ("--output", "--output_file"):
             found = vars(main.read_options([*words, output, "o"]))
-            assert found == {**expected, "k": 10, "output_file": "o"}
+            whole = {"chroms": None, "genome": False}
+            assert found == {**expected, **whole, "k": 10, "output_file": "o"}
 
 
 @pytest.mark.parametrize("missing", ["-b", "-c", "-o"])
@@ -360,3 +367,86 @@ def test_the_script_runs_on_an_old_stack(plugin: NmfPlugin, folder: Path, tmp_pa
         tolerance = 1e-5 if expected.dtype == np.float64 else 1e-4
         for out in (old, old_numba):
             np.testing.assert_allclose(np.load(out), expected, atol=tolerance)
+
+
+def genome_tracks(folder: Path) -> dict[str, int]:
+    """Write four tracks of three chromosomes, and one that lacks the last; return the lengths."""
+    lengths, rng = {"chr2": 30_000, "chr10": 12_000, "chr7": 5_000}, np.random.default_rng(3)
+    folder.mkdir()
+    for number in range(5):
+        with pyBigWig.open(str(folder / f"{number}.bw"), "w") as file:
+            known = dict(list(lengths.items())[: 2 if number == 4 else 3])
+            file.addHeader(list(known.items()))
+            for chrom, size in known.items():
+                values = np.repeat(rng.random(size // 1000), 10) * number + rng.random(size // 100)
+                file.addEntries(chrom, 0, values=values.tolist(), span=100, step=100)
+    return lengths
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_genome_gives_an_array_a_chromosome_or_bigwig_files_of_all(
+    plugin: NmfPlugin, tmp_path: Path, dtype: str
+) -> None:
+    lengths = genome_tracks(tmp_path / "tracks")
+    script = make_script(
+        plugin, tmp_path / "assign2.py", resolution=200, dtype=dtype, fl_lambda=9.0
+    )
+    words = ["-b", str(tmp_path / "tracks"), "-k", "2", "--genome", "-o"]
+    done = run_script(script, *words, str(tmp_path / "x.npy"))
+    assert done.stderr.splitlines() == [
+        "assign2.py: 5 tracks, 2 chromosomes, 42,000 bases, k 2",
+        "assign2.py: left out: 1 chromosomes that some tracks lack (chr7)",
+    ]
+    assert run_script(script, *words, str(tmp_path / "x.bw")).returncode == 0
+    assert sorted(path.name for path in tmp_path.glob("x.*")) == [
+        *("x.chr10.npy", "x.chr2.npy", "x.loading0.bw", "x.loading1.bw")
+    ]
+    arrays = {chrom: np.load(tmp_path / f"x.{chrom}.npy") for chrom in ("chr2", "chr10")}
+    for chrom, array in arrays.items():
+        assert array.shape == (lengths[chrom], 2)
+        assert array.dtype == dtype
+        assert np.ptp(array, axis=0).min() > 0
+        for number, column in enumerate(array.T.astype(np.float32)):
+            with pyBigWig.open(str(tmp_path / f"x.loading{number}.bw")) as file:
+                assert file.chroms() == {"chr2": 30_000, "chr10": 12_000}
+                found = np.array(file.values(chrom, 0, lengths[chrom]), np.float32)
+            np.testing.assert_array_equal(found, column)
+    # the order of the chromosomes is given; one track lacks one of them and is left out
+    words[4:5] = ["--chroms", "chr7,chr2"]
+    done = run_script(script, *words, str(tmp_path / "y.npy"))
+    assert done.stderr == (
+        "assign2.py: 4 tracks of 5 files, 2 chromosomes, 35,000 bases, k 2; "
+        "left out: 1 without chr7 or chr2 (4.bw)\n"
+    )
+    assert np.load(tmp_path / "y.chr7.npy").shape == (5_000, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--genome", "-c", "chr2"], "expected one of -c, --chroms and --genome"),
+        (["--genome", "-s", "5"], "-s, -e: for one chromosome"),
+        (["--chroms", "chr2,"], "--chroms: expected a name"),
+        (["--chroms", "chr2,chr2"], "'chr2' is named twice"),
+        (["--chroms", "chr2,chr8"], "chromosome called 'chr8'"),
+        (["--chroms", "chr2", "-o", "absent/x.npy"], "no such folder"),
+        (["--chroms", "chr2,chr10", "-o", "y.npy"], "y.chr10.npy is a folder"),
+    ],
+)
+def test_what_cannot_be_done_of_a_genome_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    genome_tracks(tmp_path / "tracks")
+    (tmp_path / "y.chr10.npy").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(main, "PARAMS", {**nmf_params.DEFAULTS, "nan": "zero"})
+    before = sorted(tmp_path.rglob("*"))
+    assert main.main(["-b", "tracks", "-o", "x.npy", "-k", "2", *words]) == 2
+    err = capfd.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before

@@ -16,7 +16,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from tuner_plugins.nmf.io.bigwig import read_runs
+from tuner_plugins.nmf.io.bigwig import chromosomes, read_runs
 from tuner_plugins.nmf.io.folder import open_regular
 from tuner_plugins.nmf.io.gene_tables import (
     LAST,
@@ -27,11 +27,17 @@ from tuner_plugins.nmf.io.gene_tables import (
     read_gtf,
 )
 from tuner_plugins.nmf.io.names import suggest_names
+from tuner_plugins.nmf.io.regions import Place
 from tuner_plugins.nmf.io.step_functions import Runs, join_sorted, zero_gaps
 
-__all__ = ["AnnotationError", "Feature", "interval_ends", "read_annotation"]
+__all__ = ["AnnotationError", "Feature", "interval_ends", "read_annotation", "read_annotations"]
 
 Feature = Literal["gene_body", "tss"]
+
+
+class AbsentError(AnnotationError):
+    """An annotation that has nothing on a chromosome."""
+
 
 _TABLES = {".bed": "BED", ".gtf": "GTF", ".gff": "GTF", ".gff2": "GTF", ".gff3": "GTF"}
 _BIGWIG_MAGICS = frozenset(
@@ -97,6 +103,28 @@ def read_annotation(
     else:
         bounds = np.array([(item.start, item.end) for item in intervals], np.int64)
     return _union(bounds, start, end)
+
+
+def read_annotations(
+    path: str | os.PathLike[str], places: Sequence[Place], feature: Feature, tss_window: int
+) -> list[Runs]:
+    """Read an annotation of several places, each as `read_annotation` does.
+
+    Of several, those on chromosomes that the file does not name have no genes, unless none is
+    named.
+    """
+    name, found, errors = os.fspath(path), [], []
+    for chrom, start, end in places:
+        try:
+            if len(places) > 1 and _is_bigwig(name) and chrom not in chromosomes(name):
+                raise AbsentError(f"{name}: no chromosome called {chrom!r}")
+            found.append(read_annotation(name, chrom, start, end, feature, tss_window))
+        except AbsentError as error:
+            errors.append(error)
+            found.append(Runs(np.array([end], np.int64), np.zeros(1, np.float32)))
+    if len(errors) == len(places):
+        raise errors[0]
+    return found
 
 
 def interval_ends(path: str | os.PathLike[str], chrom: str) -> list[int]:
@@ -176,7 +204,7 @@ def _read_intervals(name: str, chrom: str) -> list[Interval]:
         raise AnnotationError(f"{name}: not a whole {table} text file ({error})") from error
     if not intervals:
         hint = suggest_names(chrom, seen)
-        raise AnnotationError(f"{name}: nothing on chromosome {chrom!r}; {hint}")
+        raise AbsentError(f"{name}: nothing on chromosome {chrom!r}; {hint}")
     return intervals
 
 

@@ -45,7 +45,8 @@ def read_runs(
     Parameters
     ----------
     path : path
-        A local file: any version up to 4, either byte order, compressed or not.
+        A local file or an address (http, https): any version up to 4, either byte order,
+        compressed or not.
     chrom : str
         Chromosome name as the file spells it.
     start, end : int, optional

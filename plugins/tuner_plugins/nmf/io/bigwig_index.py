@@ -16,6 +16,7 @@ import numpy as np
 from tuner_plugins.nmf.io.bigwig_blocks import LARGEST_BLOCK, item_bounds, item_kind
 from tuner_plugins.nmf.io.folder import open_regular
 from tuner_plugins.nmf.io.names import suggest_names
+from tuner_plugins.nmf.io.remote import RemoteError, RemoteFile, is_remote, open_remote
 
 _BIGWIG_MAGIC = 0x888FFC26
 _BIGBED_MAGIC = 0x8789F2EB
@@ -38,12 +39,22 @@ class Header(NamedTuple):
 
 
 class Source:
-    """An open file that refuses to read past its end."""
+    """An open file, local or remote, that refuses to read past its end."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = os.fspath(path)
+        self._remote: RemoteFile | None = None
+        if is_remote(self.name):
+            try:
+                self._remote = open_remote(self.name)
+            except RemoteError as error:
+                raise BigWigError(str(error)) from error
+            self.name, self.size = self._remote.name, self._remote.size
+            return
         if "://" in self.name:
-            raise BigWigError(f"{self.name}: only local files are read; download it first")
+            raise BigWigError(
+                f"{self.name}: only local files, http and https are read; download it first"
+            )
         try:
             self._file = open(open_regular(self.name), "rb", buffering=0)
         except OSError as error:
@@ -55,8 +66,9 @@ class Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; a remote one stays, for the next to read it."""
+        if self._remote is None:
+            self._file.close()
 
     def error(self, problem: str) -> BigWigError:
         """Return the error of a damaged file."""
@@ -69,7 +81,12 @@ class Source:
         if offset + size > self.size:
             raise self.error(f"{what} at byte {offset} reaches past its {self.size} bytes")
         try:
-            data = os.pread(self._file.fileno(), size, offset)
+            if self._remote is not None:
+                data = self._remote.read(offset, size)
+            else:
+                data = os.pread(self._file.fileno(), size, offset)
+        except RemoteError as error:
+            raise BigWigError(str(error)) from error
         except OSError as error:
             raise BigWigError(f"{self.name}: cannot be read ({error.strerror})") from error
         if len(data) != size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,13 @@ Coordinates = Literal["0-based", "1-based"]
 """How positions are written: 0-based and half-open, or as samtools and IGV write them."""
 
 _PATTERN = re.compile(r"(?P<chrom>[^\s:]+)(?::(?P<start>[\d,]+)-(?P<end>[\d,]*))?", re.ASCII)
+
+
+Place = tuple[str, int, int]
+"""Chromosome, start and end, 0-based and half-open."""
+
+GENOME = "genome"
+"""The region of all chromosomes that every track has."""
 
 
 class RegionError(ValueError):
@@ -30,6 +38,13 @@ class Region:
         Position after the last one; None for the end of the chromosome.
     """
 
+    @property
+    def several(self) -> Sequence[str] | None:
+        """Names of the chromosomes, where they are several: whole ones; empty for all there are."""
+        if self.chrom == GENOME and self.end is None:
+            return ()
+        return self.chrom.split(",") if "," in self.chrom else None
+
     chrom: str
     start: int = 0
     end: int | None = None
@@ -43,6 +58,8 @@ class Region:
 
 def parse_region(text: str, coordinates: Coordinates = "0-based") -> Region:
     """Read ``chrom:start-end``, ``chrom:start-`` (to the end) or ``chrom`` (all of it).
+
+    Or several whole chromosomes: ``chr1,chr2``, or ``genome`` for all that every track has.
 
     Parameters
     ----------
@@ -67,6 +84,12 @@ def parse_region(text: str, coordinates: Coordinates = "0-based") -> Region:
         raise RegionError(
             f"region {text!r} is not understood: write chrom:start-end (0-based, end not "
             "included), as in chr21:33746350-35442400, or chrom for the whole chromosome"
+        )
+    names = match["chrom"].split(",")
+    if not all(names) or len(set(names)) < len(names) or (match["start"] and len(names) > 1):
+        raise RegionError(
+            f"region {text!r} is not understood: several chromosomes are named once each and taken "
+            "whole, as in chr1,chr2"
         )
     if match["start"] is None:
         return Region(match["chrom"])

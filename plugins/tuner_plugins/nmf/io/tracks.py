@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
 from tuner_plugins.nmf.io.folder import describe_taken, is_answer, is_bigwig, list_folder
 from tuner_plugins.nmf.io.names import same_names, suggest_names
+from tuner_plugins.nmf.io.remote import is_remote
 
 
 def list_tracks(
@@ -36,6 +37,9 @@ def list_tracks(
                     found, list_folder(name, left_out or {}, _holds_bigwig), strict=True
                 ):
                     whole += part
+            elif is_remote(name):
+                chromosomes(name)  # says what is wrong with it
+                tracks.append(name)
             elif is_answer(_named_bigwig(name), left_out or {}):
                 answers.append(os.path.basename(name))
             else:

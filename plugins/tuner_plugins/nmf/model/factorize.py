@@ -29,6 +29,7 @@ hold single precision, whose squares fit doubles; with dtype float32 larger valu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,6 +127,16 @@ def gram_matrix(signal: Signal, threads: int = 1) -> NDArray[np.float64]:
     return total
 
 
+def start_gram(
+    parts: Iterable[Signal], size: int, start: str, threads: int = 1
+) -> NDArray[np.float64]:
+    """Return what `start_weights` starts from, over parts of `size` bases in all."""
+    if start == "contrast":
+        return coarse_covariance((part[:2] for part in parts), size)
+    total: NDArray[np.float64] = np.sum([gram_matrix(part, threads) for part in parts], axis=0)
+    return total
+
+
 class Buffers(NamedTuple):
     """Where rounds write: fresh memory of that size costs as much as the arithmetic.
 
@@ -181,11 +192,63 @@ def solve_loadings(
     return prox_tv1d_columns(unsmoothed, fl_lambda, signal.lengths, out, threads, steps)
 
 
-def solve_weights(signal: Signal, loadings: NDArray[Any], threads: int = 1) -> NDArray[Any]:
-    """Return the weights for these loadings: least squares, negatives to 0, (k, tracks)."""
-    gram, cross = weighted_products(loadings, signal.values, signal.lengths, threads)
+def solve_weights(gram: NDArray[Any], cross: NDArray[Any]) -> NDArray[Any]:
+    """Return the weights (k, tracks): least squares, negatives to 0.
+
+    Parameters
+    ----------
+    gram, cross : ndarray of shape (k, k) and (k, tracks)
+        ``L D L'`` and ``L D Y'`` of `weighted_products`, over all positions.
+    """
     weights: NDArray[Any] = np.maximum(np.linalg.lstsq(gram, cross, rcond=None)[0], 0)
     return weights
+
+
+class Rounds(NamedTuple):
+    """How loadings and weights alternate; each as in `factorize`."""
+
+    num_iter: int
+    l2penalty: float
+    fl_lambda: ArrayLike
+    tolerance: float = 0.0
+
+
+def alternate(
+    parts: Iterable[Signal],
+    weights: NDArray[Any],
+    rounds: Rounds,
+    threads: int = 1,
+    buffers: Buffers | None = None,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Alternate between loadings and weights; return the weights before and after the last round.
+
+    Those before it are what its loadings were solved for.
+
+    Parameters
+    ----------
+    parts : iterable of Signal, which is gone through once a round
+        One signal, or those of chromosomes: the fused lasso ends with each, and the sums that the
+        weights are solved from, k x k and k x tracks, are added up over all.
+    weights : ndarray of shape (k, tracks)
+        Where the first round starts from.
+    rounds : Rounds
+    threads : int
+    buffers : Buffers, optional
+        For parts that are one: it holds the last round's loadings in the end.
+    """
+    previous = weights
+    for _ in range(rounds.num_iter):
+        gram: Any = 0.0
+        cross: Any = 0.0
+        for part in parts:
+            penalties = rounds.l2penalty, rounds.fl_lambda
+            loadings = solve_loadings(part, weights, *penalties, threads, buffers)
+            sums = weighted_products(loadings, part.values, part.lengths, threads)
+            gram, cross = gram + sums[0], cross + sums[1]
+        previous, weights = weights, solve_weights(gram, cross)
+        if np.max(np.abs(weights - previous)) <= rounds.tolerance * np.max(weights):
+            break
+    return previous, weights
 
 
 def factorize(  # noqa: PLR0913 - the method's own parameters, each of them searched
@@ -229,14 +292,9 @@ def factorize(  # noqa: PLR0913 - the method's own parameters, each of them sear
     >>> found.expand().shape, (found.weights.T @ found.values).round(6).tolist()
     ((100, 1), [[1.0, 3.0, 1.0], [2.0, 6.0, 2.0]])
     """
-    contrast = start == "contrast"
-    gram = coarse_covariance(*signal[:2]) if contrast else gram_matrix(signal, threads)
-    weights = start_weights(gram, k, start, seed)
+    gram = start_gram([signal], signal.ends[-1], start, threads)
     warm = num_iter > _COLD_ROUNDS and has_warm_start(signal.dtype)
     buffers = make_buffers(signal, k, warm)
-    for _ in range(num_iter):
-        loadings = solve_loadings(signal, weights, l2penalty, fl_lambda, threads, buffers)
-        previous, weights = weights, solve_weights(signal, loadings, threads)
-        if np.max(np.abs(weights - previous)) <= tolerance * np.max(weights):
-            break
-    return Loadings(loadings, signal.ends, weights)
+    rounds = Rounds(num_iter, l2penalty, fl_lambda, tolerance)
+    weights = alternate([signal], start_weights(gram, k, start, seed), rounds, threads, buffers)[1]
+    return Loadings(buffers.loadings, signal.ends, weights)

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner_plugins.nmf.io.bigwig import read_runs
+from tuner_plugins.nmf.io.remote import is_remote
+
 START = "randomized_svd"
 ROUNDS: Mapping[str, Any] = {"num_iter": 50, "l2penalty": 1.0, "fl_lambda": 1.0}
 """The scaffold's own start and arguments of `factorize_per_base`."""
@@ -33,6 +36,11 @@ def read_per_base(
 
     signal = np.empty((end - start, len(paths)))
     for column, path in enumerate(paths):
+        if is_remote(str(path)):
+            runs = read_runs(path, chrom, start, end)
+            values = np.repeat(runs.values, np.diff(runs.ends, prepend=start))
+            signal[:, column] = np.nan_to_num(values)
+            continue
         with pyBigWig.open(str(path)) as track:
             signal[:, column] = np.nan_to_num(track.values(chrom, start, end, numpy=True))
     return signal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,15 @@ class SignalError(ValueError):
     """Tracks that cannot be factorised; the message is one line that says what to do."""
 
 
-def fill_gaps(runs: Runs, start: int, policy: str = "zero") -> Runs:
+def fill_gaps(runs: Runs, start: int, policy: str | float = "zero") -> Runs:
     """Return a value to positions without data: 0, or the mean of the positions that have data.
 
     Parameters
     ----------
     runs : Runs
         Begins at `start`; NaN where there are no data.
-    policy : {"zero", "mean"}
+    policy : {"zero", "mean"} or float
+        A number is that value.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def fill_gaps(runs: Runs, start: int, policy: str = "zero") -> Runs:
         raise SignalError("holds infinite values; leave this track out or mend it")
     if not missing.any():
         return runs
-    fill = 0.0
+    fill = policy if isinstance(policy, float) else 0.0
     if policy == "mean" and not missing.all():
         lengths = np.diff(runs.ends, prepend=start)[~missing]
         fill = np.dot(values[~missing].astype(float), lengths) / np.sum(lengths)
@@ -159,23 +160,29 @@ def join_runs(
     return make_signal(values, ends, dtype)
 
 
-def scale_factors(signal: Signal, scaling: str) -> NDArray[np.float64]:
-    """Return what each track is divided by, of shape (tracks,).
+def scale_factors(parts: Iterable[Signal], scaling: str) -> NDArray[np.float64]:
+    """Return what each track is divided by, of shape (tracks,), over all parts.
+
+    `parts` are gone through twice.
 
     ``max``: its largest absolute value; ``l2``: its root mean square, so that the unit does not
     depend on the region's length; ``std``: its standard deviation. 1 for a track that is constant
     at 0, or under ``std`` at any value.
     """
-    values = signal.values
-    if scaling == "none":
-        return np.ones(len(values))
-    if scaling == "max":
-        factors = np.max(np.abs(values), axis=1)
+    sums: list[tuple[NDArray[Any], ...]] = []
+    for part in parts:
+        means = part.values @ run_lengths(part.ends) if scaling == "std" else np.zeros(1)
+        sums.append((np.max(np.abs(part.values), axis=1), means, part.ends[-1]))
+    most, means, size = map(np.array, zip(*sums, strict=True))
+    largest = np.max(most, axis=0)
+    if scaling in ("none", "max"):
+        factors = np.ones(len(largest)) if scaling == "none" else largest
     else:
-        lengths = run_lengths(signal.ends)
-        size = signal.ends[-1]
-        centre = values @ lengths / size if scaling == "std" else np.zeros(len(values))
-        squares = [((row - mean) ** 2) @ lengths for row, mean in zip(values, centre, strict=True)]
-        factors = np.sqrt(np.array(squares) / size)
-    tiny = np.finfo(float).eps * np.max(np.abs(values), axis=1)
-    return np.where(factors > tiny, factors, 1.0)
+        centre = np.broadcast_to(means.sum(axis=0) / size.sum(), len(largest))
+        factors = np.sqrt(sum(_squares(part, centre) for part in parts) / size.sum())
+    return np.where(factors > np.finfo(float).eps * largest, factors, 1.0)
+
+
+def _squares(signal: Signal, centre: NDArray[Any]) -> NDArray[Any]:
+    lengths, rows = run_lengths(signal.ends), zip(signal.values, centre, strict=True)
+    return np.array([((row - mean) ** 2) @ lengths for row, mean in rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,26 +17,33 @@ _BINS_A_TRACK = 4
 _LEAST_HALF = 1e-3  # squared norm, of a vector's 1
 
 
-def coarse_covariance(values: NDArray[Any], ends: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the covariance of the tracks' averages over wide bins, times the region's length.
+def coarse_covariance(
+    parts: Iterable[tuple[NDArray[Any], NDArray[np.int64]]], size: int
+) -> NDArray[np.float64]:
+    """Return the covariance of the tracks' averages over wide bins, times the number of bases.
 
     Bins of 5 kb, about the length of a gene: what single peaks do averages out. In a region too
     short for four bins a track, bins are narrower.
 
     Parameters
     ----------
-    values : ndarray of shape (tracks, runs)
-    ends : ndarray of int64 of shape (runs,)
-        Where each run ends, in bases from the region's start.
+    parts : iterable of two ndarrays, of shape (tracks, runs) and (runs,)
+        The region, or each of several chromosomes: values, and where each run ends, in bases from
+        the part's start.
+    size : int
+        Bases of all parts.
 
     Returns
     -------
     ndarray of shape (tracks, tracks)
     """
-    size = int(ends[-1])
-    width = max(1, min(_CONTRAST_BIN, size // (_BINS_A_TRACK * len(values))))
-    means = np.stack([bin_runs(Runs(ends, row), 0, size, width) for row in values])
-    lengths = run_lengths(bin_ends(size, width))
+    binned, sizes = [], []
+    for values, ends in parts:
+        length = int(ends[-1])
+        width = max(1, min(_CONTRAST_BIN, size // (_BINS_A_TRACK * len(values))))
+        binned.append(np.stack([bin_runs(Runs(ends, row), 0, length, width) for row in values]))
+        sizes.append(run_lengths(bin_ends(length, width)))
+    means, lengths = np.concatenate(binned, axis=1), np.concatenate(sizes)
     centred = means - (means @ lengths / size)[:, None]
     covariance: NDArray[np.float64] = (centred * lengths) @ centred.T
     return covariance

@@ -19,7 +19,7 @@ from tuner_plugins.nmf.kernels.build import (
 from tuner_plugins.nmf.kernels.carried import CARRIED, open_carried
 from tuner_plugins.nmf.kernels.fast_path import QuickLoadings, describe_doubts, quick_loadings
 from tuner_plugins.nmf.kernels.parallel import available_threads
-from tuner_plugins.nmf.script.placing import is_script, npy_head, write_whole
+from tuner_plugins.nmf.script.placing import BROWSER_ENDINGS, is_script, npy_head, write_whole
 
 TYPE_CHECKING = False  # as in fast_path.py
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def run_quick(words: Sequence[str], quiet: bool = False) -> bool:
         start, end, k = (int(given[name]) for name in ("start_pos", "end_pos", "k"))
         if not 0 <= start < end or k < 1:
             return False
-        if os.path.exists(out) and not _may_replace(out):
+        if out.lower().endswith(BROWSER_ENDINGS) or (os.path.exists(out) and not _may_replace(out)):
             return False
         found = list_folder(given["bw_dir"], LEFT_OUT)
         region = chrom, start, end

@@ -7,16 +7,23 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tuner_plugins.nmf.io.bigwig import BigWigError
+from tuner_plugins.nmf.genome import choose_chromosomes
+from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
 from tuner_plugins.nmf.io.folder import LEFT_OUT, describe_taken
 from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
 from tuner_plugins.nmf.kernels.fast_path import MOST_LOADINGS, describe_doubts
 from tuner_plugins.nmf.model.signal import SignalError
 from tuner_plugins.nmf.pipeline import compute_loadings, whole_region
+from tuner_plugins.nmf.script.browser import browser_files, browser_problem
 from tuner_plugins.nmf.script.fast_main import CONSTANT, DEFAULT_K, PARAMS, tell
 from tuner_plugins.nmf.script.npy import output_problem, save_loadings
+from tuner_plugins.nmf.script.placing import BROWSER_ENDINGS
+from tuner_plugins.nmf.script.whole import write_genome
+
+if TYPE_CHECKING:
+    from tuner_plugins.nmf.io.folder import Found
 
 
 class UsageError(ValueError):
@@ -43,12 +50,18 @@ def read_options(words: Sequence[str]) -> argparse.Namespace:
         "constant loadings along the genome and non-negative weights of the tracks.",
     )
     add = parser.add_argument
-    add("-b", "--bw_dir", required=True, metavar="DIR", help="folder of bigWig files")
-    add("-c", "--chromosome_number", required=True, metavar="CHROM", help="as the files spell it")
+    folder = "folder of bigWig files; or addresses (http, https) and folders, with commas between"
+    add("-b", "--bw_dir", required=True, metavar="DIR", help=folder)
+    spelt = "as the files spell it"
+    add("-c", "--chromosome_number", "--chrom", metavar="CHROM", help=spelt)
+    several = "in place of -c: these chromosomes at once, an array OUT.CHROM.npy for each"
+    add("--chroms", metavar="A,B", type=lambda text: text.split(","), help=several)
+    add("--genome", action="store_true", help="likewise: all that every file has")
     add("-s", "--start_pos", type=int, metavar="START", help="first position, 0-based [0]")
     add("-e", "--end_pos", type=int, metavar="END", help="after the last one [chromosome's end]")
     add("-k", type=int, default=int(DEFAULT_K), metavar="K", help="loadings [%(default)s]")
-    add("-o", "--output_file", required=True, metavar="OUT.npy", help="array of (END-START, K)")
+    what = "array of (END-START, K); OUT.bw or OUT.bedGraph: files for a genome browser"
+    add("-o", "--output_file", required=True, metavar="OUT.npy", help=what)
     # scripts of before had --bigwigs, and names that are abbreviations of today's
     return parser.parse_args([re.sub("^--bigwigs(?==|$)", "--bw_dir", word) for word in words])
 
@@ -64,16 +77,27 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     given = read_options(sys.argv[1:] if arguments is None else arguments)
     if not 1 <= given.k <= MOST_LOADINGS:
         raise UsageError(f"-k: expected 1 to {MOST_LOADINGS} loadings, got {given.k}")
-    for option, value in ("-b", given.bw_dir), ("-c", given.chromosome_number):
+    chosen = given.chromosome_number is not None, given.chroms is not None, given.genome
+    if sum(chosen) != 1:
+        raise UsageError("expected one of -c, --chroms and --genome; see --help")
+    for option, value in (
+        ("-b", given.bw_dir),
+        ("-c", given.chromosome_number if chosen[0] else "-"),
+        ("--chroms", all(given.chroms or "-")),
+    ):
         if not value:
             raise UsageError(f"{option}: expected a name, got nothing; see --help")
+    if not chosen[0] and (given.start_pos, given.end_pos) != (None, None):
+        raise UsageError("-s, -e: for one chromosome, -c; several are taken whole")
     start, end = given.start_pos or 0, given.end_pos
     if start < 0 or (end is not None and end <= start):
         region = f"{given.chromosome_number}:{start}-{'' if end is None else end}"
         raise UsageError(
             f"-s, -e: {region} holds no position; give 0 <= start < end, the end not included"
         )
-    if problem := output_problem(given.output_file):
+    out = given.output_file
+    browser = out.lower().endswith(BROWSER_ENDINGS)
+    if problem := browser_problem(out, given.k, given.bw_dir) if browser else output_problem(out):
         raise UsageError(f"-o: {problem}")
     return given
 
@@ -82,24 +106,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script; return its exit code: 0, or 2 after one line about bad input."""
     try:
         given = parse_arguments(arguments)
-        chrom, k = given.chromosome_number, given.k
-        found = list_tracks(given.bw_dir, LEFT_OUT)
-        tracks, absent = with_chromosome(found[0], chrom)
-        start, end = whole_region(tracks, chrom, given.start_pos, given.end_pos)
-        loadings = compute_loadings(tracks, chrom, start, end, k, PARAMS)
-        save_loadings(given.output_file, loadings, PARAMS["dtype"])
+        several = "://" in given.bw_dir
+        found = list_tracks(given.bw_dir.split(",") if several else given.bw_dir, LEFT_OUT)
+        said = _whole(given, found) if given.chroms or given.genome else _region(given, found)
     except (UsageError, BigWigError, SignalError, OSError) as error:
         tell(str(error))
         return 2
     except MemoryError as error:
         tell(f"{error}; ask for a shorter region or a smaller -k")
         return 2
-    tell(describe_taken(found, absent, chrom, f", {chrom}:{start}-{end}, k {k}"))
-    for line in describe_doubts(k, tracks, loadings.weights.ravel()):
+    for line in said:
         tell(line)
-    if (loadings.values == loadings.values[:, :1]).all():
-        tell(CONSTANT)
     return 0
+
+
+def _region(given: argparse.Namespace, found: Found) -> list[str]:
+    """Do one region; return what there is to say."""
+    chrom, k = given.chromosome_number, given.k
+    tracks, absent = with_chromosome(found[0], chrom)
+    start, end = whole_region(tracks, chrom, given.start_pos, given.end_pos)
+    loadings = compute_loadings(tracks, chrom, start, end, k, PARAMS)
+    if given.output_file.lower().endswith(BROWSER_ENDINGS):
+        lengths = {chrom: chromosomes(tracks[0])[chrom]}
+        with browser_files(given.output_file, k, lengths) as write:
+            write(chrom, start, loadings)
+    else:
+        save_loadings(given.output_file, loadings, PARAMS["dtype"])
+    said = [describe_taken(found, absent, chrom, f", {chrom}:{start}-{end}, k {k}")]
+    said += describe_doubts(k, tracks, loadings.weights.ravel())
+    return said + [CONSTANT] * bool((loadings.values == loadings.values[:, :1]).all())
+
+
+def _whole(given: argparse.Namespace, found: Found) -> list[str]:
+    """Do several chromosomes; return what there is to say."""
+    chosen = choose_chromosomes(found[0], given.chroms or ())
+    weights, constant = write_genome(chosen, given.k, PARAMS, given.output_file)
+    count, size = len(chosen.places), sum(end for _, _, end in chosen.places)
+    what = f", {count} chromosome{'s' * (count != 1)}, {size:,} bases, k {given.k}"
+    said = [describe_taken(found, chosen.absent, " or ".join(given.chroms or ()), what)]
+    if chosen.skipped:
+        some = ", ".join(chosen.skipped[:3]) + ", ..." * (len(chosen.skipped) > 3)
+        said.append(f"left out: {len(chosen.skipped)} chromosomes that some tracks lack ({some})")
+    said += describe_doubts(given.k, chosen.tracks, weights.ravel())
+    return said + [CONSTANT] * constant
 
 
 def run_and_leave() -> None:

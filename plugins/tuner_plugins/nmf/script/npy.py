@@ -20,8 +20,11 @@ _BLOCK_BYTES = 1 << 20
 _PROGRESS_SECONDS = 1.0
 
 
-def output_problem(path: str) -> str | None:
-    """Describe in one line why nothing can be put at `path`; None where something can."""
+def output_problem(path: str, over_bigwig: bool = False) -> str | None:
+    """Describe in one line why nothing can be put at `path`; None where something can.
+
+    `over_bigwig`: a bigWig file may be replaced.
+    """
     if path in ("", "-"):
         got = "- (/dev/stdout is standard output)" if path else "nothing"
         return f"expected the name of a file, got {got}"
@@ -37,16 +40,16 @@ def output_problem(path: str) -> str | None:
         return f"no such folder: {folder}; make it first"
     if not os.access(folder, os.W_OK):
         return f"the folder {folder} is read-only; give another"
-    return _loss(path) if os.path.exists(path) else None
+    return _loss(path, over_bigwig) if os.path.exists(path) else None
 
 
-def _loss(path: str) -> str | None:
+def _loss(path: str, over_bigwig: bool) -> str | None:
     """Describe in one line why a file must stay; None where it may be replaced."""
     if not os.access(path, os.W_OK):
         return f"{path} is read-only; give another name"
     if is_script(path):
         return f"{path} is this script, which would be lost; give another name"
-    if os.access(path, os.R_OK) and is_bigwig(path):
+    if not over_bigwig and os.access(path, os.R_OK) and is_bigwig(path):
         return f"{path} is a bigWig file, which would be lost; give another name"
     return None
 

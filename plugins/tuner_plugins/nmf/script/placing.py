@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+BIGWIG_ENDINGS = (".bw", ".bigwig")
+BROWSER_ENDINGS = (*BIGWIG_ENDINGS, ".bedgraph", ".bg")
+"""Names, in small letters, of what is written for genome browsers."""
+
+
 def npy_head(dtype: str, rows: int, columns: int) -> bytes:
     """Return what a ``.npy`` file begins with (version 1.0): its type, shape and padding.
 

@@ -6,10 +6,12 @@ python -m tuner_plugins.nmf.script.scaffold -b DIR -c chr10 -s START -e END -k K
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from tuner_plugins.nmf.io.tracks import list_tracks
 from tuner_plugins.nmf.model.reference import (
     ROUNDS,
     START,
@@ -23,7 +25,7 @@ def main() -> None:
     """Read per base, factorise, save."""
     parser = argparse.ArgumentParser()
     add = parser.add_argument
-    add("-b", "--bw_dir", required=True, type=Path, help="folder of *.bw files")
+    add("-b", "--bw_dir", required=True, help="folder of *.bw files, or addresses")
     add("-c", "--chromosome_number", required=True, help="chromosome")
     add("-s", "--start_pos", required=True, type=int, help="first position, 0-based")
     add("-e", "--end_pos", required=True, type=int, help="position after the last one")
@@ -31,7 +33,10 @@ def main() -> None:
     add("-o", "--output_file", required=True, help="where to save")
     given = parser.parse_args()
     region = given.chromosome_number, given.start_pos, given.end_pos
-    signal = read_per_base(sorted(given.bw_dir.glob("*.bw")), *region)
+    paths: Sequence[str | Path] = sorted(Path(given.bw_dir).glob("*.bw"))
+    if "://" in given.bw_dir:
+        paths = list_tracks(given.bw_dir.split(","))[0]
+    signal = read_per_base(paths, *region)
     weights = start_weights(signal, given.k, START, seed=0)
     loadings, _ = factorize_per_base(signal, weights, **ROUNDS)
     with open(given.output_file, "wb") as file:

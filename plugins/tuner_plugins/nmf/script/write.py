@@ -10,8 +10,8 @@ from tuner.export.bundle import Quick, bundle
 from tuner.export.provenance import provenance_head
 from tuner.plugin import Params, Provenance, Value
 from tuner_plugins import code_cache, kernel_folder
+from tuner_plugins.nmf import genome, pipeline, streaming
 from tuner_plugins.nmf import params as nmf_params
-from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.config import DataSection, Kernels
 from tuner_plugins.nmf.io import (
     bigwig,
@@ -19,10 +19,11 @@ from tuner_plugins.nmf.io import (
     bigwig_index,
     folder,
     names,
+    regions,
+    remote,
     step_functions,
     tracks,
 )
-from tuner_plugins.nmf.io.regions import parse_region
 from tuner_plugins.nmf.kernels import build, carried, carry, fast_path, parallel, sources
 from tuner_plugins.nmf.model import (
     binning,
@@ -33,7 +34,7 @@ from tuner_plugins.nmf.model import (
     signal,
     start,
 )
-from tuner_plugins.nmf.script import fast_main, main, npy, placing
+from tuner_plugins.nmf.script import browser, fast_main, main, npy, placing, whole
 
 SCRIPT_MODULES = (
     *(
@@ -43,11 +44,13 @@ SCRIPT_MODULES = (
         step_functions,
         bigwig_blocks,
         names,
+        regions,
+        remote,
         bigwig_index,
         bigwig,
         tracks,
     ),
-    *(start, factorize, signal, binning, pipeline, npy, main),
+    *(start, factorize, signal, binning, pipeline, streaming, genome, npy, browser, whole, main),
 )
 """What the frozen script is made of, beside its quick path: each after what it needs."""
 
@@ -98,7 +101,8 @@ def write_script(made: Script, path: Path, provenance: Provenance) -> None:
     source = made.kernels != "binary" or not library
     summary = (
         "Factorise bigWig tracks into loadings along the genome and weights of the tracks.\n\n"
-        "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy"
+        "    assign2.py -b DIR -c chr10 -s START -e END -k K -o OUT.npy\n"
+        "    assign2.py -b DIR --genome -k K -o OUT.bw  (and more: --help)"
     )
     if library and source:
         summary += "\n    assign2.py --rebuild ...  (checks the library against the C source)"
@@ -156,11 +160,22 @@ def usage(data: DataSection, path: Path) -> tuple[Sequence[str], str]:
     The folder of tracks has a name to be filled in where the tracks lie in several.
     """
     case = data.cases[0]
-    region, tracks = parse_region(case.region), case.bigwigs or data.bigwigs or ()
-    folders = {str(track if track.is_dir() else track.parent) for track in tracks}
-    folder = folders.pop() if len(folders) == 1 else "FOLDER_OF_TRACKS"
+    region, tracks = regions.parse_region(case.region), case.bigwigs or data.bigwigs or ()
+    addresses = [track for track in tracks if isinstance(track, str)]
+    local = [track for track in tracks if isinstance(track, Path)]
+    folders = {str(track if track.is_dir() else track.parent) for track in local}
+    folder = folders.pop() if len(folders) == 1 else "FOLDER_OF_TRACKS" if folders else ""
+    folder = ",".join(filter(None, [folder, *addresses]))
     ends = ["-s", str(region.start)] if region.end is not None or region.start else []
     ends += ["-e", str(region.end)] if region.end is not None else []
-    where = ["-b", folder, "-c", region.chrom, *ends, "-k", str(case.k)]
+    where = ["-b", folder, *chosen_words(region, ends), "-k", str(case.k)]
+    out = "loadings.npy" if region.several is None else "loadings.bw"
     needs = "Python 3.10 or newer; NumPy for what is not binned; not tuner"
-    return [str(path), *where, "-o", "loadings.npy"], needs
+    return [str(path), *where, "-o", out], needs
+
+
+def chosen_words(region: regions.Region, ends: Sequence[str] = ()) -> list[str]:
+    """Return the script's options for a region; `ends` for one chromosome."""
+    if region.several is None:
+        return ["-c", region.chrom, *ends]
+    return ["--chroms", region.chrom] if region.several else ["--genome"]
