@@ -21,6 +21,9 @@ Block: TypeAlias = sparse.csr_matrix | np.ndarray
 
 BLOCK_CELLS = 8192
 
+DENSE_VALUES = 1 << 25
+"""So many values of a dense matrix are read at a time, at most: 256 MB of them."""
+
 UNREADABLE = (OSError, RuntimeError, KeyError, IndexError, TypeError, ValueError, MemoryError)
 """What h5py, Zarr and anndata raise at a damaged file."""
 
@@ -121,6 +124,8 @@ def _row_blocks(
     stored: Any, rows: np.ndarray, size: int, what: CellMatrix
 ) -> Iterator[tuple[slice, Block]]:
     done = 0
+    if not hasattr(stored, "format"):  # as sparse ones have
+        size = max(1, min(size, DENSE_VALUES // max(1, stored.shape[1])))
     for start in range(0, stored.shape[0], size):
         stop = min(start + size, stored.shape[0])
         inside = rows[done : np.searchsorted(rows, stop)] - start

@@ -108,6 +108,8 @@ class TenX:
 class _ByBarcode:
     """A matrix of features x barcodes in compressed columns, as barcodes x features in rows."""
 
+    format = "csr"
+
     def __init__(self, group: Any) -> None:
         self.group, self.pointers = group, group["indptr"][:].astype(np.int64)
         features, barcodes = (int(size) for size in group["shape"])
