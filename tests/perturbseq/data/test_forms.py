@@ -6,6 +6,7 @@ import gzip
 import shutil
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import anndata
 import h5py
@@ -81,9 +82,16 @@ def write_mtx(folder: Path, adata: anndata.AnnData, *, prefix: str = "", old: bo
     return folder / f"{prefix}matrix.mtx.gz"
 
 
+def imported(name: str) -> ModuleType:
+    """Import a library that only writes what is read here; a newer Python may warn of its code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(name, reason=f"{name}, of the extra `dev`, is not here")
+
+
 def write_h5mu(path: Path, adata: anndata.AnnData, modality: str = "rna") -> None:
     """Write a MuData whose labels are in its own obs, as assigned from guides."""
-    mudata = pytest.importorskip("mudata", reason="the tests' extra `dev` has mudata")
+    mudata = imported("mudata")
     rna = adata.copy()
     labels = rna.obs.pop("perturbation")
     guides = anndata.AnnData(np.ones((adata.n_obs, 2)), obs=pd.DataFrame(index=adata.obs_names))
@@ -96,7 +104,7 @@ def write_h5mu(path: Path, adata: anndata.AnnData, modality: str = "rna") -> Non
 
 def write_loom(path: Path, adata: anndata.AnnData) -> None:
     """Write by the library of the format's makers."""
-    loompy = pytest.importorskip("loompy", reason="the tests' extra `dev` has loompy")
+    loompy = imported("loompy")
     columns = {name: adata.obs[name].to_numpy() for name in adata.obs}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

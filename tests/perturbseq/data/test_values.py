@@ -81,6 +81,7 @@ def test_other_targets_are_fitted_as_they_are():
     dataset = build(open_screen(logs, replace(RECIPE, values="log1p")), FOLDS)
     summed = dataset.statistics.total().cross[0, 0]
     np.testing.assert_allclose(summed, logs.X.toarray().sum(axis=0), rtol=1e-12)
+    assert any("are log-normalised" in note for note in dataset.screen.counts.notes)
 
 
 def test_the_analysis_of_log_normalised_values_normalises_nothing_twice():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,11 @@ from tuner_plugins.perturbseq.data.values import (
 
 LOG = "log1p_cp10k"
 COUNTS = "counts"
+
+NORMALISED = (
+    "the values are log-normalised (data.values): they are fitted as they are; what is made from "
+    "counts is made from normalised ones, since nothing tells how many counts a cell had"
+)
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,9 @@ def open_screen(source: Source, recipe: Recipe) -> Screen:
             f"response {recipe.response} and the counts ({recipe.layer or 'X'}) have different "
             "genes; give both in one matrix's layers"
         )
-    _require_depth(counts.obs, recipe)
+    if recipe.values == LOG1P:
+        _require_depth(counts.obs, recipe)
+        counts = replace(counts, notes=(*counts.notes, NORMALISED))
     design = read_design(counts.obs, recipe.labels)
     obs = counts.obs.iloc[design.rows]
     batches = np.full(len(obs), "")
@@ -177,8 +184,6 @@ def open_screen(source: Source, recipe: Recipe) -> Screen:
 
 def _require_depth(obs: pd.DataFrame, recipe: Recipe) -> None:
     """Raise `CellsError` where log-normalised values are asked for what only counts tell."""
-    if recipe.values != LOG1P:
-        return
     why = "data.values is log1p: normalised values do not tell"
     if recipe.response == COUNTS:
         raise CellsError(f"{why} counts; take response {LOG}, which fits them as they are")
