@@ -209,6 +209,30 @@ def test_guides_beside_genes_are_left_out_and_told(tmp_path, adata):
         open_cells(tmp_path / "new.h5", modality="CRISPR")
 
 
+def test_a_file_of_two_genomes_needs_the_name_of_one(tmp_path, adata):
+    path = tmp_path / "barnyard.h5"
+    write_10x(path, adata, old=True)
+    with h5py.File(path, "r+") as file:
+        file.copy("hg19", "mm10")
+    with pytest.raises(CellsError, match="has these modalities: hg19, mm10; name the one"):
+        open_cells(path)
+    assert open_cells(path, modality="mm10").matrix.shape == (60, 12)
+
+
+@pytest.mark.usefixtures("unprobed")
+@pytest.mark.parametrize("form", ["csr", "dense"])
+def test_an_anndata_that_is_backed_or_lazy_is_read_in_blocks(tmp_path, adata, form):
+    stored = adata.copy()
+    stored.X = stored.X if form == "csr" else stored.X.toarray()
+    stored.write_h5ad(tmp_path / "a.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    assert_same_sums(sums(backed), sums(adata))
+    backed.file.close()
+    lazy = pytest.importorskip("dask.array", reason="dask is not here")
+    stored.X = lazy.from_array(stored.X, chunks=(17, 12), asarray=False)
+    assert_same_sums(sums(stored), sums(adata))
+
+
 @pytest.mark.usefixtures("unprobed")
 @pytest.mark.parametrize("form", ["zarr", "loom"])
 def test_layers_of_other_forms(tmp_path, adata, form):

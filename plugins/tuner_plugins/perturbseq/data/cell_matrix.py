@@ -132,6 +132,8 @@ def _row_blocks(
         if not len(inside):
             continue
         block = stored[start:stop]
+        if hasattr(block, "compute"):  # of dask
+            block = block.compute()
         if sparse.issparse(block):
             require_indices(block, what.where, what.origin)
         if len(inside) < stop - start:

@@ -63,13 +63,13 @@ def form_of(path: Path, layer: str | None, modality: str | None) -> tuple[Layout
     layer : str, optional
         What will be read.
     modality : str, optional
-        Name in a MuData; a feature type elsewhere.
+        Name in a MuData, or of a genome where there are several; a feature type elsewhere.
 
     Returns
     -------
     form : Tree, TenX or Loom
     kind : str or None
-        The feature type that is asked for; None in a MuData, where `modality` names a part.
+        The feature type that is asked for; None where `modality` names a part.
 
     Raises
     ------
@@ -87,9 +87,12 @@ def form_of(path: Path, layer: str | None, modality: str | None) -> tuple[Layout
             return Tree(f"mod/{_modality(list(root['mod']), modality, path)}/"), None
         if {"matrix", "row_attrs", "col_attrs"} <= set(names):
             return Loom(), modality
-        for name in names:
-            if is_group(root[name]) and {"barcodes", "indptr"} <= set(root[name]):
-                return TenX(name), modality
+        groups = [name for name in names if is_group(root[name])]
+        genomes = [name for name in groups if {"barcodes", "indptr"} <= set(root[name])]
+        if len(genomes) > 1:  # before Cell Ranger 3
+            return TenX(_modality(genomes, modality, path)), None
+        if genomes:
+            return TenX(genomes[0]), modality
         require_h5ad(root, path)
     return Tree(), modality
 

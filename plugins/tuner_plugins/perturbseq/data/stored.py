@@ -59,7 +59,7 @@ def require_hdf5(path: Path) -> None:
     if path.is_dir():
         raise CellsError(
             f"{path} is a folder; expected an .h5ad file, a .zarr store, or a folder with "
-            "matrix.mtx, barcodes.tsv and features.tsv"
+            f"matrix.mtx, barcodes.tsv and features.tsv; several files are named by {path}/*.h5ad"
         )
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise CellsError(f"{path} is a device, a pipe or a socket; expected an .h5ad file")
