@@ -189,7 +189,7 @@ REFUSED = {
     "no gene left": (None, {"genes": {"min_cells": 61}}, "leaves none; relax min_cells"),
     "no such gene": (None, {"genes": {"names": ["G3"]}}, "'G3' is not .*did you mean: g3$"),
     "no cell-cycle gene": (None, {"covariates": ["S_score"]}, "S_score cannot be computed: 0 of"),
-    "ensembl ids": (ensembl, {"covariates": ["pct_counts_mt"]}, "ENSG00000000000.*data.symbols"),
+    "ensembl ids": (ensembl, {"covariates": ["pct_counts_mt"]}, "ENSG00000000000.*data.gene_symb"),
     "no symbols column": (ensembl, {"symbols": "feature"}, "did you mean: feature_name"),
     "empty covariate": (column("x", np.nan), {"covariates": ["x"]}, "'x' is nan in 60 cells"),
     "covariate twice": (
@@ -453,11 +453,11 @@ def short_obs(path):
 
 FILES = {
     "empty": (lambda path: path.write_bytes(b""), "is it whole"),
-    "text": (lambda path: path.write_text("gene,cell\n"), "is no HDF5 file (.h5ad); make an"),
+    "text": (lambda path: path.write_text("gene,cell\n"), "is no HDF5 file (.h5ad, .h5mu, .h5"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:20_000]), "is it whole"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "is a folder; expected an .h5ad file"),
-    "10x": (ten_x, "it looks like 10x: scanpy.read_10x_h5"),
-    "loom": (loom, "it looks like loom: scanpy.read_loom"),
+    "10x without barcodes": (ten_x, "HDF5 but no .h5ad file: it has no 'obs'"),
+    "loom without columns": (loom, "HDF5 but no .h5ad file: it has no 'obs'"),
     "pointers past the end": (pointers(10**7), "X is damaged, its pointers do not ascend"),
     "pointers below zero": (pointers(-7), "X is damaged, its pointers do not ascend"),
     "index past the end": (index, "X is damaged, a value stands in column 1000000 of 12"),

@@ -22,6 +22,7 @@ from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 from tests.devices import identity, null_device, pipe_content
 from tests.perturbseq.data.damage import write_base
+from tests.perturbseq.data.test_forms import write_10x
 from tests.perturbseq.data.test_probing import REFUSED
 from tests.pythons import old_python
 from tuner.export.bundle import write_script
@@ -108,6 +109,34 @@ def test_the_script_fits_what_the_plug_in_fits(screen, tmp_path, data):
     assert (found.X == 0).any()
     assert ((found.X != 0) == (expected.coef[:, :k] != 0)).all()
     assert not list(tmp_path.glob(".coef*"))
+
+
+def test_files_of_10x_with_tables_of_cells_are_fitted_as_one_screen(screen, tmp_path):
+    """By the plug-in and by the script alone, as the .h5ad that holds the same."""
+    adata = anndata.read_h5ad(screen)
+    for name, rows in (("one", slice(0, 150)), ("two", slice(150, 400))):
+        write_10x(tmp_path / f"{name}.h5", adata[rows])
+        adata.obs[rows].to_csv(tmp_path / f"{name}.csv")
+    counts, cells = (
+        [str(tmp_path / f"{n}.{end}") for n in ("one", "two")] for end in ("h5", "csv")
+    )
+    whole, parts = _plugin(screen), _plugin(screen, counts=counts, cells=cells)
+    expected = refit(whole.load().tuned[0].data.problem, PARAMS["alpha"], PARAMS["l1_ratio"])
+    loaded = parts.load().tuned[0].data
+    assert any("not 2 of CRISPR Guide Capture" in note for note in loaded.notes)
+    coef = refit(loaded.problem, PARAMS["alpha"], PARAMS["l1_ratio"]).coef
+    np.testing.assert_allclose(coef, expected.coef, atol=1e-10)
+    script = _script(parts, tmp_path)
+    [_, *usage], _ = parts.usage(script)
+    done = _run(script, *usage)
+    assert done.returncode == 0, done.stderr
+    assert "not 2 of CRISPR Guide Capture" in done.stderr
+    found = anndata.read_h5ad(tmp_path / "coef.h5ad")
+    np.testing.assert_allclose(found.X, coef[:, : loaded.problem.tested], atol=1e-9)
+    assert list(map(str, parts.inputs())) == [*counts, *cells]
+    done = _run(script, "-i", *counts, "-o", tmp_path / "new.h5ad")
+    assert done.returncode == 2
+    assert "no obs column 'perturbation'" in done.stderr
 
 
 @pytest.mark.slow

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from tuner.config.schema import InputPath
+from tuner.config.schema import InputPath, InputPaths
 from tuner.plugin import About, InputError, Params
+from tuner_plugins.perturbseq.data.files import Files
 from tuner_plugins.perturbseq.data.labels import UNASSIGNED, Labels
 from tuner_plugins.perturbseq.data.response import GeneChoice
 from tuner_plugins.perturbseq.data.screen import Recipe
@@ -56,10 +57,23 @@ class DataSection(_Section):
 
     Attributes
     ----------
-    counts : Path
-        An .h5ad file.
+    counts : Path, glob, or list of these
+        What holds the counts: .h5ad, .zarr, .h5mu, .loom, .h5 of 10x Genomics, or .mtx with its
+        names beside it (or the folder of these). Cells of several files follow each other;
+        ``file`` is then a column of obs.
+    cells : Path or list of Path
+        Tables with further columns of obs: .csv, .tsv or .parquet, names of cells in the first
+        column; one, or one for each file of counts.
+    join : {"same", "inner"}
+        Several files must have the same genes, or those are read that all have.
+    modality : str, optional
+        Of an .h5mu, ``rna`` unless given; elsewhere a feature type of 10x Genomics,
+        ``Gene Expression`` unless given.
     layer : str, optional
         Where its raw counts are: null for X, ``raw``, or a layer.
+    values : {"counts", "fractional", "log1p"}
+        What they are: whole numbers; counts that were corrected (CellBender, SoupX, alevin); or
+        log1p of normalised counts, which are fitted as they are.
     perturbation : str
         Column of obs.
     control : list of str
@@ -88,7 +102,7 @@ class DataSection(_Section):
         Penalise them as perturbations are, once divided by their standard deviation.
     response : str
         ``log1p_cp10k``, ``counts``, or a layer.
-    symbols : str, optional
+    gene_symbols : str, optional
         Column of var with gene symbols, where genes are named by identifiers: mitochondrial and
         cell-cycle genes, a perturbation's own gene and gene sets are found by them, and the
         analysis names genes by them.
@@ -102,8 +116,12 @@ class DataSection(_Section):
         Columns of obs to fit beside the genes.
     """
 
-    counts: InputPath
+    counts: Annotated[InputPaths, Field(min_length=1)]
+    cells: InputPaths = []
+    join: Literal["same", "inner"] = "same"
+    modality: str | None = None
     layer: str | None = None
+    values: Literal["counts", "fractional", "log1p"] = "counts"
     perturbation: str = "perturbation"
     control: Texts
     unassigned: Literal["error", "drop", "control"] = "error"
@@ -119,7 +137,10 @@ class DataSection(_Section):
     covariates: list[str] = []
     penalise_covariates: bool = False
     response: str = "log1p_cp10k"
-    symbols: str | None = None
+    # `symbols` is what it was called before
+    gene_symbols: str | None = Field(
+        default=None, validation_alias=AliasChoices("gene_symbols", "symbols")
+    )
     size_factor: str = "total_counts"
     genes: GenesSection = GenesSection()
     scale_genes: bool = False
@@ -132,6 +153,11 @@ class DataSection(_Section):
         if self.combinations and self.multiple != "additive":
             raise ValueError("data.combinations needs data.multiple: additive")
         return self
+
+    @property
+    def source(self) -> Files:
+        """The files, as the reader of screens takes them."""
+        return Files(tuple(self.counts), tuple(self.cells))
 
     def recipe(self) -> Recipe:
         """Return what the reader of screens needs."""
@@ -159,7 +185,10 @@ class DataSection(_Section):
                 None if isinstance(chosen, int) else chosen,
             ),
             tuple(self.y_obs),
-            self.symbols,
+            self.gene_symbols,
+            self.modality,
+            self.join,
+            self.values,
         )
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tuner.export import outputs
 from tuner.export.bundle import bundle
 from tuner.export.provenance import provenance_head
 from tuner.plugin import (
@@ -25,11 +24,10 @@ from tuner.plugin import (
     Result,
     Tried,
 )
-from tuner_plugins.elasticnet import script as elasticnet_script
-from tuner_plugins.elasticnet import script_paths
 from tuner_plugins.elasticnet.config import ABOUT, ElasticNetConfig
 from tuner_plugins.elasticnet.config import setting_of as _setting
-from tuner_plugins.elasticnet.reading import available_threads, probe_file, read, require_gene_sets
+from tuner_plugins.elasticnet.reading import available_threads, probe_files, read, require_gene_sets
+from tuner_plugins.elasticnet.script_modules import SCRIPT_DEPENDENCIES, SCRIPT_MODULES
 from tuner_plugins.elasticnet.selection import fold_metrics, one_standard_error
 from tuner_plugins.elasticnet.summary import (
     Loaded,
@@ -39,26 +37,9 @@ from tuner_plugins.elasticnet.summary import (
     summary_of,
     tables_of,
 )
-from tuner_plugins.enet import dependence, penalty
 from tuner_plugins.enet.cross_validation import cross_validate
 from tuner_plugins.enet.cv_results import Sweep
-from tuner_plugins.enet.solvers import numpy_solver
 from tuner_plugins.enet.validation import DataError
-from tuner_plugins.perturbseq import errors
-from tuner_plugins.perturbseq.data import (
-    cell_cycle,
-    covariates,
-    guides,
-    labels,
-    matrix,
-    probing,
-    response,
-    screen,
-    sense,
-    stored,
-    transform,
-    values,
-)
 from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
@@ -67,15 +48,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from optuna.distributions import BaseDistribution
-
-SCRIPT_MODULES = (
-    *(errors, stored, probing, matrix, values, labels, cell_cycle, covariates, response),
-    *(screen, transform, dependence, guides, sense, penalty, numpy_solver, outputs, script_paths),
-    elasticnet_script,
-)
-"""What the frozen script is made of: each after what it needs."""
-
-SCRIPT_DEPENDENCIES = ("anndata>=0.11", "h5py>=3.8", "numpy>=1.24", "pandas>=1.5", "scipy>=1.11")
 
 REFERENCE: Params = {"alpha": 5e-4, "l1_ratio": 0.5}
 """The setting of the published script (Dixit et al., 2016, 10.1016/j.cell.2016.11.038)."""
@@ -142,8 +114,8 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             raise InputError(f"l1_ratio is {ratio:g}; expected a number from 0 to 1")
 
     def inputs(self) -> Sequence[Path]:
-        """Return the screen's file."""
-        return (self.config.data.counts,)
+        """Return the screen's files."""
+        return (*self.config.data.counts, *self.config.data.cells)
 
     def load(self) -> Cases:
         """Read the screen once, in blocks of cells, into statistics by fold."""
@@ -151,12 +123,12 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             loaded, self._noted = self._noted or read(self.config), None
             # compiles the kernels and remembers what all trials share, off the clock
             cross_validate(loaded.problem, *([value] for value in _setting(REFERENCE)))
-        return Cases([Case(self.config.data.counts.stem, loaded)])
+        return Cases([Case(self.config.data.counts[0].stem, loaded)])
 
     def notes(self) -> Sequence[str]:
         """Return what there is to know of the screen: reads it as `load` does."""
         with _as_input_error():
-            probe_file(self.config.data)
+            probe_files(self.config.data)
             loaded = read(self.config)
         with _as_input_error("analysis.gene_sets: "):
             require_gene_sets(self.config, loaded)
@@ -221,7 +193,9 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return the script's command line for the screen, and what it needs."""
         packages = ", ".join(one.partition(">")[0] for one in SCRIPT_DEPENDENCIES)
-        return [str(path), "-i", str(self.config.data.counts), "-o", "coef.h5ad"], packages
+        counts, tables = (list(map(str, paths)) for paths in self.config.data.source)
+        cells = ["--cells", *tables] if tables else []
+        return [str(path), "-i", *counts, *cells, "-o", "coef.h5ad"], packages
 
     def analyse(self, params: Params, folder: Path) -> None:
         """Write programs, modules, tests, enrichment, figures and a report into `folder`."""
@@ -239,7 +213,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             alphas = grid_alphas(problem, self.config.surface)
             r2 = cross_validate(problem, alphas, ratios, threads=threads).r2
             analyse_file(
-                self.config.data.counts,
+                self.config.data.source,
                 recipe,
                 setting,
                 chosen,

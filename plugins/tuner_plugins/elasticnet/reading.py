@@ -16,9 +16,9 @@ from tuner_plugins.perturbseq.data.folds import (
     stratified_folds,
     unit_folds,
 )
+from tuner_plugins.perturbseq.data.forms import parts_of
 from tuner_plugins.perturbseq.data.guides import single_guides
 from tuner_plugins.perturbseq.data.labels import column_of
-from tuner_plugins.perturbseq.data.matrix import parts_of
 from tuner_plugins.perturbseq.data.probing import probe
 from tuner_plugins.perturbseq.data.screen import COUNTS, LOG, Screen, open_screen
 from tuner_plugins.perturbseq.data.sense import (
@@ -27,6 +27,7 @@ from tuner_plugins.perturbseq.data.sense import (
     notes_on_values,
     require_groups,
 )
+from tuner_plugins.perturbseq.data.texts import is_mtx
 from tuner_plugins.perturbseq.inference.exchangeable_units import Units, units_of
 from tuner_plugins.perturbseq.model.anndata_fit import problem_of
 
@@ -41,7 +42,7 @@ def read(config: ElasticNetConfig) -> Loaded:
         nothing.
     """
     data = config.data
-    opened = open_screen(data.counts, data.recipe())
+    opened = open_screen(data.source, data.recipe())
     require_groups(opened)
     units = units_of(opened, data.unit, data.guide, data.well)
     folds = make_folds(opened, config.cv, data.guide, units)
@@ -51,6 +52,7 @@ def read(config: ElasticNetConfig) -> Loaded:
         dataset, penalise_covariates=data.penalise_covariates, scale_genes=data.scale_genes
     )
     notes = (
+        *opened.counts.notes,
         *dataset.screen.design.notes,
         *dataset.screen.covariates.notes,
         *on_labels,
@@ -108,7 +110,9 @@ def require_gene_sets(config: ElasticNetConfig, loaded: Loaded) -> None:
     enrich({}, list(symbols), read_gmt(config.analysis.gene_sets), min_size=low, max_size=high)
 
 
-def probe_file(data: DataSection) -> None:
-    """Read the screen's file in another process; `CellsError` where that does not survive it."""
+def probe_files(data: DataSection) -> None:
+    """Read the screen's files in another process; `CellsError` where that does not survive it."""
     layers = [data.layer, None if data.response in (LOG, COUNTS) else data.response]
-    probe(data.counts, [part for layer in layers for part in parts_of(layer)], whole=True)
+    for path in data.counts:
+        if not path.is_dir() and not is_mtx(path):
+            probe(path, [part for layer in layers for part in parts_of(layer)], whole=True)

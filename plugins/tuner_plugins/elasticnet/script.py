@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
@@ -17,8 +16,9 @@ import pandas as pd
 from scipy import sparse
 
 from tuner.export.outputs import OutputError, write_output
-from tuner_plugins.elasticnet.script_paths import require_paths
+from tuner_plugins.elasticnet.script_arguments import arguments_of
 from tuner_plugins.enet.solvers.numpy_solver import solve
+from tuner_plugins.perturbseq.data.files import Files, Source
 from tuner_plugins.perturbseq.data.screen import Recipe, Screen, open_screen, recipe_of
 from tuner_plugins.perturbseq.data.sense import (
     Totals,
@@ -88,7 +88,7 @@ def sum_blocks(screen: Screen, transform: Transform) -> Sums:
 
 
 def fit_screen(
-    source: Path | anndata.AnnData,
+    source: Source,
     recipe: Recipe,
     setting: Mapping[str, Any],
     say: Callable[[str], object] = lambda note: None,
@@ -97,7 +97,7 @@ def fit_screen(
 
     Parameters
     ----------
-    source : Path or AnnData
+    source : Path, AnnData or Files
         The screen.
     recipe : Recipe
         How it becomes X and Y.
@@ -123,7 +123,7 @@ def fit_screen(
     require_groups(screen)
     guide = ANALYSIS.get("guide")
     on_labels = notes_on_labels(screen, guide if guide in screen.obs.columns else None)
-    for note in (*screen.design.notes, *screen.covariates.notes, *on_labels):
+    for note in (*screen.counts.notes, *screen.design.notes, *screen.covariates.notes, *on_labels):
         say(note)
     screen, transform = learn(screen, np.zeros(len(screen.obs), dtype=np.int64))
     totals = sum_blocks(screen, transform)
@@ -203,43 +203,6 @@ def save(found: anndata.AnnData, path: Path) -> None:
         raise CellsError(f"-o: {error}") from error
 
 
-class _ArgumentParser(argparse.ArgumentParser):
-    """Answers a wrong command line in one line."""
-
-    def error(self, message: str) -> Any:
-        raise CellsError(f"{message}; see --help")
-
-
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    parser = _ArgumentParser(
-        description="Fit an elastic net of each gene on perturbations and covariates, "
-        f"alpha {SETTING.get('alpha')}, l1_ratio {SETTING.get('l1_ratio')}.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("-i", "--input", required=True, type=Path, metavar="DATA.h5ad")
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="COEF",
-        help="coefficients, one row a gene: .h5ad, .parquet or .csv",
-    )
-    parser.add_argument(
-        "--analyse",
-        type=Path,
-        metavar="FOLDER",
-        help="go on to programs, modules, significance, enrichment and a report in this folder; "
-        "needs tunefreeze[perturbseq] to be installed",
-    )
-    parser.add_argument(
-        "--gene-sets", type=Path, metavar="GMT", help="for --analyse, in place of the frozen one"
-    )
-    arguments = parser.parse_args(given)
-    require_paths(arguments)
-    return arguments
-
-
 def analysis_library() -> tuple[Callable[..., list[Path]], tuple[type[Exception], ...]]:
     """Return the library's function and the errors that it raises for bad input.
 
@@ -259,7 +222,7 @@ def analysis_library() -> tuple[Callable[..., list[Path]], tuple[type[Exception]
     return library.analyse_file, library.BAD_INPUT
 
 
-def analyse(source: Path, folder: Path, gene_sets: Path | None) -> None:
+def analyse(source: Files, folder: Path, gene_sets: Path | None) -> None:
     """Go on from the setting to the biology; raise `CellsError` for bad input."""
     analyse_file, bad_input = analysis_library()
     options = {**ANALYSIS, **({} if gene_sets is None else {"gene_sets": gene_sets})}
@@ -279,15 +242,16 @@ def _say(line: str) -> None:
 def main(given: Sequence[str] | None = None) -> int:
     """Fit a screen from the command line; return the exit code."""
     try:
-        arguments, notes = _arguments(given), list[str]()
+        arguments, notes = arguments_of(given, SETTING), list[str]()
         if arguments.analyse is not None:
             analysis_library()  # refuse before the work
-        found = fit_screen(arguments.input, recipe_of(RECIPE), SETTING, notes.append)
+        source = Files(arguments.input, arguments.cells)
+        found = fit_screen(source, recipe_of(RECIPE), SETTING, notes.append)
         for note in notes:
             _say(note)
         save(found, arguments.output)
         if arguments.analyse is not None:
-            analyse(arguments.input, arguments.analyse, arguments.gene_sets)
+            analyse(source, arguments.analyse, arguments.gene_sets)
     except CellsError as error:
         _say(str(error))
         return 2

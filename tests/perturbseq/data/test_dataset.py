@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from tuner_plugins.perturbseq.data.cell_cycle import G2M_GENES, S_GENES, score_weights
+from tuner_plugins.perturbseq.data.cell_matrix import BLOCK_CELLS
 from tuner_plugins.perturbseq.data.dataset import Dataset, build
 from tuner_plugins.perturbseq.data.folds import stratified_folds
 from tuner_plugins.perturbseq.data.labels import Labels
-from tuner_plugins.perturbseq.data.matrix import BLOCK_CELLS, CellsError
+from tuner_plugins.perturbseq.data.matrix import CellsError
 from tuner_plugins.perturbseq.data.response import GeneChoice
 from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
 from tuner_plugins.perturbseq.data.transform import blocks

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 from tuner_plugins.perturbseq.data import probing
-from tuner_plugins.perturbseq.data.matrix import open_cells, parts_of
+from tuner_plugins.perturbseq.data.forms import parts_of
+from tuner_plugins.perturbseq.data.matrix import open_cells
 from tuner_plugins.perturbseq.data.stored import CellsError
 
 from tests.perturbseq.data.damage import counts_of, oracle_of, put, write_base

@@ -90,7 +90,7 @@ def test_symbols_in_a_column_of_var_find_mitochondrial_genes(tmp_path, stored):
 
 
 def test_without_the_column_the_remedy_is_named():
-    with pytest.raises(CellsError, match="ENSG00000000000.*data.symbols"):
+    with pytest.raises(CellsError, match="ENSG00000000000.*data.gene_symbols"):
         open_screen(identified(), RECIPE)
     with pytest.raises(CellsError, match="no var column 'feature' .*mean: feature_name"):
         open_cells(identified(), symbols="feature")

@@ -141,6 +141,18 @@ def test_mouse_symbols_match_and_duplicates_count_once():
     assert table["overlap"].item() == 2
 
 
+def test_symbols_that_r_has_written_match_gene_sets():
+    background = ["HLA.A", "HLA.B", "MT.ND1", "ACTB", "GAPDH", "TUBB"]
+    table = enrich({"P0": ["HLA.A", "HLA.B"]}, background, {"mhc": ["HLA-A", "HLA-B"]}, min_size=1)
+    assert table["overlap"].item() == 2
+    assert table["genes"].item() == "HLA.A;HLA.B"
+    # where hyphens are, dots are other genes
+    table = enrich(
+        {"P0": ["HLA-A"]}, ["HLA-A", "X.1", "ACTB"], {"odd": ["X-1", "ACTB"]}, min_size=1
+    )
+    assert table["term_size"].item() == 1
+
+
 def test_up_and_down_are_apart():
     coef = pd.DataFrame({"A,B": [1.0, -1, 2, 0], "T": [0.0, 0, -1, 0]}, index=list("wxyz"))
     sets = direction_sets(coef, coef.abs() > 0.5)

@@ -236,7 +236,7 @@ def test_every_figure_of_the_report_has_a_caption():
 def test_a_figure_is_added_by_a_function_and_an_entry(analysed, monkeypatch, tmp_path):
     def depth(evidence):
         figure = Figure()
-        figure.subplots().hist(evidence.found.adata.obs["n_counts"])
+        figure.subplots().hist(evidence.found.adata.obs["total_counts"])
         return {"depth": figure, "again/depth": figure}
 
     entry = Entry(depth, "Counts of <cells>.", section="Quality")

@@ -34,7 +34,9 @@ def test_everything_stands_under_its_key():
     assert adata.obsm["X_umap"].shape == (300, 2)
     assert adata.obsm["X_pca"].shape == (300, adata.uns["prepare"]["n_pcs"])
     assert np.isfinite(adata.obsm["X_umap"]).all()
-    assert {"n_counts", "n_genes", "pct_mt", "S_score", "G2M_score"} <= set(adata.obs)
+    assert {"total_counts", "n_genes_by_counts", "pct_counts_mt", "S_score", "G2M_score"} <= set(
+        adata.obs
+    )
     assert 10 <= adata.var["highly_variable"].sum() < adata.n_vars
     expected = np.array(["G1", "S", "G2M"])[phase]
     assert (adata.obs["phase"].astype(str).to_numpy() == expected).mean() > 0.9
@@ -49,7 +51,7 @@ def test_counts_are_left_as_they_were_and_lognorm_is_the_definition():
     expected = np.log1p(1e4 * dense / dense.sum(axis=1, keepdims=True))
     np.testing.assert_allclose(adata.layers["lognorm"].toarray(), expected, rtol=1e-5)
     share = 100 * dense[:, -2:].sum(axis=1) / dense.sum(axis=1)
-    np.testing.assert_allclose(adata.obs["pct_mt"], share, rtol=1e-5)
+    np.testing.assert_allclose(adata.obs["pct_counts_mt"], share, rtol=1e-5)
 
 
 def test_a_panel_is_normalised_by_the_named_totals():
@@ -65,7 +67,7 @@ def test_a_cell_may_show_no_gene_of_a_panel():
     adata.X = sparse.csr_matrix(adata.X.toarray() * (np.arange(60) != 7)[:, None])
     adata.obs["total_counts"] = 20_000.0
     prepare(adata, PrepareOptions(size_factor="total_counts"))
-    assert adata.obs["pct_mt"].iloc[7] == 0.0
+    assert adata.obs["pct_counts_mt"].iloc[7] == 0.0
     assert np.isfinite(adata.obsm["X_umap"]).all()
 
 

@@ -31,7 +31,7 @@ def symbols_hint(genes: pd.Index) -> str:
     like_ids = pd.Index(genes.astype(str)).str.match(r"ENS[A-Z]*G\d{6,}")
     if not len(genes) or like_ids.mean() < 0.5:
         return ""
-    return f" (genes are named like {genes[0]}: name the column of var with symbols, data.symbols)"
+    return f" (genes are named like {genes[0]}: name var's column of symbols, data.gene_symbols)"
 
 
 def phase_positions(genes: pd.Index, score: str) -> np.ndarray:

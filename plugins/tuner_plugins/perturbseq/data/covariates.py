@@ -21,6 +21,8 @@ MITO = "pct_counts_mt"
 NUMBER = re.compile(r"\s*[-+]?(\d+|\d{1,3}(,\d{3})+)?([.,]\d*)?([eE][-+]?\d+)?\s*%?\s*")
 """A number as text. Whole ones without a sign are levels as well: of clusters, lanes or donors."""
 
+MITOCHONDRIAL_NAME = r"(?i:((hg|mm|grch|grcm)\d+_+)?mt)[-.:]"
+
 NO_NUMBER = ("", "nan", "NaN", "NA", "N/A", "None", "-")
 """What stands for a missing number in text."""
 
@@ -145,14 +147,14 @@ def is_mitochondrial(symbols: pd.Index) -> np.ndarray:
     """Return which genes are mitochondrial, shape (genes,).
 
     Their symbols start with ``MT-`` in human, ``mt-`` in mouse, ``mt:`` in fly; R's ``make.names``
-    makes ``MT.`` of it.
+    makes ``MT.`` of it; references of two species put the genome before it (``GRCh38_MT-CO1``).
 
     Examples
     --------
     >>> is_mitochondrial(pd.Index(["MT-CYB", "mt-Nd1", "MTOR"])).tolist()
     [True, True, False]
     """
-    return np.asarray(pd.Index(symbols.astype(str)).str.match(r"(?i:mt)[-.:]"))
+    return np.asarray(pd.Index(symbols.astype(str)).str.match(MITOCHONDRIAL_NAME))
 
 
 def count_covariate(name: str, counts: sparse.csr_matrix, mitochondrial: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The first reading of an .h5ad file: in a process of its own, which may die of it.
+"""The first reading of a file of HDF5: in a process of its own, which may die of it.
 
 HDF5 follows what a damaged file says. It may crash, allocate without limit or never return, and
 no exception tells of it; a process that has read the same before us does.
@@ -111,6 +111,7 @@ def read_parts(path: str, most: str, *parts: str) -> None:
     seen: set[Any] = set()
     with h5py.File(path, "r") as file:
         tables = [entry_of(file, name) for name in ("obs", "var") if name in file]
+        list(file)
         list(file["layers"] if "layers" in file and entry_of(file, "layers") else ())
         if any(isinstance(table, h5py.Dataset) for table in tables):
             read_item(file, size, float("inf"), seen)

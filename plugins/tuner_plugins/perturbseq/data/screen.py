@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-import anndata
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tuner_plugins.perturbseq.data.covariates import Covariates, numbers_of, read_covariates
+from tuner_plugins.perturbseq.data.covariates import (
+    TOTAL,
+    Covariates,
+    numbers_of,
+    read_covariates,
+)
+from tuner_plugins.perturbseq.data.files import SAME, Reading, Source, open_source
 from tuner_plugins.perturbseq.data.labels import Design, Labels, column_of, read_design
-from tuner_plugins.perturbseq.data.matrix import Cells, open_cells
+from tuner_plugins.perturbseq.data.matrix import Cells
 from tuner_plugins.perturbseq.data.response import GeneChoice
 from tuner_plugins.perturbseq.data.stored import CellsError, did_you_mean
-from tuner_plugins.perturbseq.data.values import require_counts, require_finite
+from tuner_plugins.perturbseq.data.values import (
+    LOG1P,
+    WHOLE,
+    require_counts,
+    require_finite,
+    require_logged,
+)
 
 LOG = "log1p_cp10k"
 COUNTS = "counts"
+
+NORMALISED = (
+    "the values are log-normalised (data.values): they are fitted as they are; what is made from "
+    "counts is made from normalised ones, since nothing tells how many counts a cell had"
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,11 @@ class Recipe:
         Which genes are fitted.
     y_obs : sequence of str
         Columns of obs that are fitted as well.
+    modality, join : str
+        What is read of files with several modalities, and of several files: see `Reading`.
+    values : {"counts", "fractional", "log1p"}
+        What the layer holds: raw counts; counts that were corrected and are no whole numbers; or
+        log1p of normalised counts, which are fitted as they are.
     """
 
     labels: Labels
@@ -58,6 +78,9 @@ class Recipe:
     genes: GeneChoice = GeneChoice()
     y_obs: Sequence[str] = ()
     symbols: str | None = None
+    modality: str | None = None
+    join: str = SAME
+    values: str = WHOLE
 
 
 def recipe_of(plain: Mapping[str, Any]) -> Recipe:
@@ -109,8 +132,15 @@ class Screen:
         return self.response is None or bool(chosen) or bool(made)
 
 
-def open_screen(source: Path | anndata.AnnData, recipe: Recipe) -> Screen:
+def open_screen(source: Source, recipe: Recipe) -> Screen:
     """Read labels and covariates; the counts stay where they are.
+
+    Parameters
+    ----------
+    source : Path, AnnData or Files
+        See `open_source`.
+    recipe : Recipe
+        What becomes of it.
 
     Raises
     ------
@@ -125,16 +155,20 @@ def open_screen(source: Path | anndata.AnnData, recipe: Recipe) -> Screen:
     >>> screen.design.names, screen.counts.matrix.shape, screen.needs_counts
     (['A'], (3, 2), True)
     """
-    counts = open_cells(source, recipe.layer, recipe.symbols)
+    reading = Reading(recipe.layer, recipe.symbols, recipe.modality, recipe.join)
+    counts = open_source(source, reading)
     layered = recipe.response not in (LOG, COUNTS)
     if layered:
         _require_response(recipe.response, counts.layers)
-    response = open_cells(source, recipe.response) if layered else None
+    response = open_source(source, reading._replace(layer=recipe.response)) if layered else None
     if response is not None and not response.genes.equals(counts.genes):
         raise CellsError(
             f"response {recipe.response} and the counts ({recipe.layer or 'X'}) have different "
             "genes; give both in one matrix's layers"
         )
+    if recipe.values == LOG1P:
+        _require_depth(counts.obs, recipe)
+        counts = replace(counts, notes=(*counts.notes, NORMALISED))
     design = read_design(counts.obs, recipe.labels)
     obs = counts.obs.iloc[design.rows]
     batches = np.full(len(obs), "")
@@ -146,6 +180,20 @@ def open_screen(source: Path | anndata.AnnData, recipe: Recipe) -> Screen:
         raise CellsError(f"'{clash[0]}' is both a perturbation and a covariate; rename one")
     extra = _further_responses(obs, counts.genes, recipe.y_obs)
     return Screen(recipe, counts, response, obs, design, covariates, batches, extra)
+
+
+def _require_depth(obs: pd.DataFrame, recipe: Recipe) -> None:
+    """Raise `CellsError` where log-normalised values are asked for what only counts tell."""
+    why = "data.values is log1p: normalised values do not tell"
+    if recipe.response == COUNTS:
+        raise CellsError(f"{why} counts; take response {LOG}, which fits them as they are")
+    if recipe.size_factor != TOTAL:
+        raise CellsError(f"{why} counts to divide by {recipe.size_factor}; leave size_factor out")
+    if TOTAL in recipe.covariates and TOTAL not in obs.columns:
+        raise CellsError(
+            f"{why} how many counts a cell had; leave {TOTAL} out of the covariates, or give an "
+            f"obs column '{TOTAL}'"
+        )
 
 
 def _require_response(name: str, layers: Sequence[str]) -> None:
@@ -165,13 +213,20 @@ def _further_responses(obs: pd.DataFrame, genes: pd.Index, names: Sequence[str])
 
 
 def count_blocks(screen: Screen, *, checked: bool) -> Iterator[tuple[slice, sparse.csr_matrix]]:
-    """Return the counts of the cells that stay in blocks (cells, genes), checked or once more."""
-    source = screen.counts
+    """Return the counts of the cells that stay in blocks (cells, genes), checked or once more.
+
+    Of log-normalised values these are the normalised counts.
+    """
+    source, kind = screen.counts, screen.recipe.values
     for where, block in source.matrix.blocks(screen.design.rows):
         if checked:
-            cells = screen.obs.index[where]
-            require_counts(block, cells, source.genes, source.matrix, source.layers)
-        yield where, sparse.csr_matrix(block)
+            named = (block, screen.obs.index[where], source.genes, source.matrix)
+            if kind == LOG1P:
+                require_logged(*named)
+            else:
+                require_counts(*named, source.layers, whole=kind == WHOLE)
+        counts = sparse.csr_matrix(block)
+        yield where, counts.expm1() if kind == LOG1P else counts
 
 
 def paired_blocks(

@@ -20,6 +20,7 @@ from tuner_plugins.perturbseq.data.response import require_varying
 from tuner_plugins.perturbseq.data.screen import Screen
 from tuner_plugins.perturbseq.data.stored import CellsError, listed
 from tuner_plugins.perturbseq.data.transform import Transform
+from tuner_plugins.perturbseq.data.values import LOG1P
 
 LIKE_CONTROL = re.compile(
     r"(?i)non[-_. ]?target|scrambl|safe[-_. ]?(harbou?r|target)|control|ctrl"
@@ -241,7 +242,7 @@ def _sizes(screen: Screen, transform: Transform) -> list[str]:
     """Return notes on size factors far above the counts of their cells: of other units, perhaps."""
     totals, name = transform.totals, screen.recipe.size_factor
     where, notes = screen.counts.matrix.where, []
-    if not len(totals):
+    if not len(totals) or screen.recipe.values == LOG1P:
         return []
     share = float(np.median(totals / transform.sizes))
     if share * FAR_ABOVE < 1:

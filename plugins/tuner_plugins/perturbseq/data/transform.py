@@ -18,6 +18,7 @@ from tuner_plugins.perturbseq.data.cell_cycle import score_weights
 from tuner_plugins.perturbseq.data.covariates import TOTAL, count_covariate, numbers_of, row_sums
 from tuner_plugins.perturbseq.data.labels import column_of
 from tuner_plugins.perturbseq.data.response import (
+    PER_10K,
     Moments,
     choose_genes,
     log1p_10k,
@@ -26,6 +27,7 @@ from tuner_plugins.perturbseq.data.response import (
 )
 from tuner_plugins.perturbseq.data.screen import LOG, Screen, count_blocks, paired_blocks
 from tuner_plugins.perturbseq.data.stored import CellsError
+from tuner_plugins.perturbseq.data.values import LOG1P
 
 ROUNDING = 1e-3
 """Share of a cell's counts that its size factor may lack: half precision has 11 bits."""
@@ -165,17 +167,15 @@ def _first_pass(
         for fold, part in enumerate(moments):
             part.cells = int((folds == fold).sum())
         return moments, screen, sizes, np.empty((2, 0))
-    name = screen.recipe.size_factor
-    given = name in screen.obs.columns
-    if given or name != TOTAL:
-        sizes = numbers_of(column_of(screen.obs, name, "size_factor"), name).copy()
+    name, given = screen.recipe.size_factor, _given_sizes(screen)
+    sizes = sizes if given is None else given
     covariates = screen.covariates
     values = covariates.values.copy()
     totals, prints = sums = np.empty((2, len(sizes)))
     weights = np.random.default_rng(0).random(genes)  # rows that differ have other sums
     for where, counts in count_blocks(screen, checked=True):
         totals[where], prints[where] = row_sums(counts), counts @ weights
-        if not given:
+        if given is None:
             sizes[where] = totals[where]
         require_sizes(sizes[where], screen.obs.index[where], name)
         for column, number in covariates.counted.items():
@@ -187,11 +187,23 @@ def _first_pass(
     return moments, replace(screen, covariates=replace(covariates, values=values)), sizes, sums
 
 
+def _given_sizes(screen: Screen) -> np.ndarray | None:
+    """Return the size factors of the cells, or None where their counts are to be summed."""
+    name = screen.recipe.size_factor
+    if screen.recipe.values == LOG1P:  # which leave the normalised counts as they are
+        return np.full(len(screen.obs), PER_10K)
+    if name == TOTAL and name not in screen.obs.columns:
+        return None
+    return numbers_of(column_of(screen.obs, name, "size_factor"), name).copy()
+
+
 def _require_totals(screen: Screen, sizes: np.ndarray, totals: np.ndarray) -> None:
     """Raise `CellsError` where a cell has more counts than its size factor, rounding aside.
 
     More in the size factor than in the matrix is a panel: totals of all genes, and some of them.
     """
+    if screen.recipe.values == LOG1P:
+        return
     low = sizes < totals * (1 - ROUNDING)
     if low.any():
         at, name = int(np.argmax(low)), screen.recipe.size_factor

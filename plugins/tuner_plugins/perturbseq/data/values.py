@@ -9,10 +9,17 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tuner_plugins.perturbseq.data.matrix import Block, CellMatrix, open_cells
+from tuner_plugins.perturbseq.data.cell_matrix import Block, CellMatrix
+from tuner_plugins.perturbseq.data.matrix import open_cells
 from tuner_plugins.perturbseq.data.stored import CellsError, listed
 
+WHOLE, FRACTIONAL, LOG1P = "counts", "fractional", "log1p"
+"""What a matrix may hold: raw counts, corrected ones, or log1p of normalised ones."""
+
 LARGEST_COUNT = float(2**53)
+
+LARGEST_LOG = 25.0
+"""Of log1p of normalised counts: a cell with 10 to the 10 in one gene is none."""
 
 LARGEST_VALUE = 1e150
 """Of responses and covariates: their squares are summed."""
@@ -27,8 +34,10 @@ def require_counts(
     genes: pd.Index,
     what: CellMatrix,
     layers: Sequence[str] = (),
+    *,
+    whole: bool = True,
 ) -> None:
-    """Raise unless every value is a finite whole number that is not negative.
+    """Raise unless every value is a finite number that is not negative, and whole by default.
 
     Parameters
     ----------
@@ -40,13 +49,15 @@ def require_counts(
         Where they come from, for the message.
     layers : sequence of str
         Names that ``layer`` could be asked for, for the remedy.
+    whole : bool
+        False for counts that were corrected.
 
     Raises
     ------
     CellsError
         Naming the first value that is none.
     """
-    good = _whole(block)
+    good = _whole(block) if whole else _positive(block)
     if not good.all():
         value, name = _first_bad(block, good, cells, genes)
         found = layers_with_counts(what, layers)
@@ -55,20 +66,49 @@ def require_counts(
             if found
             else "name the layer that holds them (layer)"
         )
+        if _positive(block).all():
+            remedy += (
+                f", or say what these are (data.values): {FRACTIONAL} for counts corrected by "
+                f"CellBender, SoupX or alevin, {LOG1P} for log-normalised ones"
+            )
+        elif not found:
+            remedy += f"; to fit values of any kind as they are: response: {what.where}"
         raise CellsError(
             f"{what.origin}: {what.where} does not hold counts: {name} is {value:g}; expected "
-            f"whole numbers >= 0, {remedy}"
+            f"{'whole ' * whole}numbers >= 0, {remedy}"
+        )
+
+
+def require_logged(block: Block, cells: pd.Index, genes: pd.Index, what: CellMatrix) -> None:
+    """Raise `CellsError` unless values may be log1p of normalised counts.
+
+    Parameters as in `require_counts`.
+    """
+    values = _stored_values(block)
+    good = _positive(block) & (values <= LARGEST_LOG)
+    if not good.all():
+        value, name = _first_bad(block, good, cells, genes)
+        raise CellsError(
+            f"{what.origin}: {what.where} does not hold log-normalised values: {name} is "
+            f"{value:g}; expected 0 to {LARGEST_LOG:g}, name another layer (layer), or say what it "
+            "holds (data.values)"
+        )
+    if values.any() and _whole(block).all():
+        raise CellsError(
+            f"{what.origin}: {what.where} holds whole numbers; expected log-normalised values, "
+            f"leave data.values out if they are counts"
         )
 
 
 def layers_with_counts(what: CellMatrix, layers: Sequence[str]) -> list[str]:
     """Return the other layers of a file whose first cells have counts."""
+    what = what.parts[0] if what.parts else what
     if what.path is None:
         return []
     found = []
     for name in layers:
         try:
-            matrix = open_cells(what.path, name).matrix
+            matrix = open_cells(what.path, name, None, what.modality).matrix
             first = next(matrix.blocks(np.arange(min(PEEKED, matrix.shape[0])), PEEKED))[1]
         except (CellsError, StopIteration):
             continue
@@ -81,7 +121,14 @@ def _whole(block: Block) -> np.ndarray:
     """Return which stored values are finite whole numbers that are not negative."""
     values = _stored_values(block)
     with np.errstate(invalid="ignore"):
-        return np.asarray((values >= 0) & (values < LARGEST_COUNT) & (values == np.floor(values)))
+        return np.asarray(_positive(block) & (values == np.floor(values)))
+
+
+def _positive(block: Block) -> np.ndarray:
+    """Return which stored values are finite and not negative."""
+    values = _stored_values(block)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((values >= 0) & (values < LARGEST_COUNT))
 
 
 def require_finite(block: Block, cells: pd.Index, genes: pd.Index, what: CellMatrix) -> None:

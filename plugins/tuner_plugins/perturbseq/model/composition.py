@@ -22,9 +22,10 @@ from scipy.stats import norm
 
 from tuner_plugins.perturbseq.data.cell_cycle import score_weights
 from tuner_plugins.perturbseq.data.covariates import MITO, row_sums
-from tuner_plugins.perturbseq.data.response import log1p_10k, per_10k
+from tuner_plugins.perturbseq.data.response import PER_10K, log1p_10k, per_10k
 from tuner_plugins.perturbseq.data.screen import LOG, Screen, count_blocks
 from tuner_plugins.perturbseq.data.transform import Transform
+from tuner_plugins.perturbseq.data.values import LOG1P
 from tuner_plugins.perturbseq.inference.program_tests import adjust, stratum_codes
 
 FEWEST_GENES = 50
@@ -65,7 +66,9 @@ def applies(screen: Screen, transform: Transform) -> bool:
     if screen.recipe.response != LOG:
         return False
     sums = np.concatenate([row_sums(block) for _, block in count_blocks(screen, checked=False)])
-    return bool(np.allclose(sums, transform.sizes, rtol=1e-3))
+    # log-normalised values were divided so that all cells have one sum, whichever it is
+    unit = np.median(sums) / PER_10K if screen.recipe.values == LOG1P else 1.0
+    return bool(np.allclose(sums, unit * transform.sizes, rtol=1e-3))
 
 
 def compose(screen: Screen, transform: Transform) -> Composition:

@@ -46,7 +46,8 @@ def load(
     Returns
     -------
     adata : AnnData
-        The cells that stay, with raw counts of all genes in X. Genes are named by their symbols
+        The cells that stay, with the counts of all genes in X: raw, or normalised where the file
+        has none but log-normalised values. Genes are named by their symbols
         where a column of var was named; ``var["gene_id"]`` has their names in the file.
     model : Model
         Of the genes that were chosen; further responses from obs are left out.

@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import hypergeom
 
+from tuner_plugins.perturbseq.data.stored import comparable, has_dots
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.program_tests import adjust
 
@@ -97,9 +98,9 @@ def _text_of(path: Path) -> str:
     return text
 
 
-def _matched(genes: Iterable[str]) -> list[str]:
-    """Return gene names in upper case, each once: mouse symbols match human ones that way."""
-    return list(dict.fromkeys(str(gene).upper() for gene in genes))
+def _matched(genes: Iterable[str], *, dots: bool) -> list[str]:
+    """Return gene names as they are compared, each once."""
+    return list(dict.fromkeys(comparable(genes, dots=dots)))
 
 
 def enrich(
@@ -146,11 +147,12 @@ def enrich(
     0  P0  PATHWAY        5  0.0004
     1  P0    OTHER        0  1.0000
     """
-    names = _matched(background)
+    dots = has_dots(background)
+    names = _matched(background, dots=dots)
     place = {gene: i for i, gene in enumerate(names)}
     members = {}
     for name, genes in sets.items():
-        matched = _matched(genes)
+        matched = _matched(genes, dots=dots)
         outside = [gene for gene in matched if gene not in place]
         if outside:
             raise AnalysisError(
@@ -159,7 +161,7 @@ def enrich(
             )
         members[name] = [place[gene] for gene in matched]
     tested = {
-        term: [place[gene] for gene in _matched(genes) if gene in place]
+        term: [place[gene] for gene in _matched(genes, dots=dots) if gene in place]
         for term, genes in terms.items()
     }
     tested = {t: genes for t, genes in tested.items() if min_size <= len(genes) <= max_size}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tuner_plugins.perturbseq.data.stored import comparable, has_dots
 from tuner_plugins.perturbseq.model.resampling import Model
 from tuner_plugins.perturbseq.programs.clustering import FEWEST_FOR_MODULES, Clustering
 from tuner_plugins.perturbseq.programs.communities import LOUVAIN, has_leiden
@@ -14,8 +15,10 @@ from tuner_plugins.perturbseq.programs.communities import LOUVAIN, has_leiden
 
 def own_gene(model: Model) -> NDArray[np.bool_]:
     """Return where a perturbation meets the gene that it is named after, (genes, perturbations)."""
+    dots = has_dots(model.genes)
     genes, targets = (
-        pd.Index(names).astype(str).str.upper().to_numpy() for names in (model.genes, model.targets)
+        np.array(comparable(names, dots=dots), dtype=object)
+        for names in (model.genes, model.targets)
     )
     return np.asarray(genes[:, None] == targets)
 

@@ -15,9 +15,12 @@ import numpy as np
 
 from tuner_plugins.enet.validation import DataError
 from tuner_plugins.perturbseq.data.cell_cycle import G2M_GENES, S_GENES
+from tuner_plugins.perturbseq.data.files import Source
 from tuner_plugins.perturbseq.data.labels import column_of
-from tuner_plugins.perturbseq.data.screen import open_screen, recipe_of
+from tuner_plugins.perturbseq.data.response import PER_10K
+from tuner_plugins.perturbseq.data.screen import Recipe, open_screen, recipe_of
 from tuner_plugins.perturbseq.data.stored import CellsError
+from tuner_plugins.perturbseq.data.values import LOG1P, WHOLE
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.load import load
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
@@ -32,15 +35,17 @@ BAD_INPUT = (AnalysisError, CellsError, DataError)
 """What `analyse_file` raises for a screen or options that do not fit, in one line each."""
 
 
-def options_of(plain: Mapping[str, Any], size_factor: str | None) -> AnalysisOptions:
+def options_of(
+    plain: Mapping[str, Any], size_factor: str | float | None, *, whole: bool = True
+) -> AnalysisOptions:
     """Return the options of an analysis from plain data.
 
     Parameters
     ----------
     plain : mapping
         The keys of the section `analysis` of a configuration, all of them.
-    size_factor : str, optional
-        Column of obs with the counts of a cell; None sums them.
+    size_factor, whole
+        As in `PrepareOptions`.
     """
     gene_sets = plain["gene_sets"]
     return AnalysisOptions(
@@ -57,14 +62,17 @@ def options_of(plain: Mapping[str, Any], size_factor: str | None) -> AnalysisOpt
         gmt=None if gene_sets is None else Path(gene_sets),
         enrich_online=plain["gprofiler"],
         view=PrepareOptions(
-            size_factor=size_factor, seed=plain["seed"], cell_cycle={"S": S_GENES, "G2M": G2M_GENES}
+            size_factor=size_factor,
+            whole=whole,
+            seed=plain["seed"],
+            cell_cycle={"S": S_GENES, "G2M": G2M_GENES},
         ),
     )
 
 
 @spoken()
 def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
-    source: Path | ad.AnnData,
+    source: Source,
     recipe: Mapping[str, Any],
     setting: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -77,7 +85,7 @@ def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
 
     Parameters
     ----------
-    source : Path or AnnData
+    source : Path, AnnData or Files
         The screen.
     recipe : mapping
         A `screen.Recipe` as plain data.
@@ -126,19 +134,33 @@ def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
     found = analyse(
         adata,
         replace(model, threads=threads),
-        options_of(options, made.size_factor if made.size_factor in adata.obs else None),
+        options_of(options, _size_factor(made, adata), whole=made.values == WHOLE),
         obs_columns=panels,
         guides=guides,
         surface=surface,
     )
-    found.notes[:0] = [*screen.design.notes, *screen.covariates.notes]
+    found.notes[:0] = [*screen.counts.notes, *screen.design.notes, *screen.covariates.notes]
     step("writing tables and the report")
-    name = source.stem if isinstance(source, Path) else "screen"
+    paths = _paths(source)
+    name = paths[0].stem if paths else "screen"
     return write(found, folder, title=f"{name}: perturbations to programs")
 
 
-def _require_apart(source: Path | ad.AnnData, folder: Path) -> None:
+def _size_factor(recipe: Recipe, adata: ad.AnnData) -> str | float | None:
+    if recipe.values == LOG1P:
+        return PER_10K
+    return recipe.size_factor if recipe.size_factor in adata.obs else None
+
+
+def _paths(source: Source) -> list[Path]:
+    """Return the files that a screen is read from."""
+    if isinstance(source, ad.AnnData):
+        return []
+    return [source] if isinstance(source, Path) else [path for part in source for path in part]
+
+
+def _require_apart(source: Source, folder: Path) -> None:
     """Raise `AnalysisError` where the analysis would overwrite the screen that it reads."""
     written = folder / "analysis.h5ad"
-    if isinstance(source, Path) and written.exists() and written.samefile(source):
+    if written.exists() and any(written.samefile(path) for path in _paths(source)):
         raise AnalysisError(f"{written} is the screen itself; name another folder for the analysis")

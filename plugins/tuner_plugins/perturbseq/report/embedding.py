@@ -41,13 +41,17 @@ class PrepareOptions:
 
     Attributes
     ----------
-    size_factor : str or None
-        Column of obs with the total counts of a cell, for panels of genes; None sums the counts.
+    size_factor : str, float or None
+        Column of obs with the total counts of a cell, for panels of genes; a number that they all
+        have, where counts were normalised before; None sums the counts.
+    whole : bool
+        Whether counts must be whole numbers.
     cell_cycle : mapping
         ``{"S": genes, "G2M": genes}``; empty for no phases.
     """
 
-    size_factor: str | None = None
+    size_factor: str | float | None = None
+    whole: bool = True
     n_pcs: int = 40
     n_neighbors: int = 20
     seed: int = 0
@@ -61,8 +65,9 @@ def prepare(adata: ad.AnnData, options: PrepareOptions | None = None) -> ad.AnnD
     ----------
     adata : AnnData
         Cells by genes, raw counts in X. Not changed where it was; gains ``layers["lognorm"]``,
-        ``obs`` columns ``n_counts``, ``n_genes``, ``pct_mt`` and (where the lists hold genes of
-        the data) ``S_score``, ``G2M_score``, ``phase`` unless obs has them already, ``var`` column
+        ``obs`` columns ``total_counts``, ``n_genes_by_counts``, ``pct_counts_mt`` and (where the
+        lists hold genes of the data) ``S_score``, ``G2M_score``, ``phase`` unless obs has them
+        already, ``var`` column
         ``highly_variable``, ``obsm`` ``X_pca`` and ``X_umap``, and ``uns["prepare"]``.
 
     Returns
@@ -81,10 +86,11 @@ def prepare(adata: ad.AnnData, options: PrepareOptions | None = None) -> ad.AnnD
             f"the view needs 4 cells and 2 genes at least; got {adata.n_obs} x {adata.n_vars}"
         )
     values = np.ravel(adata.X.data if sparse.issparse(adata.X) else adata.X)
-    odd = values[(values < 0) | (values != np.round(values))]
+    odd = values[(values < 0) | (options.whole & (values != np.round(values)))]
     if len(odd):
         raise AnalysisError(
-            f"X must hold raw counts, whole numbers from 0; got values such as {odd[0]:g}"
+            f"X must hold raw counts, {'whole ' * options.whole}numbers from 0; got values such as "
+            f"{odd[0]:g}"
         )
     _quality(adata, options)
     adata.layers["lognorm"] = _log_normalised(adata, options)
@@ -109,14 +115,22 @@ def _quality(adata: ad.AnnData, options: PrepareOptions) -> None:
             f"{int((total <= 0).sum())} cells have no counts, '{name}' for one: drop them first"
         )
     mitochondria = np.asarray(counts[:, is_mitochondrial(adata.var_names)].sum(axis=1)).ravel()
-    adata.obs["n_counts"] = total
-    adata.obs["n_genes"] = np.asarray((counts > 0).sum(axis=1)).ravel()
-    adata.obs["pct_mt"] = 100 * mitochondria / np.maximum(total, 1)
+    found = {
+        "n_genes_by_counts": np.asarray((counts > 0).sum(axis=1)).ravel(),
+        "pct_counts_mt": 100 * mitochondria / np.where(total > 0, total, 1),
+    }
+    if not isinstance(options.size_factor, float):  # normalised counts do not tell
+        found["total_counts"] = total
+    for name, values in found.items():
+        if name not in adata.obs:  # of all genes, perhaps, where X has some
+            adata.obs[name] = values
 
 
 def _log_normalised(adata: ad.AnnData, options: PrepareOptions) -> sparse.csr_matrix:
     if options.size_factor is None:
-        size = adata.obs["n_counts"].to_numpy(dtype=np.float64)
+        size = np.asarray(adata.X.sum(axis=1), dtype=np.float64).ravel()
+    elif isinstance(options.size_factor, float):
+        size = np.full(adata.n_obs, options.size_factor)
     elif options.size_factor in adata.obs:
         size = adata.obs[options.size_factor].to_numpy(dtype=np.float64)
     else:
