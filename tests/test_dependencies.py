@@ -17,6 +17,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 
 DISTRIBUTIONS = {
+    "dask_jobqueue": "dask-jobqueue",
     "optuna_dashboard": "optuna-dashboard",
     "sklearn": "scikit-learn",
     "umap": "umap-learn",
@@ -29,13 +30,12 @@ NOT_IMPORTED = {
     "pyarrow": "pandas writes .parquet with it",
 }
 NOT_DECLARED = {
-    ("tuner", "distributed"): "tuner.execution.dask is an entry point, which names its extra",
     ("tuner", "pytest"): "tuner.testing is for the tests of plug-ins",
     ("tuner", "ipython"): "tuner.report.notebook is for the kernel of a notebook, which has it",
 }
 
 EXTRAS = {
-    "tuner": ("dashboard",),
+    "tuner": ("dashboard", "dask"),
     "tuner_plugins.native": (),
     "tuner_plugins.function": (),
     "tuner_plugins.command": (),

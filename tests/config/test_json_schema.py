@@ -22,7 +22,7 @@ SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 
 UNSEEN = {
     *("has no option 'sede'", "no such file or folder", "x.high: expected a finite"),
-    *("x.low: expected a finite numb"),
+    "x.low: expected a finite numb",
     *("expected a finite number", "expected a finite number, got nan"),
     *("expected low < high", "search_space.x", "the search space is empty"),
     *("at most 1000 in size", "at most 1, got 2", "has no step", "expected low < high, got 9.0"),

@@ -35,7 +35,9 @@ def _find_tracks(given: Any, info: ValidationInfo) -> list[Path | str]:
     return found
 
 
-Tracks = Annotated[list[Path | str], BeforeValidator(_find_tracks)]
+Tracks = Annotated[
+    list[Path | str], BeforeValidator(_find_tracks, json_schema_input_type=str | list[str])
+]
 """As `InputPaths`, or addresses (http, https) of bigWig files among them."""
 
 

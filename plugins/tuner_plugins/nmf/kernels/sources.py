@@ -29,7 +29,7 @@ def _joined(*names: str) -> str:
     lines, ours = ["from __future__ import annotations"], False
     for name in names:
         for line in _read(os.path.join(_FOLDER, name)).splitlines():
-            begins = line.startswith(("from __future__", "from tuner_plugins"))
+            begins = line.lstrip().startswith(("from __future__", "from tuner_plugins"))
             if not (begins or ours):
                 lines.append(line)
             ours = line.endswith("(") if begins else ours and line != ")"
