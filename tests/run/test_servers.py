@@ -104,7 +104,7 @@ def test_an_operation_waits_for_a_server_that_restarts(
 def test_servers_that_are_killed_in_mid_study_cost_nothing(
     driver: Driver, postgres: tuple[str, Callable[[], object]], write_config: Callable[..., Path]
 ) -> None:
-    """Both keep their tables in PostgreSQL, which is killed thrice, and MLflow's server for good."""
+    """PostgreSQL, which holds the tables of both, is killed thrice, and the server for good."""
     url, restart = postgres
     port, folder = free_port(), Path.cwd()
     tracked = {"uri": f"http://127.0.0.1:{port}", "experiment": "killed"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from tuner.plugin import InputError
+from tuner.search import fenced_storage
 from tuner.search.cached_storage import Mirror
-from tuner.search.fenced_storage import FencedDatabase, FencedJournal, fence_of
+from tuner.search.fenced_storage import LEASE, FencedDatabase, FencedJournal, fence_of
 from tuner.search.lease import Lease
 from tuner.search.storage import open_storage
 
@@ -288,6 +291,43 @@ def test_an_end_and_the_next_trial_are_one_transaction(tmp_path: Path) -> None:
         {"kept": "all"},
     )
     assert (drawn.state, drawn.params) == (TrialState.RUNNING, second.params)
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_a_transaction_that_a_servers_end_cuts_off_is_done_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_committed: bool
+) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study, mirror = opened(url)
+    lease = Lease(study)
+    lease.take()
+    first = study.ask(SPACE)
+    mirror.settle()
+    whole = fenced_storage._create_scoped_session
+    why = Exception("server closed the connection unexpectedly")
+    cut = OperationalError("COMMIT", {}, why, connection_invalidated=True)
+
+    @contextlib.contextmanager
+    def once(*arguments: Any) -> Iterator[Any]:
+        monkeypatch.undo()
+        with whole(*arguments) as session:
+            yield session
+            if not is_committed:
+                raise cut
+        raise StorageInternalError("cut off") from cut
+
+    mirror.hold()
+    study.tell(first.number, 1.0)
+    second = study.ask(SPACE)
+    monkeypatch.setattr(fenced_storage, "_create_scoped_session", once)
+    mirror.settle()
+    lease.renew(force=True)
+    study.tell(second.number, 2.0)
+    read = elsewhere(url)
+    assert [trial.values for trial in read] == [[1.0], [2.0]]
+    assert list(map(plain, study.get_trials())) == list(map(plain, read))
+    lease.release()
+    assert set(others(url).user_attrs[LEASE]) == {"number"}
 
 
 def test_values_of_every_kind_are_written_as_optuna_writes_them(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_a_journal_that_may_only_be_read_is_read(workplace: Path) -> None:
 def test_who_keeps_the_lock_of_a_journal_is_named_in_time(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuner.search.fenced_storage.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("tuner.search.journal_lock.LOCK_SECONDS", 0.1)
     one, two = FencedJournal("t.log"), FencedJournal("t.log")
     one._lock.acquire()
     with pytest.raises(Exception, match=r"has held the lock of t\.log for 0\.1 s; end it"):

@@ -8,28 +8,28 @@ another one took the study over writes nothing more.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb.models import StudyModel, StudyUserAttributeModel
 from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import get_lock_file
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial
 from sqlalchemy import and_, event, exists, insert, literal, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from tuner.plugin import InputError
 from tuner.search import trial_rows
+from tuner.search.journal_lock import FileLock, end_of_lines
 from tuner.search.trial_rows import Change, Overtaken
 
 LEASE = "tuner:lease"
@@ -39,8 +39,32 @@ STOP = "tuner:stop"
 HALF_LINE_SECONDS = 0.05
 """Seconds after which a program that has written half a line is taken for dead."""
 
-LOCK_SECONDS = 60.0
-"""Seconds to wait for the lock of a journal: it is held for one write."""
+TRIES = 3
+"""How often what a server's end has cut off is done, at most."""
+
+
+@dataclass
+class Held:
+    """The lease without which nothing may be written.
+
+    Attributes
+    ----------
+    study_id : int
+        Its study.
+    text : str
+        The lease as it is stored.
+    lost : callable
+        Returns what to raise where another one is stored.
+    """
+
+    study_id: int
+    text: str
+    lost: Callable[[], Exception]
+
+    def counted(self) -> str:
+        """Return the lease after one more write."""
+        lease = json.loads(self.text)
+        return json.dumps({**lease, "writes": lease.get("writes", 0) + 1})
 
 
 class Fence(Protocol):
@@ -48,11 +72,11 @@ class Fence(Protocol):
 
     Attributes
     ----------
-    held : (study's id, lease, callable) or None
-        The lease without which nothing may be written, and what to raise then.
+    held : Held or None
+        What lets writes pass; None where none is asked for.
     """
 
-    held: tuple[int, str, Callable[[], Exception]] | None
+    held: Held | None
 
     def read(self, study_id: int, key: str = LEASE) -> str | None:
         """Return the lease, or what else is under `key`, as JSON; None where it never was."""
@@ -66,16 +90,22 @@ class FencedDatabase(RDBStorage):
 
     def __init__(self, url: str, **options: Any) -> None:
         super().__init__(url, **options)
-        self.held: tuple[int, str, Callable[[], Exception]] | None = None
+        self.held: Held | None = None
         event.listen(self.scoped_session, "before_flush", self._check)
         event.listen(self.scoped_session, "do_orm_execute", self._check_statement)
 
     def read(self, study_id: int, key: str = LEASE) -> str | None:
         """Return the lease, or what else is under `key`, as JSON; None where it never was."""
         query = select(_VALUE).where(_row(study_id, key))
-        with self.engine.connect() as connection:
-            found: str | None = connection.execute(query).scalar()
-            return found
+        for left in reversed(range(TRIES)):
+            try:
+                with self.engine.connect() as connection:
+                    found: str | None = connection.execute(query).scalar()
+                break
+            except DBAPIError as error:
+                if not left or not _is_cut_off(error):
+                    raise
+        return found
 
     def swap_lease(self, study_id: int, old: str | None, new: str) -> bool:
         """Replace the lease where it still is `old`; return whether it was."""
@@ -95,27 +125,56 @@ class FencedDatabase(RDBStorage):
                 )
         except IntegrityError:
             return False
+        except DBAPIError as error:
+            if not _is_cut_off(error):
+                raise
+            found = self.read(study_id)
+            return found == new or (found == old and self.swap_lease(study_id, old, new))
 
     def write(
         self, study_id: int, changes: Sequence[tuple[FrozenTrial, Change]], last: int | None
     ) -> dict[int, int]:
-        """Write what changed of trials in one transaction; see `tuner.search.trial_rows.write`."""
-        with _create_scoped_session(self.scoped_session) as session:
-            self._check(session)
-            return trial_rows.write(session.connection(), study_id, changes, last)
+        """Write what changed of trials in one transaction; see `tuner.search.trial_rows.write`.
 
-    def _check(self, session: Session, *_: object) -> None:
+        The lease counts these transactions: of one that a server's end has cut off it says whether
+        it was the last thing that the server did.
+        """
+        counted = self.held.counted() if self.held is not None else None
+        for left in reversed(range(TRIES)):
+            try:
+                with _create_scoped_session(self.scoped_session) as session:
+                    self._check(session, counted=counted)
+                    made = trial_rows.write(session.connection(), study_id, changes, last)
+            except (StorageInternalError, DBAPIError) as error:
+                if counted is None or not left or not _is_cut_off(error):
+                    raise
+                if self.read(study_id) != counted:
+                    continue
+                with self.engine.connect() as connection:
+                    made = trial_rows.ids_of(connection, study_id, changes)
+            break
+        if self.held is not None and counted is not None:
+            self.held.text = counted
+        return made
+
+    def _check(self, session: Session, *_: object, counted: str | None = None) -> None:
         """Write the lease in place, as the first change of a transaction: none else can then."""
         if self.held is None:
             return
-        study_id, text, lost = self.held
-        same = update(_TABLE).where(_row(study_id), _VALUE == text).values(value_json=text)
+        own = _row(self.held.study_id), _VALUE == self.held.text
+        same = update(_TABLE).where(*own).values(value_json=counted or self.held.text)
         if session.connection().execute(same).rowcount != 1:
-            raise lost()
+            raise self.held.lost()
 
     def _check_statement(self, state: ORMExecuteState) -> None:
         if not state.is_select:
             self._check(state.session)
+
+
+def _is_cut_off(error: BaseException) -> bool:
+    """Return whether a connection was lost in the midst of what it did."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    return isinstance(cause, DBAPIError) and cause.connection_invalidated
 
 
 _TABLE: Any = StudyUserAttributeModel.__table__
@@ -140,8 +199,8 @@ class FencedJournal(JournalFileBackend):
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, _FileLock(path))
-        self.held: tuple[int, str, Callable[[], Exception]] | None = None
+        super().__init__(path, FileLock(path))
+        self.held: Held | None = None
         self.expected: tuple[int, int] | None = None
         self._found: dict[tuple[int, str], str] = {}
         self._trials: Counter[int] = Counter()
@@ -151,7 +210,7 @@ class FencedJournal(JournalFileBackend):
         """Write operations, all or none; `Overtaken` where the study has other trials."""
         held = self.held
         with get_lock_file(self._lock):
-            ours = held is None or self._current(held[0]) == held[1]
+            ours = held is None or self._current(held.study_id) == held.text
             if ours and self.expected is not None:
                 study_id, trials = self.expected
                 self._current(study_id)
@@ -160,7 +219,7 @@ class FencedJournal(JournalFileBackend):
             if ours:
                 self._append(logs)
         if held is not None and not ours:
-            raise held[2]()
+            raise held.lost()
 
     def read(self, study_id: int, key: str = LEASE) -> str | None:
         """Return the lease, or what else is under `key`, as JSON; None where it never was."""
@@ -202,10 +261,10 @@ class FencedJournal(JournalFileBackend):
         # this moment must stay, so that the system itself finds the end, and only half a line that
         # is nobody's any more is cut off.
         with open(self._file_path, "a+b", buffering=0) as stream:
-            end = _end_of_lines(stream)
+            end = end_of_lines(stream)
             if end != stream.seek(0, os.SEEK_END):
                 time.sleep(HALF_LINE_SECONDS)
-                end = _end_of_lines(stream)
+                end = end_of_lines(stream)
                 stream.truncate(end)
             try:
                 while lines:
@@ -214,66 +273,6 @@ class FencedJournal(JournalFileBackend):
             except OSError:
                 stream.truncate(end)  # a full disk takes a part
                 raise
-
-
-def _end_of_lines(stream: Any) -> int:
-    """Return the size of a file up to its last end of line."""
-    end = stream.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - 65536)
-        stream.seek(start)
-        block = stream.read(end - start)
-        if (found := block.rfind(b"\n")) >= 0:
-            return int(start + found + 1)
-        end = start
-    return 0
-
-
-class _FileLock(BaseJournalFileLock):
-    """The kernel's lock of the journal itself, in place of Optuna's, a link beside it.
-
-    A process that dies lets go of it at once, and one that is stopped keeps it: nobody takes it
-    away while its holder is about to write.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._handle = -1
-        self._link: JournalFileSymlinkLock | None = None  # where the file system has no locks
-
-    def acquire(self) -> bool:
-        """Wait for the lock."""
-        handle = os.open(self._path, os.O_RDWR)
-        until = time.monotonic() + LOCK_SECONDS
-        while self._link is None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < until:
-                    time.sleep(0.002)
-                    continue
-                os.close(handle)
-                raise InputError(
-                    f"study.storage: another process has held the lock of {self._path} for "
-                    f"{LOCK_SECONDS:g} s; end it (fuser {self._path} names it), then run again"
-                ) from None
-            except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                    os.close(handle)
-                    raise
-                self._link = JournalFileSymlinkLock(self._path)
-            else:
-                self._handle = handle
-                return True
-        os.close(handle)
-        return self._link.acquire()
-
-    def release(self) -> None:
-        """Let go of the lock."""
-        if self._link is not None:
-            self._link.release()
-        else:
-            os.close(self._handle)
 
 
 def fence_of(storage: BaseStorage) -> FencedDatabase | FencedJournal:

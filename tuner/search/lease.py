@@ -22,7 +22,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.plugin import InputError
-from tuner.search.fenced_storage import STOP, fence_of
+from tuner.search.fenced_storage import STOP, Held, fence_of
 
 LEASE_SECONDS = 60.0
 LOOK_SECONDS = 1.0
@@ -49,7 +49,7 @@ class Lease:
         self._study_id, self._name = study._study_id, study.study_name
         self._token = uuid.uuid4().hex
         self._number = 0
-        self._text = ""
+        self._held: Held | None = None
         self._due = self._look = 0.0
         self._asked = False
         self._about = {**(about or {}), "taken": time.time()}
@@ -78,7 +78,7 @@ class Lease:
 
     def renew(self, force: bool = False) -> None:
         """Renew the lease where a third of its time has gone; raise `LeaseLost` where it is not."""
-        if (force or time.monotonic() >= self._due) and not self._swap(self._text):
+        if (force or time.monotonic() >= self._due) and not self._swap(self._text()):
             raise self._lost()
 
     def release(self, ending: str = "") -> None:
@@ -86,11 +86,15 @@ class Lease:
         try:
             how = {"ending": ending} if ending else {}
             free = json.dumps({"number": self._number, **how})
-            self._fence.swap_lease(self._study_id, self._text, free)
+            self._fence.swap_lease(self._study_id, self._text(), free)
         except (SQLAlchemyError, StorageInternalError, OSError, InputError):
             pass
-        if self._fence.held is not None and self._fence.held[1] == self._text:
+        if self._fence.held is self._held:
             self._fence.held = None
+
+    def _text(self) -> str:
+        """Return the lease as it is stored: with every write it counts one more."""
+        return self._held.text if self._held is not None else ""
 
     def _swap(self, old: str | None) -> bool:
         lease = {
@@ -105,8 +109,8 @@ class Lease:
         text = json.dumps(lease)
         if not self._fence.swap_lease(self._study_id, old, text):
             return False
-        self._text, self._due = text, time.monotonic() + LEASE_SECONDS / 3
-        self._fence.held = (self._study_id, text, self._lost)
+        self._due = time.monotonic() + LEASE_SECONDS / 3
+        self._fence.held = self._held = Held(self._study_id, text, self._lost)
         return True
 
     def _lost(self) -> LeaseLost:

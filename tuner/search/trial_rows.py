@@ -109,6 +109,16 @@ def write(
     return made
 
 
+def ids_of(
+    connection: Connection, study_id: int, changes: Sequence[tuple[FrozenTrial, Change]]
+) -> dict[int, int]:
+    """Return the ids of the new ones among trials that were written."""
+    numbers = [trial.number for trial, change in changes if change.there is None]
+    query = select(TRIALS.c.number, TRIALS.c.trial_id)
+    found = connection.execute(query.where(_of(TRIALS, study_id), TRIALS.c.number.in_(numbers)))
+    return {number: there for number, there in found}
+
+
 def _of(table: Any, study_id: int) -> Any:
     return table.c.study_id == study_id
 
