@@ -151,7 +151,7 @@ def test_servers_that_are_killed_in_mid_study_cost_nothing(
         assert {run.info.status for run in runs} == {"FINISHED"}
     trials = read_study(config).get_trials()
     assert Counter(trial.state.name for trial in trials) == {"COMPLETE": 40}
-    assert len({trial.params["x"] for trial in trials}) == 40
+    assert len({tuple(trial.params.items()) for trial in trials}) == 40
     again = {x: count - 1 for x, count in measured().items() if count > 1}
     best = result["best"]["params"]["x"]
     lost = sum(count for x, count in again.items() if x not in (0.0, best))
