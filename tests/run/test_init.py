@@ -67,6 +67,7 @@ def test_studies_are_listed(tuned: Path, driver: Driver, tmp_path: Path) -> None
     assert (row["name"], row["plugin"], row["trials"]) == ("my_tracks", "nmf", {"complete": 3})
     best = json.loads(driver.run("best", "own.yaml", "--json", *QUICK, folder=tuned).stdout)["best"]
     assert row["best"] == best["number"]
+    assert row["objectives"]["score"] == pytest.approx(best["metrics"]["score"])
     assert "my_tracks" in driver.run("studies", folder=tuned).stdout
     none = driver.run("studies", folder=tmp_path)
     assert (none.returncode, "no studies in sqlite:///tuner.db" in none.stdout) == (0, True)

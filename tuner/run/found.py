@@ -43,7 +43,7 @@ def found(config: Config) -> tuple[str, Summary]:
         best=best,
         baseline=baseline,
         counts=Counter(record.state for record in records),
-        finished="nulls" in kept,
+        finished=final is not None or "nulls" in kept,
         final=final,
         held_out=[CaseRecord(**case) for case in kept.get("held_out", ())],
         held_out_baseline=[CaseRecord(**case) for case in kept.get("baseline", ())],

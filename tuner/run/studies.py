@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from statistics import fmean
 
 import optuna
 
 from tuner.config.quiet import quiet
-from tuner.records import TrialRecord
+from tuner.records import Final, TrialRecord
 from tuner.search.changes import DECIDING
 from tuner.search.peek import peek_storage
 from tuner.search.record_json import records_of
@@ -71,22 +71,28 @@ def studies_in(url: str) -> list[StudyRow]:
 def _row(study: optuna.Study) -> StudyRow:
     records, made = records_of(study), json.loads(study.user_attrs.get(DECIDING, "{}"))
     names = made.get("objective") or [f"value {i}" for i, _ in enumerate(study.directions)]
-    best = _best(study, records)
-    values: list[Any] = [best.metrics.get(name) for name in names] if best else [None] * len(names)
+    final = kept_final(study, records)
+    best = _best(study, records, final)
+    stated = {} if best is None else dict(best.metrics)
+    if final is not None:  # by whole scripts, beside the baseline: the search estimated
+        first = final.finalists[0]
+        stated["time"] = fmean(first.seconds.values())
+        stated |= {"score": first.score} if first.score > 0 else {}
     return StudyRow(
         name=study.study_name,
         configured=study.user_attrs.get(SERIES, {}).get("name", study.study_name),
         plugin=made.get("plugin", ""),
         trials=Counter(record.state for record in records),
         best=best.number if best else None,
-        objectives=dict(zip(names, values, strict=True)),
+        objectives={name: stated.get(name) for name in names},
         last=max((record.finished for record in records), default=None),
     )
 
 
-def _best(study: optuna.Study, records: list[TrialRecord]) -> TrialRecord | None:
+def _best(
+    study: optuna.Study, records: list[TrialRecord], final: Final | None
+) -> TrialRecord | None:
     """Return the trial that leads by the first objective."""
-    final = kept_final(study, records)
     if final is not None:
         return next(r for r in records if r.number == final.finalists[0].number)
     sign = -1.0 if study.directions[0] == optuna.study.StudyDirection.MINIMIZE else 1.0
