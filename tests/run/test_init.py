@@ -155,6 +155,8 @@ def test_a_screen_is_understood_and_its_study_runs(driver: Driver, workplace: Pa
     ran = driver.run("run", "screen.yaml", *short)
     assert ran.returncode == 0, ran.stderr
     assert (workplace / "screen.py").is_file()
+    kept = load_config("out/screen/config.yaml")
+    assert kept.signature() == load_config("screen.yaml", SHORT).signature()
 
 
 def test_measured_tracks_and_screens_are_understood(shared_data: Path, workplace: Path) -> None:
@@ -184,6 +186,8 @@ def test_any_files_become_cases_of_a_program(driver: Driver, workplace: Path) ->
     ran = driver.run("run", "texts.yaml", *QUICK)
     assert ran.returncode == 0, ran.stderr
     assert "3-d (held out)" in ran.stdout
+    kept = load_config("out/texts/config.yaml")
+    assert kept.signature() == load_config("texts.yaml", SHORT).signature()
     refused = driver.run("init", "texts")
     assert (refused.returncode, "texts.yaml is there already" in refused.stderr) == (2, True)
 
