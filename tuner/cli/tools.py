@@ -86,7 +86,7 @@ def schema(
     from tuner.registry import plugin_class
     from tuner.run.tools import write_text
 
-    text = json.dumps(schema_of(plugin_class(name)), indent=1) + "\n"
+    text = json.dumps(schema_of(plugin_class(name))) + "\n"
     if output is None:
         print(text, end="")
     else:
