@@ -85,6 +85,7 @@ def test_the_champion_is_the_script_that_is_in_use(session: MlflowSession) -> No
     finally:
         mlflow.set_registry_uri(None)
     assert (Path(place) / "chr21.py").read_text() == "print('second')\n"
+    assert mlflow.models.Model.load(place).flavors["script"]["file"] == "chr21.py"
     # what did not end has frozen nothing
     session.close(ended("print('third')\n", finished=False), TRIALS)
     champion = session._client.get_model_version_by_alias(MODEL, mlflow_inputs.CHAMPION)

@@ -88,6 +88,12 @@ def register_script(
         if (champion.run_id, champion.tags.get("sha256")) == (parent, digest):
             return
     params = ", ".join(f"{key} = {value}" for key, value in summary.best.params.items())
+    about = {
+        "artifact_path": str(script.parent),
+        "run_id": parent,
+        "flavors": {"script": {"file": script.name, "sha256": digest}},
+    }
+    client.log_dict(parent, about, f"{script.parent}/MLmodel")  # the page of a version reads it
     folder = client.get_run(parent).info.artifact_uri
     version = client.create_model_version(
         name,
