@@ -71,6 +71,8 @@ def test_slices_show_the_most_important_parameters_each_on_its_scale() -> None:
     assert not any(axes.get_visible() for axes in rest)
     assert [label.get_text() for label in how.get_xticklabels()] == ["$a^$", "b", "True", "None"]
     assert log.get_xscale() == "log"
+    assert 1e-4 < log.get_xlim()[0] < 1e-3 < 1e3 < log.get_xlim()[1] < 1e4  # the whole range
+    assert 0.5 < count.get_xlim()[0] < 1 < 9 < count.get_xlim()[1] < 9.5
     decades = [label.get_text() for label in log.get_xticklabels()]
     assert decades == ["0.001", "0.01", "0.1", "1", "10", "100", "1000"]
     for axes, name in ((count, "n$^"), (log, "log")):

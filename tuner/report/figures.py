@@ -32,7 +32,8 @@ from tuner.records import Final, Null, TrialRecord
 BLUE, ORANGE, GREY, RED = "#0072B2", "#E69F00", "#B0B0B0", "#D55E00"
 """Okabe and Ito's palette, told apart by colour-blind readers."""
 
-MOST_SLICES = 6
+MOST_SLICES, MARGIN = 6, 0.04
+"""Panels, and the part of a parameter's range that stays free at both ends of one."""
 
 
 class StudyFigure(Figure):
@@ -268,14 +269,18 @@ def slices(
 def _places(axes: Any, values: Sequence[Any], dist: BaseDistribution) -> Sequence[float]:
     """Return where values stand on an axis, and make the axis: choices side by side, or a scale."""
     if isinstance(dist, FloatDistribution | IntDistribution):
+        low, high = float(dist.low), float(dist.high)
+        if low >= high:
+            return values
         if dist.log:  # plain labels at powers of ten: mathematical text takes most of the time
             axes.set_xscale("log")
-            exponents = range(
-                math.ceil(math.log10(dist.low)), math.floor(math.log10(dist.high)) + 1
-            )
+            exponents = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
             ticks = [10.0**exponent for exponent in exponents[:: len(exponents) // 4 or 1]]
-            axes.set_xticks(ticks or [dist.low, dist.high], [f"{t:g}" for t in ticks] or None)
+            axes.set_xticks(ticks or [low, high], [f"{tick:g}" for tick in ticks or [low, high]])
             axes.minorticks_off()
+            axes.set_xlim(low / (high / low) ** MARGIN, high * (high / low) ** MARGIN)
+        else:
+            axes.set_xlim(low - MARGIN * (high - low), high + MARGIN * (high - low))
         return values
     assert isinstance(dist, CategoricalDistribution)
     labels = [shortened(str(choice), 12) for choice in dist.choices]
