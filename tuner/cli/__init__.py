@@ -253,7 +253,7 @@ def compare(
     if as_json:
         print(json.dumps([dict(row) for row in compare.plain(headers, rows)]))
         return
-    printout.print_table(out, f"{len(found)} studies", headers, rows)
+    printout.print_table(out, "studies side by side", headers, rows)
     for line in compare.cautions(found):
         _plain(line)
 
