@@ -410,6 +410,9 @@ def test_cells_of_two_files_have_names_of_their_own(tmp_path, adata):
     assert both.obs["lane"].tolist() == own.obs["lane"].tolist()
     with pytest.raises(CellsError, match="3 tables of cells for 2 files"):
         open_source(Files(paths, [tmp_path / "all.csv"] * 3), Reading())
+    shutil.copy(paths[0], paths[0].with_suffix(".h5"))
+    both = open_source(Files([paths[0], paths[0].with_suffix(".h5")]), Reading())
+    assert both.obs["file"].unique().tolist() == ["counts.h5ad", "counts.h5"]
     with pytest.raises(CellsError, match="names a file twice"):
         open_source(Files(paths[:1] * 2), Reading())
 

@@ -144,8 +144,10 @@ def _with_genes(part: Cells, genes: pd.Index) -> CellMatrix:
 def _tags(counts: Sequence[Path]) -> list[str]:
     """Return a short name of each file: as much of its path as tells it from the others."""
     paths = [path.resolve() for path in counts]
-    for deep in range(1, max(len(path.parts) for path in paths) + 1):
-        tags = ["/".join(path.with_suffix("").parts[-deep:]) for path in paths]
-        if len(set(tags)) == len(tags):
-            return tags
+    bare = [path.with_suffix("") for path in paths]
+    for named in (bare, paths):  # with their ends where they differ in these alone
+        for deep in range(1, max(len(path.parts) for path in named) + 1):
+            tags = ["/".join(path.parts[-deep:]) for path in named]
+            if len(set(tags)) == len(tags):
+                return tags
     raise CellsError("data.counts names a file twice; name it once")
