@@ -55,7 +55,7 @@ def analysed(
     with tempfile.TemporaryDirectory() as folder:
         paths = simulate(Path(folder), seed=seed, **sizes)
         config = config_of(paths["screen"])
-        screen = open_screen(config.data.counts, config.data.recipe())
+        screen = open_screen(config.data.source, config.data.recipe())
         adata, model = load(screen, *best_setting(config), composition=composition)
         truth = ad.read_h5ad(paths["truth"])
     options = replace(options_of(config.analysis.plain(), "total_counts"), seed=seed)

@@ -59,7 +59,7 @@ def test_the_model_is_the_one_that_was_tuned(simulated, options):
     case = ElasticNetPlugin(config).load().tuned[0].data
     expected = refit(case.problem, PARAMS["alpha"], PARAMS["l1_ratio"])
     flags = {k: v for k, v in options.items() if k != "genes"}
-    screen = open_screen(config.data.counts, config.data.recipe())
+    screen = open_screen(config.data.source, config.data.recipe())
     adata, model = load(screen, PARAMS["alpha"], PARAMS["l1_ratio"], **flags)
     k = len(model.targets)
     chosen = case.problem.chosen[-1]
@@ -126,7 +126,7 @@ def test_interferon_targets_form_a_module_of_their_own(shared_data, tmp_path):
             "analysis": quick,
         }
     )
-    screen = open_screen(config.data.counts, config.data.recipe())
+    screen = open_screen(config.data.source, config.data.recipe())
     adata, model = load(screen, 7e-4, 0.9, composition=None)
     assert model.composition is None  # divided by the depth of the whole transcriptome
     found = Analysis(adata)
