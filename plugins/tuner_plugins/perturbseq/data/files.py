@@ -68,6 +68,17 @@ def open_source(source: Source, reading: Reading) -> Cells:
     ------
     CellsError
         As `open_cells`, for each file; genes that differ; tables that do not fit.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     paths = [Path(folder) / name for name in ("a.h5ad", "b.h5ad")]
+    ...     for path in paths:
+    ...         anndata.AnnData(np.eye(2)).write_h5ad(path)
+    ...     cells = open_source(Files(paths), Reading())
+    >>> cells.matrix.shape, cells.obs["file"].to_dict()
+    ((4, 2), {'0-a': 'a', '1-a': 'a', '0-b': 'b', '1-b': 'b'})
     """
     if isinstance(source, Path | anndata.AnnData):
         return open_cells(source, *reading[:3])

@@ -79,6 +79,7 @@ def open_cells(
 
     Examples
     --------
+    >>> import numpy as np
     >>> cells = open_cells(anndata.AnnData(np.array([[3.0, 0.0], [1.0, 2.0]])))
     >>> cells.matrix.shape, cells.genes.tolist(), cells.layers
     ((2, 2), ['0', '1'], ('X',))

@@ -149,7 +149,8 @@ def open_screen(source: Source, recipe: Recipe) -> Screen:
 
     Examples
     --------
-    >>> adata = anndata.AnnData(np.array([[3.0, 0.0], [1.0, 2.0], [0.0, 4.0]]))
+    >>> from anndata import AnnData
+    >>> adata = AnnData(np.array([[3.0, 0.0], [1.0, 2.0], [0.0, 4.0]]))
     >>> adata.obs["perturbation"] = ["A", "control", "control"]
     >>> screen = open_screen(adata, Recipe(Labels()))
     >>> screen.design.names, screen.counts.matrix.shape, screen.needs_counts

@@ -90,7 +90,7 @@ def _damaged(path: Path, error: Exception) -> CellsError:
 
 
 def with_table(obs: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return obs with the columns of a table of cells, matched by the names in its first column.
+    r"""Return obs with the columns of a table of cells, matched by the names in its first column.
 
     Cells that the table has not are missing there; columns that obs has already are replaced.
 
@@ -98,6 +98,17 @@ def with_table(obs: pd.DataFrame, path: Path) -> pd.DataFrame:
     ------
     CellsError
         A table that cannot be read, names a cell twice, or names none of the cells.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "cells.csv"
+    ...     _ = path.write_text("barcode,guide\nAC-1,STAT1\n")
+    ...     with_table(pd.DataFrame(index=["AC-1", "GT-1"]), path)
+          guide
+    AC-1  STAT1
+    GT-1    NaN
     """
     if not path.name.endswith(TABLES):
         raise CellsError(f"{path} is no table of cells; expected {', '.join(TABLES)}")
