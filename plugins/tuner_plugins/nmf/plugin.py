@@ -279,7 +279,9 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     @cached_property
     def _over_genomes(self) -> bool:
-        """Whether a case is several chromosomes."""
+        """Whether a case is several chromosomes; not so before there is a configuration."""
+        if not hasattr(self, "config"):
+            return False
         data = self.config.data
         cases = [*data.cases, *data.held_out]
         return any(parse_region(case.region).several is not None for case in cases)
