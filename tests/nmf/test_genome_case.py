@@ -114,6 +114,17 @@ def test_notes_are_of_the_chromosomes_together(folder: Path) -> None:
     assert "'chr3_1000-90000_k2' shares 89,000 bases with case 'genome_k3'" in notes
 
 
+def test_chromosomes_that_some_tracks_lack_are_told(folder: Path, tmp_path: Path) -> None:
+    with pyBigWig.open(str(tmp_path / "more.bw"), "w") as file:
+        file.addHeader([(chrom, LENGTHS[chrom]) for chrom in ("chr1", "chr3")])
+        file.addEntries("chr1", 0, values=[1.0, 2.0], span=5000, step=5000)
+    tracks = [folder / "tracks", tmp_path / "more.bw"]
+    plugin = make_plugin(folder, "genome", bigwigs=tracks)
+    said = "case 'genome_k3': left out: 1 chromosome that some tracks lack (chr2)"
+    assert said in plugin.notes()
+    assert [place[0] for place in plugin.load().tuned[0].data.places] == ["chr1", "chr3"]
+
+
 def test_chromosomes_without_genes_count_unless_none_has_any(folder: Path, tmp_path: Path) -> None:
     genes = tmp_path / "genes.bed"
     genes.write_text("chr2\t100\t300\n")

@@ -31,6 +31,8 @@ class CaseInput:
     annotation_path : Path
     annotations : sequence of Runs
         The annotation of each place.
+    skipped : sequence of str
+        Chromosomes that only some of the tracks have.
     """
 
     section: CaseSection
@@ -40,6 +42,7 @@ class CaseInput:
     places: Sequence[Place]
     annotation_path: Path
     annotations: Sequence[Runs] = field(repr=False)
+    skipped: Sequence[str] = ()
 
     @property
     def k(self) -> int:

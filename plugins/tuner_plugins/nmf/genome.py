@@ -96,6 +96,13 @@ def choose_chromosomes(tracks: list[str], names: Sequence[str]) -> Chosen:
     return Chosen(tracks, absent, whole_places(tracks, names), [])
 
 
+def describe_skipped(chroms: Sequence[str]) -> str:
+    """Return in one line that chromosomes are left out."""
+    some = ", ".join(chroms[:3]) + ", ..." * (len(chroms) > 3)
+    what = f"{len(chroms)} chromosome{'s' * (len(chroms) != 1)}"
+    return f"left out: {what} that some tracks lack ({some})"
+
+
 def factorize_genome(
     paths: Sequence[str],
     places: Sequence[Place],

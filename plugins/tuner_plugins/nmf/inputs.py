@@ -14,7 +14,7 @@ from tuner_plugins.nmf import pipeline
 from tuner_plugins.nmf.cases import CaseInput
 from tuner_plugins.nmf.checks import assembly_notes, case_notes, check_annotation
 from tuner_plugins.nmf.config import CaseSection, DataSection
-from tuner_plugins.nmf.genome import choose_chromosomes
+from tuner_plugins.nmf.genome import choose_chromosomes, describe_skipped
 from tuner_plugins.nmf.io.annotation import read_annotations
 from tuner_plugins.nmf.io.bigwig import BigWigError
 from tuner_plugins.nmf.io.folder import describe_taken, file_digest, is_bigwig
@@ -57,14 +57,15 @@ class Inputs:
         known = {str(annotation): _digest(annotation)}
         found = list_tracks(section.bigwigs or data.bigwigs or (), known)
         places: Sequence[Place]
+        skipped: Sequence[str] = ()
         if region.several is None:
             tracks, absent = with_chromosome(found[0], region.chrom)
             bounds = pipeline.whole_region(tracks, region.chrom, region.start, region.end)
             places = [(region.chrom, *bounds)]
         else:
-            tracks, absent, places, _ = choose_chromosomes(found[0], region.several)
+            tracks, absent, places, skipped = choose_chromosomes(found[0], region.several)
         genes = read_annotations(annotation, places, data.feature, data.tss_window)
-        case = CaseInput(section, found, tracks, absent, places, annotation, genes)
+        case = CaseInput(section, found, tracks, absent, places, annotation, genes, skipped)
         check_annotation(section.label, f"{case.where} in {annotation}", case.genes)
         return case
 
@@ -112,6 +113,8 @@ class Inputs:
         for case in self._all:
             if len(case.tracks) < sum(map(len, case.found)):
                 lines.append(describe_taken(case.found, case.absent, _chroms(case)))
+            if case.skipped:
+                lines.append(f"case '{case.section.label}': {describe_skipped(case.skipped)}")
         lines += case_notes(self.tuned, self.held_out)
         lines += assembly_notes(self._all)
         return list(dict.fromkeys([*lines, *self._warnings()]))

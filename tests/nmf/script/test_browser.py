@@ -194,7 +194,7 @@ def write_long(path: Path, said: str) -> None:
 
 
 def test_bedgraph_among_the_tracks_is_no_trouble(tmp_path: Path) -> None:
-    assert browser_problem(str(tmp_path / "x.bedGraph"), 2, str(tmp_path)) is None
+    assert browser_problem(str(tmp_path / "x.bedGraph"), 2, [str(tmp_path)]) is None
 
 
 def test_a_study_leaves_its_loadings_beside_its_figures(plugin: NmfPlugin, tmp_path: Path) -> None:

@@ -395,7 +395,7 @@ def test_a_genome_gives_an_array_a_chromosome_or_bigwig_files_of_all(
     done = run_script(script, *words, str(tmp_path / "x.npy"))
     assert done.stderr.splitlines() == [
         "assign2.py: 5 tracks, 2 chromosomes, 42,000 bases, k 2",
-        "assign2.py: left out: 1 chromosomes that some tracks lack (chr7)",
+        "assign2.py: left out: 1 chromosome that some tracks lack (chr7)",
     ]
     assert run_script(script, *words, str(tmp_path / "x.bw")).returncode == 0
     assert sorted(path.name for path in tmp_path.glob("x.*")) == [

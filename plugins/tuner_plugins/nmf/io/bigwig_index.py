@@ -47,7 +47,7 @@ class Source:
         if is_remote(self.name):
             try:
                 self._remote = open_remote(self.name)
-            except RemoteError as error:
+            except (RemoteError, OSError) as error:
                 raise BigWigError(str(error)) from error
             self.name, self.size = self._remote.name, self._remote.size
             return

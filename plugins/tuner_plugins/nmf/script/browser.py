@@ -29,10 +29,10 @@ def browser_names(path: str, k: int) -> list[str]:
     return [f"{stem}.loading{number}{ending}" for number in range(k)]
 
 
-def browser_problem(path: str, k: int, folder: str) -> str | None:
+def browser_problem(path: str, k: int, folders: Sequence[str]) -> str | None:
     """Describe in one line why loadings cannot be put at `path`; None where they can.
 
-    `folder` holds the tracks: a bigWig file there would be a track the next time.
+    `folders` hold the tracks: a bigWig file there would be a track the next time.
     """
     bigwig = path.lower().endswith(BIGWIG_ENDINGS)
     if bigwig and find_spec("pyBigWig") is None:
@@ -41,7 +41,7 @@ def browser_problem(path: str, k: int, folder: str) -> str | None:
             "(pip install pyBigWig), or give a name that ends in .bedGraph"
         )
     place = os.path.dirname(os.path.realpath(path))
-    if bigwig and place == os.path.realpath(folder):
+    if bigwig and place in map(os.path.realpath, folders):
         return f"{path} lies among the tracks and would be one the next time; give another folder"
     for name in browser_names(path, k):
         if is_special(name):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuner_plugins.nmf.genome import choose_chromosomes
+from tuner_plugins.nmf.genome import choose_chromosomes, describe_skipped
 from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
 from tuner_plugins.nmf.io.folder import LEFT_OUT, describe_taken
 from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
@@ -97,7 +97,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         )
     out = given.output_file
     browser = out.lower().endswith(BROWSER_ENDINGS)
-    if problem := browser_problem(out, given.k, given.bw_dir) if browser else output_problem(out):
+    if problem := (
+        browser_problem(out, given.k, _named_tracks(given)) if browser else output_problem(out)
+    ):
         raise UsageError(f"-o: {problem}")
     return given
 
@@ -106,8 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script; return its exit code: 0, or 2 after one line about bad input."""
     try:
         given = parse_arguments(arguments)
-        several = "://" in given.bw_dir
-        found = list_tracks(given.bw_dir.split(",") if several else given.bw_dir, LEFT_OUT)
+        found = list_tracks(_named_tracks(given), LEFT_OUT)
         said = _whole(given, found) if given.chroms or given.genome else _region(given, found)
     except (UsageError, BigWigError, SignalError, OSError) as error:
         tell(str(error))
@@ -118,6 +119,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in said:
         tell(line)
     return 0
+
+
+def _named_tracks(given: argparse.Namespace) -> list[str]:
+    """Return what -b names: a folder, or several where one is an address."""
+    name: str = given.bw_dir
+    return name.split(",") if "://" in name else [name]
 
 
 def _region(given: argparse.Namespace, found: Found) -> list[str]:
@@ -145,8 +152,7 @@ def _whole(given: argparse.Namespace, found: Found) -> list[str]:
     what = f", {count} chromosome{'s' * (count != 1)}, {size:,} bases, k {given.k}"
     said = [describe_taken(found, chosen.absent, " or ".join(given.chroms or ()), what)]
     if chosen.skipped:
-        some = ", ".join(chosen.skipped[:3]) + ", ..." * (len(chosen.skipped) > 3)
-        said.append(f"left out: {len(chosen.skipped)} chromosomes that some tracks lack ({some})")
+        said.append(describe_skipped(chosen.skipped))
     said += describe_doubts(given.k, chosen.tracks, weights.ravel())
     return said + [CONSTANT] * constant
 
