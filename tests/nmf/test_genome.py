@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tuner_plugins.nmf.model.factorize import start_gram
 from tuner_plugins.nmf.model.prox_tv import prox_tv1d
 from tuner_plugins.nmf.model.start import start_weights
 from tuner_plugins.nmf.pipeline import compute_loadings, read_signals
+from tuner_plugins.nmf.script.whole import array_names
 
 from tests.nmf.tracks import random_runs
 
@@ -150,3 +152,39 @@ def test_common_chromosomes_are_those_of_every_track(
     assert found == (["chrB", "chrC"], ["chrA", "chrX"])
     with pytest.raises(BigWigError, match="no chromosome is in each of 2 tracks"):
         genome.common_chromosomes([tracks[0][0], tracks[1][0]])
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_passes_and_chromosomes_are_told(
+    tracks: tuple[list[str], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    setting = {**nmf_params.DEFAULTS, "nan": "zero", "resolution": 50, "transform": "none"}
+    places = genome.whole_places(tracks[0], ["chrA", "chrC"])
+    genome.genome_loadings(tracks[0], places, 2, setting)
+    assert capsys.readouterr().err == ""  # soon done, and nobody looks
+    monkeypatch.setattr(streaming, "_REPORT_SECONDS", -1.0)
+    genome.genome_loadings(tracks[0], places, 2, setting)
+    said = [
+        f"pass {number}: {chrom} ({place} of 2 chromosomes)"
+        for number in (1, 2, 3)  # the start, one round, the loadings
+        for place, chrom in ((1, "chrA"), (2, "chrC"))
+    ]
+    assert capsys.readouterr().err.splitlines() == said
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    genome.genome_loadings(tracks[0], places, 2, setting)
+    assert terminal.getvalue() == "".join(f"\r{line}\033[K" for line in said) + "\r\033[K"
+
+
+def test_a_chromosomes_name_leads_to_no_other_folder(tmp_path: Path) -> None:
+    out = str(tmp_path / "x.npy")
+    assert array_names(out, ["chr1"]) == {"chr1": str(tmp_path / "x.chr1.npy")}
+    for name in ("../../evil", "a/b", "a\0b", "/etc/evil"):
+        with pytest.raises(OSError, match="is no part of a file's name"):
+            array_names(out, [name])
