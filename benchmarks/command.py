@@ -86,7 +86,7 @@ def trials(count: int) -> Times:
         config = Path(folder) / "true.yaml"
         study = {**CONFIG["study"], "trials": count}
         config.write_text(json.dumps({**CONFIG, "study": study}))
-        line = [sys.executable, "-m", "tuner.cli", "run", str(config)]
+        line = [sys.executable, "-m", "tuner", "run", str(config)]
         subprocess.run(line, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=sys.stderr)
         found = optuna.load_study(study_name="true", storage=f"sqlite:///{folder}/tuner.db").trials
         ends = sorted(trial.datetime_complete.timestamp() for trial in found)[count // 2 :]

@@ -78,7 +78,7 @@ def test_an_external_plugin_needs_no_change_to_the_engine(
     (workplace / "study.yaml").write_text("plugin: parabola\nstudy: {trials: 5}\n")
 
     def tuner(*arguments: str) -> str:
-        command = [sys.executable, "-m", "tuner.cli", *arguments]
+        command = [sys.executable, "-m", "tuner", *arguments]
         done = subprocess.run(command, env=installed, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -84,7 +84,7 @@ def test_the_list_marks_what_cannot_be_used(plugged: Path) -> None:
     assert entries["lacking"].missing == ("absent-one", "Absent.Two")
     assert entries["lacking"].target == "plugged:Lacking"
     assert entries["nmf"].missing == ()
-    command = [sys.executable, "-m", "tuner.cli", "plugins"]
+    command = [sys.executable, "-m", "tuner", "plugins"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     line = 'lacking needs absent-one, Absent.Two, not installed: pip install "Plugged-In[large]"'
     assert line in shown.splitlines()
@@ -98,7 +98,7 @@ def test_the_list_marks_what_cannot_be_used(plugged: Path) -> None:
 def test_a_simulator_that_lacks_a_package_is_one_line_and_exit_code_2(plugged: Path) -> None:
     config = plugged / "study.yaml"
     config.write_text("plugin: lacking\nsimulate: {folder: data, seed: 1}\n")
-    command = [sys.executable, "-m", "tuner.cli", "validate", str(config)]
+    command = [sys.executable, "-m", "tuner", "validate", str(config)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""

@@ -41,7 +41,7 @@ def test_a_study_opens_in_optuna_dashboard(
     done = driver.run("run", "study.yaml")
     assert done.returncode == 0, done.stderr
     process = subprocess.Popen(
-        [sys.executable, "-m", "tuner.cli", "dashboard", "study.yaml", "--no-browser"],
+        [sys.executable, "-m", "tuner", "dashboard", "study.yaml", "--no-browser"],
         env=os.environ,
         stdout=subprocess.PIPE,
         text=True,

@@ -142,7 +142,7 @@ def test_a_signal_lets_running_trials_end_and_says_how_to_resume(
 @pytest.mark.usefixtures("told_of_hangups")
 def test_a_closed_terminal_stops_a_study_in_order(workplace: Path, config: str) -> None:
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "tuner.cli", "run", config]
+    command = [sys.executable, "-m", "tuner", "run", config]
     with subprocess.Popen(
         [sys.executable, "-c", IN_TERMINAL, *command],
         start_new_session=True,

@@ -154,7 +154,7 @@ def test_two_studies_at_once_time_on_different_cores(
             timing={"finalists": 0, "nulls": 0, "fixed_cost_repeats": 0},
             tracking={"enabled": False},
         )
-        command = [sys.executable, "-m", "tuner.cli", "run", f"{name}.yaml"]
+        command = [sys.executable, "-m", "tuner", "run", f"{name}.yaml"]
         command += ["--set", f"study.storage=journal:///{name}.log"]
         studies.append(psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     seen = 0

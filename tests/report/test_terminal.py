@@ -25,7 +25,7 @@ def unread() -> int:
 
 def tuner(*arguments: str, **streams: int) -> subprocess.CompletedProcess[str]:
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    command = [sys.executable, "-m", "tuner.cli", *arguments]
+    command = [sys.executable, "-m", "tuner", *arguments]
     return subprocess.run(command, text=True, check=False, **given)
 
 

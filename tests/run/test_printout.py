@@ -207,7 +207,7 @@ def test_ctrl_c_shows_what_there_is_and_how_to_go_on(
         tracking={"enabled": False},
         timing={"fixed_cost_repeats": 0},
     ).name
-    run = [sys.executable, "-m", "tuner.cli", "run", config]
+    run = [sys.executable, "-m", "tuner", "run", config]
     process = subprocess.Popen(
         run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=workplace
     )

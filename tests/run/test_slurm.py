@@ -50,7 +50,7 @@ def config(write_config: Callable[..., Path]) -> str:
     return write_config(**sections).name
 
 
-TUNER = [sys.executable, "-m", "tuner.cli"]
+TUNER = [sys.executable, "-m", "tuner"]
 
 
 def started() -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tuner.cli import AsJson, Overrides, app, err, out
+from tuner.cli.app import AsJson, Overrides, app, err, out
 
 PluginName = Annotated[str, typer.Argument(help="A plug-in: nmf, elasticnet, ...")]
 

@@ -1,5 +1,0 @@
-"""`python -m tuner`: the command line."""
-
-from tuner.cli import main
-
-main()
