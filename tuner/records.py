@@ -103,6 +103,8 @@ class TrialRecord(Trial):
         and ``score``, which the sampler saw. Empty otherwise.
     losses : int
         How many workers or hosts were lost under it; it began again after each.
+    host : str
+        Where it ran; empty for the coordinator's own machine.
     """
 
     state: State
@@ -114,6 +116,7 @@ class TrialRecord(Trial):
     reason: str | None = None
     estimate: Mapping[str, float] = field(default_factory=dict)
     losses: int = 0
+    host: str = ""
 
     @property
     def fault(self) -> Fault | None:

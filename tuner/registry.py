@@ -95,8 +95,8 @@ def executor(kind: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     """Return what makes an executor of that kind; errors as in `plugin_class`.
 
     It is called as `tuner.execution.local.LocalExecutor` is: with the setup, the number of slots,
-    the seconds that a case may take and the bytes that a worker may hold. What else it takes, its
-    keyword-only arguments, are its options; or, where it has a pydantic model `Options`, one of it.
+    the seconds that a case may take and the bytes that a worker may hold. Its options are its other
+    arguments, keyword-only, or those of its pydantic model `Options`; its `probe` may refuse them.
     """
     found, what = load(EXECUTORS, "executor", kind), f"executor '{kind}'"
     if not callable(found):

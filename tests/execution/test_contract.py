@@ -39,9 +39,10 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
         if place is None:
             executor: Executor = LocalExecutor(setup, 1, case, memory)
         else:
-            from tuner.execution.dask.executor import DaskExecutor
+            from tuner.execution.dask.executor import DaskExecutor, DaskOptions
 
-            executor = DaskExecutor(setup, 1, case, memory, address=place)
+            options = DaskOptions(address=place)
+            executor = DaskExecutor(setup, 1, case, memory, options=options)
         made.append(executor)
         return executor
 

@@ -92,6 +92,17 @@ def test_trials_run_in_jobs_and_a_cancelled_job_loses_none(slurm: Slurm, config:
     slurm.wait_until("", 30, "squeue", "-h")
 
 
+def test_a_job_that_is_refused_is_one_line(slurm: Slurm, config: str) -> None:
+    command = [*TUNER, "run", config, "--set", "executor.queue=nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2
+    *_, line = done.stderr.splitlines()
+    assert "Traceback" not in done.stderr
+    assert "none can be started: sbatch: error:" in line
+    assert "Invalid partition" in line
+    assert "Warning" not in done.stderr
+
+
 def test_one_file_holds_coordinator_and_workers(slurm: Slurm, config: str) -> None:
     script = Path("job.sh")
     script.write_text(subprocess.check_output([*TUNER, "slurm", config], text=True))

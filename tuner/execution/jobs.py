@@ -214,6 +214,8 @@ class JobDone:
         The worker died, which may have been somebody else's doing: worth another attempt.
     losses : int
         How often the job began again since a worker or a host was lost with all that ran there.
+    host : str
+        Where it ran; empty for the coordinator's own machine.
     held_out, held_out_baseline : sequence of CaseRecord
         Only of a `PresentJob`.
     nulls : sequence of Null
@@ -237,6 +239,7 @@ class JobDone:
     findings: Sequence[str] = ()
     died: bool = False
     losses: int = 0
+    host: str = ""
 
     def __post_init__(self) -> None:  # noqa: D105 - of a dataclass
         if self.reason is not None:

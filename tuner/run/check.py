@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import psutil
 
@@ -123,7 +124,9 @@ def _search(config: Config) -> Iterator[str]:
 def _machine(config: Config) -> Iterator[str]:
     """Check what is asked of this machine."""
     section = config.engine.executor
-    at_key(config.document, ("executor",), executor, section.kind, section.options)
+    made = at_key(config.document, ("executor",), executor, section.kind, section.options)
+    if probe := getattr(made.func, "probe", None):
+        at_key(config.document, ("executor",), partial(probe, **made.keywords))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = config.engine.limits.threads
     for key, wanted in (("workers", config.engine.workers), ("limits.threads", threads)):

@@ -237,6 +237,7 @@ def judge(
         finished=done.finished,
         reason=cleaned(done.reason) if done.reason is not None else None,
         losses=done.losses,
+        host=done.host,
     )
     for case in done.cases:
         took = case.run_seconds or case.seconds

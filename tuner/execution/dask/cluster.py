@@ -6,15 +6,15 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Protocol
 
 from distributed import LocalCluster
 from distributed.security import Security
 from distributed.utils import get_ip, get_ip_interface
 
+from tuner.execution.folders import working_folder
 from tuner.execution.subprocesses import guarded, kill_group
 from tuner.execution.text import last_lines
 
@@ -82,8 +82,6 @@ class OwnCluster:
         What starts the command, such as ``srun``, on as many hosts.
     host : str
         Where the scheduler listens.
-    shared : Path, optional
-        A folder that all hosts see, for the certificate.
     """
 
     def __init__(
@@ -92,7 +90,6 @@ class OwnCluster:
         memory: str = "0",
         launcher: Sequence[str] = (),
         host: str = LOOPBACK,
-        shared: Path | None = None,
     ) -> None:
         self.security: Security | None = Security.temporary()
         self._scheduler = LocalCluster(
@@ -103,8 +100,9 @@ class OwnCluster:
             security=self.security,
         )
         self.address = str(self._scheduler.scheduler_address)
-        self._folder = tempfile.TemporaryDirectory(prefix=".tuner-dask-", dir=shared)
-        self._log = Path(self._folder.name) / "workers.log"
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(working_folder())  # which all hosts see
+        self._log = self._folder / "workers.log"
         sizes = ("--nworkers", str(workers), "--memory-limit", memory)
         command = [*launcher, *WORKER, self.address, *ONE_SLOT, *sizes, *self._certificates()]
         with self._log.open("wb") as log:
@@ -124,7 +122,7 @@ class OwnCluster:
         options = []
         told = self.security.get_tls_config_for_role("worker")
         for name in ("ca_file", "cert", "key"):
-            path = Path(self._folder.name) / name
+            path = self._folder / name
             path.write_text(told[name])
             options += [f"--tls-{name.replace('_', '-')}", str(path)]
         return options
@@ -139,7 +137,7 @@ class OwnCluster:
         """End workers and scheduler."""
         kill_group(self._process)
         self._scheduler.close(timeout=CLOSE)
-        self._folder.cleanup()
+        self._stack.close()
 
 
 def own_ip(interface: str | None) -> str:

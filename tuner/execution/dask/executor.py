@@ -10,13 +10,23 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from distributed import Future
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tuner.execution.dask import slot
 from tuner.execution.dask.cluster import Cluster, OwnCluster, RunningCluster
-from tuner.execution.dask.roster import LOOK, DaskWorker, Lost, Roster, result
+from tuner.execution.dask.roster import LOOK, DaskWorker, Lost, Roster, connect, result
 from tuner.execution.dask.slot import Message, Recipe
-from tuner.execution.jobs import Event, FreezeJob, Job, JobDone, PhaseBegun, PresentJob, Setup, now
+from tuner.execution.jobs import (
+    Event,
+    FreezeJob,
+    Job,
+    JobDone,
+    PhaseBegun,
+    PresentJob,
+    Setup,
+    TrialJob,
+    now,
+)
 from tuner.export.bundle import write_script
 from tuner.plugin import InputError
 from tuner.records import MOST_LOSSES
@@ -47,6 +57,8 @@ class ClusterExecutor:
         tenths of a host's memory, or what Dask allows the worker if that is less.
     cluster : Cluster
         Where workers come from; closed with this.
+    mixed : bool
+        Take hosts of several kinds, whose times are not comparable; else all are as the first.
 
     Raises
     ------
@@ -55,7 +67,12 @@ class ClusterExecutor:
     """
 
     def __init__(
-        self, setup: Setup, case_seconds: float, memory: int | None, cluster: Cluster
+        self,
+        setup: Setup,
+        case_seconds: float,
+        memory: int | None,
+        cluster: Cluster,
+        mixed: bool = False,
     ) -> None:
         packages = {entry.package for entry in installed() if entry.name == setup.plugin}
         names = tuple(sorted({"tuner", "distributed", *packages}))
@@ -65,9 +82,10 @@ class ClusterExecutor:
         self._waiting: deque[_Flight] = deque()
         self._events: deque[Event] = deque()
         self._cluster = cluster
+        self._home: str | None = None
         self._roster: Roster | None = None
         try:
-            self._roster = Roster(cluster, recipe)
+            self._roster = Roster(cluster, recipe, mixed)
             self._roster.await_facts()
         except BaseException:
             self.close()
@@ -125,12 +143,23 @@ class ClusterExecutor:
 
     def _assign(self) -> None:
         busy = {flight.worker for flight in self._flights.values()}
-        for worker in [each for each in self._known.ready if each not in busy]:
-            if not self._waiting:
-                return
+        idle = [worker for worker in self._known.ready if worker not in busy]
+        while idle and self._waiting:
             flight = self._waiting.popleft()
-            flight.worker = worker
+            flight.worker = self._choose(flight.job, idle)
+            idle.remove(flight.worker)
             self._order(flight, flight.job)
+
+    def _choose(self, job: Job, idle: list[DaskWorker]) -> DaskWorker:
+        """Return a worker; on one host, as long as it is there, for all that is no trial.
+
+        What the baseline and a script take, and the finalists, are compared with each other.
+        """
+        if isinstance(job, TrialJob) and not job.trial.is_baseline:
+            return idle[0]
+        chosen = next((each for each in idle if each.host == self._home), idle[0])
+        self._home = chosen.host
+        return chosen
 
     def _order(self, flight: _Flight, order: Job | bool | None) -> None:
         worker = flight.worker
@@ -147,8 +176,9 @@ class ClusterExecutor:
             return
         try:
             message = result(future)
-        except Lost:
-            message = None
+        except Lost as lost:
+            self._lose(worker, str(lost))
+            return
         if message is None:
             self._lose(worker)
             return
@@ -163,12 +193,13 @@ class ClusterExecutor:
         if isinstance(event, PhaseBegun):
             self._order(flight, None)
         if isinstance(event, JobDone):
-            event = replace(event, losses=flight.losses)
+            host = flight.worker.host if flight.worker else ""
+            event = replace(event, losses=flight.losses, host=host)
             del self._flights[job.ticket]
             _bring(job, event, message)
         self._events.append(event)
 
-    def _lose(self, worker: DaskWorker) -> None:
+    def _lose(self, worker: DaskWorker, why: str = "") -> None:
         """Forget a worker; what it was doing begins again elsewhere."""
         flight = self._flight_of(worker)
         self._known.forget(worker, flight.future if flight else None)
@@ -180,12 +211,13 @@ class ClusterExecutor:
             self._waiting.appendleft(flight)
             return
         del self._flights[flight.job.ticket]
+        cause = f" ({why})" if why else ""
         reason = (
-            f"{flight.losses} workers were lost under it, the last one {worker}: the machine's "
-            "fault and not the setting's, unless it takes its host with it"
+            f"{flight.losses} workers were lost under it, the last one {worker}{cause}: "
+            "the machine's fault and not the setting's, unless it takes its host with it"
         )
         lost = JobDone(flight.job.ticket, "failed", flight.started, now(), (), reason)
-        self._events.append(replace(lost, losses=flight.losses))
+        self._events.append(replace(lost, losses=flight.losses, host=worker.host))
 
 
 def _bring(job: Job, done: JobDone, message: Message) -> None:
@@ -200,19 +232,36 @@ def _bring(job: Job, done: JobDone, message: Message) -> None:
         write_script(job.path, lambda part: part.write_bytes(data))
 
 
+class DaskOptions(BaseModel):
+    """Where the workers are; by default as many processes on this machine as there are slots.
+
+    Attributes
+    ----------
+    address : str, optional
+        Of a scheduler that runs: ``tcp://host:8786``.
+    workers : int, optional
+        Processes to start on this machine, with a scheduler of their own.
+    mixed : bool
+        As of `ClusterExecutor`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    address: str | None = None
+    workers: Annotated[int, Field(ge=1)] | None = None
+    mixed: bool = False
+
+
 class DaskExecutor(ClusterExecutor):
     """Runs jobs on Dask workers, of a scheduler that runs or on this machine.
 
     Parameters
     ----------
     setup, slots, case_seconds, memory
-        As of `tuner.execution.local.LocalExecutor`. `slots` is the number of workers where neither
-        `address` nor `workers` is given.
-    address : str, optional
-        Of a scheduler that runs: ``tcp://host:8786``.
-    workers : int, optional
-        Processes to start on this machine, with a scheduler of their own.
+        As of `tuner.execution.local.LocalExecutor`.
+    options : DaskOptions
     """
+
+    Options = DaskOptions
 
     def __init__(
         self,
@@ -221,10 +270,16 @@ class DaskExecutor(ClusterExecutor):
         case_seconds: float,
         memory: int | None = None,
         *,
-        address: str | None = None,
-        workers: Annotated[int, Field(ge=1)] | None = None,
+        options: DaskOptions,
     ) -> None:
-        if address is not None and workers is not None:
+        address = options.address
+        cluster = RunningCluster(address) if address else OwnCluster(options.workers or slots)
+        super().__init__(setup, case_seconds, memory, cluster, options.mixed)
+
+    @staticmethod
+    def probe(options: DaskOptions) -> None:
+        """Raise `InputError` where the options contradict each other or no scheduler answers."""
+        if options.address is not None and options.workers is not None:
             raise InputError("expected 'address' or 'workers', got both; remove one")
-        cluster = RunningCluster(address) if address else OwnCluster(workers or slots)
-        super().__init__(setup, case_seconds, memory, cluster)
+        if options.address is not None:
+            connect(RunningCluster(options.address)).close()

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -69,6 +70,8 @@ class QueueOptions(BaseModel):
         Lines of shell before a worker starts, such as ``module load gcc``.
     interface : str, optional
         Network over which hosts reach each other, such as ``ib0``.
+    mixed : bool
+        As of `tuner.execution.dask.executor.ClusterExecutor`.
     inside : bool
         Start the workers with ``srun`` in the allocation that this process runs in; `tuner slurm`
         says so.
@@ -84,6 +87,7 @@ class QueueOptions(BaseModel):
     extra: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
     interface: str | None = None
+    mixed: bool = False
     inside: bool = False
 
     @property
@@ -110,14 +114,13 @@ class QueueCluster:
     """
 
     def __init__(self, kind: Any, arguments: Mapping[str, Any], jobs: int) -> None:
-        if shutil.which(command := kind.job_cls.submit_command.split()[0]) is None:
-            raise InputError(
-                f"there is no {command} here; run this on a host that can submit jobs, or take "
-                "kind: dask with the address of a scheduler"
-            )
         dask.config.set(REPLACED)
-        self._cluster = kind(
+        self._has_started = False
+        self._refusal: str | None = None
+        heard = type(kind.__name__, (kind,), {"job_cls": self._heard(kind.job_cls)})
+        self._cluster = heard(
             security=True,
+            shared_temp_directory=str(Path.cwd()),  # for the certificate
             silence_logs=logging.CRITICAL,
             scheduler_options={"dashboard_address": "127.0.0.1:0"},
             **arguments,
@@ -126,13 +129,28 @@ class QueueCluster:
         self.security = self._cluster.security
         self._adaptive = self._cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
 
+    def _heard(self, job: Any) -> type[Any]:
+        """Return a kind of jobs of which we hear whether they are taken: Dask tries again only."""
+
+        async def start(each: Any) -> None:
+            try:
+                await job.start(each)
+                self._has_started = True
+            except RuntimeError as error:
+                lines = [line for line in str(error).splitlines() if line.strip()]
+                self._refusal = lines[-1] if lines else "it refuses the job"
+                raise
+
+        return type(job.__name__, (job,), {"start": start})
+
     def why_gone(self) -> str | None:
-        """Return None: a job that has ended is replaced."""
-        return None
+        """Return why the first job was refused; a later one that ends is replaced."""
+        return None if self._has_started else self._refusal
 
     def close(self) -> None:
         """Cancel the jobs, end the scheduler."""
-        self._cluster.close(timeout=CLOSE)
+        with suppress(AssertionError):  # Dask's own, where a job was refused
+            self._cluster.close(timeout=CLOSE)
 
 
 class QueueExecutor(ClusterExecutor):
@@ -162,7 +180,17 @@ class QueueExecutor(ClusterExecutor):
             raise InputError(f"'inside' is for kind: slurm, not {type(self).__name__}")
         arguments = self.arguments(options, setup.threads)
         cluster = QueueCluster(self.cluster, arguments, options.jobs)
-        super().__init__(setup, case_seconds, memory, cluster)
+        super().__init__(setup, case_seconds, memory, cluster, options.mixed)
+
+    @classmethod
+    def probe(cls, options: QueueOptions) -> None:
+        """Raise `InputError` where no job can be submitted from here."""
+        command = cls.cluster.job_cls.submit_command.split()[0]
+        if shutil.which(command) is None:
+            raise InputError(
+                f"there is no {command} here; run this on a host that can submit jobs, or take "
+                "kind: dask with the address of a scheduler"
+            )
 
     @classmethod
     def arguments(cls, options: QueueOptions, threads: int) -> dict[str, Any]:
@@ -218,9 +246,8 @@ class SlurmExecutor(QueueExecutor):
             str(options.nbytes // workers),
             ("srun", "--kill-on-bad-exit=0", "--no-kill", *tasks),
             own_ip(options.interface),
-            Path.cwd(),
         )
-        ClusterExecutor.__init__(self, setup, case_seconds, memory, cluster)
+        ClusterExecutor.__init__(self, setup, case_seconds, memory, cluster, options.mixed)
 
     @classmethod
     def batch_script(cls, options: QueueOptions, name: str, command: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ import logging
 import queue
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +36,7 @@ Task = Callable[..., Any]
 
 
 class Lost(Exception):
-    """A task will never give anything: its worker is gone."""
+    """A task will never give anything: its worker is gone, or cannot work."""
 
 
 @dataclass(eq=False)
@@ -48,8 +47,13 @@ class DaskWorker:
     facts: Facts | None = None
     has_told: bool = False
 
+    @property
+    def host(self) -> str:
+        """Name of its host."""
+        return self.facts.host if self.facts else ""
+
     def __str__(self) -> str:  # noqa: D105 - as messages name it
-        return f"{self.address} on {self.facts.host}" if self.facts else self.address
+        return f"{self.address} on {self.host}" if self.host else self.address
 
 
 def connect(cluster: Cluster) -> Client:
@@ -79,6 +83,8 @@ class Roster:
         The scheduler.
     recipe : Recipe
         What every worker gets first.
+    mixed : bool
+        Whether workers may be of several kinds of machine.
 
     Raises
     ------
@@ -86,9 +92,10 @@ class Roster:
         Where no scheduler answers, or a worker that is there cannot run the study.
     """
 
-    def __init__(self, cluster: Cluster, recipe: Recipe) -> None:
+    def __init__(self, cluster: Cluster, recipe: Recipe, mixed: bool = False) -> None:
         self._address, self._recipe = cluster.address, recipe
         self._client = connect(cluster)
+        self._mixed, self._machine = mixed, ""
         self._workers: dict[str, DaskWorker] = {}
         self._owners: dict[Any, DaskWorker] = {}
         self._arrived: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
@@ -169,8 +176,8 @@ class Roster:
         """Return the bytes that a worker may hold: an even share of its host, or Dask's limit."""
         facts = worker.facts
         assert facts is not None
-        hosts = Counter(each.facts.host for each in self.ready if each.facts is not None)
-        even = int(SHARE * facts.memory / max(1, hosts[facts.host]))
+        beside = sum(each.host == worker.host for each in self.ready)
+        even = int(SHARE * facts.memory / max(1, beside))
         return even if facts.limit is None else min(even, int(SHARE * facts.limit))
 
     def close(self, busy: list[Future[Any]]) -> None:
@@ -191,8 +198,13 @@ class Roster:
         """Let a worker in that is as this process is."""
         worker.has_told = True
         why = slot.difference(slot.versions(self._recipe.packages), facts)
+        if why is None and not self._mixed and self._machine not in ("", facts.machine):
+            why = (
+                f"it has {facts.machine}, the others {self._machine}, and times are not "
+                "comparable (executor.mixed: true takes it all the same)"
+            )
         if why is None:
-            worker.facts = facts
+            worker.facts, self._machine = facts, facts.machine
             return
         message = (
             f"the Dask worker {worker.address} on {facts.host} cannot run the study: {why}; all "
@@ -217,5 +229,7 @@ def result(future: Future[Any]) -> Any:
         raise Lost
     try:
         return future.result(timeout=GATHER)
-    except (KilledWorker, OSError, TimeoutError) as error:
+    except KilledWorker as error:
         raise Lost from error
+    except (OSError, TimeoutError) as error:
+        raise Lost(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
