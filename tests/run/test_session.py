@@ -59,7 +59,7 @@ def test_a_study_runs_where_the_configuration_says(
     [
         (
             {"kind": "thread"},
-            r"no executor called 'thread'; installed: local, dask, threads; did you",
+            r"no executor called 'thread'; installed: local, dask, .*threads; did you",
         ),
         ({"kind": "gone:Threads"}, r"executor 'gone:Threads' needs the package 'gone'"),
         ({"kind": "tuner_toy_executor:CaseDone", "at": 1}, r"has no option 'at'; it has: none"),
