@@ -20,7 +20,9 @@ distributed = pytest.importorskip("distributed")
 
 from tests.conftest import working_cluster  # noqa: E402
 from tests.execution.jobs import job, outcome  # noqa: E402
+from tuner.execution.dask import cluster as cluster_module  # noqa: E402
 from tuner.execution.dask import slot  # noqa: E402
+from tuner.execution.dask.cluster import WORKER  # noqa: E402
 from tuner.execution.dask.executor import DaskExecutor, DaskOptions  # noqa: E402
 from tuner.execution.dask.roster import DaskWorker, Roster  # noqa: E402
 from tuner.execution.dask.slot import Facts  # noqa: E402
@@ -101,6 +103,32 @@ def test_a_job_under_which_every_worker_is_lost_fails_by_the_machine(
     done = outcome(executor)
     assert (done.state, done.losses, done.died) == ("failed", MOST_LOSSES, False)
     assert done.outcome.startswith("3 workers were lost under it, the last one tcp://")
+
+
+def test_workers_of_our_own_that_are_all_gone_are_started_again() -> None:
+    options = DaskOptions(workers=1)
+    executor = DaskExecutor(Setup("toy", {"data": {"seconds": 1.0}}), 1, 60.0, options=options)
+    executor.submit(job())
+    until = time.monotonic() + 120
+    while not keepers(os.getpid()):
+        assert executor.wait(0.1) is None
+        assert time.monotonic() < until
+    family = psutil.Process().children(recursive=True)
+    (nanny,) = [each for each in family if each.cmdline()[1:3] == list(WORKER[1:])]
+    nanny.kill()
+    done = outcome(executor, 120.0)
+    executor.close()
+    assert (done.state, done.losses) == ("complete", 1)
+
+
+def test_a_command_that_starts_no_worker_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "ONE_SLOT", ("--no-such-option",))
+    options = DaskOptions(workers=1)
+    executor = DaskExecutor(Setup("toy", {"data": {}}), 1, 60.0, options=options)
+    executor.submit(job())
+    with pytest.raises(InputError, match="none can be started: .*no-such-option"):
+        executor.wait(120.0)
+    executor.close()
 
 
 def test_a_setting_that_dies_takes_no_worker_with_it(make: Make, cluster: Any) -> None:

@@ -20,6 +20,9 @@ from tuner.execution.text import last_lines
 
 CLOSE = 10.0
 
+STARTS = 3
+"""How often the command that starts workers is started, should it end with all of them."""
+
 LOOPBACK = "127.0.0.1"
 
 WORKER = (sys.executable, "-m", "distributed.cli.dask_worker")
@@ -104,11 +107,17 @@ class OwnCluster:
         self._folder = self._stack.enter_context(working_folder())  # which all hosts see
         self._log = self._folder / "workers.log"
         sizes = ("--nworkers", str(workers), "--memory-limit", memory)
-        command = [*launcher, *WORKER, self.address, *ONE_SLOT, *sizes, *self._certificates()]
+        certificates = self._certificates()
+        self._command = [*launcher, *WORKER, self.address, *ONE_SLOT, *sizes, *certificates]
+        self._starts = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._starts += 1
         with self._log.open("wb") as log:
             # In a session of its own: Ctrl-C is for the coordinator alone.
             self._process = subprocess.Popen(
-                guarded(command),
+                guarded(self._command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -128,10 +137,14 @@ class OwnCluster:
         return options
 
     def why_gone(self) -> str | None:
-        """Return the last lines of the command that starts workers, once it has ended."""
+        """Return the last words of the command that starts workers, once it has ended for good."""
         if self._process.poll() is None:
             return None
-        return last_lines(self._log.read_bytes()) or f"exit code {self._process.returncode}"
+        if self._starts < STARTS:
+            self._start()
+            return None
+        said = last_lines(self._log.read_bytes()).rpartition("\n")[2]
+        return said or f"exit code {self._process.returncode}"
 
     def close(self) -> None:
         """End workers and scheduler."""
