@@ -33,7 +33,7 @@ test-lowest: options := -W default::DeprecationWarning -W default::FutureWarning
 test-unlocked test-lowest: $(UV)
 	$(UV) venv --quiet --clear --seed --python $(python) .venv-$@
 	$(UV) pip install --quiet --python .venv-$@ --upgrade --resolution $(resolution) \
-		-e ".[nmf,perturbseq,dev]"
+		-e ".[nmf,perturbseq,dask,dev]"
 	.venv-$@/bin/python -m pytest $(suite) $(options)
 
 # By which editors complete and check configurations.
