@@ -103,17 +103,17 @@ def write_h5mu(path: Path, adata: anndata.AnnData, modality: str = "rna") -> Non
 
 
 def write_loom(path: Path, adata: anndata.AnnData) -> None:
-    """Write by the library of the format's makers."""
-    loompy = imported("loompy")
-    columns = {name: adata.obs[name].to_numpy() for name in adata.obs}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        loompy.create(
-            str(path),
-            {"": adata.X.T.toarray(), "twice": 2 * adata.X.T.toarray()},
-            {"Gene": adata.var_names.to_numpy(dtype=str)},
-            {"CellID": adata.obs_names.to_numpy(dtype=str), **columns},
-        )
+    """Write as version 3 of the format has it: genes in rows, attributes of both sides."""
+    text = h5py.string_dtype()
+    with h5py.File(path, "w") as file:
+        file["attrs/LOOM_SPEC_VERSION"] = "3.0.0"
+        file["matrix"] = adata.X.T.toarray()
+        file["layers/twice"] = 2 * adata.X.T.toarray()
+        for name, values in {"CellID": adata.obs_names, **adata.obs}.items():
+            kept = np.asarray(values)
+            is_number = np.issubdtype(kept.dtype, np.number)
+            file[f"col_attrs/{name}"] = kept if is_number else kept.astype(str).astype(text)
+        file["row_attrs/Gene"] = adata.var_names.to_numpy(dtype=str).astype(text)
 
 
 def write_zarr(path: Path, adata: anndata.AnnData, change=sparse.csr_matrix) -> None:
