@@ -11,6 +11,7 @@ from tuner_plugins.perturbseq.data.labels import UNASSIGNED, Labels
 from tuner_plugins.perturbseq.data.response import GeneChoice
 from tuner_plugins.perturbseq.data.screen import Recipe
 from tuner_plugins.perturbseq.inference.exchangeable_units import AUTO
+from tuner_plugins.perturbseq.model.reading import Plan
 
 
 def _texts(value: object) -> object:
@@ -64,6 +65,8 @@ class DataSection(_Section):
         combinations get columns of their own. Without a separator a label is taken as it is.
     min_cells : int
         Rarer perturbations are left out, with their cells.
+    perturbations : list of str, optional
+        Only these are modelled; cells with others are left out.
     guide, batch : str, optional
         Columns of obs. The batch is a covariate.
     unit : str
@@ -105,6 +108,7 @@ class DataSection(_Section):
     multiple: Literal["error", "drop", "control", "additive"] = "error"
     combinations: bool = False
     min_cells: int = Field(default=1, ge=1)
+    perturbations: Texts | None = Field(default=None, min_length=1)
     guide: str | None = None
     unit: str = AUTO
     well: str | None = AUTO
@@ -139,6 +143,7 @@ class DataSection(_Section):
                 self.multiple,
                 self.combinations,
                 self.min_cells,
+                None if self.perturbations is None else tuple(self.perturbations),
             ),
             self.layer,
             self.batch,
@@ -263,3 +268,17 @@ class ElasticNetConfig(_Section):
         if needed is not None and getattr(self.data, needed) is None:
             raise ValueError(f"cv.split {self.cv.split} needs data.{needed}, a column of obs")
         return self
+
+    def plan(self) -> Plan:
+        """Return what reads the screen."""
+        data = self.data
+        return Plan(
+            data.recipe(),
+            data.guide,
+            data.unit,
+            data.well,
+            data.penalise_covariates,
+            data.scale_genes,
+            **self.cv.model_dump(),
+            permutations=self.surface.permutations,
+        )

@@ -48,6 +48,9 @@ class Model:
     composition : DataFrame, optional
         Shifts that the responses were freed of, see `composition.Composition`.
     threads : int
+    covariate_names : list of str
+    covariate_scale : ndarray, (covariates,), optional
+        What the covariates were divided by.
 
     Examples
     --------
@@ -73,6 +76,8 @@ class Model:
     doubt: NDArray[np.float64] | None = None
     composition: pd.DataFrame | None = None
     threads: int = 1
+    covariate_names: Sequence[str] = ()
+    covariate_scale: NDArray[np.float64] | None = None
 
     @property
     def control(self) -> NDArray[np.bool_]:

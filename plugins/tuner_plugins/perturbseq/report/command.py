@@ -6,7 +6,7 @@ Everything comes as plain data, which a script without the tuner can hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,7 @@ def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
         penalise_covariates=setting["penalise_covariates"],
         scale_genes=setting["scale_genes"],
         composition=options["composition"],
+        threads=threads,
     )
     panels = {"perturbation": made.labels.perturbation}
     if made.batch is not None:
@@ -125,7 +126,7 @@ def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
         guides = column.astype(str).to_numpy(dtype=object)
     found = analyse(
         adata,
-        replace(model, threads=threads),
+        model,
         options_of(options, made.size_factor if made.size_factor in adata.obs else None),
         obs_columns=panels,
         guides=guides,

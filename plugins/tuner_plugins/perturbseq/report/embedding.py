@@ -87,7 +87,7 @@ def prepare(adata: ad.AnnData, options: PrepareOptions | None = None) -> ad.AnnD
             f"X must hold raw counts, whole numbers from 0; got values such as {odd[0]:g}"
         )
     _quality(adata, options)
-    adata.layers["lognorm"] = _log_normalised(adata, options)
+    adata.layers["lognorm"] = log_normalised(adata, options.size_factor)
     view = ad.AnnData(adata.layers["lognorm"].copy(), obs=adata.obs[[]], var=adata.var[[]])
     _phases(adata, view, options)
     chosen = _variable_genes(view)
@@ -114,18 +114,19 @@ def _quality(adata: ad.AnnData, options: PrepareOptions) -> None:
     adata.obs["pct_mt"] = 100 * mitochondria / np.maximum(total, 1)
 
 
-def _log_normalised(adata: ad.AnnData, options: PrepareOptions) -> sparse.csr_matrix:
-    if options.size_factor is None:
-        size = adata.obs["n_counts"].to_numpy(dtype=np.float64)
-    elif options.size_factor in adata.obs:
-        size = adata.obs[options.size_factor].to_numpy(dtype=np.float64)
+def log_normalised(adata: ad.AnnData, size_factor: str | None) -> sparse.csr_matrix:
+    """Return log1p of counts per 10,000, by a column of obs or by the sums of X."""
+    if size_factor is None:
+        size = np.asarray(adata.X.sum(axis=1), dtype=np.float64).ravel()
+    elif size_factor in adata.obs:
+        size = adata.obs[size_factor].to_numpy(dtype=np.float64)
     else:
         raise AnalysisError(
-            f"no obs column '{options.size_factor}' with total counts; "
+            f"no obs column '{size_factor}' with total counts; "
             f"there are: {', '.join(map(str, adata.obs.columns))}"
         )
     if not (size > 0).all():
-        raise AnalysisError(f"obs column '{options.size_factor}' must be above 0 in every cell")
+        raise AnalysisError(f"obs column '{size_factor}' must be above 0 in every cell")
     scaled = sparse.diags_array(TARGET_SUM / size) @ sparse.csr_matrix(adata.X)
     return sparse.csr_matrix(scaled.log1p(), dtype=np.float32)
 

@@ -47,8 +47,8 @@ class AnalysisOptions:
         Mock perturbations of control cells, drawn at random or by non-targeting guide.
     efficacy : bool
         Learn how far each perturbed cell was perturbed.
-    gmt : Path or None
-        Gene sets; without them enrichment is left out.
+    gmt : Path, mapping or None
+        Gene sets, as a GMT file or by term; without them enrichment is left out.
     enrich_online : str or None
         Organism in g:Profiler's names: ask that service instead.
     term_sizes : (int, int)
@@ -68,7 +68,7 @@ class AnalysisOptions:
     calibration: Literal["random", "guides", "none"] = "random"
     efficacy: bool = False
     clustering: ClusterOptions = field(default_factory=ClusterOptions)
-    gmt: Path | None = None
+    gmt: Path | Mapping[str, Sequence[str]] | None = None
     enrich_online: str | None = None
     term_sizes: tuple[int, int] = (5, 500)
     view: PrepareOptions = field(default_factory=PrepareOptions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import anndata as ad
@@ -183,13 +184,13 @@ def group(
 
 
 def compare_with_control(
-    found: Analysis, model: Model, options: AnalysisOptions, programs: Clustering
+    found: Analysis, model: Model, options: AnalysisOptions, members: Mapping[str, Sequence[str]]
 ) -> None:
     """Score programs in all cells and test them in those that did not find them."""
-    if not programs.order:
+    if not members:
         return
     adata = found.adata
-    scores = score_programs(adata, programs.members(), layer="lognorm")
+    scores = score_programs(adata, members, layer="lognorm")
     tested = np.ones(adata.n_obs, bool) if options.discovery == 1 else ~adata.obs["discovery"]
     rows = np.flatnonzero(tested)
     table = compare_programs(
@@ -213,20 +214,21 @@ def compare_with_control(
 def look_up(
     found: Analysis,
     options: AnalysisOptions,
-    programs: Clustering,
+    members: Mapping[str, Sequence[str]],
     coef: pd.DataFrame,
     significant: pd.DataFrame,
 ) -> None:
     """Enrich programs, and what each perturbation moves up and down, for known gene sets."""
     if options.gmt is not None or options.enrich_online is not None:
         step("looking up gene sets")
-    sets = programs.members() | enrichment.direction_sets(coef, significant)
+    sets = {**members, **enrichment.direction_sets(coef, significant)}
     background = list(coef.index.astype(str))
     if options.enrich_online is not None:
         table = gprofiler(sets, background, organism=options.enrich_online)
     elif options.gmt is not None:
         low, high = options.term_sizes
-        terms = enrichment.read_gmt(options.gmt)
+        given = options.gmt
+        terms = given if isinstance(given, Mapping) else enrichment.read_gmt(given)
         table = enrichment.enrich(sets, background, terms, min_size=low, max_size=high)
     else:
         found.notes.append(
