@@ -1,0 +1,317 @@
+"""`import tuner_plugins.perturbseq as ps`: what a notebook calls, and where results stand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import tuner_plugins.perturbseq as ps
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tuner_plugins.elasticnet.config import ElasticNetConfig
+from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
+from tuner_plugins.elasticnet.script import fit_screen
+from tuner_plugins.perturbseq.annotated import ScreenWarning
+from tuner_plugins.perturbseq.data.screen import open_screen
+from tuner_plugins.perturbseq.data.stored import CellsError
+from tuner_plugins.perturbseq.data.transform import blocks, learn
+from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.model.surface import grid_alphas
+from tuner_plugins.perturbseq.report import analysis
+from tuner_plugins.perturbseq.report.embedding import log_normalised
+from tuner_plugins.perturbseq.simulate import CONTROL, simulate
+
+from tests.perturbseq.screens import small_screen
+
+COVARIATES = ["total_counts", "pct_counts_mt", "S_score", "G2M_score"]
+OPTIONS = {"control": CONTROL, "batch": "batch", "guide": "guide", "covariates": COVARIATES}
+GRID = {"alphas": 6, "l1_ratios": [0.5, 1.0], "folds": 3}
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    sizes = {"cells": 700, "genes": 180, "perturbations": 6, "programs": 2, "modules": 2}
+    folder = tmp_path_factory.mktemp("door")
+    return simulate(folder, seed=3, penetrance=1.0, effect=1.0, **sizes)
+
+
+@pytest.fixture(scope="module")
+def analysed(paths):
+    """Return the screen with everything that `ps.tl` writes."""
+    adata = ad.read_h5ad(paths["screen"])
+    ps.tl.elasticnet(adata, **OPTIONS, **GRID, n_permutations=20)
+    ps.tl.programs(adata)
+    ps.tl.score_programs(adata, n_permutations=100)
+    ps.tl.enrich(adata, paths["gene_sets"])
+    return adata
+
+
+@pytest.fixture(scope="module")
+def config(paths):
+    """Return the same as a configuration of the plug-in."""
+    data = {**OPTIONS, "counts": str(paths["screen"]), "control": [CONTROL]}
+    sections = {"data": data, "cv": {"folds": 3}}
+    sections["surface"] = {"alphas": 6, "l1_ratios": [0.5, 1.0], "permutations": 0}
+    sections["analysis"] = {
+        "permutations": 20,
+        "bootstraps": 0,
+        "calibration": "none",
+        "gene_sets": str(paths["gene_sets"]),
+    }
+    return ElasticNetConfig.model_validate(sections)
+
+
+def test_the_sweep_is_that_of_the_plug_in(analysed, config):
+    plugin = ElasticNetPlugin(config)
+    (case,) = plugin.load().tuned
+    own = analysed.uns["elasticnet"]
+    table = own["surface"]
+    given = grid_alphas(case.data.problem, 6, [0.5, 1.0])
+    np.testing.assert_allclose(table["alpha"].unique(), given, rtol=1e-12)
+    best = table.loc[table["r2"].idxmax()]
+    assert (own["alpha"], own["l1_ratio"]) == (best["alpha"], best["l1_ratio"])
+    params = {"alpha": own["alpha"], "l1_ratio": own["l1_ratio"]}
+    scores = plugin.score(case, plugin.run(case, params, 0))
+    for name in ("r2", "r2_se", "delta_r2", "partial_r2"):
+        assert own[name] == pytest.approx(scores[name], abs=1e-9)
+    assert own["kkt"] <= 1e-9
+    assert own["notes"].tolist()[: len(case.data.notes)] == list(case.data.notes)
+
+
+def test_coefficients_as_counted_are_those_of_the_exported_script(paths, analysed, config):
+    adata = ad.read_h5ad(paths["screen"])
+    given = {"alphas": [analysed.uns["elasticnet"]["alpha"]], "l1_ratios": [1.0], "folds": 3}
+    options = {**OPTIONS, "penalise_covariates": True}
+    ps.tl.elasticnet(adata, **options, **given, n_permutations=0, composition=False)
+    setting = {key: adata.uns["elasticnet"][key] for key in ("alpha", "l1_ratio")}
+    setting |= {"penalise_covariates": True, "scale_genes": False}
+    found = fit_screen(paths["screen"], config.data.recipe(), setting)
+    np.testing.assert_allclose(adata.varm["coef"], found.X, atol=1e-9)
+    assert list(adata.varm["coef"].columns) == list(found.var_names)
+    pd.testing.assert_frame_equal(
+        adata.varm["coef_covariates"], found.obsm["covariates"], atol=1e-9, check_names=False
+    )
+    np.testing.assert_allclose(adata.var["intercept"], found.obs["intercept"], atol=1e-9)
+    assert "coef_p" not in adata.varm
+
+
+def test_what_follows_is_what_the_analysis_finds(analysed, config, tmp_path, monkeypatch):
+    def normalise(adata, options):
+        adata.layers["lognorm"] = log_normalised(adata, options.size_factor)
+
+    monkeypatch.setattr(analysis, "prepare", normalise)  # UMAP and figures take most of the time
+    monkeypatch.setattr(analysis, "draw", lambda evidence: [])
+    own = analysed.uns["elasticnet"]
+    params = {"alpha": own["alpha"], "l1_ratio": own["l1_ratio"]}
+    ElasticNetPlugin(config).analyse(params, tmp_path / "report")
+    other = ad.read_h5ad(tmp_path / "report" / "analysis.h5ad")
+    for key in ("coef", "coef_p", "coef_q"):
+        pd.testing.assert_frame_equal(analysed.varm[key], other.varm[key], check_names=False)
+    assert analysed.var["program"].astype(str).tolist() == other.var["program"].astype(str).tolist()
+    for key in ("programs", "modules"):
+        assert analysed.uns[key]["order"].tolist() == other.uns[key]["order"].tolist()
+    np.testing.assert_allclose(
+        analysed.obsm["program_scores"], other.obsm["program_scores"], atol=1e-6
+    )
+    shared = ["program", "perturbation", "difference"]
+    pd.testing.assert_frame_equal(
+        analysed.uns["program_tests"][shared],
+        other.uns["program_tests"][shared].astype({"program": object, "perturbation": object}),
+        rtol=1e-5,
+    )
+    terms = [f.uns["enrichment"][["set", "term"]].to_numpy().tolist() for f in (analysed, other)]
+    assert terms[0] == terms[1]
+    table = pd.read_parquet(tmp_path / "report" / "tables" / "coefficients.parquet")
+    pd.testing.assert_frame_equal(ps.tl.coefficient_table(analysed), table)
+    figure = ps.pl.coefficients(other)[0].figure  # what a report left can be drawn as well
+    assert "programs" in figure.get_suptitle()
+    plt.close("all")
+
+
+def test_results_survive_a_file(analysed, tmp_path):
+    analysed.write_h5ad(tmp_path / "done.h5ad")
+    again = ad.read_h5ad(tmp_path / "done.h5ad")
+    before = again.var["program"].astype(str).tolist()
+    ps.tl.programs(again)
+    assert again.var["program"].astype(str).tolist() == before
+    pd.testing.assert_frame_equal(ps.tl.coefficient_table(again), ps.tl.coefficient_table(analysed))
+
+
+def test_programs_are_renamed_everywhere(analysed):
+    adata = analysed.copy()
+    ps.tl.rename_programs(adata, {"P0": "interferon"})
+    assert adata.var["program"].cat.categories[0] == "interferon"
+    assert adata.obsm["program_scores"].columns[0] == "interferon"
+    assert "P0" not in set(adata.uns["program_tests"]["program"])
+    assert "interferon" in set(adata.uns["enrichment"]["set"])
+    ticks = [t.get_text() for t in ps.pl.dotplot(adata)[0].get_yticklabels()]
+    assert "interferon" in ticks
+    ps.tl.score_programs(adata, n_permutations=20)
+    assert adata.obsm["program_scores"].columns[0] == "interferon"
+    with pytest.raises(AnalysisError, match="no program 'P9'; there are: interferon, P1"):
+        ps.tl.rename_programs(adata, {"P9": "x"})
+    with pytest.raises(AnalysisError, match="two programs would have the same name"):
+        ps.tl.rename_programs(adata, {"P1": "interferon"})
+    plt.close("all")
+
+
+def test_plots_return_axes_and_draw_where_they_are_told(analysed):
+    analysed.obsm["X_umap"] = np.random.default_rng(0).normal(size=(analysed.n_obs, 2))
+    calls = {
+        ps.pl.surface: (),
+        ps.pl.umap: (["batch", "perturbation"],),
+        ps.pl.coefficients: (),
+        ps.pl.clustermap: (),
+        ps.pl.dotplot: (),
+        ps.pl.volcano: ("PERT1",),
+        ps.pl.qq: (),
+        ps.pl.enrichment: (),
+    }
+    for draw, given in calls.items():
+        axes = draw(analysed, *given)
+        assert all(isinstance(one, Axes) for one in axes)
+        assert plt.gcf() is axes[0].figure  # a notebook shows it
+        own = Figure()
+        assert draw(analysed, *given, figure=own)[0].figure is own
+        assert axes[0].has_data()
+    plt.close("all")
+    with pytest.raises(AnalysisError, match="no perturbation 'PERT'; there are: PERT1"):
+        ps.pl.volcano(analysed, "PERT")
+    with pytest.raises(AnalysisError, match="no obs column 'phases'"):
+        ps.pl.umap(analysed, ["phases"])
+
+
+def test_covariates_are_those_of_the_model(paths, config):
+    adata = ad.read_h5ad(paths["screen"])
+    del adata.obs["total_counts"], adata.obs["pct_counts_mt"]
+    ps.pp.covariates(adata)
+    seen = (adata.X > 0).sum(axis=1)
+    np.testing.assert_array_equal(adata.obs["n_genes_by_counts"], np.asarray(seen).ravel())
+    screen = open_screen(ad.read_h5ad(paths["screen"]), config.data.recipe())
+    screen, transform = learn(screen, np.zeros(len(screen.obs), dtype=np.int64))
+    X = np.vstack([x.toarray() for _, x, _ in blocks(screen, transform)])[:, transform.columns[-1]]
+    expected = X[:, -len(COVARIATES) :]
+    np.testing.assert_allclose(adata.obs[COVARIATES], expected, rtol=1e-6, atol=1e-9)
+    assert set(adata.obs["phase"].cat.categories) == {"G1", "S", "G2M"}
+    counts = adata.obs["phase"].value_counts()
+    assert counts.min() > 50  # a third of the cycle each, roughly
+
+
+@pytest.fixture
+def tiny():
+    return small_screen(labels=["ctrl", "A", "B", "C"], cells=120)
+
+
+QUICK = {"control": "ctrl", "alphas": 4, "l1_ratios": [1.0], "folds": 3, "n_permutations": 0}
+
+
+def test_backed_and_modality_give_the_same(tiny, tmp_path):
+    tiny.write_h5ad(tmp_path / "tiny.h5ad")
+    backed = ad.read_h5ad(tmp_path / "tiny.h5ad", backed="r")
+    ps.tl.elasticnet(tiny, **QUICK)
+    assert ps.tl.elasticnet(backed, **QUICK) is None
+    pd.testing.assert_frame_equal(backed.varm["coef"], tiny.varm["coef"])
+    copied = ps.tl.elasticnet(backed, **QUICK, copy=True)
+    assert not copied.isbacked
+    pd.testing.assert_frame_equal(copied.varm["coef"], tiny.varm["coef"])
+    backed.file.close()
+
+
+@pytest.mark.filterwarnings("ignore:From 0.4:FutureWarning")
+def test_a_modality_of_mudata(tiny):
+    mudata = pytest.importorskip("mudata", reason="MuData is optional")
+    expected = ps.tl.elasticnet(tiny, **QUICK, copy=True)
+    other = ad.AnnData(np.ones((tiny.n_obs, 2)), obs=tiny.obs[[]])
+    mdata = mudata.MuData({"rna": tiny, "guides": other})
+    ps.tl.elasticnet(mdata, **QUICK)
+    pd.testing.assert_frame_equal(mdata["rna"].varm["coef"], expected.varm["coef"])
+    with pytest.raises(AnalysisError, match="no modality 'gex'.*rna, guides"):
+        ps.tl.elasticnet(mdata, **QUICK, modality="gex")
+
+
+def test_cells_and_genes_that_are_left_out_have_no_values(tiny):
+    tiny.obs["score"] = np.random.default_rng(0).normal(size=tiny.n_obs)
+    labels = tiny.obs["perturbation"].astype(object)
+    labels.iloc[:3] = "D"
+    tiny.obs["perturbation"] = labels
+    with pytest.warns(ScreenWarning, match="3 cells of other perturbations were dropped"):
+        ps.tl.elasticnet(
+            tiny,
+            **{**QUICK, "n_permutations": 5},
+            perturbations=["A", "B", "C"],
+            genes=["g1", "g2", "g3"],
+            y_obs=["score"],
+            symbols=None,
+        )
+    assert tiny.varm["coef"].notna().all(axis=1).sum() == 3
+    assert ps.tl.coefficient_table(tiny)["gene"].unique().tolist() == ["g1", "g2", "g3"]
+    assert tiny.uns["elasticnet"]["y_obs"].index.tolist() == ["score"]
+    with pytest.warns(ScreenWarning, match="optimistic|no programs|modules take"):
+        ps.tl.programs(tiny)
+    ps.tl.score_programs(tiny, {"mine": ["g1", "g2"]}, n_permutations=9)
+    scores = tiny.obsm["program_scores"]["mine"]
+    assert scores.isna().to_numpy().nonzero()[0].tolist() == [0, 1, 2]
+    assert set(tiny.uns["program_tests"]["program"]) == {"mine"}
+
+
+def test_symbols_name_genes_and_results_stay_in_place(tiny):
+    tiny.var["symbol"] = [f"S{i}" for i in range(tiny.n_vars)]
+    ps.tl.elasticnet(tiny, **{**QUICK, "n_permutations": 5}, symbols="symbol")
+    assert tiny.varm["coef"].index.tolist() == tiny.var_names.tolist()
+    assert ps.tl.coefficient_table(tiny)["gene"].iloc[0] == "S0"
+    ps.tl.enrich(tiny, {"SET": [f"S{i}" for i in range(6)]}, q_threshold=0.99)
+    assert set(tiny.uns["enrichment"]["term"]) <= {"SET"}
+
+
+TROUBLE = {
+    "not run": (lambda a: ps.tl.programs(a), "run tl.elasticnet first"),
+    "no p": (
+        lambda a: (ps.tl.elasticnet(a, **QUICK), ps.tl.programs(a)),
+        "no varm 'coef_p'.*n_permutations of 1 or more",
+    ),
+    "no programs": (
+        lambda a: (ps.tl.elasticnet(a, **QUICK), ps.tl.score_programs(a)),
+        "no programs in uns: run tl.programs",
+    ),
+    "no gene sets": (lambda a: ps.tl.enrich(a), "needs gene_sets, a GMT file or a mapping"),
+    "a table": (lambda a: ps.tl.elasticnet(a.obs, **QUICK), "expected an AnnData.*got DataFrame"),
+    "no separator": (
+        lambda a: ps.tl.elasticnet(a, **QUICK, multiple="additive"),
+        "multiple='additive' needs a separator",
+    ),
+    "no guide": (
+        lambda a: ps.tl.elasticnet(a, **QUICK, split="leave_guide_out"),
+        "split='leave_guide_out' needs guide",
+    ),
+    "no surface": (lambda a: ps.pl.surface(a), "no uns.'elasticnet'. to draw: run tl.elasticnet"),
+}
+
+
+@pytest.mark.parametrize("kind", TROUBLE)
+def test_trouble_is_one_line(tiny, kind):
+    call, message = TROUBLE[kind]
+    with pytest.raises(AnalysisError, match=message) as caught:
+        call(tiny)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_perturbations_and_covariates(tiny):
+    with pytest.raises(CellsError, match="no perturbation 'a' in obs column.*did you mean|there"):
+        ps.tl.elasticnet(tiny, **QUICK, perturbations=["a"])
+    with pytest.raises(CellsError, match="'depth' is none of"):
+        ps.pp.covariates(tiny, ["depth"])
+    with pytest.raises(CellsError, match="S_score cannot be computed"):
+        ps.pp.covariates(tiny, ["S_score"])
+
+
+def test_the_door_is_light():
+    code = "import sys, tuner_plugins.perturbseq; print('anndata' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        ps.nothing  # noqa: B018
