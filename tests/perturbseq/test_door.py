@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import anndata as ad
 import numpy as np
@@ -13,11 +15,14 @@ import tuner_plugins.perturbseq as ps
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import sparse
 from tuner_plugins.elasticnet.config import ElasticNetConfig
 from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
 from tuner_plugins.elasticnet.script import fit_screen
+from tuner_plugins.enet.cross_validation import refit
 from tuner_plugins.perturbseq.annotated import ScreenWarning
-from tuner_plugins.perturbseq.data.screen import open_screen
+from tuner_plugins.perturbseq.data.guide_calls import GuideCalling, call_guides
+from tuner_plugins.perturbseq.data.screen import open_screen, recipe_of
 from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.data.transform import blocks, learn
 from tuner_plugins.perturbseq.errors import AnalysisError
@@ -26,7 +31,9 @@ from tuner_plugins.perturbseq.report import analysis
 from tuner_plugins.perturbseq.report.embedding import log_normalised
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
+from tests.perturbseq.guides import guide_counts
 from tests.perturbseq.screens import small_screen
+from tuner.plugin import InputError
 
 COVARIATES = ["total_counts", "pct_counts_mt", "S_score", "G2M_score"]
 OPTIONS = {"control": CONTROL, "batch": "batch", "guide": "guide", "covariates": COVARIATES}
@@ -315,3 +322,92 @@ def test_the_door_is_light():
     assert done.stdout == "False\n", done.stderr
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         ps.nothing  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def infected():
+    """Return a screen of high multiplicity whose labels are to be called, and its truth."""
+    counts, truth = guide_counts(2, cells=600, guides=8, moi=1.5)
+    names = [f"{target}_{n}" for target in ("ctrl", "A", "B", "C") for n in (1, 2)]
+    has = np.column_stack([truth[:, i : i + 2].any(axis=1) for i in range(0, 8, 2)])
+    rng = np.random.default_rng(0)
+    mean = 5 + 10 * has[:, [1]] * [1, 0, 0, 0, 0, 0] + 10 * has[:, [2]] * [0, 1, 0, 0, 0, 0]
+    adata = ad.AnnData(rng.poisson(mean).astype(float))
+    adata.obs_names = [f"c{i}" for i in range(600)]
+    adata.var_names = [f"g{i}" for i in range(6)]
+    adata.obsm["guides"] = pd.DataFrame(counts, index=adata.obs_names, columns=names)
+    return adata, has
+
+
+HIGH = {"separator": "+", "multiple": "additive", "unassigned": "drop"}
+
+
+@pytest.mark.filterwarnings("ignore::tuner_plugins.perturbseq.annotated.ScreenWarning")
+def test_guides_become_a_design_of_several_perturbations(infected):
+    adata, has = infected[0].copy(), infected[1]
+    ps.pp.assign_guides(adata, obsm="guides")
+    labels = adata.obs["perturbation"].fillna("").str.split("+")
+    for at, target in enumerate(("ctrl", "A", "B", "C")):
+        own = labels.map(lambda parts, target=target: target in parts).to_numpy()
+        assert (own == has[:, at]).mean() > 0.97
+    ps.tl.elasticnet(adata, **{**QUICK, **HIGH})
+    coef = adata.varm["coef"]
+    assert coef.loc["g0"].idxmax() == "A"
+    assert coef.loc["g1"].idxmax() == "B"
+    direct = infected[0].copy()
+    ps.tl.elasticnet(direct, **{**QUICK, **HIGH}, guide_counts="guides")
+    pd.testing.assert_frame_equal(direct.varm["coef"], coef)
+
+
+@pytest.mark.filterwarnings("ignore::tuner_plugins.perturbseq.annotated.ScreenWarning")
+@pytest.mark.filterwarnings("ignore:From 0.4:FutureWarning")
+def test_guides_from_features_and_from_a_modality(infected):
+    adata = infected[0].copy()
+    ps.pp.assign_guides(adata, obsm="guides")
+    table = adata.obsm["guides"]
+    var = pd.DataFrame({"feature_types": "CRISPR Guide Capture"}, index=table.columns)
+    var["target_gene_name"] = [name.split("_")[0] for name in table]
+    guides = ad.AnnData(sparse.csr_matrix(table.to_numpy(dtype=float)), table[[]], var)
+    genes = ad.AnnData(sparse.csr_matrix(adata.X), table[[]], adata.var[[]])
+    genes.var["feature_types"] = "Gene Expression"
+    both = ad.concat([genes, guides], axis=1)
+    both.var = pd.concat([genes.var, guides.var])
+    ps.pp.assign_guides(both, targets="target_gene_name")
+    pd.testing.assert_series_equal(both.obs["perturbation"], adata.obs["perturbation"])
+    with pytest.raises(CellsError, match="guides have no column 'gene' for targets"):
+        ps.pp.assign_guides(both, targets="gene")
+    with pytest.raises(CellsError, match="no counts of guides: name obsm, a modality"):
+        ps.pp.assign_guides(genes)
+    mudata = pytest.importorskip("mudata", reason="MuData is optional")
+    mdata = mudata.MuData({"rna": genes, "guides": guides[::-1][:500].copy()})
+    ps.pp.assign_guides(mdata, guides="guides", method="threshold", min_umis=5)
+    expected = call_guides(guides.X, list(table), genes.obs_names, GuideCalling("", "threshold", 5))
+    kept = mdata["rna"].obs_names.isin(guides.obs_names[::-1][:500])
+    found = mdata["rna"].obs["perturbation"]
+    pd.testing.assert_series_equal(found[kept], expected.labels["perturbation"][kept])
+    assert found[~kept].isna().all()
+
+
+def test_guides_from_a_file(infected, tmp_path):
+    """The plug-in and its script call the same guides as `ps` does."""
+    adata = infected[0].copy()
+    adata.write_h5ad(tmp_path / "screen.h5ad")
+    data = {"counts": str(tmp_path / "screen.h5ad"), "control": ["ctrl"], "multiple": "additive"}
+    data |= {"unassigned": "drop", "guide_counts": {"obsm": "guides", "min_umis": 4}}
+    config = ElasticNetConfig.model_validate({"data": data})
+    loaded = ElasticNetPlugin(config).load().tuned[0].data
+    assert loaded.notes[0].startswith("guides were called (negative_binomial, 4 counts at least)")
+    calls = call_guides(
+        adata.obsm["guides"], list(adata.obsm["guides"]), adata.obs_names, GuideCalling(min_umis=4)
+    )
+    n = calls.labels["n_guides"] > 0
+    assert loaded.dataset.screen.obs.index.tolist() == adata.obs_names[n].tolist()
+    plain = json.loads(json.dumps(asdict(config.data.recipe())))
+    setting = {"alpha": 0.01, "l1_ratio": 0.5, "penalise_covariates": False, "scale_genes": False}
+    found = fit_screen(tmp_path / "screen.h5ad", recipe_of(plain), setting)
+    np.testing.assert_allclose(found.X, refit(loaded.problem, 0.01, 0.5).coef, atol=1e-9)
+    wrong = data | {"guide_counts": {"obsm": "guide"}}
+    with pytest.raises(InputError, match="no obsm 'guide' .*did you mean: guides"):
+        ElasticNetPlugin(ElasticNetConfig.model_validate({"data": wrong})).load()
+    with pytest.raises(ValueError, match="method"):
+        ElasticNetConfig.model_validate({"data": data | {"guide_counts": {"methods": "max"}}})

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tuner.config.schema import InputPath
+from tuner_plugins.perturbseq.data.guide_calls import GuideCalling
 from tuner_plugins.perturbseq.data.labels import UNASSIGNED, Labels
 from tuner_plugins.perturbseq.data.response import GeneChoice
 from tuner_plugins.perturbseq.data.screen import Recipe
@@ -67,6 +68,9 @@ class DataSection(_Section):
         Rarer perturbations are left out, with their cells.
     perturbations : list of str, optional
         Only these are modelled; cells with others are left out.
+    guide_counts : GuideCalling, optional
+        Labels are called from counts of guides and joined by its separator; the columns
+        `perturbation`, ``guide`` and ``n_guides`` are new.
     guide, batch : str, optional
         Columns of obs. The batch is a covariate.
     unit : str
@@ -109,6 +113,7 @@ class DataSection(_Section):
     combinations: bool = False
     min_cells: int = Field(default=1, ge=1)
     perturbations: Texts | None = Field(default=None, min_length=1)
+    guide_counts: GuideCalling | None = None
     guide: str | None = None
     unit: str = AUTO
     well: str | None = AUTO
@@ -124,7 +129,8 @@ class DataSection(_Section):
 
     @model_validator(mode="after")
     def _policies_fit_together(self) -> DataSection:
-        if self.multiple != "error" and self.separator is None:
+        joined = self.separator is not None or self.guide_counts is not None
+        if self.multiple != "error" and not joined:
             raise ValueError(f"data.multiple {self.multiple} needs data.separator, such as ','")
         if self.combinations and self.multiple != "additive":
             raise ValueError("data.combinations needs data.multiple: additive")
@@ -132,14 +138,14 @@ class DataSection(_Section):
 
     def recipe(self) -> Recipe:
         """Return what the reader of screens needs."""
-        chosen = self.genes.highly_variable
+        chosen, calling = self.genes.highly_variable, self.guide_counts
         return Recipe(
             Labels(
                 self.perturbation,
                 tuple(self.control),
                 self.unassigned,
                 tuple(self.unassigned_labels),
-                self.separator,
+                self.separator if calling is None else calling.separator,
                 self.multiple,
                 self.combinations,
                 self.min_cells,
@@ -158,6 +164,7 @@ class DataSection(_Section):
             ),
             tuple(self.y_obs),
             self.symbols,
+            calling,
         )
 
 

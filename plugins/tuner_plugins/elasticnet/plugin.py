@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tuner.export import outputs
 from tuner.export.bundle import bundle
 from tuner.export.provenance import provenance_head
 from tuner.plugin import (
@@ -24,33 +23,14 @@ from tuner.plugin import (
     Result,
     Tried,
 )
-from tuner_plugins.elasticnet import script as elasticnet_script
-from tuner_plugins.elasticnet import script_paths
 from tuner_plugins.elasticnet.config import ElasticNetConfig
 from tuner_plugins.elasticnet.reading import available_threads, probe_file, require_gene_sets
+from tuner_plugins.elasticnet.script_modules import SCRIPT_DEPENDENCIES, SCRIPT_MODULES
 from tuner_plugins.elasticnet.selection import fold_metrics, one_standard_error
 from tuner_plugins.elasticnet.summary import Summary, findings_of, summary_of, tables_of
-from tuner_plugins.enet import dependence, penalty
 from tuner_plugins.enet.cross_validation import cross_validate
 from tuner_plugins.enet.cv_results import Sweep
-from tuner_plugins.enet.solvers import numpy_solver
 from tuner_plugins.enet.validation import DataError
-from tuner_plugins.perturbseq import errors
-from tuner_plugins.perturbseq.data import (
-    cell_cycle,
-    covariates,
-    guides,
-    label_notes,
-    labels,
-    matrix,
-    probing,
-    response,
-    screen,
-    sense,
-    stored,
-    transform,
-    values,
-)
 from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.reading import Loaded, read
@@ -61,15 +41,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from optuna.distributions import BaseDistribution
-
-SCRIPT_MODULES = (
-    *(errors, stored, probing, matrix, values, labels, cell_cycle, covariates, response),
-    *(screen, transform, dependence, guides, label_notes, sense, penalty, numpy_solver, outputs),
-    *(script_paths, elasticnet_script),
-)
-"""What the frozen script is made of: each after what it needs."""
-
-SCRIPT_DEPENDENCIES = ("anndata>=0.11", "h5py>=3.8", "numpy>=1.24", "pandas>=1.5", "scipy>=1.11")
 
 REFERENCE: Params = {"alpha": 5e-4, "l1_ratio": 0.5}
 """The setting of the published script (Dixit et al., 2016, 10.1016/j.cell.2016.11.038)."""

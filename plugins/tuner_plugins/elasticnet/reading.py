@@ -33,4 +33,6 @@ def require_gene_sets(config: ElasticNetConfig, loaded: Loaded) -> None:
 def probe_file(data: DataSection) -> None:
     """Read the screen's file in another process; `CellsError` where that does not survive it."""
     layers = [data.layer, None if data.response in (LOG, COUNTS) else data.response]
-    probe(data.counts, [part for layer in layers for part in parts_of(layer)], whole=True)
+    guides = [] if data.guide_counts is None else [f"obsm/{data.guide_counts.obsm}"]
+    parts = [part for layer in layers for part in parts_of(layer)]
+    probe(data.counts, [*parts, *guides], whole=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anndata as ad
@@ -21,6 +21,12 @@ from tuner_plugins.perturbseq.data.covariates import (
     read_covariates,
     row_sums,
 )
+from tuner_plugins.perturbseq.data.guide_calls import (
+    GuideCalling,
+    call_guides,
+    numbers_of_guides,
+    read_obsm,
+)
 from tuner_plugins.perturbseq.data.matrix import Cells, open_cells
 from tuner_plugins.perturbseq.data.response import log1p_10k, per_10k
 from tuner_plugins.perturbseq.data.stored import CellsError
@@ -28,7 +34,7 @@ from tuner_plugins.perturbseq.data.values import require_counts
 from tuner_plugins.perturbseq.report.embedding import PrepareOptions
 from tuner_plugins.perturbseq.report.embedding import prepare as _prepare
 
-__all__ = ["covariates", "prepare"]
+__all__ = ["assign_guides", "covariates", "prepare"]
 
 GENES_SEEN = "n_genes_by_counts"
 
@@ -151,3 +157,99 @@ def prepare(
     cycle = {"S": S_GENES, "G2M": G2M_GENES}
     options = PrepareOptions(size_factor, n_pcs, n_neighbors, seed, cycle)
     return _prepare(adata_of(data, modality), options)
+
+
+FEATURES = "feature_types"
+GUIDES = "CRISPR Guide Capture"
+"""What 10x calls the features that are guides, in the column of var of that name."""
+
+
+def assign_guides(  # noqa: PLR0913  keywords of a call in a notebook
+    data: Any,
+    *,
+    obsm: str | None = None,
+    guides: str | None = None,
+    method: str = "negative_binomial",
+    min_umis: int = 3,
+    targets: Mapping[str, str] | str | None = None,
+    separator: str = "+",
+    perturbation: str = "perturbation",
+    modality: str | None = None,
+) -> None:
+    """Call the guides of cells from their counts, and label cells by the targets.
+
+    For low multiplicity go on with ``tl.elasticnet(..., separator="+", multiple="drop",
+    unassigned="drop")``, for high with ``multiple="additive"``.
+
+    Parameters
+    ----------
+    data : AnnData or MuData
+    obsm : str, optional
+        Key of obsm with counts, a table of cells by guides.
+    guides : str, optional
+        Modality of a MuData with counts. Without both they are the features of
+        ``var["feature_types"]`` "CRISPR Guide Capture"; leave those out of what is fitted.
+    method, min_umis, separator
+        As in `tuner_plugins.perturbseq.data.guide_calls.GuideCalling`.
+    targets : mapping or str, optional
+        Guide to target, or a column of the guides' var. None: the guide's name without its number.
+    perturbation : str
+        Column of obs for the targets of a cell.
+
+    Returns
+    -------
+    None
+        Writes ``obs`` `perturbation` and ``guide`` (joined, missing without a guide) and
+        ``n_guides``; ``uns["guide_calls"]``, a table of thresholds; ``obsm["guide_calls"]``.
+
+    Raises
+    ------
+    CellsError, AnalysisError
+        No counts of guides, or none that can be called.
+
+    Examples
+    --------
+    >>> adata = ad.AnnData(np.ones((3, 2)))
+    >>> counts = {"STAT1_1": [30, 0, 2], "NT_1": [0, 25, 0]}
+    >>> adata.obsm["guides"] = pd.DataFrame(counts, index=adata.obs_names)
+    >>> assign_guides(adata, obsm="guides", method="threshold")
+    >>> adata.obs["perturbation"].tolist()
+    ['STAT1', 'NT', nan]
+    """
+    adata = adata_of(data, modality)
+    counts, names, var = _guide_counts(data, adata, obsm, guides)
+    if isinstance(targets, str):
+        if var is None or targets not in var:
+            raise CellsError(f"guides have no column '{targets}' for targets: give a mapping")
+        targets = dict(zip(names, var[targets].astype(str), strict=True))
+    calling = GuideCalling(obsm or "", method, min_umis, targets, separator)
+    calls = call_guides(counts, names, adata.obs_names, calling)
+    adata.obs[perturbation] = calls.labels["perturbation"]
+    adata.obs["guide"], adata.obs["n_guides"] = calls.labels["guide"], calls.labels["n_guides"]
+    adata.uns["guide_calls"] = calls.table
+    adata.obsm["guide_calls"] = sparse.csr_matrix(calls.called, dtype=np.uint8)
+
+
+def _guide_counts(
+    data: Any, adata: ad.AnnData, obsm: str | None, guides: str | None
+) -> tuple[Any, list[str], pd.DataFrame | None]:
+    """Return counts, cells by guides in the order of `adata`, names, and the guides' var."""
+    if obsm is not None:
+        table = read_obsm(adata, obsm)
+        if not isinstance(table, pd.DataFrame):
+            raise CellsError(f"obsm['{obsm}'] is no table (DataFrame), whose columns name guides")
+        return numbers_of_guides(table, obsm), list(map(str, table)), None
+    if guides is not None:
+        other = adata_of(data, guides)
+        at = other.obs_names.get_indexer(adata.obs_names)
+        counts = sparse.csr_matrix(other.X)[np.maximum(at, 0)]
+        return sparse.diags_array((at >= 0) * 1.0) @ counts, list(other.var_names), other.var
+    here = np.zeros(adata.n_vars, dtype=bool)
+    if FEATURES in adata.var:
+        here = (adata.var[FEATURES].astype(str) == GUIDES).to_numpy()
+    if not here.any():
+        raise CellsError(
+            f"no counts of guides: name obsm, a modality (guides), or give var['{FEATURES}'] with "
+            f"'{GUIDES}'"
+        )
+    return adata.X[:, here], list(adata.var_names[here]), adata.var[here]

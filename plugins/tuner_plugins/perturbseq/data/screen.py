@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import sparse
 
 from tuner_plugins.perturbseq.data.covariates import Covariates, numbers_of, read_covariates
+from tuner_plugins.perturbseq.data.guide_calls import GuideCalling, obs_with_calls, read_obsm
 from tuner_plugins.perturbseq.data.labels import Design, Labels, column_of, read_design
 from tuner_plugins.perturbseq.data.matrix import Cells, open_cells
 from tuner_plugins.perturbseq.data.response import GeneChoice
@@ -47,6 +48,8 @@ class Recipe:
         Which genes are fitted.
     y_obs : sequence of str
         Columns of obs that are fitted as well.
+    calling : GuideCalling, optional
+        How labels are made from counts of guides.
     """
 
     labels: Labels
@@ -58,13 +61,18 @@ class Recipe:
     genes: GeneChoice = GeneChoice()
     y_obs: Sequence[str] = ()
     symbols: str | None = None
+    calling: GuideCalling | None = None
 
 
 def recipe_of(plain: Mapping[str, Any]) -> Recipe:
     """Make a recipe from plain data, as ``dataclasses.asdict`` gives it."""
-    return Recipe(
-        **{**plain, "labels": Labels(**plain["labels"]), "genes": GeneChoice(**plain["genes"])}
-    )
+    made: dict[str, Any] = {
+        "labels": Labels(**plain["labels"]),
+        "genes": GeneChoice(**plain["genes"]),
+    }
+    if plain.get("calling") is not None:
+        made["calling"] = GuideCalling(**plain["calling"])
+    return Recipe(**{**plain, **made})
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,14 @@ def open_screen(source: Path | anndata.AnnData, recipe: Recipe) -> Screen:
             f"response {recipe.response} and the counts ({recipe.layer or 'X'}) have different "
             "genes; give both in one matrix's layers"
         )
+    called: list[str] = []
+    if recipe.calling is not None:
+        guides = read_obsm(source, recipe.calling.obsm)
+        column = recipe.labels.perturbation
+        obs, note = obs_with_calls(counts.obs, guides, recipe.calling, column)
+        counts, called = replace(counts, obs=obs), [note]
     design = read_design(counts.obs, recipe.labels)
+    design = replace(design, notes=[*called, *design.notes])
     obs = counts.obs.iloc[design.rows]
     batches = np.full(len(obs), "")
     if recipe.batch is not None:

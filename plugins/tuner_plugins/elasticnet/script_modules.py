@@ -1,0 +1,48 @@
+"""What the stand-alone script ``fit_elasticnet.py`` is made of."""
+
+from __future__ import annotations
+
+from tuner.export import outputs
+from tuner_plugins.elasticnet import script as elasticnet_script
+from tuner_plugins.elasticnet import script_paths
+from tuner_plugins.enet import dependence, penalty
+from tuner_plugins.enet.solvers import numpy_solver
+from tuner_plugins.perturbseq import errors
+from tuner_plugins.perturbseq.data import (
+    cell_cycle,
+    covariates,
+    guide_calls,
+    guide_mixtures,
+    guides,
+    label_notes,
+    labels,
+    matrix,
+    probing,
+    response,
+    screen,
+    sense,
+    stored,
+    transform,
+    values,
+)
+
+SCRIPT_MODULES = (
+    *(errors, stored, probing, matrix, values, labels, cell_cycle, covariates, response),
+    *(
+        guide_mixtures,
+        guide_calls,
+        screen,
+        transform,
+        dependence,
+        guides,
+        label_notes,
+        sense,
+        penalty,
+        numpy_solver,
+        outputs,
+    ),
+    *(script_paths, elasticnet_script),
+)
+"""What the frozen script is made of: each after what it needs."""
+
+SCRIPT_DEPENDENCIES = ("anndata>=0.11", "h5py>=3.8", "numpy>=1.24", "pandas>=1.5", "scipy>=1.11")
