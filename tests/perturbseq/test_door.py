@@ -411,3 +411,21 @@ def test_guides_from_a_file(infected, tmp_path):
         ElasticNetPlugin(ElasticNetConfig.model_validate({"data": wrong})).load()
     with pytest.raises(ValueError, match="method"):
         ElasticNetConfig.model_validate({"data": data | {"guide_counts": {"methods": "max"}}})
+
+
+def test_fold_changes_stand_beside_coefficients(analysed):
+    adata = analysed.copy()
+    adata.var_names = ["PERT1" if name == "GENE00001" else name for name in adata.var_names]
+    with pytest.raises(AnalysisError, match="no varm 'log2fc': run tl.fold_changes first"):
+        ps.tl.knockdown(adata)
+    ps.tl.fold_changes(adata)
+    table = ps.tl.coefficient_table(adata)
+    hits = table[(table["q"] < 0.05) & (table["coef"].abs() > 0.2)]
+    assert len(hits) > 20
+    assert (np.sign(hits["coef"]) == np.sign(hits["log2fc"])).mean() > 0.98
+    assert (table["log2fc_low"] <= table["log2fc"]).all()
+    (row,) = ps.tl.knockdown(adata).itertuples()
+    assert (row.perturbation, row.gene) == ("PERT1", "PERT1")
+    assert row.remaining == pytest.approx(2**row.log2fc)
+    ps.tl.elasticnet(adata, **OPTIONS, **GRID, n_permutations=0)
+    assert "log2fc" not in adata.varm  # of another fit

@@ -186,9 +186,14 @@ def coefficient_table(data: Any, modality: str | None = None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``gene``, ``perturbation``, ``coef``, ``p``, ``q``, ``n_cells``, as in the table
-        ``coefficients`` of an analysis.
+        ``coefficients`` of an analysis; and ``log2fc`` with its interval and p after
+        `tl.fold_changes`.
     """
     adata = adata_of(data, modality)
     coef, p = (stored_table(adata, key) for key in ("coef", "coef_p"))
     cells = adata.uns[KEY].get("n_cells")
-    return tabulate(coef, p.to_numpy(), None if cells is None else np.asarray(cells).tolist())
+    table = tabulate(coef, p.to_numpy(), None if cells is None else np.asarray(cells).tolist())
+    for key in ("log2fc", "log2fc_low", "log2fc_high", "log2fc_p"):
+        if key in adata.varm:
+            table[key] = stored_table(adata, key).to_numpy().ravel()
+    return table

@@ -110,6 +110,7 @@ def load(  # noqa: PLR0913  of a setting, by keyword
         threads=threads,
         covariate_names=screen.covariates.names,
         covariate_scale=scale,
+        sizes=transform.sizes,
     )
     if screen.recipe.symbols is not None:
         adata.var["gene_id"] = screen.counts.genes.astype(str)

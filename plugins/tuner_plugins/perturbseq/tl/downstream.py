@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy import sparse
 
 from tuner_plugins.perturbseq.annotated import (
     adata_of,
+    coefficient_table,
     fitted,
     tell,
 )
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference.fold_changes import fold_changes as regressed
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
 from tuner_plugins.perturbseq.programs.grouping import clustering_of
 from tuner_plugins.perturbseq.report.embedding import log_normalised
@@ -198,3 +202,61 @@ def rename_programs(data: Any, names: Mapping[str, str], *, modality: str | None
             adata.uns[key] = adata.uns[key].assign(
                 **{column: adata.uns[key][column].replace(renamed)}
             )
+
+
+def fold_changes(
+    data: Any, *, level: float = 0.95, threads: int = 1, modality: str | None = None
+) -> None:
+    """Estimate log2 fold changes and their intervals from counts, without a penalty.
+
+    A quasi-Poisson regression on all perturbations and covariates, see
+    `tuner_plugins.perturbseq.inference.fold_changes`.
+
+    Parameters
+    ----------
+    data : AnnData or MuData
+        After `elasticnet`.
+    level : float
+        Of the intervals.
+
+    Returns
+    -------
+    None
+        Writes ``varm`` ``log2fc``, ``log2fc_low``, ``log2fc_high`` and ``log2fc_p``, which
+        `coefficient_table` has as well.
+    """
+    own = fitted(data, modality)
+    view, model = own.load(threads)
+    counts = sparse.csr_matrix(view[:, model.genes].X, dtype=np.float64)
+    sizes = model.sizes
+    if sizes is None or (sizes == 1).all():  # of a response that is no matter of depth
+        sizes = np.asarray(view.X.sum(axis=1), dtype=np.float64).reshape(-1)
+    covariates = model.covariates
+    found = regressed(counts, sizes, model.design, covariates, level=level, threads=threads)
+    for key, values in found.items():
+        name = "log2fc" if key == "log2fc" else f"log2fc_{key}"
+        own.keep_in_varm(name, model.framed(values))
+
+
+def knockdown(data: Any, *, modality: str | None = None) -> pd.DataFrame:
+    """Tabulate what each perturbation leaves of its own gene.
+
+    Parameters
+    ----------
+    data : AnnData or MuData
+        After `fold_changes`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a perturbation whose gene was fitted: ``perturbation``, ``gene``, ``remaining``
+        (2^log2fc), ``log2fc``, its interval and ``p``, sorted by ``remaining``.
+    """
+    table = coefficient_table(data, modality)
+    if "log2fc" not in table:
+        raise AnalysisError("no varm 'log2fc': run tl.fold_changes first")
+    own = table[table["gene"].str.upper() == table["perturbation"].str.upper()]
+    own = own.assign(remaining=np.exp2(own["log2fc"]))
+    columns = ["perturbation", "gene", "n_cells", "remaining"]
+    columns += ["log2fc", "log2fc_low", "log2fc_high", "log2fc_p"]
+    return own[columns].sort_values("remaining", ignore_index=True)

@@ -256,7 +256,7 @@ def _swept(
 
 def _keep_fit(own: Fitted, view: ad.AnnData, model: Model) -> None:
     """Write coefficients, their tests, and those of covariates."""
-    for key in ("coef_p", "coef_q"):
+    for key in ("coef_p", "coef_q", "log2fc", "log2fc_low", "log2fc_high", "log2fc_p"):
         own.adata.varm.pop(key, None)  # of an earlier fit
     for key in ("coef", "coef_p", "coef_q"):
         if key in view.varm:
