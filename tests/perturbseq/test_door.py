@@ -429,3 +429,19 @@ def test_fold_changes_stand_beside_coefficients(analysed):
     assert row.remaining == pytest.approx(2**row.log2fc)
     ps.tl.elasticnet(adata, **OPTIONS, **GRID, n_permutations=0)
     assert "log2fc" not in adata.varm  # of another fit
+
+
+def test_too_few_permutations_are_noted_and_a_tail_helps(tiny):
+    rng = np.random.default_rng(0)
+    counts = tiny.X.toarray()
+    counts[(tiny.obs["perturbation"] == "A").to_numpy(), 3] += rng.poisson(9.0, 30)
+    tiny.X = sparse.csr_matrix(counts)
+    del tiny.obs["total_counts"]
+    options = {**QUICK, "composition": False}
+    with pytest.warns(ScreenWarning, match="no q can be below .* ask for [0-9]+ permutations or"):
+        ps.tl.elasticnet(tiny, **{**options, "n_permutations": 5})
+    assert tiny.varm["coef_q"].min(axis=None) > 0.05
+    with pytest.warns(ScreenWarning, match="no q can be below"):  # 60 null values make no tail
+        ps.tl.elasticnet(tiny, **{**options, "n_permutations": 5}, tail_fit=True)
+    ps.tl.elasticnet(tiny, **{**options, "n_permutations": 60}, tail_fit=True)
+    assert tiny.varm["coef_p"].loc["g3", "A"] < 1 / 721  # the least that 60 x 12 give

@@ -220,6 +220,8 @@ class AnalysisSection(_Section):
         Full refits under permuted labels.
     pooled_null : bool
         Whether the genes of a perturbation share their null.
+    tail_fit : bool
+        Read p-values that permutations are too few for from a tail fitted to that null.
     discovery : float
         Share of the cells that programs are found in; the others test them.
     bootstraps, selection_pairs : int
@@ -243,6 +245,7 @@ class AnalysisSection(_Section):
     false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)
     permutations: int = Field(default=100, ge=1)
     pooled_null: bool = True
+    tail_fit: bool = False
     discovery: float = Field(default=2 / 3, gt=0, le=1)
     bootstraps: int = Field(default=10, ge=0)
     selection_pairs: int = Field(default=0, ge=0)

@@ -48,6 +48,7 @@ def options_of(plain: Mapping[str, Any], size_factor: str | None) -> AnalysisOpt
         q_threshold=plain["false_discovery_rate"],
         n_permutations=plain["permutations"],
         pooled_null=plain["pooled_null"],
+        tail_fit=plain.get("tail_fit", False),  # scripts that were exported before have none
         discovery=plain["discovery"],
         n_bootstraps=plain["bootstraps"],
         n_selection_pairs=plain["selection_pairs"],

@@ -69,6 +69,7 @@ def elasticnet(  # noqa: PLR0913  keywords of a call in a notebook
     select: Literal["best", "one_standard_error"] = "best",
     n_permutations: int = 100,
     pooled_null: bool = True,
+    tail_fit: bool = False,
     efficacy: bool = False,
     composition: bool | None = None,
     seed: int = 0,
@@ -109,7 +110,7 @@ perturbations
         The largest held-out R2, or the sparsest fits that are no worse by a standard error.
     n_permutations : int
         Refits under permuted labels, for p-values; 0 for none.
-    pooled_null, efficacy, composition
+    pooled_null, tail_fit, efficacy, composition
         As the keys of ``analysis``: coefficients are relative to the genes that did not move unless
         `composition` is False.
     seed : int
@@ -190,6 +191,7 @@ perturbations
     surface = _swept(loaded.problem, alphas, l1_ratios, threads)
     at = surface.best_index if select == "best" else surface.one_standard_error()
     options = {"seed": seed, "pooled_null": pooled_null, "efficacy": efficacy}
+    options["tail_fit"] = tail_fit
     chosen = {"alpha": float(surface.alphas[at[0]]), "l1_ratio": float(surface.l1_ratios[at[1]])}
     view, model = load(
         loaded.dataset.screen,
@@ -203,6 +205,7 @@ perturbations
     if n_permutations:
         options["n_permutations"] = n_permutations
         fit_coefficients(found, model, AnalysisOptions(**options))  # type: ignore[arg-type]
+        tell(note for note in found.notes if "no q can be below" in note)
     else:
         view.varm["coef"] = model.coefficients().reindex(view.var_names)
     own = fitted_with(adata, plan)
