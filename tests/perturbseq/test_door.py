@@ -445,3 +445,17 @@ def test_too_few_permutations_are_noted_and_a_tail_helps(tiny):
         ps.tl.elasticnet(tiny, **{**options, "n_permutations": 5}, tail_fit=True)
     ps.tl.elasticnet(tiny, **{**options, "n_permutations": 60}, tail_fit=True)
     assert tiny.varm["coef_p"].loc["g3", "A"] < 1 / 721  # the least that 60 x 12 give
+
+
+def test_distances_of_cells_from_control(analysed):
+    adata = analysed.copy()
+    with pytest.raises(AnalysisError, match="no obsm 'X_pca': run pp.prepare"):
+        ps.tl.edistance(adata)
+    adata.obsm["X_pca"] = np.asarray(adata.obsm["program_scores"])
+    ps.tl.edistance(adata, n_permutations=99)
+    table = adata.uns["edistance"].set_index("perturbation")
+    assert table.index.tolist() == [f"PERT{i}" for i in range(1, 7)]
+    tests = adata.uns["program_tests"]
+    moved = tests.loc[tests["effect_size"].abs() > 1, "perturbation"].unique()
+    assert len(moved) > 2
+    assert (table.loc[moved, "p"] == 0.01).all()

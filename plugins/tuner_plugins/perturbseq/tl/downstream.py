@@ -16,8 +16,11 @@ from tuner_plugins.perturbseq.annotated import (
     fitted,
     tell,
 )
+from tuner_plugins.perturbseq.data.screen import open_screen
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference.energy import energy_distances
 from tuner_plugins.perturbseq.inference.fold_changes import fold_changes as regressed
+from tuner_plugins.perturbseq.inference.program_tests import stratum_codes
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
 from tuner_plugins.perturbseq.programs.grouping import clustering_of
 from tuner_plugins.perturbseq.report.embedding import log_normalised
@@ -260,3 +263,38 @@ def knockdown(data: Any, *, modality: str | None = None) -> pd.DataFrame:
     columns = ["perturbation", "gene", "n_cells", "remaining"]
     columns += ["log2fc", "log2fc_low", "log2fc_high", "log2fc_p"]
     return own[columns].sort_values("remaining", ignore_index=True)
+
+
+def edistance(
+    data: Any,
+    *,
+    basis: str = "X_pca",
+    n_permutations: int = 1000,
+    seed: int = 0,
+    modality: str | None = None,
+) -> None:
+    """Test how far the cells of each perturbation lie from control, by their energy distance.
+
+    Parameters
+    ----------
+    data : AnnData or MuData
+        After `elasticnet`, with coordinates of cells in ``obsm[basis]``, such as from `pp.prepare`.
+
+    Returns
+    -------
+    None
+        Writes ``uns["edistance"]``, see `tuner_plugins.perturbseq.inference.energy`.
+    """
+    own = fitted(data, modality)
+    if basis not in own.adata.obsm:
+        raise AnalysisError(f"no obsm '{basis}': run pp.prepare, or name another basis")
+    screen = open_screen(own.adata, own.plan.recipe)
+    coordinates = np.asarray(own.adata.obsm[basis], dtype=np.float64)[screen.design.rows]
+    own.adata.uns["edistance"] = energy_distances(
+        coordinates,
+        screen.design.matrix,
+        screen.design.names,
+        strata=stratum_codes(screen.batches, len(screen.obs)),
+        n_permutations=n_permutations,
+        seed=seed,
+    )
