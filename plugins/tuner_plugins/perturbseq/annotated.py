@@ -111,8 +111,10 @@ class Fitted:
         """
         if key not in self.adata.varm:
             raise AnalysisError(
-                f"no varm '{key}': tl.elasticnet writes it"
-                + ("" if key == "coef" else ", with n_permutations of 1 or more")
+                f"no varm '{key}': "
+                + ("tl.fold_changes" if key.startswith("log2fc") else "tl.elasticnet")
+                + " writes it"
+                + (", with n_permutations of 1 or more" if key in ("coef_p", "coef_q") else "")
             )
         frame = pd.DataFrame(self.adata.varm[key]).dropna(how="all")
         if "coef" in self.adata.varm:  # a gene that never varies has no p, but a model
