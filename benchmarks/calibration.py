@@ -20,11 +20,11 @@ import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 from tuner_plugins.elasticnet.config import ElasticNetConfig
 from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
-from tuner_plugins.elasticnet.summary import grid_alphas
 from tuner_plugins.enet.cross_validation import cross_validate
 from tuner_plugins.perturbseq.data.screen import open_screen
 from tuner_plugins.perturbseq.inference.program_tests import uniformity
 from tuner_plugins.perturbseq.model.load import load
+from tuner_plugins.perturbseq.model.surface import grid_alphas
 from tuner_plugins.perturbseq.report.command import options_of
 from tuner_plugins.perturbseq.report.options import Analysis
 from tuner_plugins.perturbseq.report.steps import fit_coefficients, group, wide
@@ -44,7 +44,7 @@ def config_of(screen: Path) -> ElasticNetConfig:
 def best_setting(config: ElasticNetConfig) -> tuple[float, float]:
     """Return alpha and l1_ratio with the best held-out R2 of the grid."""
     problem = ElasticNetPlugin(config).load().tuned[0].data.problem
-    alphas = grid_alphas(problem, config.surface)
+    alphas = grid_alphas(problem, config.surface.alphas, config.surface.l1_ratios)
     return cross_validate(problem, alphas, config.surface.l1_ratios).best
 
 

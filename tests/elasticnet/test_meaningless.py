@@ -46,6 +46,28 @@ def control_like(adata):
     _label(adata, _is(adata, "C"), "perturbation", "non-targeting_2")
 
 
+def renamed(**labels):
+    def change(adata):
+        adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace(labels)
+
+    return change
+
+
+def a_gene_called_wt1(adata):
+    renamed(A="WT1", B="NEGR1", C="NT5E")(adata)
+    adata.var_names = ["WT1", *adata.var_names[1:]]
+
+
+def lane_of_one(adata):
+    adata.obs["lane"] = np.where(_is(adata, "A"), "L2", "L1")
+
+
+def norman(adata):
+    """Label as Norman et al. do: A_ctrl, ctrl_B, A_B."""
+    values = np.array(["ctrl", "A_ctrl", "ctrl_B", "A_B"])
+    adata.obs["perturbation"] = values[np.arange(adata.n_obs) % 4]
+
+
 def rare(adata):
     _label(adata, np.flatnonzero(_is(adata, "A"))[2:], "perturbation", "B")
 
@@ -239,6 +261,27 @@ NOTED = {
     "control-like label": (
         control_like, {}, "these labels look like controls .*: 'non-targeting_2'; name",
     ),
+    "safe harbour": (renamed(C="AAVS1"), {}, "these labels look like controls .*: 'AAVS1'; name"),
+    "numbered controls": (renamed(C="sgNT-2"), {}, "these labels look like controls .*: 'sgNT-2'"),
+    "demultiplexer's words": (
+        renamed(B="Negative", C="Doublet"),
+        {},
+        "without a known guide.*: 'Doublet', 'Negative'; name them in data.unassigned_labels",
+    ),
+    "combination with control": (
+        renamed(C="A+ctrl"),
+        {"separator": "+"},
+        r"join a control with a perturbation .* alone: 'A\+ctrl' \(15 cells\)",
+    ),
+    "combinations of parts that recur": (
+        renamed(A="X|Y", B="X|Z", C="Y|Z"), {}, r"join others with '\|'.*'X\|Y', 'X\|Z', 'Y\|Z'; d",
+    ),
+    "combinations as in Norman et al.": (
+        norman, {}, "join others with '_'.*'A_B', 'A_ctrl', 'ctrl_B'",
+    ),
+    "a lane of one": (
+        lane_of_one, {}, "these perturbations share no 'lane' .*: 'A'; data.batch: lane",
+    ),
     "rare perturbation": (rare, {}, r"held-out cell: 'A' \(2 cells, none in 3 of 5 folds\)"),
     "unseen gene": (unseen_gene, {}, "these responses never vary and count for nothing: 'g5'"),
     "constant covariate": (
@@ -331,6 +374,39 @@ def test_what_means_little_is_noted(validate, tmp_path, kind):
     code, output, error = validate(_written(tmp_path, change), data)
     assert not code, error
     assert pd.Series(output.splitlines()).str.contains(message).any(), output
+
+
+GENES = {
+    "genes that read like controls": a_gene_called_wt1,
+    "guides by number": renamed(A="STAT1_g1", B="STAT1_g2", C="IRF1_g1"),
+    "genes with a dash": renamed(A="HLA-A", B="HLA-B", C="NKX2-1"),
+}
+
+
+@pytest.mark.usefixtures("unprobed")
+@pytest.mark.parametrize("kind", GENES)
+def test_names_of_genes_are_not_noted(validate, tmp_path, kind):
+    code, output, error = validate(_written(tmp_path, GENES[kind]), {})
+    assert not code, error
+    assert "these labels" not in output, output
+
+
+@pytest.mark.usefixtures("unprobed")
+def test_an_additive_design_has_a_line_for_each_kind(validate, tmp_path):
+    """Rare combinations of common perturbations are no reason for a note."""
+
+    def change(adata):
+        rng = np.random.default_rng(0)
+        pairs = [f"P{a}+P{b}" for a, b in rng.integers(0, 3, (adata.n_obs, 2))]
+        pairs[1] = "P1+RARE"
+        adata.obs["perturbation"] = np.where(_is(adata, "ctrl"), "ctrl", pairs)
+
+    path = _written(tmp_path, change)
+    code, output, error = validate(path, {"separator": "+", "multiple": "additive"})
+    assert not code, error
+    lines = [line for line in output.splitlines() if "these perturbations" in line]
+    assert len(lines) == 2
+    assert all("'RARE'" in line and "P1" not in line for line in lines)
 
 
 @pytest.fixture

@@ -215,8 +215,13 @@ print(PerturbationElasticNet.__module__)
 @pytest.mark.parametrize(("most", "readings"), [(64 << 20, 1), (0, 2)])
 def test_a_small_screen_is_read_once_by_validate(screen, monkeypatch, most, readings):
     read, calls = plugin_module.read, []
-    monkeypatch.setattr("tuner_plugins.elasticnet.summary.SMALL_BYTES", most)
-    monkeypatch.setattr(plugin_module, "read", lambda config: calls.append(0) or read(config))
+    monkeypatch.setattr("tuner_plugins.perturbseq.model.reading.SMALL_BYTES", most)
+
+    def counted(*given, **options):
+        calls.append(0)
+        return read(*given, **options)
+
+    monkeypatch.setattr(plugin_module, "read", counted)
     plugin = _plugin(screen)
     notes = plugin.notes()
     first, second = (plugin.load().tuned[0].data for _ in range(2))
@@ -568,7 +573,7 @@ def test_a_plate_of_one_unit_a_stratum_has_no_move(screen, tmp_path, monkeypatch
         plugin.notes()
     # the test of such labels says nothing either
     for check in ("notes_on_labels", "notes_on_values"):
-        monkeypatch.setattr(f"tuner_plugins.elasticnet.reading.{check}", lambda *given: [])
+        monkeypatch.setattr(f"tuner_plugins.perturbseq.model.reading.{check}", lambda *given: [])
     result = _result(plugin, 0.003, 0.5)
     tables = plugin.tables([result])
     assert len(tables["permutation_null"]) == 1

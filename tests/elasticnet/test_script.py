@@ -17,7 +17,6 @@ from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
 from tuner_plugins.enet.cross_validation import refit
 from tuner_plugins.perturbseq.data.screen import recipe_of
 from tuner_plugins.perturbseq.data.stored import CellsError
-from tuner_plugins.perturbseq.model.anndata_fit import elastic_net
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 from tests.devices import identity, null_device, pipe_content
@@ -290,24 +289,6 @@ def test_the_script_says_where_its_setting_comes_from(screen, tmp_path):
     assert "import tuner" not in text
 
 
-def test_anndata_function_writes_documented_keys(screen):
-    adata = anndata.read_h5ad(screen)
-    options = {"control": [CONTROL], "batch": "batch", "covariates": ["total_counts"]}
-    copied = elastic_net(adata, 0.004, 0.6, copy=True, **options)
-    assert "elasticnet" not in adata.uns
-    assert elastic_net(adata, 0.004, 0.6, **options) is None
-    loaded = _plugin(screen, covariates=["total_counts"]).load().tuned[0].data
-    expected = refit(loaded.problem, 0.004, 0.6)
-    for result in (adata, copied):
-        coef = result.varm["elasticnet_coef"]
-        np.testing.assert_allclose(coef, expected.coef[:, :6], atol=1e-12)
-        assert list(coef.columns) == loaded.dataset.screen.design.names
-        assert list(result.varm["elasticnet_covariates"].columns)[-1] == "total_counts"
-        np.testing.assert_allclose(result.var["elasticnet_intercept"], expected.intercept)
-        assert result.uns["elasticnet"]["params"]["alpha"] == 0.004
-        assert result.uns["elasticnet"]["kkt"] <= 1e-9
-
-
 def test_names_with_a_slash_can_be_written(screen, tmp_path):
     adata = anndata.read_h5ad(screen)
     adata.obs["batch"] = adata.obs["batch"].astype(str) + "/x"
@@ -320,10 +301,6 @@ def test_names_with_a_slash_can_be_written(screen, tmp_path):
     found = anndata.read_h5ad(tmp_path / "coef.h5ad")
     assert "PERT1/2" in found.var_names
     assert list(found.obsm["covariates"]) == ["batch[batch2_x]", "batch[batch3_x]"]
-    elastic_net(adata, 0.004, 0.6, control=[CONTROL], batch="batch")
-    adata.write_h5ad(tmp_path / "fitted.h5ad")
-    again = anndata.read_h5ad(tmp_path / "fitted.h5ad")
-    assert "PERT1_2" in again.varm["elasticnet_coef"].columns
 
 
 def test_the_script_analyses_as_the_command_does(screen, tmp_path, capfd):

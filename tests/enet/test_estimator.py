@@ -57,3 +57,40 @@ def test_bad_parameters_are_named():
         PerturbationElasticNet(l1_ratio=2.0).fit(p.X, p.Y)
     with pytest.raises(NotFittedError):
         PerturbationElasticNet().predict(p.X)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_weights_count_cells(sparse):
+    p = simulate(4)
+    weights = np.random.default_rng(0).integers(0, 4, len(p.X))
+    X = sp.csr_array(p.X) if sparse else p.X
+    again = np.repeat(np.arange(len(p.X)), weights)
+    want = PerturbationElasticNet(0.02, 0.3).fit(p.X[again], p.Y[again])
+    found = PerturbationElasticNet(0.02, 0.3).fit(X, p.Y, sample_weight=weights)
+    np.testing.assert_allclose(found.coef_, want.coef_, atol=1e-9)
+    np.testing.assert_allclose(found.intercept_, want.intercept_, atol=1e-9)
+    half = PerturbationElasticNet(0.02, 0.3).fit(X, p.Y, sample_weight=weights / 2)
+    np.testing.assert_allclose(half.coef_, want.coef_, atol=1e-9)  # the scale does not matter
+    with pytest.raises(ValueError, match="(?i)sample.weights? must"):
+        PerturbationElasticNet().fit(X, p.Y, sample_weight=np.zeros(len(p.X)))
+
+
+def test_fractional_weights_as_scikit_learn_has_them():
+    from sklearn.linear_model import ElasticNet
+
+    p = simulate(5)
+    weights = np.random.default_rng(1).gamma(2.0, size=len(p.X))
+    found = PerturbationElasticNet(0.02, 0.3).fit(p.X, p.Y[:, 0], sample_weight=weights)
+    peer = ElasticNet(alpha=0.02, l1_ratio=0.3, tol=1e-12, max_iter=100_000)
+    peer.fit(p.X, p.Y[:, 0], sample_weight=weights)
+    np.testing.assert_allclose(found.coef_, peer.coef_, atol=1e-7)
+    assert found.n_iter_ >= 1
+
+
+def test_iterations_are_counted_for_either_method():
+    p = simulate(6)
+    dense = np.random.default_rng(0).normal(size=p.X.shape)
+    easy = PerturbationElasticNet(10.0, 1.0).fit(dense, p.Y).n_iter_  # nothing enters
+    hard = PerturbationElasticNet(1e-3, 0.5).fit(dense, p.Y).n_iter_
+    assert 1 <= easy < hard
+    assert PerturbationElasticNet(1e-3, 0.5).fit(p.X, p.Y).n_iter_ >= 1

@@ -227,4 +227,4 @@ def test_newton_needs_few_steps_and_leaves_nothing_over():
         summarise(p.X, p.Y, p.folds), np.geomspace(0.3, 1e-3, 8), [0.1, 0.5, 1.0], method="newton"
     )
     assert fits.polished == 0
-    assert 0 < fits.newton_steps < 2 * fits.sse.size
+    assert 0 < fits.steps < 2 * fits.sse.size

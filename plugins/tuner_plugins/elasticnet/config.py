@@ -9,10 +9,12 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from tuner.config.schema import InputPath, InputPaths
 from tuner.plugin import About, InputError, Params
 from tuner_plugins.perturbseq.data.files import Files
+from tuner_plugins.perturbseq.data.guide_calls import GuideCalling
 from tuner_plugins.perturbseq.data.labels import UNASSIGNED, Labels
 from tuner_plugins.perturbseq.data.response import GeneChoice
 from tuner_plugins.perturbseq.data.screen import Recipe
 from tuner_plugins.perturbseq.inference.exchangeable_units import AUTO
+from tuner_plugins.perturbseq.model.reading import Plan
 
 
 def _texts(value: object) -> object:
@@ -85,6 +87,11 @@ class DataSection(_Section):
         combinations get columns of their own. Without a separator a label is taken as it is.
     min_cells : int
         Rarer perturbations are left out, with their cells.
+    perturbations : list of str, optional
+        Only these are modelled; cells with others are left out.
+    guide_counts : GuideCalling, optional
+        Labels are called from counts of guides and joined by its separator; the columns
+        `perturbation`, ``guide`` and ``n_guides`` are new.
     guide, batch : str, optional
         Columns of obs. The batch is a covariate.
     unit : str
@@ -130,6 +137,8 @@ class DataSection(_Section):
     multiple: Literal["error", "drop", "control", "additive"] = "error"
     combinations: bool = False
     min_cells: int = Field(default=1, ge=1)
+    perturbations: Texts | None = Field(default=None, min_length=1)
+    guide_counts: GuideCalling | None = None
     guide: str | None = None
     unit: str = AUTO
     well: str | None = AUTO
@@ -148,7 +157,8 @@ class DataSection(_Section):
 
     @model_validator(mode="after")
     def _policies_fit_together(self) -> DataSection:
-        if self.multiple != "error" and self.separator is None:
+        joined = self.separator is not None or self.guide_counts is not None
+        if self.multiple != "error" and not joined:
             raise ValueError(f"data.multiple {self.multiple} needs data.separator, such as ','")
         if self.combinations and self.multiple != "additive":
             raise ValueError("data.combinations needs data.multiple: additive")
@@ -161,17 +171,18 @@ class DataSection(_Section):
 
     def recipe(self) -> Recipe:
         """Return what the reader of screens needs."""
-        chosen = self.genes.highly_variable
+        chosen, calling = self.genes.highly_variable, self.guide_counts
         return Recipe(
             Labels(
                 self.perturbation,
                 tuple(self.control),
                 self.unassigned,
                 tuple(self.unassigned_labels),
-                self.separator,
+                self.separator if calling is None else calling.separator,
                 self.multiple,
                 self.combinations,
                 self.min_cells,
+                None if self.perturbations is None else tuple(self.perturbations),
             ),
             self.layer,
             self.batch,
@@ -189,6 +200,7 @@ class DataSection(_Section):
             self.modality,
             self.join,
             self.values,
+            calling,
         )
 
 
@@ -244,6 +256,8 @@ class AnalysisSection(_Section):
         Full refits under permuted labels.
     pooled_null : bool
         Whether the genes of a perturbation share their null.
+    tail_fit : bool
+        Read p-values that permutations are too few for from a tail fitted to that null.
     discovery : float
         Share of the cells that programs are found in; the others test them.
     bootstraps, selection_pairs : int
@@ -267,6 +281,7 @@ class AnalysisSection(_Section):
     false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)
     permutations: int = Field(default=100, ge=1)
     pooled_null: bool = True
+    tail_fit: bool = False
     discovery: float = Field(default=2 / 3, gt=0, le=1)
     bootstraps: int = Field(default=10, ge=0)
     selection_pairs: int = Field(default=0, ge=0)
@@ -299,6 +314,20 @@ class ElasticNetConfig(_Section):
         if needed is not None and getattr(self.data, needed) is None:
             raise ValueError(f"cv.split {self.cv.split} needs data.{needed}, a column of obs")
         return self
+
+    def plan(self) -> Plan:
+        """Return what reads the screen."""
+        data = self.data
+        return Plan(
+            data.recipe(),
+            data.guide,
+            data.unit,
+            data.well,
+            data.penalise_covariates,
+            data.scale_genes,
+            **self.cv.model_dump(),
+            permutations=self.surface.permutations,
+        )
 
 
 def setting_of(params: Params) -> tuple[float, float]:

@@ -26,22 +26,17 @@ from tuner.plugin import (
 )
 from tuner_plugins.elasticnet.config import ABOUT, ElasticNetConfig
 from tuner_plugins.elasticnet.config import setting_of as _setting
-from tuner_plugins.elasticnet.reading import available_threads, probe_files, read, require_gene_sets
+from tuner_plugins.elasticnet.reading import available_threads, probe_files, require_gene_sets
 from tuner_plugins.elasticnet.script_modules import SCRIPT_DEPENDENCIES, SCRIPT_MODULES
 from tuner_plugins.elasticnet.selection import fold_metrics, one_standard_error
-from tuner_plugins.elasticnet.summary import (
-    Loaded,
-    Summary,
-    findings_of,
-    grid_alphas,
-    summary_of,
-    tables_of,
-)
+from tuner_plugins.elasticnet.summary import Summary, findings_of, summary_of, tables_of
 from tuner_plugins.enet.cross_validation import cross_validate
 from tuner_plugins.enet.cv_results import Sweep
 from tuner_plugins.enet.validation import DataError
 from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.model.reading import Loaded, read
+from tuner_plugins.perturbseq.model.surface import grid_alphas
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 if TYPE_CHECKING:
@@ -120,7 +115,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
     def load(self) -> Cases:
         """Read the screen once, in blocks of cells, into statistics by fold."""
         with _as_input_error():
-            loaded, self._noted = self._noted or read(self.config), None
+            loaded, self._noted = self._noted or self._read(), None
             # compiles the kernels and remembers what all trials share, off the clock
             cross_validate(loaded.problem, *([value] for value in _setting(REFERENCE)))
         return Cases([Case(self.config.data.counts[0].stem, loaded)])
@@ -129,7 +124,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         """Return what there is to know of the screen: reads it as `load` does."""
         with _as_input_error():
             probe_files(self.config.data)
-            loaded = read(self.config)
+            loaded = self._read()
         with _as_input_error("analysis.gene_sets: "):
             require_gene_sets(self.config, loaded)
         self._noted = loaded if loaded.is_small else None  # for `load`, in the same process
@@ -210,7 +205,7 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             problem, threads = self.load().tuned[0].data.problem, available_threads()
             step("cross-validating the surface")
             ratios = self.config.surface.l1_ratios
-            alphas = grid_alphas(problem, self.config.surface)
+            alphas = grid_alphas(problem, self.config.surface.alphas, ratios)
             r2 = cross_validate(problem, alphas, ratios, threads=threads).r2
             analyse_file(
                 self.config.data.source,
@@ -244,6 +239,9 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             "cv": {"folds": 3},
             "surface": {"alphas": 5, "l1_ratios": [0.5, 1.0], "permutations": 5},
         }
+
+    def _read(self) -> Loaded:
+        return read(self.config.data.source, self.config.plan(), threads=available_threads())
 
     def _plain(self, params: Params) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Return recipe, setting and options of the analysis as plain data."""

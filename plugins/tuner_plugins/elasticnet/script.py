@@ -19,13 +19,9 @@ from tuner.export.outputs import OutputError, write_output
 from tuner_plugins.elasticnet.script_arguments import arguments_of
 from tuner_plugins.enet.solvers.numpy_solver import solve
 from tuner_plugins.perturbseq.data.files import Files, Source
+from tuner_plugins.perturbseq.data.label_notes import notes_on_labels
 from tuner_plugins.perturbseq.data.screen import Recipe, Screen, open_screen, recipe_of
-from tuner_plugins.perturbseq.data.sense import (
-    Totals,
-    notes_on_labels,
-    notes_on_values,
-    require_groups,
-)
+from tuner_plugins.perturbseq.data.sense import Totals, notes_on_values, require_groups
 from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.data.transform import Transform, blocks, learn
 

@@ -14,7 +14,10 @@ from tuner_plugins.perturbseq.data import (
     covariates,
     files,
     forms,
+    guide_calls,
+    guide_mixtures,
     guides,
+    label_notes,
     labels,
     layouts,
     matrix,
@@ -30,19 +33,9 @@ from tuner_plugins.perturbseq.data import (
 
 SCRIPT_MODULES = (
     *(errors, stored, probing, layouts, forms, texts, cell_matrix, matrix, files),
-    *(values, labels, cell_cycle, covariates, response),
-    *(
-        screen,
-        transform,
-        dependence,
-        guides,
-        sense,
-        penalty,
-        numpy_solver,
-        outputs,
-        script_arguments,
-    ),
-    elasticnet_script,
+    *(values, labels, cell_cycle, covariates, response, guide_mixtures, guide_calls),
+    *(screen, transform, dependence, guides, label_notes, sense, penalty, numpy_solver, outputs),
+    *(script_arguments, elasticnet_script),
 )
 """What the frozen script is made of: each after what it needs."""
 

@@ -12,44 +12,17 @@ import pandas as pd
 from tuner.measure.luck import LUCKY
 from tuner_plugins.elasticnet.config import SurfaceSection
 from tuner_plugins.elasticnet.nested import Nested, nested
-from tuner_plugins.enet.cross_validation import Problem, cross_validate, refit
+from tuner_plugins.enet.cross_validation import cross_validate, refit
 from tuner_plugins.enet.cv_results import Sweep, standard_error
-from tuner_plugins.enet.path import alpha_max
-from tuner_plugins.perturbseq.data.dataset import Dataset
-from tuner_plugins.perturbseq.inference.exchangeable_units import Units
 from tuner_plugins.perturbseq.inference.held_out_effects import perturbation_table
-from tuner_plugins.perturbseq.inference.permutation_schemes import (
-    arrangements,
-    exchangeable,
-    smallest_p,
-    whole_folds,
-)
+from tuner_plugins.perturbseq.model.reading import Loaded
+from tuner_plugins.perturbseq.model.surface import grid_alphas, surface_table
 
 if TYPE_CHECKING:
     from tuner_plugins.perturbseq.inference.permutation_test import Null
 
 NULL_ALPHAS = 10
 NULL_RATIOS = 3
-SMALLEST_ALPHA = 1e-3
-SMALL_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A screen that is ready to be fitted, and what the user should know of it.
-
-    `units` exchange their labels as one; None for single cells.
-    """
-
-    dataset: Dataset
-    problem: Problem
-    notes: tuple[str, ...]
-    units: Units | None = None
-
-    @property
-    def is_small(self) -> bool:
-        """Whether its statistics may be kept from one reading to what needs them next."""
-        return self.problem.statistics.cross.nbytes <= SMALL_BYTES
 
 
 @dataclass(frozen=True)
@@ -76,7 +49,7 @@ def summary_of(
     from tuner_plugins.perturbseq.inference.permutation_test import permutation_null
 
     problem, dataset = loaded.problem, loaded.dataset
-    alphas = grid_alphas(problem, grid)
+    alphas = grid_alphas(problem, grid.alphas, grid.l1_ratios)
     surface = cross_validate(problem, alphas, grid.l1_ratios, threads=threads)
     null = None
     if grid.permutations:
@@ -103,20 +76,12 @@ def summary_of(
     )
 
 
-def grid_alphas(problem: Problem, grid: SurfaceSection) -> np.ndarray:
-    """Return log-spaced alphas, rising to where all penalised coefficients are zero."""
-    ratio = max(max(grid.l1_ratios), 0.1)
-    top = alpha_max(problem.whole, ratio, problem.penalty_factor)
-    top = top if top > 0 else 1.0
-    return np.geomspace(SMALLEST_ALPHA * top, top, grid.alphas)
-
-
 def tables_of(
     loaded: Loaded, summary: Summary, alpha: float, l1_ratio: float
 ) -> Mapping[str, pd.DataFrame]:
     """Tabulate: surface, choice, genes, perturbations, null, notes."""
     tables = {
-        "surface": _surface_table(summary.surface),
+        "surface": surface_table(summary.surface),
         "choice": _choice_table(summary, alpha, l1_ratio),
         "genes": _gene_table(loaded, summary),
         "perturbations": summary.perturbations,
@@ -160,23 +125,6 @@ def findings_of(summary: Summary) -> list[str]:
             f"({len(null.shuffled)} permutations among {null.among})"
         )
     return found
-
-
-def _surface_table(surface: Sweep) -> pd.DataFrame:
-    alphas, ratios = np.meshgrid(surface.alphas, surface.l1_ratios, indexing="ij")
-    columns = {
-        "alpha": alphas,
-        "l1_ratio": ratios,
-        "r2": surface.r2,
-        "r2_se": surface.r2_se,
-        "r2_mean": surface.r2_mean,
-        "r2_covariates": np.broadcast_to(surface.r2_covariates, surface.r2.shape),
-        "delta_r2": surface.delta_r2,
-        "delta_r2_se": standard_error(surface.delta_r2_folds),
-        "partial_r2": surface.partial_r2,
-        "nonzeros": surface.nonzeros,
-    }
-    return pd.DataFrame({name: values.reshape(-1) for name, values in columns.items()})
 
 
 def _choice_table(summary: Summary, alpha: float, l1_ratio: float) -> pd.DataFrame:
@@ -246,29 +194,6 @@ def _gene_table(loaded: Loaded, summary: Summary) -> pd.DataFrame:
         symbols = pd.Series(cells.symbols, index=cells.genes)
         table.insert(1, "symbol", symbols.reindex(responses).to_numpy())
     return table[counts].sort_values("delta_r2", ascending=False, ignore_index=True)
-
-
-def shuffle_notes(dataset: Dataset, units: Units | None, permutations: int) -> list[str]:
-    """Return where labels are moved along the plate, or can be arranged in too few ways."""
-    if units is None or not permutations:
-        return []
-    strata = exchangeable(units, dataset.screen.batches, dataset.folds)
-    ways = arrangements(units, strata)
-    if units.places is not None:
-        least = smallest_p(units, strata, permutations, whole_folds(units, dataset.folds))
-        return [
-            f"the units of '{units.name}' that share a perturbation stand side by side on the "
-            f"plate (obs column '{units.well}'): the permutation test moves labels along it, in "
-            f"{ways - 1:.0f} ways, and p cannot be below {least:.2g}; data.well: null exchanges "
-            "them freely and takes what neighbours share for an effect; next time randomise the "
-            "layout"
-        ]
-    if ways > permutations:
-        return []
-    return [
-        f"the {units.count} units of '{units.name}' can exchange their labels in {ways:.0f} ways "
-        f"only: the p-value of the permutation test cannot be below {1 / ways:.2g}"
-    ]
 
 
 def _thinned(values: np.ndarray, count: int) -> np.ndarray:

@@ -92,6 +92,48 @@ def summarise(
     return summed
 
 
+def summarise_weighted(
+    X: ArrayLike | sp.spmatrix | sp.sparray,
+    Y: ArrayLike | sp.spmatrix | sp.sparray,
+    weights: ArrayLike,
+    *,
+    threads: int = 1,
+) -> Statistics:
+    """Sum the statistics of weighted cells, as one fold: a weight of 2 is a cell that comes twice.
+
+    The rows of Z = [1, X] and Y are multiplied by the roots of `weights`, (cells,), all >= 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> summarise_weighted([[1.0], [3.0]], [[2.0], [4.0]], [1.0, 2.0]).cells
+    array([3.])
+    """
+    matrix, responses = matrix_of(X, "X"), matrix_of(Y, "Y")
+    roots = np.sqrt(np.asarray(weights, dtype=np.float64))[:, None]
+    x_shift = np.zeros(matrix.shape[1]) if sp.issparse(matrix) else x_shift_of(matrix)
+    y_shift = y_shift_of(responses)
+    columns, genes = matrix.shape[1], responses.shape[1]
+    unshifted = Statistics(
+        np.zeros((1, columns + 2, columns + 2)),
+        np.zeros((1, columns + 2, genes)),
+        np.zeros((1, genes)),
+        np.zeros(columns + 1),
+        np.zeros(genes),
+    )
+    join = sp.hstack if sp.issparse(matrix) else np.hstack
+    joined = join([roots, _times(roots, matrix, x_shift)])
+    summed = summarise(joined, _times(roots, responses, y_shift), like=unshifted, threads=threads)
+    # the first column counts rows; the next one, of roots, is that of the intercept
+    gram, cross = summed.gram[:, 1:, 1:], summed.cross[:, 1:]
+    return Statistics(gram, cross, summed.squares, x_shift, y_shift)
+
+
+def _times(roots: Floats, values: Any, shift: Floats) -> Any:
+    """Return the rows of values - shift times `roots`; what is sparse has no shift."""
+    return sp.csr_array(values.multiply(roots)) if sp.issparse(values) else roots * (values - shift)
+
+
 def summarise_onto(
     summed: Statistics,
     X: ArrayLike | sp.spmatrix | sp.sparray,

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from tuner_plugins.enet.blocks import summarise
+from tuner_plugins.enet.blocks import summarise, summarise_weighted
 from tuner_plugins.enet.path import fit
+from tuner_plugins.enet.validation import DataError
 
 
 class PerturbationElasticNet(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -37,6 +38,9 @@ class PerturbationElasticNet(MultiOutputMixin, RegressorMixin, BaseEstimator):  
     intercept_ : (genes,), or float
     kkt_ : float
         Largest optimality residual over all genes, a correlation.
+    n_iter_ : int
+        Newton steps or sweeps of coordinate descent, the mean over genes rounded up; 0 where there
+        is no compiler and NumPy fits.
     n_features_in_ : int
 
     Examples
@@ -63,8 +67,11 @@ class PerturbationElasticNet(MultiOutputMixin, RegressorMixin, BaseEstimator):  
         self.penalty_factor = penalty_factor
         self.threads = threads
 
-    def fit(self, X: Any, y: Any) -> PerturbationElasticNet:
-        """Fit y (cells,) or (cells, genes), dense or sparse, on X (cells, columns)."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> PerturbationElasticNet:
+        """Fit y (cells,) or (cells, genes), dense or sparse, on X (cells, columns).
+
+        With `sample_weight` (cells,) each cell counts so many times, in n as well.
+        """
         X, y = validate_data(
             self,
             X,
@@ -76,8 +83,17 @@ class PerturbationElasticNet(MultiOutputMixin, RegressorMixin, BaseEstimator):  
             ensure_min_samples=2,
         )
         responses = y.reshape(-1, 1) if y.ndim == 1 else y
+        if sample_weight is None:
+            summed = summarise(X, responses, threads=self.threads)
+        else:
+            weights = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+            if not weights.any():
+                raise DataError("sample_weight must be above 0 in some cell; all are 0")
+            summed = summarise_weighted(X, responses, weights, threads=self.threads)
         fitted = fit(
-            summarise(X, responses, threads=self.threads),
+            summed,
             self.alpha,
             self.l1_ratio,
             self.penalty_factor,
@@ -87,6 +103,7 @@ class PerturbationElasticNet(MultiOutputMixin, RegressorMixin, BaseEstimator):  
         self.coef_ = fitted.coef[0] if single else fitted.coef
         self.intercept_ = float(fitted.intercept[0]) if single else fitted.intercept
         self.kkt_ = fitted.kkt
+        self.n_iter_ = -(-fitted.steps // responses.shape[1])
         return self
 
     def predict(self, X: Any) -> np.ndarray:

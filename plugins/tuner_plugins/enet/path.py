@@ -45,11 +45,14 @@ class Refit:
         On the scale of X and Y.
     kkt : float
         Largest optimality residual, a correlation (see `Fits`).
+    steps : int
+        As in `Fits`.
     """
 
     coef: Floats
     intercept: Floats
     kkt: float
+    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,9 @@ class Fits:
     kkt : (genes,)
         Largest optimality residual: of the gradient of half the sum of squares, by column and
         gene divided by the norms of both, which makes it a correlation.
-    newton_steps, polished : int
-        Steps of the semismooth Newton method, by gene, and fits that they did not solve.
+    steps, polished : int
+        Steps of the semismooth Newton method, or sweeps of coordinate descent, each counted once a
+        gene, and fits that they did not solve; 0 where NumPy fits.
     """
 
     sse: Floats
@@ -74,7 +78,7 @@ class Fits:
     coef: Floats | None
     intercept: Floats | None
     kkt: Floats
-    newton_steps: int = 0
+    steps: int = 0
     polished: int = 0
 
     def refit(self) -> Refit:
@@ -85,7 +89,7 @@ class Fits:
         assert self.coef is not None
         assert self.intercept is not None
         kkt = float(self.kkt.max(initial=0.0))
-        return Refit(self.coef[0, -1, 0], self.intercept[0, -1, 0], kkt)
+        return Refit(self.coef[0, -1, 0], self.intercept[0, -1, 0], kkt, self.steps)
 
 
 def fit_grid(  # noqa: PLR0913 - the options of the public face, by keyword

@@ -11,7 +11,7 @@ from tuner_plugins.perturbseq.data.labels import Labels
 from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
 from tuner_plugins.perturbseq.data.transform import blocks
 from tuner_plugins.perturbseq.inference.held_out_effects import perturbation_table
-from tuner_plugins.perturbseq.model.anndata_fit import problem_of
+from tuner_plugins.perturbseq.model.problem import problem_of
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 

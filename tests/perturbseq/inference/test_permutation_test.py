@@ -15,7 +15,7 @@ from tuner_plugins.perturbseq.inference.permutation_test import (
     permutation_null,
     shuffled_statistics,
 )
-from tuner_plugins.perturbseq.model.anndata_fit import problem_of
+from tuner_plugins.perturbseq.model.problem import problem_of
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 from tests.perturbseq.screens import small_screen

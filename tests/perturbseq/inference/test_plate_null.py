@@ -18,7 +18,7 @@ from tuner_plugins.perturbseq.inference.permutation_schemes import (
     whole_folds,
 )
 from tuner_plugins.perturbseq.inference.permutation_test import Null, permutation_null
-from tuner_plugins.perturbseq.model.anndata_fit import problem_of
+from tuner_plugins.perturbseq.model.problem import problem_of
 
 from tests.perturbseq.screens import plate_screen
 

@@ -143,7 +143,7 @@ def test_tests_of_idle_perturbations_are_calibrated_over_screens():
         options = replace(options, n_bootstraps=0, n_selection_pairs=0)
         coef, table = fit_coefficients(found, model, options)
         programs, _ = group(found, model, options, wide(table, "p", coef).to_numpy())
-        compare_with_control(found, model, options, programs)
+        compare_with_control(found, model, options, programs.members())
         tests = found.tables["program_tests"]
         idle, hit = tests["perturbation"].str.startswith("IDLE"), tests["q_permutation"] < 0.05
         p += list(tests.loc[idle, "p_permutation"])

@@ -50,6 +50,7 @@ static void descend(descent *w)
     add_product(w->gradient, w->gram, tied, w->coef, NULL, tied);
     for (int sweep = 0; sweep < SWEEPS; sweep++) {
         mask unfinished = {0};
+        w->t.taken += w->t.width;
         for (int64_t j = 0; j < tied; j++) {
             if (w->norms[j] == 0) continue;
             const double *row = w->gram + j * tied, total = row[j] + w->l2[j];
@@ -94,7 +95,7 @@ static void score(descent *w)
     }
 }
 
-/* As tuner_enet_newton; no Newton steps are counted. */
+/* As tuner_enet_newton; sweeps are counted in place of Newton steps. */
 int tuner_enet_descent(const enet_problem *p, int64_t begin, int64_t end, int64_t *counts)
 {
     descent w;
@@ -120,7 +121,7 @@ int tuner_enet_descent(const enet_problem *p, int64_t begin, int64_t end, int64_
                 }
             }
         }
-    counts[0] = 0;
+    counts[0] = w.t.taken;
     counts[1] = w.t.polished;
     enet_close(&w.t);
     return failed;

@@ -16,7 +16,7 @@ typedef struct {
     mask nonzero;                /* penalised coefficients that are not zero */
     lanes *cross, *held, *coef, *slope; /* (columns): Z'Y in and out of training; of Z; for work */
     double *polish;              /* what one gene needs: polish.h */
-    int64_t taken, polished;     /* Newton steps by gene, and fits that were polished, so far */
+    int64_t taken, polished;     /* Newton steps or sweeps by gene, and fits that were polished, so far */
 } enet_tile;
 
 /* Return whether there was the memory. */

@@ -28,7 +28,7 @@ def fit_compiled(  # noqa: PLR0913 - the arrays of one problem
     Returns
     -------
     int, int
-        Newton steps, by gene, and fits that had to be polished (`kernels/polish.c`).
+        Newton steps or sweeps, by gene, and fits that had to be polished (`kernels/polish.c`).
     """
     columns, genes = sets.total.shape
     split = (0, 0) if onehot is None else (onehot.eliminated.size, onehot.rest.size)

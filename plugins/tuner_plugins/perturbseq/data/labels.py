@@ -37,6 +37,8 @@ class Labels:
         Beside the ones of an additive design, a column for each combination, named ``A,B``.
     min_cells : int
         Perturbations with fewer cells leave the design, and their cells with them.
+    perturbations : sequence of str, optional
+        Only these, and controls, stay; cells with any other leave. None: all.
     """
 
     perturbation: str = "perturbation"
@@ -47,6 +49,7 @@ class Labels:
     multiple: str = "error"
     combinations: bool = False
     min_cells: int = 1
+    perturbations: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def read_design(obs: pd.DataFrame, labels: Labels) -> Design:
     missing = column.isna().to_numpy()
     codes, uniques = pd.factorize(column.astype(str).where(~missing, ""), sort=True)
     _require_controls(labels, uniques)
-    read = [_parts(str(label), labels) for label in uniques]
+    read = [label_parts(str(label), labels) for label in uniques]
     notes: list[str] = []
     keep = _apply_policies(read, codes, labels, notes)
     parts = [() if part is None else part for part in read]
@@ -161,11 +164,7 @@ def read_design(obs: pd.DataFrame, labels: Labels) -> Design:
 
 def _why_none(parts: Sequence[tuple[str, ...]], codes: np.ndarray, labels: Labels) -> str:
     """Return what to do where no perturbation is left: `parts` are those before rare ones went."""
-    cells = np.bincount(codes, minlength=len(parts))
-    totals: dict[str, int] = {}
-    for part, count in zip(parts, cells.tolist(), strict=True):
-        for name in part:
-            totals[name] = totals.get(name, 0) + count
+    totals = _cells_of_each(parts, codes)
     if not totals or labels.min_cells < 2:
         return "check control, separator and the policies"
     most = max(totals, key=lambda name: totals[name])
@@ -173,6 +172,15 @@ def _why_none(parts: Sequence[tuple[str, ...]], codes: np.ndarray, labels: Label
         f"min_cells is {labels.min_cells}, and the perturbation of the most cells, '{most}', has "
         f"{totals[most]}: lower min_cells"
     )
+
+
+def _cells_of_each(parts: Sequence[tuple[str, ...]], codes: np.ndarray) -> dict[str, int]:
+    """Return how many cells have each perturbation."""
+    totals: dict[str, int] = {}
+    for part, count in zip(parts, np.bincount(codes, minlength=len(parts)).tolist(), strict=True):
+        for name in part:
+            totals[name] = totals.get(name, 0) + count
+    return totals
 
 
 def _require_categories_used(column: pd.Series, name: str) -> None:
@@ -197,7 +205,7 @@ def _require_controls(labels: Labels, known: Sequence[str]) -> None:
             )
 
 
-def _parts(label: str, labels: Labels) -> tuple[str, ...] | None:
+def label_parts(label: str, labels: Labels) -> tuple[str, ...] | None:
     """Return the perturbations of a label in order, controls left out; None where unassigned."""
     if label in labels.unassigned_labels or label == "":
         return None
@@ -214,7 +222,14 @@ def _apply_policies(
 ) -> np.ndarray:
     """Return which cells stay; labels of those that become controls lose their parts in place."""
     keep = np.ones(len(codes), dtype=bool)
+    known = {name for part in parts if part is not None for name in part}
+    wanted = known if labels.perturbations is None else set(labels.perturbations)
+    for name in sorted(wanted - known):
+        what = f"no perturbation '{name}' in obs column '{labels.perturbation}'"
+        raise CellsError(did_you_mean(what, name, sorted(known)))
+    others = [part is not None and not wanted.issuperset(part) for part in parts]
     kinds = {
+        "of other perturbations": ("drop", "", "", others),
         "without a perturbation": (
             labels.unassigned,
             "unassigned",
@@ -229,7 +244,7 @@ def _apply_policies(
         ),
     }
     for what, (policy, option, choices, chosen) in kinds.items():
-        cells = np.array(chosen, dtype=bool)[codes]
+        cells = np.array(chosen, dtype=bool)[codes] & keep
         if not cells.any() or policy == "additive":
             continue
         if policy == "error":
@@ -256,11 +271,7 @@ def _drop_rare(
 ) -> np.ndarray:
     """Drop cells of rare perturbations, again and again until none is rare."""
     while True:
-        cells = np.bincount(codes[keep], minlength=len(parts))
-        totals: dict[str, int] = {}
-        for part, count in zip(parts, cells, strict=True):
-            for name in part:
-                totals[name] = totals.get(name, 0) + int(count)
+        totals = _cells_of_each(parts, codes[keep])
         rare = {name for name, count in totals.items() if 0 < count < min_cells}
         if not rare:
             return keep

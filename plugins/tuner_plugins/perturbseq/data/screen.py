@@ -17,6 +17,7 @@ from tuner_plugins.perturbseq.data.covariates import (
     read_covariates,
 )
 from tuner_plugins.perturbseq.data.files import SAME, Reading, Source, open_source
+from tuner_plugins.perturbseq.data.guide_calls import GuideCalling, obs_with_calls, read_obsm
 from tuner_plugins.perturbseq.data.labels import Design, Labels, column_of, read_design
 from tuner_plugins.perturbseq.data.matrix import Cells
 from tuner_plugins.perturbseq.data.response import GeneChoice
@@ -67,6 +68,8 @@ class Recipe:
     values : {"counts", "fractional", "log1p"}
         What the layer holds: raw counts; counts that were corrected and are no whole numbers; or
         log1p of normalised counts, which are fitted as they are.
+    calling : GuideCalling, optional
+        How labels are made from counts of guides.
     """
 
     labels: Labels
@@ -81,13 +84,18 @@ class Recipe:
     modality: str | None = None
     join: str = SAME
     values: str = WHOLE
+    calling: GuideCalling | None = None
 
 
 def recipe_of(plain: Mapping[str, Any]) -> Recipe:
     """Make a recipe from plain data, as ``dataclasses.asdict`` gives it."""
-    return Recipe(
-        **{**plain, "labels": Labels(**plain["labels"]), "genes": GeneChoice(**plain["genes"])}
-    )
+    made: dict[str, Any] = {
+        "labels": Labels(**plain["labels"]),
+        "genes": GeneChoice(**plain["genes"]),
+    }
+    if plain.get("calling") is not None:
+        made["calling"] = GuideCalling(**plain["calling"])
+    return Recipe(**{**plain, **made})
 
 
 @dataclass(frozen=True)
@@ -170,7 +178,14 @@ def open_screen(source: Source, recipe: Recipe) -> Screen:
     if recipe.values == LOG1P:
         _require_depth(counts.obs, recipe)
         counts = replace(counts, notes=(*counts.notes, NORMALISED))
+    called: list[str] = []
+    if recipe.calling is not None:
+        guides = read_obsm(source, recipe.calling.obsm)
+        column = recipe.labels.perturbation
+        obs, note = obs_with_calls(counts.obs, guides, recipe.calling, column)
+        counts, called = replace(counts, obs=obs), [note]
     design = read_design(counts.obs, recipe.labels)
+    design = replace(design, notes=[*called, *design.notes])
     obs = counts.obs.iloc[design.rows]
     batches = np.full(len(obs), "")
     if recipe.batch is not None:

@@ -6,33 +6,18 @@ a note in one line. A stand-alone script carries this module.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from tuner_plugins.enet.dependence import independent
-from tuner_plugins.perturbseq.data.guides import shared_guides
 from tuner_plugins.perturbseq.data.labels import require_few_labels
 from tuner_plugins.perturbseq.data.response import require_varying
 from tuner_plugins.perturbseq.data.screen import Screen
 from tuner_plugins.perturbseq.data.stored import CellsError, listed
 from tuner_plugins.perturbseq.data.transform import Transform
 from tuner_plugins.perturbseq.data.values import LOG1P
-
-LIKE_CONTROL = re.compile(
-    r"(?i)non[-_. ]?target|scrambl|safe[-_. ]?(harbou?r|target)|control|ctrl"
-    r"|^(nt|ntc|neg|mock|wt|unperturbed)[-_. ]?\d*$"
-)
-"""Labels that name no gene."""
-
-FEW_CONTROLS = 20
-"""Fewer control cells are noted: the noise of their mean is in every effect."""
-
-SEPARATORS = "+,;|&_"
-"""What may stand between the perturbations of one label."""
 
 FAR_ABOVE = 10
 """A size factor of so many times a cell's counts is noted: other genes may explain it, or units."""
@@ -52,119 +37,6 @@ def require_groups(screen: Screen) -> None:
             f"{columns} perturbations and covariates are too many for {cells} cells; "
             "leave out covariates, or raise data.min_cells"
         )
-
-
-def notes_on_labels(screen: Screen, guide: str | None) -> list[str]:
-    """Return what there is to know of labels, batches and guides.
-
-    Raises
-    ------
-    CellsError
-        No perturbation shares a batch with the cells that it is compared with.
-    """
-    names, control = screen.design.names, screen.recipe.labels.control
-    joined, separator = _joined_labels(screen)
-    like = [name for name in names if LIKE_CONTROL.search(name) and name not in joined]
-    notes = []
-    cells = int((screen.design.groups == "").sum())
-    if control and cells < FEW_CONTROLS:
-        notes.append(
-            f"only {cells} control cell{'s' * (cells != 1)} for all perturbations to be compared "
-            f"with, {FEW_CONTROLS} or more are better; name further labels in data.control"
-        )
-    if joined:
-        notes.append(
-            f"these labels join others with '{separator}', and each counts as one perturbation: "
-            f"{listed(joined)}; data.separator: '{separator}' takes them as combinations"
-        )
-    if like:
-        notes.append(
-            f"these labels look like controls and count as perturbations: {listed(like)}; "
-            "name them in data.control"
-        )
-    alike = _alike([*names, *control])
-    if alike:
-        notes.append(
-            "these labels differ by case or blanks only, and count as different ones: "
-            f"{listed(alike)}; give them one spelling if they mean the same"
-        )
-    return [*notes, *_single_cells(screen), *_apart(screen), *shared_guides(screen, guide)]
-
-
-def _joined_labels(screen: Screen) -> tuple[list[str], str]:
-    """Return labels that join other labels, where no separator was named, and what joins them."""
-    labels = screen.recipe.labels
-    if labels.separator is not None:
-        return [], ""
-    known = {*screen.design.names, *labels.control}
-    for separator in SEPARATORS:
-        found = []
-        for name in screen.design.names:
-            parts = [part.strip() for part in name.split(separator)]
-            with_control = separator != "_" and not set(parts).isdisjoint(labels.control)
-            if len(parts) > 1 and (with_control or known.issuperset(parts)):
-                found.append(name)
-        if found:
-            return found, separator
-    return [], ""
-
-
-def _alike(names: Iterable[str]) -> list[str]:
-    """Return the names that are the same without case and blanks, those together."""
-    spellings: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names):
-        spellings.setdefault("".join(name.split()).casefold(), []).append(name)
-    return [name for same in spellings.values() if len(same) > 1 for name in same]
-
-
-def _linked(labels: np.ndarray, batches: np.ndarray) -> np.ndarray:
-    """Return by label the least of those that it is comparable with.
-
-    Labels that are met in one batch are comparable, and so is what is linked by a third.
-    """
-    levels = batches.max() + 1
-    labels, batches = np.divmod(np.unique(labels * levels + batches), levels)
-    part = np.arange(labels.max() + 1)
-    before = part - 1
-    while not np.array_equal(part, before):
-        before, least = part.copy(), np.full(levels, len(part))
-        np.minimum.at(least, batches, part[labels])
-        np.minimum.at(part, labels, least[batches])
-    return part
-
-
-def _apart(screen: Screen) -> list[str]:
-    """Return the perturbations whose effect cannot be told from that of their batches."""
-    labels, names = pd.factorize(screen.design.groups, sort=True)
-    batches, levels = pd.factorize(screen.batches)
-    if len(levels) < 2:
-        return []
-    part = _linked(labels, batches)
-    control = names == ""
-    home = part[control][0] if control.any() else np.bincount(part).argmax()
-    apart = [str(name) for name in names[(part != home) & ~control]]
-    if not apart:
-        return []
-    what = "control cells" if control.any() else "the other perturbations"
-    problem = (
-        f"these perturbations share no batch (obs column '{screen.recipe.batch}') with {what}, so "
-        f"that their effects cannot be told from those of batches: {listed(apart)}"
-    )
-    if len(apart) == (~control).sum():
-        raise CellsError(f"{problem}; give another batch column, or data.batch: null")
-    return [f"{problem}; leave them out, or give another batch column"]
-
-
-def _single_cells(screen: Screen) -> list[str]:
-    """Return a note on perturbations of one cell."""
-    cells = np.asarray(screen.design.matrix.sum(axis=0)).reshape(-1)
-    single = [screen.design.names[at] for at in np.flatnonzero(cells == 1)]
-    if not single:
-        return []
-    return [
-        f"these perturbations have one cell, whose noise is their effect: {listed(single)}; "
-        "min_cells leaves out rare ones"
-    ]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.kernels import count_reached
 from tuner_plugins.perturbseq.inference.program_tests import adjust, empirical_p
+from tuner_plugins.perturbseq.inference.tails import FEW, keep_largest, tail_p
 
 STABLE = 0.9
 """A coefficient that is selected in this share of the halves counts as stable."""
@@ -76,6 +77,7 @@ def permutation_p(
     nulls: Iterable[NDArray[np.float64]],
     *,
     pooled_scale: NDArray[np.float64] | None = None,
+    tail: bool = False,
 ) -> Counts:
     """Compare statistics with those of permuted labels, two-sided.
 
@@ -89,6 +91,9 @@ def permutation_p(
         Standard deviation of each gene's residuals. Given, all genes of a perturbation share one
         null of statistics in this unit: p-values down to 1 / (genes x permutations + 1), at the
         price of taking the genes' nulls for alike in shape. Genes of scale 0 are left out.
+    tail : bool
+        Read p from a tail fitted to the shared null where fewer than `tails.FEW` values of it are
+        as extreme.
 
     Returns
     -------
@@ -119,16 +124,22 @@ def permutation_p(
     ladder = np.ascontiguousarray(np.take_along_axis(slack, order, axis=0).T)
     n_genes, n_targets = observed.shape
     steps = np.zeros((n_targets, n_genes + 1), dtype=np.int64)
+    largest: NDArray[np.float64] | None = None
     for null in nulls:
         n_permutations += 1
-        scaled = np.abs(null[varied]) / pooled_scale[varied, None]
-        count_reached(ladder, np.ascontiguousarray(scaled.T), steps)
+        scaled = np.ascontiguousarray((np.abs(null[varied]) / pooled_scale[varied, None]).T)
+        count_reached(ladder, scaled, steps)
+        largest = keep_largest(largest, scaled) if tail else None
     # A null value that reaches `reached` rungs is at least as extreme as each of them.
     above = steps[:, :0:-1].cumsum(axis=1)[:, ::-1].T
     exceeding = np.empty(observed.shape)
     np.put_along_axis(exceeding, order, above, axis=0)
     n_null = int(varied.sum()) * _some(n_permutations)
     p = empirical_p(exceeding, n_null)
+    for target, values in enumerate([] if largest is None else largest):
+        rare = exceeding[:, target] < FEW
+        fitted = tail_p(extreme[rare, target], values, n_null)
+        p[rare, target] = np.where(np.isnan(fitted), p[rare, target], fitted)
     p[~varied] = np.nan
     return Counts(p, n_null)
 
@@ -137,6 +148,31 @@ def _some(n_permutations: int) -> int:
     if n_permutations < 1:
         raise AnalysisError("permutation needs at least one permutation; got none")
     return n_permutations
+
+
+def note_on_floor(counts: Counts, n_permutations: int, q_threshold: float) -> list[str]:
+    """Return a note where permutations are too few for any q below the threshold.
+
+    Examples
+    --------
+    >>> p = np.full((30, 10), 0.5)
+    >>> p[0, 0] = 1 / 301  # beyond all of 10 permutations of 30 genes
+    >>> [note] = note_on_floor(Counts(p, 300), 10, 0.05)
+    >>> note.endswith("ask for 200 permutations or more, or for tail_fit.")
+    True
+    """
+    floor = 1 / (counts.n_null + 1)
+    tests = int(np.isfinite(counts.p).sum())
+    at_floor = int((counts.p <= floor * (1 + 1e-9)).sum())
+    least = floor * tests / max(at_floor, 1)
+    if not at_floor or np.nanmin(counts.p) < floor * (1 - 1e-9) or least <= q_threshold:
+        return []
+    more = int(np.ceil(n_permutations * least / q_threshold))
+    return [
+        f"{at_floor} of {tests} coefficients are beyond all permutations, yet no q can be below "
+        f"{least:.2g}: {n_permutations} permutations give no p below {floor:.2g}; ask for {more} "
+        "permutations or more, or for tail_fit."
+    ]
 
 
 def tabulate(

@@ -57,7 +57,7 @@ def perturbation_table(
     >>> from tuner_plugins.perturbseq.data.dataset import build
     >>> from tuner_plugins.perturbseq.data.labels import Labels
     >>> from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
-    >>> from tuner_plugins.perturbseq.model.anndata_fit import problem_of
+    >>> from tuner_plugins.perturbseq.model.problem import problem_of
     >>> counts = np.random.default_rng(0).poisson([[5.0, 9.0, 4.0]] * 40).astype(float)
     >>> counts[::2, 0] += 20  # in cells with perturbation A
     >>> adata = AnnData(counts)

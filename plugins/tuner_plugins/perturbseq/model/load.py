@@ -16,7 +16,7 @@ from tuner_plugins.perturbseq.model import composition as comp
 from tuner_plugins.perturbseq.model.resampling import Model
 
 
-def load(
+def load(  # noqa: PLR0913  of a setting, by keyword
     screen: Screen,
     alpha: float,
     l1_ratio: float,
@@ -24,6 +24,7 @@ def load(
     penalise_covariates: bool = False,
     scale_genes: bool = False,
     composition: bool | None = False,
+    threads: int = 1,
 ) -> tuple[ad.AnnData, Model]:
     """Read a screen into memory, its counts and its model with one setting.
 
@@ -42,6 +43,8 @@ def load(
     composition : bool, optional
         Make good for the shift of all genes where some moved, see `composition`; None does so
         where counts are divided by their own sum.
+    threads : int
+        Of the model's fits; their result does not depend on it.
 
     Returns
     -------
@@ -83,9 +86,10 @@ def load(
     if scale_genes:
         spread = _spread(responses)
         responses = sparse.csr_matrix(responses @ sparse.diags_array(1 / spread))
+    scale = np.ones(covariates.shape[1])
     if penalise_covariates:
         spread = covariates.std(axis=0)
-        covariates = covariates / np.where(spread > 0, spread, 1.0)
+        scale = np.where(spread > 0, spread, 1.0)
     counts = sparse.vstack([block for _, block in count_blocks(screen, checked=True)], format="csr")
     names = gene_names(screen.counts)
     adata = ad.AnnData(
@@ -95,7 +99,7 @@ def load(
     )
     model = Model(
         design=sparse.csr_matrix(screen.design.matrix, dtype=np.float64),
-        covariates=covariates,
+        covariates=covariates / scale,
         responses=responses,
         targets=list(screen.design.names),
         genes=list(names[transform.kept[chosen]]),
@@ -104,6 +108,10 @@ def load(
         l1_ratio=l1_ratio,
         penalise_covariates=penalise_covariates,
         composition=None if found is None else found.table,
+        threads=threads,
+        covariate_names=screen.covariates.names,
+        covariate_scale=scale,
+        sizes=transform.sizes,
     )
     if screen.recipe.symbols is not None:
         adata.var["gene_id"] = screen.counts.genes.astype(str)

@@ -48,6 +48,11 @@ class Model:
     composition : DataFrame, optional
         Shifts that the responses were freed of, see `composition.Composition`.
     threads : int
+    covariate_names : list of str
+    covariate_scale : ndarray, (covariates,), optional
+        What the covariates were divided by.
+    sizes : ndarray, (cells,), optional
+        Size factors, that shifts are made good for in.
 
     Examples
     --------
@@ -73,6 +78,9 @@ class Model:
     doubt: NDArray[np.float64] | None = None
     composition: pd.DataFrame | None = None
     threads: int = 1
+    covariate_names: Sequence[str] = ()
+    covariate_scale: NDArray[np.float64] | None = None
+    sizes: NDArray[np.float64] | None = None
 
     @property
     def control(self) -> NDArray[np.bool_]:
@@ -93,6 +101,7 @@ class Model:
             covariates=self.covariates[rows],
             responses=self.responses[rows],
             strata=self.strata[rows],
+            sizes=None if self.sizes is None else self.sizes[rows],
         )
 
     def columns(self) -> sparse.csr_matrix:

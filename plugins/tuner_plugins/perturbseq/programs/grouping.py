@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tuner_plugins.perturbseq.colours import palette
 from tuner_plugins.perturbseq.data.stored import comparable, has_dots
+from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.resampling import Model
 from tuner_plugins.perturbseq.programs.clustering import FEWEST_FOR_MODULES, Clustering
 from tuner_plugins.perturbseq.programs.communities import LOUVAIN, has_leiden
@@ -39,6 +41,35 @@ def describe(adata: ad.AnnData, programs: Clustering, modules: Clustering) -> No
             "labels": clustering.labels[clustering.order].astype(str).to_numpy(dtype=str),
             "tree": clustering.tree,
         }
+
+
+def clustering_of(adata: ad.AnnData, key: str) -> Clustering:
+    """Read back what `describe` wrote.
+
+    Parameters
+    ----------
+    adata : AnnData
+        Analysed.
+    key : {"programs", "modules"}
+        Of ``uns``.
+
+    Raises
+    ------
+    AnalysisError
+        There is none.
+    """
+    if key not in adata.uns:
+        raise AnalysisError(f"no {key} in uns: run tl.programs, or read analysis.h5ad")
+    stored = adata.uns[key]
+    order, labels = list(map(str, stored["order"])), list(map(str, stored["labels"]))
+    names = list(dict.fromkeys(labels))
+    colours = adata.uns["program_colors"] if key == "programs" else palette(len(names))
+    return Clustering(
+        pd.Series(pd.Categorical(labels, names), index=order),
+        order,
+        np.asarray(stored["tree"], dtype=np.float64).reshape(-1, 4),
+        dict(zip(names, map(str, colours), strict=True)),
+    )
 
 
 def notes_on(programs: Clustering, perturbations: int, acting: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -76,8 +77,8 @@ def analyse(
     step("finding programs and modules")
     programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())
     step(f"testing programs, {options.n_score_permutations} permutations")
-    compare_with_control(found, model, options, programs)
-    look_up(found, options, programs, coef, significant)
+    compare_with_control(found, model, options, programs.members())
+    look_up(found, options, programs.members(), coef, significant)
     calibrate(found, model, options, guides)
     step("drawing figures")
     evidence = Evidence(found, options, coef, programs, modules, obs_columns or {}, surface)
@@ -105,5 +106,5 @@ def _check(
         raise AnalysisError("the analysis compares with control cells; there are none")
     if options.calibration == "guides" and guides is None:
         raise AnalysisError("calibration by guide needs the guide of each cell; name its column")
-    if options.gmt is not None and options.enrich_online is None:
+    if isinstance(options.gmt, Path) and options.enrich_online is None:
         read_gmt(options.gmt)

@@ -6,7 +6,7 @@ Everything comes as plain data, which a script without the tuner can hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def options_of(
         q_threshold=plain["false_discovery_rate"],
         n_permutations=plain["permutations"],
         pooled_null=plain["pooled_null"],
+        tail_fit=plain.get("tail_fit", False),  # scripts that were exported before have none
         discovery=plain["discovery"],
         n_bootstraps=plain["bootstraps"],
         n_selection_pairs=plain["selection_pairs"],
@@ -123,6 +124,7 @@ def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
         penalise_covariates=setting["penalise_covariates"],
         scale_genes=setting["scale_genes"],
         composition=options["composition"],
+        threads=threads,
     )
     panels = {"perturbation": made.labels.perturbation}
     if made.batch is not None:
@@ -133,7 +135,7 @@ def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
         guides = column.astype(str).to_numpy(dtype=object)
     found = analyse(
         adata,
-        replace(model, threads=threads),
+        model,
         options_of(options, _size_factor(made, adata), whole=made.values == WHOLE),
         obs_columns=panels,
         guides=guides,

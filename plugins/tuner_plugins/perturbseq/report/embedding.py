@@ -93,7 +93,7 @@ def prepare(adata: ad.AnnData, options: PrepareOptions | None = None) -> ad.AnnD
             f"{odd[0]:g}"
         )
     _quality(adata, options)
-    adata.layers["lognorm"] = _log_normalised(adata, options)
+    adata.layers["lognorm"] = log_normalised(adata, options.size_factor)
     view = ad.AnnData(adata.layers["lognorm"].copy(), obs=adata.obs[[]], var=adata.var[[]])
     _phases(adata, view, options)
     chosen = _variable_genes(view)
@@ -126,20 +126,21 @@ def _quality(adata: ad.AnnData, options: PrepareOptions) -> None:
             adata.obs[name] = values
 
 
-def _log_normalised(adata: ad.AnnData, options: PrepareOptions) -> sparse.csr_matrix:
-    if options.size_factor is None:
+def log_normalised(adata: ad.AnnData, size_factor: str | float | None) -> sparse.csr_matrix:
+    """Return log1p of counts per 10,000, by a column of obs, a number, or the sums of X."""
+    if size_factor is None:
         size = np.asarray(adata.X.sum(axis=1), dtype=np.float64).ravel()
-    elif isinstance(options.size_factor, float):
-        size = np.full(adata.n_obs, options.size_factor)
-    elif options.size_factor in adata.obs:
-        size = adata.obs[options.size_factor].to_numpy(dtype=np.float64)
+    elif isinstance(size_factor, float):
+        size = np.full(adata.n_obs, size_factor)
+    elif size_factor in adata.obs:
+        size = adata.obs[size_factor].to_numpy(dtype=np.float64)
     else:
         raise AnalysisError(
-            f"no obs column '{options.size_factor}' with total counts; "
+            f"no obs column '{size_factor}' with total counts; "
             f"there are: {', '.join(map(str, adata.obs.columns))}"
         )
     if not (size > 0).all():
-        raise AnalysisError(f"obs column '{options.size_factor}' must be above 0 in every cell")
+        raise AnalysisError(f"obs column '{size_factor}' must be above 0 in every cell")
     scaled = sparse.diags_array(TARGET_SUM / size) @ sparse.csr_matrix(adata.X)
     return sparse.csr_matrix(scaled.log1p(), dtype=np.float32)
 

@@ -63,6 +63,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def canvas(figure: Figure | None, width: float, height: float) -> Figure:
+    """Return the figure to draw into, a new one where none is given, of a size in inches."""
+    figure = Figure() if figure is None else figure
+    figure.set_size_inches(width, height)
+    figure.set_layout_engine("constrained")
+    return figure
+
+
 def bare(axes: Axes) -> None:
     """Take away the box on top and at the right."""
     axes.spines[["top", "right"]].set_visible(False)
@@ -125,10 +133,12 @@ def _categories(
         axes.annotate(str(names[code]), where, fontsize=7, ha="center", weight="bold")
 
 
-def embeddings(coordinates: NDArray[np.float64], obs: pd.DataFrame) -> Figure:
+def embeddings(
+    coordinates: NDArray[np.float64], obs: pd.DataFrame, figure: Figure | None = None
+) -> Figure:
     """Draw one panel for each column of `obs`, side by side."""
     n = max(obs.shape[1], 1)
-    figure = Figure(figsize=(5.4 * n, 4.2), layout="constrained")
+    figure = canvas(figure, 5.4 * n, 4.2)
     for axes, column in zip(np.atleast_1d(figure.subplots(1, n)), obs.columns, strict=False):
         embedding(coordinates, obs[column], axes=axes)
     return figure
@@ -139,9 +149,10 @@ def r2_surface(
     alphas: Sequence[float],
     l1_ratios: Sequence[float],
     chosen: tuple[float, float] | None = None,
+    figure: Figure | None = None,
 ) -> Figure:
     """Draw held-out R2 over alpha and l1_ratio, (alphas, l1_ratios), and a cross where `chosen`."""
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = canvas(figure, 6.4, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
     order = np.argsort(alphas)
     x, table = np.asarray(alphas, dtype=float)[order], np.asarray(r2)[order]
@@ -169,13 +180,13 @@ def r2_surface(
     return figure
 
 
-def qq(groups: Mapping[str, NDArray[np.float64]]) -> Figure:
+def qq(groups: Mapping[str, NDArray[np.float64]], figure: Figure | None = None) -> Figure:
     """Draw observed against expected p-values of each group, NaN left out, with a 95 % band.
 
     The band is pointwise and takes p-values for independent; those of correlated genes stray
     outside more often.
     """
-    figure = Figure(figsize=(4.4, 4.2), layout="constrained")
+    figure = canvas(figure, 4.4, 4.2)
     axes = figure.subplots()
     colours = palette(len(groups))
     top = 1.0
@@ -200,7 +211,12 @@ def qq(groups: Mapping[str, NDArray[np.float64]]) -> Figure:
 
 
 def volcano(
-    table: pd.DataFrame, perturbation: str, *, q_threshold: float = 0.05, n_named: int = 12
+    table: pd.DataFrame,
+    perturbation: str,
+    *,
+    q_threshold: float = 0.05,
+    n_named: int = 12,
+    figure: Figure | None = None,
 ) -> Figure:
     """Draw the coefficients of one perturbation against their significance.
 
@@ -214,7 +230,7 @@ def volcano(
         The most significant genes are named, half of them up and half down.
     """
     rows = table[(table["perturbation"] == perturbation) & table["p"].notna()]
-    figure = Figure(figsize=(4.6, 4.0), layout="constrained")
+    figure = canvas(figure, 4.6, 4.0)
     axes = figure.subplots()
     x, y = rows["coef"].to_numpy(), -np.log10(rows["p"].to_numpy())
     hit = rows["q"].to_numpy() < q_threshold

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram, leaves_list, linkage
 
-from tuner_plugins.perturbseq.colours import DIVERGING, MISSING
+from tuner_plugins.perturbseq.colours import DIVERGING, MISSING, SEQUENTIAL
 from tuner_plugins.perturbseq.programs.clustering import Clustering
-from tuner_plugins.perturbseq.report.figures import bare, symmetric
+from tuner_plugins.perturbseq.report.figures import bare, canvas, symmetric
 
 MAX_NAMED = 120
 """More columns than this are not named one by one."""
@@ -86,7 +86,9 @@ def _name_columns(axes: Axes, names: Sequence[str]) -> None:
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
 
 
-def coefficient_heatmap(coef: pd.DataFrame, programs: Clustering, modules: Clustering) -> Figure:
+def coefficient_heatmap(
+    coef: pd.DataFrame, programs: Clustering, modules: Clustering, figure: Figure | None = None
+) -> Figure:
     """Draw coefficients, genes by programs and perturbations by modules, with both trees.
 
     Genes outside the programs are left out; perturbations outside the modules stand last.
@@ -96,7 +98,7 @@ def coefficient_heatmap(coef: pd.DataFrame, programs: Clustering, modules: Clust
     rows = programs.order
     values = coef.reindex(index=rows, columns=columns).to_numpy(dtype=float)
     width = float(np.clip(0.17 * len(columns), 4.5, 15))
-    figure = Figure(figsize=(width + 2.2, 8.5), layout="constrained")
+    figure = canvas(figure, width + 2.2, 8.5)
     grid = figure.add_gridspec(
         3, 4, width_ratios=(0.8, 0.16, width, 0.2), height_ratios=(0.7, 0.16, 7.0)
     )
@@ -158,7 +160,9 @@ def _tree_order(values: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.flo
     return leaves_list(tree), tree
 
 
-def program_clustermap(table: pd.DataFrame, *, q_threshold: float = 0.05) -> Figure:
+def program_clustermap(
+    table: pd.DataFrame, *, q_threshold: float = 0.05, figure: Figure | None = None
+) -> Figure:
     """Draw programs by perturbations, both in the order of their trees; dots where significant.
 
     Parameters
@@ -173,7 +177,7 @@ def program_clustermap(table: pd.DataFrame, *, q_threshold: float = 0.05) -> Fig
     values, adjusted = values.iloc[rows, columns], adjusted.iloc[rows, columns]
     n_rows, n_columns = values.shape
     width, height = max(0.2 * n_columns, 3.5), max(0.28 * n_rows, 2.0)
-    figure = Figure(figsize=(width + 2.4, height + 2.2), layout="constrained")
+    figure = canvas(figure, width + 2.4, height + 2.2)
     grid = figure.add_gridspec(2, 3, width_ratios=(0.8, width, 0.2), height_ratios=(0.6, height))
     main = figure.add_subplot(grid[1, 1])
     numbers = values.to_numpy(dtype=float)
@@ -191,7 +195,7 @@ def program_clustermap(table: pd.DataFrame, *, q_threshold: float = 0.05) -> Fig
     return figure
 
 
-def dotplot(table: pd.DataFrame) -> Figure:
+def dotplot(table: pd.DataFrame, figure: Figure | None = None) -> Figure:
     """Draw the table of `program_clustermap` as dots: size by -log10 q, colour by effect."""
     values, adjusted, note = _wide(table)
     columns, _ = _tree_order(values.T)
@@ -201,7 +205,7 @@ def dotplot(table: pd.DataFrame) -> Figure:
     area = 4 + 66 * np.nan_to_num(size) / LARGEST_DOT
     x, y = np.meshgrid(np.arange(n_columns), np.arange(n_rows))
     width, height = max(0.21 * n_columns, 3.5), max(0.28 * n_rows, 2.2)
-    figure = Figure(figsize=(width + 3.0, height + 1.6), layout="constrained")
+    figure = canvas(figure, width + 3.0, height + 1.6)
     axes = figure.subplots()
     numbers = values.to_numpy(dtype=float)
     dots = axes.scatter(
@@ -235,4 +239,53 @@ def dotplot(table: pd.DataFrame) -> Figure:
         title_fontsize=8,
     )
     axes.set_title(f"program scores against control{note}", fontsize=10, loc="left")
+    return figure
+
+
+def enrichment_dots(
+    table: pd.DataFrame,
+    *,
+    q_threshold: float = 0.05,
+    n_terms: int = 5,
+    figure: Figure | None = None,
+) -> Figure:
+    """Draw terms by gene sets: size by -log10 q, colour by the odds ratio (log2).
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As `tuner_plugins.perturbseq.programs.enrichment.enrich` returns it.
+    q_threshold : float
+        Terms that no set reaches it with are left out.
+    n_terms : int
+        Of every set, at most.
+    """
+    hits = table[(table["q"] < q_threshold) & (table["overlap"] > 0)]
+    terms = list(dict.fromkeys(hits.groupby("set", sort=False).head(n_terms)["term"]))
+    shown = hits[hits["term"].isin(terms)]
+    sets = list(dict.fromkeys(shown["set"]))
+    width, height = 0.32 * len(sets) + 4.6, 0.24 * len(terms) + 1.6
+    figure = canvas(figure, float(np.clip(width, 5.0, 16.0)), float(np.clip(height, 2.4, 14.0)))
+    axes = figure.subplots()
+    if not terms:
+        axes.text(
+            0.5, 0.5, f"no term at q < {q_threshold:g}", ha="center", transform=axes.transAxes
+        )
+        axes.set_axis_off()
+        return figure
+    size = np.minimum(-np.log10(shown["q"].to_numpy(dtype=float)), LARGEST_DOT)
+    odds = np.log2(np.clip(shown["odds_ratio"].to_numpy(dtype=float), 2.0**-8, 2.0**8))
+    dots = axes.scatter(
+        [sets.index(name) for name in shown["set"]],
+        [terms.index(name) for name in shown["term"]],
+        s=4 + 66 * size / LARGEST_DOT,
+        c=odds,
+        cmap=SEQUENTIAL,
+    )
+    axes.set_xticks(range(len(sets)), sets, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(terms)), [name[:48] for name in terms], fontsize=7)
+    axes.set(xlim=(-0.7, len(sets) - 0.3), ylim=(len(terms) - 0.3, -0.7))
+    axes.set_title(f"gene sets at q < {q_threshold:g}; size: -log10 q", fontsize=10, loc="left")
+    bare(axes)
+    figure.colorbar(dots, ax=axes, label="log2 odds ratio", shrink=0.8, pad=0.02)
     return figure

@@ -33,6 +33,9 @@ class AnalysisOptions:
     pooled_null : bool
         Genes of a perturbation share their null; without it no p-value is below
         1 / (n_permutations + 1), which few coefficients survive once adjusted.
+    tail_fit : bool
+        Read p-values below that from a tail that is fitted to the null (Knijnenburg et al. 2009,
+        doi:10.1093/bioinformatics/btp211).
     n_score_permutations : int
         Of the tests of program scores.
     discovery : float
@@ -47,8 +50,8 @@ class AnalysisOptions:
         Mock perturbations of control cells, drawn at random or by non-targeting guide.
     efficacy : bool
         Learn how far each perturbed cell was perturbed.
-    gmt : Path or None
-        Gene sets; without them enrichment is left out.
+    gmt : Path, mapping or None
+        Gene sets, as a GMT file or by term; without them enrichment is left out.
     enrich_online : str or None
         Organism in g:Profiler's names: ask that service instead.
     term_sizes : (int, int)
@@ -61,6 +64,7 @@ class AnalysisOptions:
     q_threshold: float = 0.05
     n_permutations: int = 100
     pooled_null: bool = True
+    tail_fit: bool = False
     n_score_permutations: int = 1000
     discovery: float = 2 / 3
     n_bootstraps: int = 10
@@ -68,7 +72,7 @@ class AnalysisOptions:
     calibration: Literal["random", "guides", "none"] = "random"
     efficacy: bool = False
     clustering: ClusterOptions = field(default_factory=ClusterOptions)
-    gmt: Path | None = None
+    gmt: Path | Mapping[str, Sequence[str]] | None = None
     enrich_online: str | None = None
     term_sizes: tuple[int, int] = (5, 500)
     view: PrepareOptions = field(default_factory=PrepareOptions)
@@ -80,6 +84,8 @@ class AnalysisOptions:
             raise AnalysisError(f"discovery is a share of the cells, 0 to 1; got {self.discovery}")
         if not 0 < self.q_threshold < 1:
             raise AnalysisError(f"q_threshold must be between 0 and 1; got {self.q_threshold}")
+        if self.tail_fit and not self.pooled_null:
+            raise AnalysisError("tail_fit needs pooled_null: one gene has too few null values")
         if self.n_permutations < 1 or self.n_score_permutations < 1:
             raise AnalysisError("n_permutations and n_score_permutations must be at least 1")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import anndata as ad
@@ -58,15 +59,16 @@ def weighted(model: Model, seed: int) -> tuple[Model, Efficacy]:
     return replace(model, design=design, doubt=learnt.doubt), learnt
 
 
-def _p_values(model: Model, options: AnalysisOptions) -> NDArray[np.float64]:
-    """Test every coefficient by permutation, (genes, perturbations)."""
+def _tested(model: Model, options: AnalysisOptions) -> co.Counts:
+    """Test every coefficient by permutation."""
     summed = model.summed()
     refit = model.fit(summed)
     return co.permutation_p(
         entries(model, summed, refit),
         permuted_entries(model, options.n_permutations, options.seed),
         pooled_scale=residual_scale(model, summed, refit) if options.pooled_null else None,
-    ).p
+        tail=options.tail_fit,
+    )
 
 
 def fit_coefficients(
@@ -96,7 +98,9 @@ def fit_coefficients(
             "weighted design, p-values those of the design as it is."
         )
     coef = used.coefficients()
-    table = co.tabulate(coef, _p_values(model, options), cells_of(model))
+    tested = _tested(model, options)
+    found.notes += co.note_on_floor(tested, options.n_permutations, options.q_threshold)
+    table = co.tabulate(coef, tested.p, cells_of(model))
     if options.n_selection_pairs:
         probability, bound = co.stability_selection(
             lambda halves: select_halves(model, halves),
@@ -161,7 +165,7 @@ def group(
     if options.discovery < 1:
         discovery = split_cells(model, options.discovery, options.seed)
         used = model.rows(discovery)
-        p_discovery = np.where(own, np.nan, _p_values(used, options))
+        p_discovery = np.where(own, np.nan, _tested(used, options).p)
         keep = any_effect(p_discovery, 1) < options.q_threshold
         used = weighted(used, options.seed)[0] if options.efficacy else used
         coef = used.coefficients().mask(own, 0.0)
@@ -183,13 +187,13 @@ def group(
 
 
 def compare_with_control(
-    found: Analysis, model: Model, options: AnalysisOptions, programs: Clustering
+    found: Analysis, model: Model, options: AnalysisOptions, members: Mapping[str, Sequence[str]]
 ) -> None:
     """Score programs in all cells and test them in those that did not find them."""
-    if not programs.order:
+    if not members:
         return
     adata = found.adata
-    scores = score_programs(adata, programs.members(), layer="lognorm")
+    scores = score_programs(adata, members, layer="lognorm")
     tested = np.ones(adata.n_obs, bool) if options.discovery == 1 else ~adata.obs["discovery"]
     rows = np.flatnonzero(tested)
     table = compare_programs(
@@ -213,20 +217,21 @@ def compare_with_control(
 def look_up(
     found: Analysis,
     options: AnalysisOptions,
-    programs: Clustering,
+    members: Mapping[str, Sequence[str]],
     coef: pd.DataFrame,
     significant: pd.DataFrame,
 ) -> None:
     """Enrich programs, and what each perturbation moves up and down, for known gene sets."""
     if options.gmt is not None or options.enrich_online is not None:
         step("looking up gene sets")
-    sets = programs.members() | enrichment.direction_sets(coef, significant)
+    sets = {**members, **enrichment.direction_sets(coef, significant)}
     background = list(coef.index.astype(str))
     if options.enrich_online is not None:
         table = gprofiler(sets, background, organism=options.enrich_online)
     elif options.gmt is not None:
         low, high = options.term_sizes
-        terms = enrichment.read_gmt(options.gmt)
+        given = options.gmt
+        terms = given if isinstance(given, Mapping) else enrichment.read_gmt(given)
         table = enrichment.enrich(sets, background, terms, min_size=low, max_size=high)
     else:
         found.notes.append(
@@ -263,7 +268,7 @@ def calibrate(
         targets=list(mock.columns),
         doubt=None,
     )
-    p = _p_values(alone, options)
+    p = _tested(alone, options).p
     found.tables["calibration"] = co.tabulate(alone.coefficients(), p, cells_of(alone))
     found.notes.append(
         f"{mock.shape[1]} mock perturbations of control cells: inflation {inflation(p):.2f} "

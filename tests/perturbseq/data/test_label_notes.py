@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tuner_plugins.perturbseq.data.sense import _linked
+from tuner_plugins.perturbseq.data.label_notes import _linked
 
 
 @pytest.mark.parametrize("seed", range(20))
