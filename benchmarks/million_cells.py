@@ -34,9 +34,10 @@ from scipy import sparse
 from sklearn.linear_model import ElasticNet
 from threadpoolctl import threadpool_limits
 from tuner_plugins.elasticnet.config import ElasticNetConfig
-from tuner_plugins.elasticnet.reading import available_threads, probe_files, read
+from tuner_plugins.elasticnet.reading import available_threads, probe_files
 from tuner_plugins.elasticnet.summary import grid_alphas
 from tuner_plugins.enet.cross_validation import cross_validate, refit
+from tuner_plugins.perturbseq.model.reading import read
 
 CONTROL, BATCHES, BLOCK = "non-targeting", 4, 10_000
 SUBSET, GENES_TIMED = 20_000, 20
@@ -116,7 +117,7 @@ def measure(path: Path) -> dict[str, Any]:
 
     probe_files(config.data)
     lap("try the file out")
-    loaded = read(config)
+    loaded = read(config.data.source, config.plan(), threads=available_threads())
     lap("statistics")
     threads = available_threads()
     alphas, ratios = grid_alphas(loaded.problem, config.surface), config.surface.l1_ratios

@@ -19,7 +19,7 @@ from tuner_plugins.perturbseq.data.files import Files
 from tuner_plugins.perturbseq.data.labels import Labels
 from tuner_plugins.perturbseq.data.matrix import open_cells
 from tuner_plugins.perturbseq.data.screen import Recipe, open_screen
-from tuner_plugins.perturbseq.model.anndata_fit import problem_of
+from tuner_plugins.perturbseq.model.problem import problem_of
 
 from tests.perturbseq.screens import small_screen
 
