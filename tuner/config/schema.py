@@ -211,9 +211,9 @@ class ExportSection(Section):
     path : Path, optional
         The script; below the study's folder if not given.
     select : {"best", "smoothed", "one_standard_error"}, int or mapping
-        Which trial: the best as measured; the best by a Gaussian process fitted to all trials, for
-        other cases than those that were tuned on (see `tuner.selection.smoothing`); the simplest
-        within one standard error of the best, where the plug-in can tell
+        Which trial: the best as measured; the best by a Gaussian process fitted to all trials (see
+        `tuner.selection.smoothing`); the simplest within one standard error of the best, where the
+        plug-in can tell
         (`tuner.plugin.Plugin.one_standard_error`); the one with a number; or the best of those that
         keep bounds on metrics, such as ``{r: ">= 0.5"}`` (`tuner.selection.picking`).
     """

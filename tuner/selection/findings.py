@@ -154,7 +154,7 @@ def held_out(summary: Summary, objective: Objective) -> Iterator[str]:
             f"the {better} is better on the held-out ones"
         )
         if gain <= 0:
-            yield "what to do: tune on more cases, or try export.select: smoothed"
+            yield "what to do: tune on more cases"
     elif 0 < gain < CARRIED * tuned:
         yield f"{numbers}: less than half of it carries over to other data"
     else:
