@@ -27,6 +27,7 @@ from tuner.execution.dask.executor import DaskExecutor, DaskOptions  # noqa: E40
 from tuner.execution.dask.roster import DaskWorker, Roster  # noqa: E402
 from tuner.execution.dask.slot import Facts  # noqa: E402
 from tuner.execution.jobs import CaseDone, Setup, TimeJob  # noqa: E402
+from tuner.export.provenance import DISTRIBUTION
 from tuner.plugin import InputError  # noqa: E402
 from tuner.records import MOST_LOSSES  # noqa: E402
 
@@ -158,7 +159,7 @@ def test_a_worker_lost_between_two_cases_begins_again(make: Make, mortal: Any) -
     ("here", "message"),
     [
         ({"Python": "3.9"}, r"it has Python 3\.\d+, and the coordinator 3\.9"),
-        ({"tuner": "9.9"}, r"it has tuner [\d.]+, and the coordinator 9\.9"),
+        ({DISTRIBUTION: "9.9"}, r"it has tunefreeze [\d.]+, and the coordinator 9\.9"),
         ({"elsewhere": "1.0"}, r"it has no elsewhere, and the coordinator 1\.0"),
     ],
 )

@@ -227,7 +227,7 @@ class NmfPlugin(Plugin[NmfConfig]):
 
     def read_output(self, case: Case, output: Path) -> Loadings:
         """Return the loadings of a script's ``.npy`` file as runs; it holds no weights."""
-        array = np.load(output, mmap_mode="r")
+        array = np.load(output, mmap_mode="r", allow_pickle=False)
         changes = np.flatnonzero((array[1:] != array[:-1]).any(axis=1)) + 1
         ends = np.append(changes, len(array))
         return Loadings(

@@ -28,6 +28,7 @@ from tuner.execution.jobs import (
     now,
 )
 from tuner.export.bundle import write_script
+from tuner.export.provenance import DISTRIBUTION
 from tuner.plugin import InputError
 from tuner.records import MOST_LOSSES
 from tuner.registry import installed
@@ -75,7 +76,7 @@ class ClusterExecutor:
         mixed: bool = False,
     ) -> None:
         packages = {entry.package for entry in installed() if entry.name == setup.plugin}
-        names = tuple(sorted({"tuner", "distributed", *packages}))
+        names = tuple(sorted({DISTRIBUTION, "distributed", *packages}))
         recipe = Recipe(uuid.uuid4().hex, setup, case_seconds, names)
         self._study, self._memory = recipe.study, memory
         self._flights: dict[int, _Flight] = {}
