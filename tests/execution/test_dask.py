@@ -27,7 +27,7 @@ from tuner.execution.dask.executor import DaskExecutor, DaskOptions  # noqa: E40
 from tuner.execution.dask.roster import DaskWorker, Roster  # noqa: E402
 from tuner.execution.dask.slot import Facts  # noqa: E402
 from tuner.execution.jobs import CaseDone, Setup, TimeJob  # noqa: E402
-from tuner.export.provenance import DISTRIBUTION
+from tuner.export.provenance import DISTRIBUTION  # noqa: E402
 from tuner.plugin import InputError  # noqa: E402
 from tuner.records import MOST_LOSSES  # noqa: E402
 
