@@ -60,7 +60,7 @@ COMMIT_POINTS = (
     "tuner.execution.local:LocalExecutor.submit",
     "tuner.search.loop:write_record",
     "tuner.search.trials:AskTell.tell",
-    "tuner.run.session:_Watch.trial",
+    "tuner.run.session:Watch.trial",
     "os:replace",
 )
 STORAGE_POINTS = {

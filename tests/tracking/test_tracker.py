@@ -20,6 +20,7 @@ from tuner.plugin import InputError
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.tracking import (
     mlflow_client,
+    mlflow_curve,
     mlflow_notes,
     mlflow_runs,
     mlflow_uri,
@@ -126,7 +127,7 @@ def test_a_study_is_one_parent_and_a_child_a_trial(folder: Path) -> None:
     assert parent.data.tags["data_fingerprint"] == STUDY.fingerprint
     assert parent.data.tags["mlflow.source.git.commit"] == STUDY.git_commit
     assert parent.data.tags["version.optuna"] == "5.0.0"
-    curve = client().get_metric_history(report.run_id, mlflow_runs.BEST_SO_FAR)
+    curve = client().get_metric_history(report.run_id, mlflow_curve.BEST_SO_FAR)
     assert len(curve) == len(TRIALS)
     assert curve[-1].value == pytest.approx(best.metrics["score"], rel=1e-5)
     assert not (folder / "mlruns").exists()
@@ -155,7 +156,7 @@ def test_resuming_adopts_the_parent_and_logs_what_is_new(folder: Path) -> None:
         n for n, r in found.items() if r.data.tags["mlflow.runColor"] == mlflow_runs.colour(STUDY)
     ]
     assert strong == [best]
-    curve = client().get_metric_history(first.run_id, mlflow_runs.BEST_SO_FAR)
+    curve = client().get_metric_history(first.run_id, mlflow_curve.BEST_SO_FAR)
     assert [point.step for point in curve] == list(range(1, len(TRIALS) + 1))
 
 

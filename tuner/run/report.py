@@ -33,7 +33,7 @@ from tuner.run.rows import (
     show_range,
 )
 from tuner.selection.findings import gains_of
-from tuner.selection.finish import made
+from tuner.selection.made_plots import made
 from tuner.selection.results import RunResult
 
 TITLES = {

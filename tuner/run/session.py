@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tuner.config.load import Config
 from tuner.config.reach import why_unwritable
@@ -21,15 +21,15 @@ from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
 from tuner.run.describe import describe
 from tuner.run.report import Story, keep_report
+from tuner.run.watch import Display, Watch
 from tuner.search.changes import (
     fingerprint_of,
     note_on_changes,
     require_same_script,
     space_of,
 )
-from tuner.search.lease import Lease, LeaseLost
+from tuner.search.lease import LeaseLost
 from tuner.search.loop import Coordinator, StudyStopped
-from tuner.search.observer import Progress
 from tuner.search.plan import plan_of
 from tuner.search.record_json import records_of
 from tuner.search.storage import open_study, read_study
@@ -49,58 +49,6 @@ from tuner.tracking.tracker import MlflowTracker, NullTracker, Tracker, Tracking
 
 ANALYSIS = "analysis"
 """Folder of an analysis, below the study's and in the store."""
-
-
-class Display(Progress, Protocol):
-    """Shows how a run goes."""
-
-    def begin(self, name: str, total: int, records: Sequence[TrialRecord]) -> None:
-        """Show that the study starts or resumes."""
-
-    def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
-        """Handle a finished trial."""
-
-    def note(self, text: str) -> None:
-        """Show a line that stays."""
-
-    def end(self) -> None:
-        """Show that the run is over."""
-
-
-@dataclass
-class _Watch:
-    """Passes what the coordinator tells to progress, tracking and the lease."""
-
-    objective: Objective
-    records: list[TrialRecord]
-    progress: Display
-    tracker: Tracker
-    lease: Lease
-    interrupted: Callable[[], bool]
-    best: TrialRecord | None = None
-    stopping: bool = False
-
-    def __post_init__(self) -> None:
-        self.best = self.objective.best(self.records)
-
-    def trial(self, record: TrialRecord) -> None:
-        self.records.append(record)
-        self.tracker.log_trial(record)
-        self.best = self.objective.best([self.best, record] if self.best else [record])
-        self.progress.trial(record, self.best)
-
-    def should_stop(self) -> bool:
-        if not self.stopping and self.lease.stop_asked:
-            self.stopping = True
-            self.progress.note("asked to stop by tuner stop: ends after the running trials")
-        return self.stopping or self.interrupted()
-
-    def beat(self) -> None:
-        self.lease.renew()
-        self.progress.beat()
-
-    def phase(self, name: str, detail: str = "") -> None:
-        self.progress.phase(name, detail)
 
 
 def run(
@@ -148,7 +96,7 @@ def run(
     progress.begin(study.study_name, section.trials, records)
     for note in notes:
         progress.note(note)
-    watch = _Watch(objective, records, progress, tracker, lease, should_stop)
+    watch = Watch(objective, records, progress, tracker, lease, should_stop)
     summary = Summary(None, None, {}, finished=False)
     export = None
     try:

@@ -26,14 +26,13 @@ from tuner.search.loop import Coordinator, StudyStopped
 from tuner.search.observer import Progress
 from tuner.search.record_json import records_of
 from tuner.selection.finalists import Referee, kept_final
+from tuner.selection.made_plots import remember_made, remove_made
 from tuner.selection.measured import measured_baseline, measured_trial
 from tuner.selection.picking import picked_number, picked_within
 from tuner.selection.results import plain_case
 from tuner.selection.smoothing import smoothed_best
 
 HELD_OUT = "tuner:held_out"
-MADE = ".made.json"
-"""List of what a run drew into the folder of plots, for the next one to remove that alone."""
 
 HELD_OUT_LOOKS = 7
 QUICK = 5.0
@@ -98,7 +97,7 @@ class Finish:
         what = "process" if scripts and summary.best.estimate else "run"  # as the tuned cases are
         kept = json.loads(self._study.user_attrs.get(HELD_OUT, "{}"))
         known = (kept.get("trial"), kept.get("what", "run")) == (summary.best.number, what)
-        others = _remove_made(plots)
+        others = remove_made(plots)
         self._draw(summary, plots)
         beside = None if known else own
         job = PresentJob(params, self._task.seed, plots, beside, self._task.timing.nulls)
@@ -106,7 +105,7 @@ class Finish:
         done = run_alone(executor, job, progress.beat, progress.phase)
         if done.nulls:
             figures.null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
-        _remember_made(plots, others)
+        remember_made(plots, others)
         if done.state != "complete":
             note = f"the best setting could not be presented: {done.reason}"
             return replace(summary, artifacts=folder, notes=[*summary.notes, note])
@@ -200,29 +199,6 @@ class Finish:
                 break
         times = [combine(one) for one in zip(*looks, strict=True)]
         return [replace(t, metrics=c.metrics) for c, t in zip(cases, times, strict=True)]
-
-
-def made(plots: Path) -> list[Path]:
-    """Return what the last run drew into a folder of plots, as far as it is there, by its list."""
-    try:
-        names = json.loads((plots / MADE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        names = []
-    inside = [name for name in map(Path, names) if ".." not in name.parts]
-    return [plots / name for name in inside if (plots / name).is_file()]
-
-
-def _remove_made(plots: Path) -> set[Path]:
-    """Remove what an earlier run drew; return what is left: it is the user's."""
-    for path in made(plots):
-        path.unlink()
-    return {path for path in plots.rglob("*") if path.is_file()}
-
-
-def _remember_made(plots: Path, others: set[Path]) -> None:
-    files = {path for path in plots.rglob("*") if path.is_file()} - others
-    made = sorted(str(path.relative_to(plots)) for path in files)
-    (plots / MADE).write_text(json.dumps(made), encoding="utf-8")
 
 
 def select(

@@ -27,7 +27,6 @@ STATUS: Mapping[State, str] = {
 
 STUDY_ROLE, TRIAL_ROLE = "study", "trial"
 NOTE_TAG = "mlflow.note.content"
-BEST_SO_FAR = "best_so_far"
 CHARTED = "charted"
 """Tag of the runs that charts show: the study's own and the complete trials'."""
 
@@ -117,10 +116,10 @@ def mean_metrics(cases: Sequence[CaseRecord], prefix: str) -> dict[str, float]:
 
 def trial_metrics(record: TrialRecord) -> dict[str, float]:
     """Return what a child run shows: means over the cases by name, each case as ``metric/case``."""
-    return rounded({**_means(record), **case_metrics(record.cases)})
+    return rounded({**trial_means(record), **case_metrics(record.cases)})
 
 
-def _means(record: TrialRecord) -> dict[str, float]:
+def trial_means(record: TrialRecord) -> dict[str, float]:
     """Return a trial's means over the cases, and the logarithm of its time: charts need it."""
     found = {key(name): value for name, value in record.metrics.items()}
     if (seconds := found.get("time", 0.0)) > 0:
@@ -222,11 +221,6 @@ def primary(study: StudyInfo) -> tuple[str, Direction]:
     return next(iter(study.objectives.items()))
 
 
-def finishing_order(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Sort trials by when they ended: what a step of a parent's metric counts."""
-    return sorted(records, key=lambda record: (record.finished, record.number))
-
-
 def ranked(study: StudyInfo, records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """Return the complete trials that have the first objective, best first."""
     name, direction = primary(study)
@@ -239,44 +233,11 @@ def ranked(study: StudyInfo, records: Iterable[TrialRecord]) -> list[TrialRecord
     return sorted(valued, key=lambda record: (sign * record.metrics[name], record.number))
 
 
-def parent_curve(
-    study: StudyInfo, records: Iterable[TrialRecord]
-) -> list[tuple[int, int, dict[str, float]]]:
-    """Return what the parent run's metrics are at every step, a step a trial that ended.
-
-    Returns
-    -------
-    list of (step, time in ms, metrics)
-        `BEST_SO_FAR` from the first trial on that has a value, and where a trial is the best so
-        far, its metrics.
-    """
-    name, direction = primary(study)
-    sign = 1.0 if direction == "maximize" else -1.0
-    curve: list[tuple[int, int, dict[str, float]]] = []
-    best: TrialRecord | None = None
-    for step, record in enumerate(finishing_order(records), start=1):
-        value = record.metrics.get(name, math.nan) if record.state == "complete" else math.nan
-        rose = math.isfinite(value) and (best is None or _leads(sign, name, record, best))
-        best = record if rose else best
-        if best is None:
-            continue
-        values = {BEST_SO_FAR: best.metrics[name]}
-        if rose:
-            values.update(_means(best))
-        curve.append((step, milliseconds(record.finished), rounded(values)))
-    return curve
-
-
-def _leads(sign: float, name: str, record: TrialRecord, other: TrialRecord) -> bool:
-    one, two = ((sign * each.metrics[name], -each.number) for each in (record, other))
-    return one > two
-
-
 def summary_metrics(study: StudyInfo, summary: Summary) -> dict[str, float]:
     """Return what the parent run shows at the end: best, baseline and held-out metrics."""
     found: dict[str, float] = {}
     if summary.best is not None:
-        found.update(_means(summary.best))
+        found.update(trial_means(summary.best))
     if summary.baseline is not None:
         means = summary.baseline.metrics
         found.update({f"baseline/{key(name)}": value for name, value in means.items()})

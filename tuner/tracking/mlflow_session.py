@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.config.text import cleaned, cleaned_data
 from tuner.records import StudyInfo, Summary, TrialRecord
 from tuner.tracking import (
+    mlflow_curve,
     mlflow_file,
     mlflow_inputs,
     mlflow_notes,
@@ -56,7 +57,7 @@ class MlflowSession:
             self._experiment_id = experiment_id(self._client, uri, experiment)
             self.parent = self._adopt_or_open(mlflow_runs.milliseconds(began))
             self._children: dict[int, str] = {}
-            curve = self._client.get_metric_history(self.parent, mlflow_runs.BEST_SO_FAR)
+            curve = self._client.get_metric_history(self.parent, mlflow_curve.BEST_SO_FAR)
             self._curve = {point.step for point in curve}
             self.links = self._links()
             self._present()
@@ -163,7 +164,7 @@ class MlflowSession:
     def update(self, records: Sequence[TrialRecord]) -> None:
         """Bring the parent's curve of the best so far up to date, and its metrics where it rose."""
         points: list[Metric] = []
-        for step, at, values in mlflow_runs.parent_curve(self._study, records):
+        for step, at, values in mlflow_curve.parent_curve(self._study, records):
             if step not in self._curve:
                 points += _metrics(values, at, step)
         with store_trouble():

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tuner.records import StudyInfo
-from tuner.tracking import mlflow_runs
+from tuner.tracking import mlflow_curve, mlflow_runs
 
 VIEW_TAG = "mlflow.sharedViewState."
 MAX_VIEW = 20_000
@@ -136,7 +136,7 @@ def _charts_view(study: StudyInfo) -> dict[str, Any]:
     metrics, params = metric_names(study), _searched(study)
     section, log_time = "study", mlflow_runs.log_name("time")
     cards = [
-        _line("history", section, mlflow_runs.BEST_SO_FAR),
+        _line("history", section, mlflow_curve.BEST_SO_FAR),
         *(
             _scatter(f"cost-{name}", section, ("METRIC", log_time), ("METRIC", name))
             for name in dict.fromkeys([mlflow_runs.key(study.primary), objective])
@@ -169,7 +169,7 @@ def _studies_view(study: StudyInfo) -> dict[str, Any]:
     ]
     section = "studies"
     cards = [
-        _line("history", section, mlflow_runs.BEST_SO_FAR),
+        _line("history", section, mlflow_curve.BEST_SO_FAR),
         *(_bar(f"bar-{name}", section, name) for name in metrics),
     ]
     state = _state(study, f"tags.role = '{mlflow_runs.STUDY_ROLE}'", columns)

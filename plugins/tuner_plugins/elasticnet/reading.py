@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from tuner_plugins.elasticnet.config import DataSection, ElasticNetConfig
+from tuner_plugins.elasticnet.config import ElasticNetConfig
+from tuner_plugins.elasticnet.data_section import DataSection
 from tuner_plugins.perturbseq.data.forms import parts_of
 from tuner_plugins.perturbseq.data.probing import probe
 from tuner_plugins.perturbseq.data.screen import COUNTS, LOG

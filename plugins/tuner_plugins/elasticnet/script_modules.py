@@ -15,6 +15,7 @@ from tuner_plugins.perturbseq.data import (
     files,
     forms,
     guide_calls,
+    guide_counts,
     guide_mixtures,
     guides,
     label_notes,
@@ -33,7 +34,8 @@ from tuner_plugins.perturbseq.data import (
 
 SCRIPT_MODULES = (
     *(errors, stored, probing, layouts, forms, texts, cell_matrix, matrix, files),
-    *(values, labels, cell_cycle, covariates, response, guide_mixtures, guide_calls),
+    *(values, labels, cell_cycle, covariates, response),
+    *(guide_counts, guide_mixtures, guide_calls),
     *(screen, transform, dependence, guides, label_notes, sense, penalty, numpy_solver, outputs),
     *(script_arguments, elasticnet_script),
 )

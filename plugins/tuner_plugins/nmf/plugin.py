@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -35,7 +34,7 @@ from tuner_plugins.nmf.kernels import build
 from tuner_plugins.nmf.model import correlation, null, reference
 from tuner_plugins.nmf.model import signal as model_signal
 from tuner_plugins.nmf.model.factorize import Loadings
-from tuner_plugins.nmf.script import browser, write
+from tuner_plugins.nmf.script import browser, command_line, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,38 +204,16 @@ class NmfPlugin(Plugin[NmfConfig]):
         write.write_script(made, path, provenance)
 
     def command(self, case: Case, script: Path, output: Path) -> Sequence[str]:
-        """Return the script's command line; its folder of tracks is made of links."""
-        data: CaseInput = case.data
-        folder = output.parent / "tracks"
-        folder.mkdir(exist_ok=True)
-        addresses = [track for track in data.tracks if is_remote(track)]
-        for number, track in enumerate(data.tracks):
-            if track in addresses:
-                continue
-            link = folder / f"{number:04}.bw"
-            link.unlink(missing_ok=True)
-            link.symlink_to(Path(track).resolve())
-        local = [str(folder)] * (len(addresses) < len(data.tracks))
-        tracks = ",".join([*local, *addresses])
-        words = [sys.executable, str(script), "-b", tracks, "-k", str(data.k)]
-        if len(data.places) > 1:  # arrays of a genome would fill the disk
-            chroms = ",".join(chrom for chrom, _, _ in data.places)
-            return [*words, "--chroms", chroms, "-o", f"{output}.bw"]
-        chrom, start, end = data.region
-        return [*words, "-c", chrom, "-s", str(start), "-e", str(end), "-o", str(output)]
+        """Return the script's command line."""
+        return command_line.command(case.data, script, output)
 
     def read_output(self, case: Case, output: Path) -> Loadings:
-        """Return the loadings of a script's ``.npy`` file as runs; it holds no weights."""
-        array = np.load(output, mmap_mode="r", allow_pickle=False)
-        changes = np.flatnonzero((array[1:] != array[:-1]).any(axis=1)) + 1
-        ends = np.append(changes, len(array))
-        return Loadings(
-            np.ascontiguousarray(array[ends - 1].T), ends, np.empty((array.shape[1], 0))
-        )
+        """Return the loadings that the script wrote."""
+        return command_line.read_output(output)
 
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return the script's command line for the first case, and what it needs."""
-        return write.usage(self.config.data, path)
+        return command_line.usage(self.config.data, path)
 
     def freeze_baseline(self, path: Path) -> None:
         """Write a script that runs the scaffold, filled in plainly.

@@ -21,12 +21,8 @@ from tuner_plugins.perturbseq.data.covariates import (
     read_covariates,
     row_sums,
 )
-from tuner_plugins.perturbseq.data.guide_calls import (
-    GuideCalling,
-    call_guides,
-    numbers_of_guides,
-    read_obsm,
-)
+from tuner_plugins.perturbseq.data.guide_calls import GuideCalling, call_guides
+from tuner_plugins.perturbseq.data.guide_counts import numbers_of_guides, read_obsm
 from tuner_plugins.perturbseq.data.matrix import Cells, open_cells
 from tuner_plugins.perturbseq.data.response import log1p_10k, per_10k
 from tuner_plugins.perturbseq.data.stored import CellsError

@@ -12,7 +12,7 @@ from tuner.plugin import Params, Provenance, Value
 from tuner_plugins import code_cache, kernel_folder
 from tuner_plugins.nmf import genome, pipeline, streaming
 from tuner_plugins.nmf import params as nmf_params
-from tuner_plugins.nmf.config import DataSection, Kernels
+from tuner_plugins.nmf.config import Kernels
 from tuner_plugins.nmf.io import (
     bigwig,
     bigwig_blocks,
@@ -152,30 +152,3 @@ def cost_params(params: Params) -> Params:
     if min(widths) < NARROW:
         usual["resolution"] = NARROW // 2
     return usual | size | {"start": params["start"]}
-
-
-def usage(data: DataSection, path: Path) -> tuple[Sequence[str], str]:
-    """Return the command line of the script at `path` for the first case, and what it needs.
-
-    The folder of tracks has a name to be filled in where the tracks lie in several.
-    """
-    case = data.cases[0]
-    region, tracks = regions.parse_region(case.region), case.bigwigs or data.bigwigs or ()
-    addresses = [track for track in tracks if isinstance(track, str)]
-    local = [track for track in tracks if isinstance(track, Path)]
-    folders = {str(track if track.is_dir() else track.parent) for track in local}
-    folder = folders.pop() if len(folders) == 1 else "FOLDER_OF_TRACKS" if folders else ""
-    folder = ",".join(filter(None, [folder, *addresses]))
-    ends = ["-s", str(region.start)] if region.end is not None or region.start else []
-    ends += ["-e", str(region.end)] if region.end is not None else []
-    where = ["-b", folder, *chosen_words(region, ends), "-k", str(case.k)]
-    out = "loadings.npy" if region.several is None else "loadings.bw"
-    needs = "Python 3.10 or newer; NumPy for what is not binned; not tuner"
-    return [str(path), *where, "-o", out], needs
-
-
-def chosen_words(region: regions.Region, ends: Sequence[str] = ()) -> list[str]:
-    """Return the script's options for a region; `ends` for one chromosome."""
-    if region.several is None:
-        return ["-c", region.chrom, *ends]
-    return ["--chroms", region.chrom] if region.several else ["--genome"]

@@ -8,19 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import anndata
-import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import read_elem
 from scipy import sparse
 
-from tuner_plugins.perturbseq.data.files import Files, Source
+from tuner_plugins.perturbseq.data.guide_counts import numbers_of_guides
 from tuner_plugins.perturbseq.data.guide_mixtures import MIXTURES, GuideFit
-from tuner_plugins.perturbseq.data.probing import probe
-from tuner_plugins.perturbseq.data.stored import CellsError, did_you_mean, listed, unreadable
+from tuner_plugins.perturbseq.data.stored import CellsError, did_you_mean, listed
 
 METHODS = (*MIXTURES, "threshold", "max")
 
@@ -201,50 +196,6 @@ def obs_with_calls(
     )
     made = calls.labels.rename(columns={"perturbation": perturbation})
     return obs.drop(columns=list(made), errors="ignore").join(made), note_on_calls(calls, calling)
-
-
-def numbers_of_guides(counts: pd.DataFrame, key: str) -> sparse.csr_matrix:
-    """Return the counts of a table of obsm."""
-    if all(isinstance(kind, pd.SparseDtype) for kind in counts.dtypes):
-        return sparse.csr_matrix(counts.sparse.to_coo())
-    try:
-        return sparse.csr_matrix(counts.to_numpy(dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise CellsError(f"obsm['{key}'] holds no numbers; expected counts") from error
-
-
-def read_obsm(source: Source, key: str) -> Any:
-    """Return what stands in obsm under a key.
-
-    Raises
-    ------
-    CellsError
-        There is nothing, it cannot be read, or there are several files.
-    """
-    if isinstance(source, Files):
-        if len(source.counts) > 1:
-            raise CellsError(
-                f"guides are called from obsm '{key}' of one file, and there are "
-                f"{len(source.counts)}; join them first, or call guides in each"
-            )
-        source = source.counts[0]
-    if isinstance(source, anndata.AnnData):
-        known: Any = source.obsm
-    else:
-        if source.is_dir() or not h5py.is_hdf5(source):
-            raise CellsError(f"guides are called from obsm of an .h5ad file; {source} is none")
-        probe(source, [f"obsm/{key}"])
-        with h5py.File(source, "r") as file:
-            known = file.get("obsm", {})
-            if key in known:
-                try:
-                    return read_elem(known[key])
-                except Exception as error:  # noqa: BLE001  anndata raises what its readers meet
-                    raise unreadable(source, f"obsm/{key}: {error}") from error
-            known = list(known)
-    if key not in known:
-        raise CellsError(did_you_mean(f"no obsm '{key}' with counts of guides", key, known))
-    return known[key]
 
 
 def note_on_calls(calls: GuideCalls, calling: GuideCalling) -> str:

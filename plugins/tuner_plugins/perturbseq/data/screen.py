@@ -17,7 +17,8 @@ from tuner_plugins.perturbseq.data.covariates import (
     read_covariates,
 )
 from tuner_plugins.perturbseq.data.files import SAME, Reading, Source, open_source
-from tuner_plugins.perturbseq.data.guide_calls import GuideCalling, obs_with_calls, read_obsm
+from tuner_plugins.perturbseq.data.guide_calls import GuideCalling, obs_with_calls
+from tuner_plugins.perturbseq.data.guide_counts import read_obsm
 from tuner_plugins.perturbseq.data.labels import Design, Labels, column_of, read_design
 from tuner_plugins.perturbseq.data.matrix import Cells
 from tuner_plugins.perturbseq.data.response import GeneChoice

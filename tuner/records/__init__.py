@@ -1,0 +1,27 @@
+"""What the coordinator knows of a study, as plain data: trackers and reports read these."""
+
+from tuner.records.study import Final, Finalist, Null, StudyInfo, Summary
+from tuner.records.trial import (
+    MOST_LOSSES,
+    CaseRecord,
+    State,
+    Trial,
+    TrialRecord,
+    plain,
+    record_of,
+)
+
+__all__ = [
+    "MOST_LOSSES",
+    "CaseRecord",
+    "Final",
+    "Finalist",
+    "Null",
+    "State",
+    "StudyInfo",
+    "Summary",
+    "Trial",
+    "TrialRecord",
+    "plain",
+    "record_of",
+]
