@@ -104,6 +104,7 @@ class Host:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         become_subreaper()
+        self._environment: dict[str, str] = {}
         self._schedstat: int | None = None
         with suppress(OSError):  # kept open: it is read while the clock runs
             self._schedstat = os.open("/proc/self/schedstat", os.O_RDONLY)
@@ -164,7 +165,9 @@ class Host:
             actions.append((os.POSIX_SPAWN_DUP2, output.writing, 1))
         else:
             actions.append((os.POSIX_SPAWN_OPEN, 1, asked["stdout"], flags, 0o666))
-        words, environment = asked["words"], asked["environment"]
+        words = asked["words"]
+        if asked["environment"] is not None:  # else it is that of the program before
+            self._environment = asked["environment"]
         pin = asked["cores"] and hasattr(os, "sched_setaffinity")
         if pin:
             ours = os.sched_getaffinity(0)
@@ -174,7 +177,7 @@ class Host:
             program = os.posix_spawn(
                 asked["program"],
                 words,
-                environment,
+                self._environment,
                 file_actions=actions,
                 setpgroup=0,  # one that signals its own group does not reach us
                 setsigdef=_DEFAULT_SIGNALS,

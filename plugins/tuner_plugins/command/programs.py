@@ -78,6 +78,7 @@ class Programs:
 
     def __init__(self) -> None:
         self._host: subprocess.Popen[str] | None = None
+        self._sent: Mapping[str, str] | None = None
         self._cores = _cores()
 
     def start(self) -> None:
@@ -107,11 +108,12 @@ class Programs:
             "program": call.program,
             "words": list(call.words),
             "folder": str(call.folder),
-            "environment": dict(call.environment),
+            "environment": None if call.environment == self._sent else dict(call.environment),
             "stdout": call.stdout,
             "cores": _cores(),
             "all_cores": self._cores,
         }
+        self._sent = call.environment
         try:
             host.stdin.write(json.dumps(asked) + "\n")
             host.stdin.flush()
@@ -129,7 +131,7 @@ class Programs:
     def close(self) -> None:
         """End the process, and whatever it runs."""
         if self._host is not None:
-            host, self._host = self._host, None
+            host, self._host, self._sent = self._host, None, None
             assert host.stdin is not None
             assert host.stdout is not None
             host.stdout.close()
