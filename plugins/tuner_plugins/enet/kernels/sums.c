@@ -8,7 +8,9 @@
 
 #include "lanes.h"
 
-#define TILE 256 /* genes whose rows are read together */
+#define TILE 1024      /* genes whose rows are read together: few pages are met, each once; */
+#define SMALL_TILE 256 /* where so many dense columns have sums that they must stay in the cache */
+#define MANY_COLUMNS 24
 #define ROWS 32  /* rows that are added together */
 #define ROOM (TILE + 8) /* of a row: at distances of a power of two, rows would share cache lines */
 
@@ -50,6 +52,7 @@ INLINE void add_row(double *restrict target, double factor, const double *restri
 typedef struct {
     const enet_pass *s;
     int64_t genes, count;
+    const char *alike;           /* whether each has the sparse entries of the one before */
     const int64_t *rows, *ahead; /* which rows these are, and those that are fetched next */
     int64_t n_ahead, low;
     double *y, *total, *factors, *cross, *squares;
@@ -121,7 +124,7 @@ static void add_sparse_columns(const enet_block *b)
         const double *sum = b->y + at * ROOM;
         next = at + 1;
         if (s->indptr[row] == s->indptr[row + 1]) continue;
-        for (; next < b->count && alike(s, row, b->rows[next]); next++) {
+        for (; next < b->count && b->alike[next]; next++) {
             if (sum != b->total) memcpy(b->total, sum, (size_t)b->genes * sizeof *sum);
             sum = b->total;
             add_row(b->total, 1, b->y + next * ROOM, b->genes);
@@ -155,11 +158,19 @@ static void add_block(enet_block *b)
 /* Add the rows of a dense Y to the sums of genes `begin` to `end`. Return 0, or 1 without memory. */
 int tuner_enet_add_dense(const enet_pass *s, int64_t begin, int64_t end)
 {
+    const int64_t tile = s->width > MANY_COLUMNS ? SMALL_TILE : TILE, cells = s->bounds[s->folds];
     double *room = calloc((size_t)((ROWS + 1) * ROOM + ROWS * s->width), sizeof *room);
-    if (!room) return 1;
+    char *same = malloc((size_t)cells + 1);
+    if (!room || !same) {
+        free(room);
+        free(same);
+        return 1;
+    }
+    for (int64_t place = 0; place < cells; place++) /* once for all tiles */
+        same[place] = place > 0 && alike(s, s->rows[place - 1], s->rows[place]);
     enet_block b = {.s = s, .y = room, .total = room + ROWS * ROOM, .factors = room + (ROWS + 1) * ROOM};
-    for (b.low = begin; b.low < end; b.low += TILE) {
-        b.genes = end - b.low < TILE ? end - b.low : TILE;
+    for (b.low = begin; b.low < end; b.low += tile) {
+        b.genes = end - b.low < tile ? end - b.low : tile;
         for (int64_t fold = 0; fold < s->folds; fold++) {
             b.cross = s->cross + fold * s->columns * s->genes + b.low;
             b.squares = s->squares + fold * s->genes + b.low;
@@ -167,6 +178,7 @@ int tuner_enet_add_dense(const enet_pass *s, int64_t begin, int64_t end)
                 int64_t left = s->bounds[s->folds] - place;
                 b.count = last - place < ROWS ? last - place : ROWS;
                 b.rows = s->rows + place;
+                b.alike = same + place;
                 b.ahead = b.rows + b.count;
                 b.n_ahead = left - b.count < ROWS ? left - b.count : ROWS;
                 add_block(&b);
@@ -174,6 +186,7 @@ int tuner_enet_add_dense(const enet_pass *s, int64_t begin, int64_t end)
         }
     }
     free(room);
+    free(same);
     return 0;
 }
 
