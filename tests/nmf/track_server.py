@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 
 @dataclass
@@ -43,7 +44,7 @@ def serving(folder: Path) -> Iterator[TrackServer]:
         def do_GET(self) -> None:
             state.asked.append(self.path)
             fault = state.fault if len(state.asked) > state.after else ""
-            path = state.folder / self.path.split("?")[0].lstrip("/")
+            path = state.folder / unquote(self.path.split("?")[0]).lstrip("/")
             if fault.isdigit() or (fault == "busy" and len(state.asked) <= state.after + 2):
                 self.send_error(int(fault) if fault.isdigit() else 503)
             elif not path.is_file():

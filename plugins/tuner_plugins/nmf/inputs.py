@@ -17,9 +17,9 @@ from tuner_plugins.nmf.config import CaseSection, DataSection
 from tuner_plugins.nmf.genome import choose_chromosomes, describe_skipped
 from tuner_plugins.nmf.io.annotation import read_annotations
 from tuner_plugins.nmf.io.bigwig import BigWigError
-from tuner_plugins.nmf.io.folder import describe_taken, file_digest, is_bigwig
+from tuner_plugins.nmf.io.folder import base_name, describe_taken, file_digest, is_bigwig
 from tuner_plugins.nmf.io.regions import Place, parse_region
-from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
+from tuner_plugins.nmf.io.tracks import list_tracks, remote_digest, with_chromosome
 from tuner_plugins.nmf.leaks import FOLLOWS, Likeness, annotation_correlation, equals_annotation
 
 
@@ -74,17 +74,22 @@ class Inputs:
 
         A name that a track has as well is written as ``./NAME``, which no file is found by.
         """
-        tracks = {os.path.basename(path) for case in self._all for path in case.tracks}
+        tracks = {base_name(path) for case in self._all for path in case.tracks}
         found: dict[str, tuple[int, str]] = {}
         for case in self._all:
             named = case.section.bigwigs or self._data.bigwigs or ()
             given = [at for at in named if isinstance(at, Path)]
+            far = [at for at in named if not isinstance(at, Path) and at not in case.found[0]]
             copies = [str(at) for at in given if at.name in case.found[1]]
             copies += [str(at / name) for at in given for name in case.found[1]]
             for path in [str(case.annotation_path), *copies]:
                 name = os.path.basename(path)
                 if os.path.isfile(path) and is_bigwig(path):
                     found[f"./{name}" if name in tracks else name] = file_digest(path)
+            for url in far:
+                name, content = base_name(url), remote_digest(url)
+                if content not in found.values():
+                    found[f"./{name}" if name in tracks else name] = content
         return found
 
     def bin_problem(self, params: Mapping[str, object]) -> str | None:
@@ -141,7 +146,7 @@ class Inputs:
                     "out; if it was measured, one track holds the answer already, and R says "
                     "little about the method"
                 )
-            elif "annot" in os.path.basename(path).lower():
+            elif "annot" in base_name(path).lower():
                 lines.append(
                     f"{path} is taken as a track, though it is called an annotation; "
                     "if it is one, take it out of the tracks"
@@ -182,7 +187,7 @@ def _without(case: CaseInput, equal: Mapping[str, None]) -> CaseInput:
             "give measured tracks"
         )
     absent = {path: name for path, name in case.absent.items() if path not in here}
-    found = rest, [*answers, *map(os.path.basename, here)], others, dead
+    found = rest, [*answers, *map(base_name, here)], others, dead
     return replace(case, found=found, tracks=tracks, absent=absent)
 
 

@@ -41,8 +41,12 @@ def test_a_name_that_differs_by_spelling_is_suggested(asked, known, meant):
 @pytest.mark.parametrize(
     ("asked", "known", "said"),
     [
-        ("chr23", ["chr1", "chr22", "chrX"], "it has chr22, chrX, chr1"),
+        ("chr23", ["chr1", "chr22", "chrX"], "it has chr1, chr22, chrX"),
         ("10", ["1", "2", "X"], "it has 1, 2, X"),
+        ("chrX", ["chr10", "chr2", "chr1"], "it has chr1, chr2, chr10"),
+        ("chrX", UCSC[:22][::-1], "it has chr1, chr2, chr7, chr8, chr9, ..."),
+        ("21", ["b10", "chr21", "b9"], "did you mean 'chr21'? it has chr21, b9, b10"),
+        ("21", ["8" * 5000, "b"], f"it has {'8' * 64}..., b"),
         ("chrX", ["1", "2", "10"], "it has 1, 2, 10"),
         ("scaffold_1", ["a", "b", "c", "d", "e", "f"], "it has a, b, c, d, e, ..."),
         ("chr", ["chr1"], "it has chr1"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tuner_plugins.nmf.model.reference import read_per_base
 from tuner_plugins.nmf.plugin import NmfPlugin
 
 from tests.nmf.track_server import TrackServer, serving
-from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks
+from tests.nmf.tracks import CHROM, LENGTH, make_annotation, make_tracks, read_values, write_bigwig
 from tuner.plugin import InputError, Provenance
 
 LONG = 40_000_000
@@ -199,6 +200,58 @@ def test_damaged_bytes_are_refused_as_those_of_a_local_file(
     assert not any("\n" in text for text in said)
     assert any(text.startswith("not a bigWig file") for text in said)
     assert len(said) > 2
+
+
+def test_a_study_and_its_script_leave_out_the_same_remote_tracks(
+    server: TrackServer, folder: Path, tmp_path: Path, compiled: None
+) -> None:
+    server.folder, tracks = tmp_path, tmp_path / "tracks"
+    (tmp_path / "far").mkdir()
+    make_tracks(tracks, seed=8, tracks=3)
+    genes, large = tmp_path / "genes.bw", tmp_path / "as large.bw"
+    for name, path in (("genes.bw", genes), ("track4.bw", large)):
+        path.write_bytes((folder / name).read_bytes().ljust(100_000, b"\0"))
+    assert genes.stat().st_size == large.stat().st_size
+    for path in (tracks / "genes.bw", tmp_path / "far" / "genes.bw", tmp_path / "far" / "a.bw"):
+        shutil.copy2(genes, path)
+    values = np.nan_to_num(read_values(genes, CHROM))
+    write_bigwig(tmp_path / "same values.bw", np.arange(1, LENGTH + 1), values)
+    far = ["far/genes.bw?key=secret", "far/a.bw?key=secret", "same%20values.bw", "as%20large.bw"]
+    urls = [server.url(name) for name in far]
+    data = {"bigwigs": [tracks, *urls], "annotation": genes}
+    data["cases"] = [{"region": f"{CHROM}:1000-25000", "k": 2}]
+    plugin = NmfPlugin(NmfConfig.model_validate({"data": data}))
+    (case,) = plugin.load().tuned
+    left = "left out: 4 annotation (genes.bw, genes.bw, a.bw, ...)"
+    assert any(left in note for note in plugin.notes()), plugin.notes()
+    assert case.data.tracks == [*(str(tracks / f"track{i}.bw") for i in range(3)), urls[3]]
+    script, params = tmp_path / "assign2.py", {**nmf_params.DEFAULTS, "resolution": 50}
+    plugin.freeze(params, script, Provenance("a study"))
+    out = str(tmp_path / "out.npy")
+    region = ["-c", CHROM, "-s", "1000", "-e", "25000", "-k", "2", "-o", out]
+    # another name than those of the study, and one that it knows with other content
+    shutil.copy2(genes, tmp_path / "new.bw")
+    (tmp_path / "new").mkdir()
+    shutil.copy2(folder / "track3.bw", tmp_path / "new" / "genes.bw")
+    new = [server.url("new.bw"), server.url("new/genes.bw?key=secret")]
+    write_bigwig(tmp_path / "idle.bw", np.array([LENGTH]), np.zeros(1))
+    idle, lack = [server.url("idle.bw?key=secret")], [server.url("lack.bw?key=secret")]
+    with pyBigWig.open(str(tmp_path / "lack.bw"), "w") as file:
+        file.addHeader([("chr1", LENGTH)], maxZooms=0)
+    expected = plugin.run(case, params, 0).expand()
+    for given, said in (
+        (urls, f"4 tracks of 8 files, {CHROM}:1000-25000, k 2; {left}"),
+        (urls[3:] + new, "4 tracks of 7 files"),
+        (urls[3:] + idle, "of 1 of 5 tracks (idle.bw)"),
+        (urls[3:] + lack, "1 without chr7 (lack.bw)"),
+    ):
+        command = [sys.executable, str(script), "-b", ",".join([str(tracks), *given]), *region]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stderr
+        assert "secret" not in done.stderr
+        if idle[0] not in given:
+            np.testing.assert_allclose(np.load(out), expected, atol=1e-12)
 
 
 def test_a_study_and_its_script_read_remote_tracks(

@@ -272,6 +272,11 @@ def pipe(folder: Path, tmp_path: Path) -> str:
         ("-s", str(END), "holds no position"),
         ("-s", "-5", "holds no position"),
         ("-b", "absent", "no such file or folder"),
+        (
+            "-b",
+            "a,b",
+            "-b: a,b: no such file or folder; expected one folder of bigWig files, or ad",
+        ),
         ("-b", empty, "no bigWig files"),
         ("-b", truncated, "cut.bw"),
         ("-b", unreadable, "left out: 1 no bigWig (junk.bw)"),

@@ -47,6 +47,15 @@ def is_bigwig(path: str) -> bool:
         os.close(handle)
 
 
+def base_name(path: str) -> str:
+    """Return the name of a file, or of what an address leads to, without a key that follows it."""
+    if "://" in path:
+        from urllib.parse import unquote
+
+        path = unquote(path.partition("?")[0].partition("#")[0])
+    return os.path.basename(path)
+
+
 def is_answer(path: str, left_out: Answers) -> bool:
     """Return whether a file is one of `left_out`: by its name, or else by its size and content."""
     if os.path.basename(path) in left_out:
@@ -94,7 +103,7 @@ def describe_taken(found: Found, absent: Mapping[str, str], chrom: str, rest: st
     """
     tracks, answers, others, dead = found
     lack = [
-        os.path.basename(path) + (f": it has {absent[path]!r}" if absent[path] else "")
+        base_name(path) + (f": it has {absent[path]!r}" if absent[path] else "")
         for path in sorted(absent, key=lambda path: not absent[path])  # what can be mended first
     ]
     taken, files, left = len(tracks) - len(absent), sum(map(len, found)), ""

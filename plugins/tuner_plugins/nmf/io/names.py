@@ -10,6 +10,7 @@ from itertools import islice
 _PREFIX = re.compile(r"^(chromosome|chrom|chr)[ _.-]?(?=.)")
 _MITOCHONDRION = frozenset({"m", "mt", "mito", "mtdna", "mitochondrion"})
 _ROMAN = re.compile(r"(x{0,3})(ix|iv|v?i{0,3})")
+_DIGITS = re.compile(r"(\d{1,18})", re.ASCII)
 _SHOWN = 5
 _LONGEST = 64
 _COMPARED = 10_000
@@ -25,13 +26,17 @@ def suggest_names(chrom: str, known: Collection[str]) -> str:
     --------
     >>> suggest_names("MT", ["chr1", "chrM"])
     "did you mean 'chrM'? it has chrM, chr1"
+    >>> suggest_names("chrX", ["chr1", "chr10", "chr2"])
+    'it has chr1, chr2, chr10'
     """
     if not known:
         return "it has no entries at all"
     same = same_names(chrom, known)
     short = (name for name in known if len(name) <= _LONGEST)
     near = same or get_close_matches(chrom, list(islice(short, _COMPARED)), n=3)
-    some = list(dict.fromkeys([*near, *islice(known, _SHOWN)]))[:_SHOWN]
+    first = sorted(islice(known, _COMPARED), key=_by_number)[:_SHOWN]
+    chosen = list(dict.fromkeys([*near, *first]))[:_SHOWN]
+    some = [*chosen[: len(same)], *sorted(chosen[len(same) :], key=_by_number)]
     more = ", ..." if len(known) > len(some) else ""
     question = f"did you mean {' or '.join(map(repr, same[:_SHOWN]))}? " if same else ""
     return f"{question}it has {', '.join(map(shown, some))}{more}"
@@ -65,6 +70,12 @@ def shown(text: str) -> str:
     """
     told = text if text.isprintable() else ascii(text[: _LONGEST + 1])
     return told if len(told) <= _LONGEST + 2 else f"{told[:_LONGEST]}..."
+
+
+def _by_number(name: str) -> list[str | int]:
+    """Return what names are sorted by: ``chr2`` before ``chr10``."""
+    parts = _DIGITS.split(name)  # text and digits in turn, which compare
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _plain_name(name: str) -> str:

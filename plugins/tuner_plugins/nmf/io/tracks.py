@@ -5,8 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
+from tuner_plugins.kernel_folder import digest_of
 from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
-from tuner_plugins.nmf.io.folder import describe_taken, is_answer, is_bigwig, list_folder
+from tuner_plugins.nmf.io.bigwig_index import Source
+from tuner_plugins.nmf.io.folder import (
+    base_name,
+    describe_taken,
+    is_answer,
+    is_bigwig,
+    list_folder,
+)
 from tuner_plugins.nmf.io.names import same_names, suggest_names
 from tuner_plugins.nmf.io.remote import is_remote
 
@@ -37,11 +45,8 @@ def list_tracks(
                     found, list_folder(name, left_out or {}, _holds_bigwig), strict=True
                 ):
                     whole += part
-            elif is_remote(name):
-                chromosomes(name)  # says what is wrong with it
-                tracks.append(name)
-            elif is_answer(_named_bigwig(name), left_out or {}):
-                answers.append(os.path.basename(name))
+            elif _is_named_answer(name, left_out or {}):
+                answers.append(base_name(name))
             else:
                 tracks.append(name)
         except OSError as error:
@@ -68,6 +73,35 @@ def _holds_bigwig(path: str) -> bool:
         if path.lower().endswith((".bw", ".bigwig")):
             raise
         return False
+
+
+def _is_named_answer(name: str, left_out: Mapping[str, tuple[int, str]]) -> bool:
+    """Return what `is_answer` does of what somebody named as a track, a file or an address.
+
+    Behind an address, only a file as large as one of `left_out` is read whole.
+    """
+    if not is_remote(name):
+        return is_answer(_named_bigwig(name), left_out)
+    chromosomes(name)  # says what is wrong with it
+    if base_name(name) in left_out:
+        return True
+    with Source(name) as source:
+        size = source.size
+    return size in [known for known, _ in left_out.values()] and (
+        remote_digest(name) in left_out.values()
+    )
+
+
+def remote_digest(url: str) -> tuple[int, str]:
+    """Return what `file_digest` does of an address.
+
+    Raises
+    ------
+    BigWigError
+        Where the server fails.
+    """
+    with Source(url) as source:
+        return source.size, digest_of(source.read(0, source.size, "the file"))
 
 
 def _named_bigwig(name: str) -> str:

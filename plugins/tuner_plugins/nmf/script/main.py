@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner_plugins.nmf.genome import choose_chromosomes, describe_skipped
 from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
-from tuner_plugins.nmf.io.folder import LEFT_OUT, describe_taken
+from tuner_plugins.nmf.io.folder import LEFT_OUT, base_name, describe_taken
 from tuner_plugins.nmf.io.tracks import list_tracks, with_chromosome
 from tuner_plugins.nmf.kernels.fast_path import MOST_LOADINGS, describe_doubts
 from tuner_plugins.nmf.model.signal import SignalError
@@ -124,6 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _named_tracks(given: argparse.Namespace) -> list[str]:
     """Return what -b names: a folder, or several where one is an address."""
     name: str = given.bw_dir
+    if "," in name and "://" not in name and not os.path.lexists(name):
+        raise UsageError(
+            f"-b: {name}: no such file or folder; expected one folder of bigWig files, or "
+            "addresses (http, https), with a folder among them, separated by commas"
+        )
     return name.split(",") if "://" in name else [name]
 
 
@@ -140,7 +145,7 @@ def _region(given: argparse.Namespace, found: Found) -> list[str]:
     else:
         save_loadings(given.output_file, loadings, PARAMS["dtype"])
     said = [describe_taken(found, absent, chrom, f", {chrom}:{start}-{end}, k {k}")]
-    said += describe_doubts(k, tracks, loadings.weights.ravel())
+    said += describe_doubts(k, list(map(base_name, tracks)), loadings.weights.ravel())
     return said + [CONSTANT] * bool((loadings.values == loadings.values[:, :1]).all())
 
 
@@ -153,7 +158,7 @@ def _whole(given: argparse.Namespace, found: Found) -> list[str]:
     said = [describe_taken(found, chosen.absent, " or ".join(given.chroms or ()), what)]
     if chosen.skipped:
         said.append(describe_skipped(chosen.skipped))
-    said += describe_doubts(given.k, chosen.tracks, weights.ravel())
+    said += describe_doubts(given.k, list(map(base_name, chosen.tracks)), weights.ravel())
     return said + [CONSTANT] * constant
 
 
