@@ -99,7 +99,10 @@ def test_guides_are_called_where_obs_has_no_labels(tmp_path: Path) -> None:
 
 
 def test_what_is_not_one_screen_here_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is an address; `tuner init` looks at files on this"):
+    with pytest.raises(
+        InputError,
+        match="^https://example.org/screen.h5ad is an address; `tuner init` looks at files on this",
+    ):
         write_config(Path("https://example.org/screen.h5ad"))
     save(tmp_path / "a_best.h5ad", {"x": [1, 2]})  # as what a script leaves: no labels
     save(tmp_path / "screen.h5ad", {"target": ["NT", "GENE1"]})

@@ -36,8 +36,9 @@ def write_config(folder: Path, output: Path | None = None) -> tuple[Path, Sequen
         Where no plug-in has a use for the files, or the configuration is there already.
     """
     if ADDRESS.match(str(folder)):
+        address = str(folder).replace(":/", "://", 1)
         raise InputError(
-            f"{folder} is an address; `tuner init` looks at files on this machine: download it, "
+            f"{address} is an address; `tuner init` looks at files on this machine: download it, "
             "and name the copy"
         )
     if not folder.exists():

@@ -154,13 +154,14 @@ def _called(file: h5py.File, obs: pd.DataFrame, path: Path) -> dict[str, Any]:
             return {"guide_counts": {"obsm": key}, "control": control, **drop}
         seen += [key] if GUIDE.search(key) else []
     hint = (
-        f", or make obsm '{seen[0]}' a table (DataFrame) whose columns name guides, those of "
-        "controls among them"
+        f", or make obsm '{key}' a table (DataFrame) whose columns name guides, those of controls "
+        "among them"
+        for key in seen
     )
     raise InputError(
         f"{path}: no column of obs has labels of control cells, such as non-targeting; it has "
         f"{', '.join(map(str, obs.columns)) or 'none'}: name control cells so in one"
-        + (hint if seen else "")
+        + next(hint, "")
     )
 
 
