@@ -65,23 +65,29 @@ def draft_for(folder: Path) -> Draft | None:
             f"has labels of controls; control: {', '.join(called['control'])}; cells without a "
             "guide, or with several, are left out"
         )
-        columns = dict(obs.items())
     else:
         data |= _labels(obs[column], genes, notes)
-        columns = {name: value for name, value in obs.items() if name != column}
-    for key, pattern in (("guide", GUIDE), ("batch", BATCH)):
-        fits = [n for n, v in columns.items() if pattern.search(str(n)) and _is_labels(v)]
-        if key == "guide":
-            kept = _singly_labelled(obs[column], data) if column is not None else []
-            fits = [n for n in fits if len(kept) and _is_finer(obs.loc[kept, [n, column]])]
-        if fits:
-            data[key] = fits[0]
-    sizes = [name for name in SIZES if name in obs]
-    if sizes and "response" not in data and data.get("values") != "log1p":
-        data["size_factor"] = sizes[0]
-    data["covariates"] = [n for n in (*sizes[:1], *NUMBERS) if n in obs and obs[n].nunique() > 1]
+    data |= _further_columns(obs, column, data)
     notes.append("columns of obs: " + ", ".join(map(str, obs.columns)))
     return Draft({"data": data, "search_space": SPACE, "objective": "r2"}, notes)
+
+
+def _further_columns(obs: pd.DataFrame, column: str | None, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys for guides, batches, sizes and covariates, by what `data` has already."""
+    found: dict[str, Any] = {}
+    named = [name for name in obs if name != column and _is_labels(obs[name])]
+    if column is not None:
+        kept = obs[_singly_labelled(obs[column], data)]
+        guides = [name for name in named if GUIDE.search(str(name))]
+        if finer := [name for name in guides if _is_finer(kept[[name, column]])]:
+            found["guide"] = finer[0]
+    if batches := [name for name in named if BATCH.search(str(name))]:
+        found["batch"] = batches[0]
+    sizes = [name for name in SIZES if name in obs][:1]
+    if sizes and "response" not in data and data.get("values") != "log1p":
+        found["size_factor"] = sizes[0]
+    found["covariates"] = [n for n in (*sizes, *NUMBERS) if n in obs and obs[n].nunique() > 1]
+    return found
 
 
 def _require_no_cell_ranger(files: Sequence[Path]) -> None:
