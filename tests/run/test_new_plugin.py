@@ -99,6 +99,7 @@ def test_a_name_is_put_everywhere_and_may_be_none_that_is_taken(tmp_path: Path) 
     for name, said in (
         ("My-Method", "expected lower-case letters"),
         ("class", "no word of Python's"),
+        ("json", "'json' is a module of Python's own library"),
         ("nmf", "a plug-in 'nmf' is installed already"),
         ("my_method", "is there already"),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -177,12 +178,14 @@ def init(
 ) -> None:
     """Look at your files (bigWig, .h5ad, a program's input) and write a configuration."""
     from tuner.run.init import write_config
+    from tuner.run.next_steps import tuner_command
     from tuner.run.printout import say
 
     path, lines = write_config(folder, output)
     for line in lines:
         say(out, line)
-    say(out, f"{path} written; next: tuner validate {path}, then tuner run {path}")
+    tuner, quoted = tuner_command(), shlex.quote(str(path))
+    say(out, f"{path} written; next: {tuner} validate {quoted}, then {tuner} run {quoted}")
 
 
 @app.command("new-plugin")

@@ -23,6 +23,9 @@ HEAD = """\
 # yaml-language-server: $schema={plugin}.json
 """
 
+ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
+"""A scheme of two letters at least; a path keeps one of two slashes."""
+
 
 def write_config(folder: Path, output: Path | None = None) -> tuple[Path, Sequence[str]]:
     """Write the configuration of the plug-in that fits best; return its path and what was found.
@@ -32,6 +35,12 @@ def write_config(folder: Path, output: Path | None = None) -> tuple[Path, Sequen
     InputError
         Where no plug-in has a use for the files, or the configuration is there already.
     """
+    if ADDRESS.match(str(folder)):
+        address = str(folder).replace(":/", "://", 1)
+        raise InputError(
+            f"{address} is an address; `tuner init` looks at files on this machine: download it, "
+            "and name the copy"
+        )
     if not folder.exists():
         raise InputError(f"no such file or folder: {folder}")
     name = re.sub(r"[^\w.-]+", "_", folder.resolve().stem).strip(".") or "study"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +29,8 @@ def write_package(name: str, home: Path) -> Sequence[str]:
         raise InputError(
             f"expected lower-case letters, digits and '_', no word of Python's, got '{name}'"
         )
+    if name in sys.stdlib_module_names:
+        raise InputError(f"'{name}' is a module of Python's own library; give another name")
     if name in names(PLUGINS):
         raise InputError(f"a plug-in '{name}' is installed already; give another name")
     folder = home / name

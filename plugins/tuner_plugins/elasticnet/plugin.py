@@ -222,7 +222,8 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
         """Return a configuration for a user's files: see `tuner_plugins.elasticnet.draft`."""
         from tuner_plugins.elasticnet.draft import draft_for
 
-        return draft_for(folder)
+        with _as_input_error():
+            return draft_for(folder)
 
     @classmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:

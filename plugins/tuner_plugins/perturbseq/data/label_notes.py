@@ -19,8 +19,8 @@ from tuner_plugins.perturbseq.data.stored import CellsError, listed
 
 LIKE_CONTROL = re.compile(
     r"(?i)non[-_. ]?target|scrambl|safe[-_. ]?(harbou?r|target|cut)|control|ctrl|intergenic"
-    r"|^(sg|g|grna)?[-_. ]?(nt|ntc|nc|neg|mock|wt|unperturbed|untreated|safe|aavs1|rosa26|lacz"
-    r"|luc|luciferase|e?gfp)s?([-_. ]?(sg|g|grna)?\d+)*$"
+    r"|^(sg|g|grna)?[-_. ]?(nt|ntc|nc|neg|mock|vehicle|dmso|wt|unperturbed|untreated|safe"
+    r"|aavs1|rosa26|lacz|luc|luciferase|e?gfp)s?([-_. ]?(sg|g|grna)?\d+)*$"
 )
 """Labels that name no gene, or a target of no consequence."""
 
