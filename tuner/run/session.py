@@ -32,7 +32,7 @@ from tuner.search.lease import LeaseLost
 from tuner.search.loop import Coordinator, StudyStopped
 from tuner.search.plan import plan_of
 from tuner.search.record_json import records_of
-from tuner.search.storage import open_study, read_study
+from tuner.search.storage import enqueued_in, open_study, read_study
 from tuner.selection.finalists import kept_final
 from tuner.selection.findings import verdict
 from tuner.selection.finish import (
@@ -104,6 +104,8 @@ def run(
         coordinator = Coordinator(task, study, storage, executor, watch, watch.should_stop)
         ending = coordinator.run()
         summary = _summarise(records, objective, finished=ending != "interrupted")
+        if summary.finished:
+            lease.end_search()
         if summary.finished and summary.best is not None:
             finish = Finish(task, study, coordinator, watch)
             summary, reason = finish.choose(replace(summary, notes=config.notes))
@@ -112,6 +114,10 @@ def run(
             progress.phase("writing the script")
             assert summary.best is not None
             export = finish.export(config, owner, summary.best, reason)
+        if late := enqueued_in(read_study(config)):
+            waits = "1 enqueued trial waits" if late == 1 else f"{late} enqueued trials wait"
+            again = f"{waits}, for the search was over: run the same command again"
+            summary = replace(summary, notes=[*summary.notes, again])
         summary = replace(summary, verdict=verdict(task, summary, records, ending))
         if summary.finished:  # after an interrupt nobody waits for it: tuner report
             done = RunResult(

@@ -16,9 +16,9 @@ from tuner.records import TrialRecord
 from tuner.report.console import SURE, show_duration, standing
 from tuner.run.next_steps import tuner_command
 from tuner.search.fenced_storage import LEASE, STOP
-from tuner.search.lease import is_held
+from tuner.search.lease import SEARCHED, is_held
 from tuner.search.record_json import BASELINE, ROLE, records_of
-from tuner.search.storage import read_study
+from tuner.search.storage import enqueued_in, read_study
 from tuner.selection.finalists import kept_final
 from tuner.selection.results import plain_record
 
@@ -99,8 +99,7 @@ def status_of(config: Config) -> Status:
     lease = {"timeout": None, **(study.user_attrs.get(LEASE) or {})}
     lease.setdefault("taken", lease.get("renewed"))  # an earlier version's
     complete = [record for record in records if record.state == "complete"]
-    unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
-    running = [trial for trial in unfinished if trial.state == TrialState.RUNNING]
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     wanted = lease.get("trials", config.engine.study.trials)
     ran = "complete" if len(complete) >= wanted else "interrupted" if records else "new"
     state = _state(lease, study.user_attrs.get(STOP), ran)
@@ -113,9 +112,8 @@ def status_of(config: Config) -> Status:
     phase = ""
     if is_led:
         is_begun = baseline is not None or config.task.baseline is None
-        is_over = len(complete) >= wanted and not unfinished
         phase = "searching" if is_begun else "measuring the baseline"
-        phase = "timing the finalists, drawing, freezing" if is_over else phase
+        phase = "timing the finalists, drawing, freezing" if SEARCHED in lease else phase
     return Status(
         study=study.study_name,
         state=state,
@@ -125,9 +123,7 @@ def status_of(config: Config) -> Status:
         counts={
             **Counter(record.state for record in records),
             "running": len(running),
-            "enqueued": sum(
-                t.state == TrialState.WAITING and ROLE not in t.user_attrs for t in unfinished
-            ),
+            "enqueued": enqueued_in(study),
         },
         running=[_under_way(trial, now) for trial in running],
         best=best,

@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
+from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
@@ -25,6 +26,7 @@ from tuner.search.changes import SIGNATURE, describe_study
 from tuner.search.fenced_storage import FencedDatabase, FencedJournal
 from tuner.search.lease import Lease
 from tuner.search.plan import IDENTITY, Plan, plan_existing, plan_study
+from tuner.search.record_json import ROLE
 from tuner.search.series import SERIES, find_study
 
 OUTAGE_SECONDS = 40.0
@@ -175,6 +177,12 @@ def _taken(
                 raise
             raise InputError(f"study '{plan.name}' was deleted just now; run again") from None
         lease.release()
+
+
+def enqueued_in(study: optuna.Study) -> int:
+    """Return how many trials of a study were enqueued by users and wait."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    return sum(ROLE not in trial.user_attrs for trial in waiting)
 
 
 def read_study(config: Config) -> optuna.Study:
