@@ -37,7 +37,7 @@ def stop(path: Path, overrides: Sequence[str] = ()) -> str:
         Where there is no such study.
     """
     _, engine = read_engine_sections(path, overrides)
-    study = study_in(engine.study.storage, engine.study.name or path.stem)
+    study = study_in(engine.study.storage, engine.study.name or path.stem, path)
     lease = study.user_attrs.get(LEASE) or {}
     if not is_held(lease):
         return f"study '{study.study_name}' is not running"

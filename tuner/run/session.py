@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,11 +115,11 @@ def run(
             progress.phase("writing the script")
             assert summary.best is not None
             export = finish.export(config, owner, summary.best, reason)
-        if late := enqueued_in(read_study(config)):
-            waits = "1 enqueued trial waits" if late == 1 else f"{late} enqueued trials wait"
-            again = f"{waits}, for the search was over: run the same command again"
-            summary = replace(summary, notes=[*summary.notes, again])
-        summary = replace(summary, verdict=verdict(task, summary, records, ending))
+        summary = replace(
+            summary,
+            notes=[*summary.notes, *_left(config)],
+            verdict=verdict(task, summary, records, ending),
+        )
         if summary.finished:  # after an interrupt nobody waits for it: tuner report
             done = RunResult(
                 study.study_name, ending, summary, TrackingReport(), folder, export, records
@@ -151,6 +152,13 @@ def run(
     return RunResult(study.study_name, ending, summary, report, folder, export, records)
 
 
+def _left(config: Config) -> list[str]:
+    """Return a note where enqueued trials wait that came after the search."""
+    count = enqueued_in(read_study(config))
+    waits = "1 enqueued trial waits" if count == 1 else f"{count} enqueued trials wait"
+    return [f"{waits}, for the search was over: run the same command again"] if count else []
+
+
 def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
     """Return the study's name, the trial to freeze and all records; `InputError` where none is."""
     name, record, records, _ = _chosen(config)
@@ -176,7 +184,8 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
     if final is not None:
         record = next(r for r in records if r.number == final.finalists[0].number)
     if record is None:
-        raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
+        first = f"tuner run {shlex.quote(str(config.document.path))}"
+        raise InputError(f"study '{study.study_name}' has no completed trial yet; first: {first}")
     record, reason = select(config.task, records, record, final)
     baselines = [r for r in records if r.is_baseline and r.state == "complete"]
     baseline = baselines[-1] if baselines else None

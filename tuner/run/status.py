@@ -20,6 +20,7 @@ from tuner.search.lease import SEARCHED, is_held
 from tuner.search.record_json import BASELINE, ROLE, records_of
 from tuner.search.storage import enqueued_in, read_study
 from tuner.selection.finalists import kept_final
+from tuner.selection.measured import measured_baseline, measured_trial
 from tuner.selection.results import plain_record
 
 MEANINGS = {
@@ -34,6 +35,8 @@ MEANINGS = {
     "failed": "ended with an error",
 }
 """States, and what each is called in a sentence."""
+
+FINISHED = ("complete", "timeout", "exhausted")
 
 COORDINATOR = ("host", "pid", "taken", "renewed")
 RECENT = 20
@@ -62,7 +65,7 @@ class Status:
     running : sequence of (number, params, seconds)
         Trials under way, and for how long; the baseline has no params.
     best, baseline : TrialRecord or None
-        The best complete trial so far, or of the final timing; and the baseline.
+        The best complete trial so far and the baseline; by the final timing where there was one.
     seconds_left : float or None
         Of the search, at the pace of the last trials and within its timeout; None where unknown.
     """
@@ -107,8 +110,11 @@ def status_of(config: Config) -> Status:
     baseline = next((r for r in reversed(complete) if r.is_baseline), None)
     final = kept_final(study, records)
     best = config.objective.best(records)
-    if final is not None:
-        best = next(r for r in records if r.number == final.finalists[0].number)
+    stated = baseline
+    if final is not None:  # by whole scripts, beside the baseline: the search estimated
+        first = next(r for r in records if r.number == final.finalists[0].number)
+        best = measured_trial(first, baseline, final, config.objective)
+        stated = measured_baseline(baseline, final, config.objective)
     phase = ""
     if is_led:
         is_begun = baseline is not None or config.task.baseline is None
@@ -127,7 +133,7 @@ def status_of(config: Config) -> Status:
         },
         running=[_under_way(trial, now) for trial in running],
         best=best,
-        baseline=baseline,
+        baseline=stated,
         seconds_left=_left(complete, wanted, lease, now) if phase == "searching" else None,
     )
 
@@ -175,8 +181,9 @@ def lines_of(status: Status, config: Config) -> Iterator[str]:
         how = f"for {show_duration(seconds)}" if status.phase else "to be run again"
         yield f"  trial {number}, {how}: {what}"
     if status.best is not None:
-        yield f"best so far: trial {status.best.number}, {standing(status.best, config.objective)}"
-    if status.baseline is not None and status.baseline != status.best:
+        what = "best" if status.state in FINISHED else "best so far"
+        yield f"{what}: trial {status.best.number}, {standing(status.best, config.objective)}"
+    if status.baseline is not None and not (status.best and status.best.is_baseline):
         yield f"baseline: {standing(status.baseline, config.objective)}"
     if status.phase:
         left = status.seconds_left
