@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -85,13 +86,18 @@ def keepers(pid: int) -> list[psutil.Process]:
     return [each for each in family if "tuner.execution.keeper" in each.cmdline()]
 
 
-def test_a_lost_worker_loses_no_job(make: Make, mortal: Any) -> None:
+def test_a_lost_worker_loses_no_job_and_is_told(
+    make: Make, mortal: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     executor = make({"seconds": 1.0})
     executor.submit(job())
     kill_worker_of(executor, mortal)
     done = outcome(executor)
     assert (done.state, done.losses) == ("complete", 1)
     assert done.host == socket.gethostname()
+    (line,) = caplog.messages
+    lost = rf"Dask worker tcp://\S+ on {done.host} is lost.*: trial 0 begins again"
+    assert re.fullmatch(lost, line)
 
 
 def test_a_job_under_which_every_worker_is_lost_fails_by_the_machine(

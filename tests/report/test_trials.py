@@ -38,3 +38,14 @@ def test_without_pyarrow_there_is_the_csv_alone(
     monkeypatch.setattr(trials.importlib.util, "find_spec", lambda name: None)
     trials.write_trials(tmp_path, make_trials(2))
     assert [path.name for path in tmp_path.iterdir()] == ["trials.csv"]
+
+
+def test_hosts_and_losses_have_columns_where_there_are_any() -> None:
+    records = make_trials(3)
+    assert not {"host", "losses"} & set(trials.trials_table(records).columns)
+    records[1] = replace(records[1], host="second", losses=2)
+    table = trials.trials_table(records)
+    assert list(table["host"]) == ["", "second", ""]
+    assert list(table["losses"]) == [0, 2, 0]
+    records[2] = replace(records[2], params={**records[2].params, "host": "a value"})
+    assert trials.trials_table(records)["host"][2] == "a value"

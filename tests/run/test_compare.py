@@ -63,7 +63,16 @@ def test_a_file_and_a_name_are_both_studies(driver: Driver, ran: Path, tmp_path:
     done = driver.run("compare", "s", "<i>other", "--json", folder=ran)
     studies = json.loads(done.stdout)
     assert [study["study"] for study in studies] == ["s", "<i>other"]
-    assert studies[0]["plug-in"] == "toy"
+    assert studies[0]["plugin"] == "toy"
+    assert studies[0]["ended"] is True
+    best = make_summary(TRIALS).best
+    assert studies[1]["best"]["metrics"] == best.metrics  # to the last digit
+    assert studies[1]["best"]["params"] == best.params
+    assert studies[1]["held_out_gain"]["mean"] == pytest.approx(0.06, rel=1e-12)
+    assert studies[1]["gain"]["low"] <= studies[1]["gain"]["mean"] <= studies[1]["gain"]["high"]
+    assert list(studies[0]["p_values"]["tuned"]) == list(
+        case["name"] for case in studies[0]["best"]["cases"]
+    )
 
 
 @pytest.mark.parametrize("given", ["none", "../ran", "", "out"])

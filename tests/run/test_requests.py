@@ -16,9 +16,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from tests.driver import Command, Driver
+from tests.search.test_series import Silent
 from tuner.config.load import load_config
 from tuner.plugin import InputError
-from tuner.run import requests
+from tuner.run import requests, session
 from tuner.run.status import lines_of, status_of
 from tuner.search import lease as leases
 from tuner.search.fenced_storage import LEASE
@@ -165,6 +166,35 @@ def test_what_is_enqueued_before_a_run_comes_after_the_baseline(
     assert study.get_trials()[-1].params == {"x": -1.0, "size": 4}
 
 
+class Late(Silent):
+    """Enqueues a trial from another process when the search is over."""
+
+    def __init__(self, driver: Driver, asked: tuple[str, ...]) -> None:
+        super().__init__()
+        self.driver, self.asked = driver, asked
+        self.said, self.status = "", {}
+
+    def phase(self, name: str, detail: str = "") -> None:
+        if name == "writing the script":
+            self.said = self.driver.run("enqueue", *self.asked, "x=1.5", "size=2").stdout
+            self.status = told(self.driver, "status", *self.asked)
+
+
+def test_what_is_enqueued_after_the_search_waits_and_both_say_so(
+    driver: Driver, config: str
+) -> None:
+    few = (config, "--set", "study.trials=3")
+    late, loaded = Late(driver, few), load_config(Path(config), ["study.trials=3"])
+    waits = "1 enqueued trial waits, for the search was over: run the same command again"
+    assert waits in session.run(loaded, late, lambda: False).summary.notes
+    assert late.said.endswith("size 2; the search is over: run the same command again\n")
+    assert late.status["phase"] == "timing the finalists, drawing, freezing"
+    assert late.status["counts"]["enqueued"] == 1
+    again = session.run(loaded, Silent(), lambda: False)
+    assert again.records[-1].params["x"] == 1.5
+    assert waits not in again.summary.notes
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
@@ -176,6 +206,7 @@ def test_what_is_enqueued_before_a_run_comes_after_the_baseline(
         (["x=1", "size=2", "sise=3"], "unknown parameter 'sise'; the plug-in has: x, size, mode;"),
         (["x=1", "size=2", "mode=die"], "mode: the search space fixes it at 'fine', got 'die'"),
         (["x", "size=2"], "'x': expected NAME=VALUE, as in alpha=0.1"),
+        (["x=1", "x=2", "size=2"], "x is given twice; expected one value of each"),
         (["x={", "size=2"], "x={: '{' is no YAML value: "),
         (["x=[1]", "size=2"], "x: expected a number from -10 to 10, got [1]"),
     ],

@@ -14,6 +14,7 @@ from tuner.execution.local import LocalExecutor
 from tuner.plugin import InputError
 from tuner.run import session
 from tuner.run.check import check
+from tuner.run.status import lines_of, status_of
 from tuner.search.fenced_storage import LEASE
 from tuner.search.lease import Lease, LeaseLost
 from tuner.search.storage import read_study
@@ -45,6 +46,12 @@ def test_a_study_runs_where_the_configuration_says(
     assert result.ending == "complete"
     assert result.summary.counts["complete"] == 5
     assert result.summary.final is not None
+    best, told = result.summary.best, status_of(config)  # as the run's table has it
+    assert best is not None
+    assert (told.best, told.baseline) == (best, result.summary.baseline)
+    (line,) = [line for line in lines_of(told, config) if line.startswith("best: ")]
+    if not best.is_baseline:
+        assert f"(speed-up {best.metrics['speedup']:.3g}x, score" in line
     assert len(result.summary.held_out) == 1
     assert result.export is not None
     assert result.export.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -221,3 +222,28 @@ def test_a_disk_that_refuses_is_one_line(workplace: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("tuner.run.session.open_study", refuse)
     with pytest.raises(InputError, match="cannot write tuner.db: No space left on device; mend"):
         tuner.optimize(lambda x: x, {"x": (0.0, 1.0)}, trials=1, config=UNTRACKED)
+
+
+@pytest.mark.usefixtures("toy", "workplace")
+def test_each_lambda_has_a_study_of_its_own_and_goes_on_with_it() -> None:
+    def named(shift: int) -> str:
+        ones = [lambda x: (x - 1) ** 2, lambda x: (x - 2) ** 2]
+        result = tuner.optimize(ones[shift], {"x": (0.0, 1.0)}, trials=1, config=THREADS)
+        assert len(result.trials) == 1
+        return result.study
+
+    names = [named(0), named(1), named(0)]
+    assert names[0] == names[2] != names[1]
+    assert re.fullmatch("lambda-[0-9a-f]{6}", names[0])
+    code = "from tuner.run.study import _name_of as n;print(n(lambda x: x in {'a', 'b', 'c'}))"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(told) == 1

@@ -36,10 +36,10 @@ def compare(
     found = [compare.find(study, lambda path: say_changes(load(path, []))) for study in studies]
     if page is not None:
         compare.write(page, found)
-    headers, rows = compare.compared_rows(found)
     if as_json:
-        print(json.dumps([dict(row) for row in compare.plain(headers, rows)]))
+        print(json.dumps([compare.plain(study) for study in found]))
         return
+    headers, rows = compare.compared_rows(found)
     printout.print_table(out, "studies side by side", headers, rows)
     for line in compare.cautions(found):
         plain(line)

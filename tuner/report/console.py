@@ -144,14 +144,15 @@ class LiveProgress:
 
 
 def standing(record: TrialRecord, objective: Objective) -> str:
-    """Return a trial's metric and, as the estimates that they are, its speed-up and score."""
+    """Return a trial's metric, speed-up and score; the search's are called estimates."""
     metrics, primary = record.metrics, objective.primary
     shown = "mean " * (len(record.cases) > 1) + f"{primary} {metrics[primary]:.4f}"
     if not record.is_baseline and {"score", "time"} & set(objective.objectives):
         estimates = [f"speed-up {metrics['speedup']:.3g}x"] if "speedup" in metrics else []
         estimates += [f"score {metrics['score']:.4g}"] if "score" in metrics else []
         estimates += [] if estimates else [f"time {show_duration(metrics['time'])}"]
-        shown += f" (estimated: {', '.join(estimates)})"
+        called = "" if record.estimate else "estimated: "  # else timed again
+        shown += f" ({called}{', '.join(estimates)})"
     return shown + (" (the baseline)" if record.is_baseline else "")
 
 

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return every trial that has ended, by number: state, params, metrics, times, reason.
 
-    A metric with the name of a parameter stands as ``metrics.NAME``.
+    A metric with the name of a parameter stands as ``metrics.NAME``. Where any trial has such,
+    ``host`` and ``losses`` say where it ran and how many workers were lost under it.
     """
     import pandas as pd
 
     ordered = sorted(records, key=lambda record: record.number)
     index = pd.Index([record.number for record in ordered], name="trial")
-    return pd.DataFrame([_row(record) for record in ordered], index=index)
+    rows = [_row(record) for record in ordered]
+    for name in ("host", "losses"):
+        if any(getattr(record, name) for record in ordered):
+            for row, record in zip(rows, ordered, strict=True):
+                row.setdefault(name, getattr(record, name))  # a parameter may have this name
+    return pd.DataFrame(rows, index=index)
 
 
 def write_trials(folder: Path, records: Sequence[TrialRecord]) -> None:

@@ -19,6 +19,7 @@ from tuner.run.kept import SUMMARY, read_kept
 from tuner.run.rows import show_interval, show_metric
 from tuner.run.standing import standing
 from tuner.selection.findings import gains_of
+from tuner.selection.results import plain_record
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,39 @@ def cautions(studies: Sequence[Compared]) -> Iterator[str]:
             yield f"their {name} differ: numbers that depend on it are not comparable"
 
 
-def plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[dict[str, str]]:
-    """Return a mapping for each study, for ``--json``."""
-    names = ["study", *(row[0] for row in rows)]
-    columns = zip(headers[1:], *(row[1:] for row in rows), strict=True)
-    return [dict(zip(names, column, strict=True)) for column in columns]
+def plain(study: Compared) -> dict[str, Any]:
+    """Return a study as data fit for JSON, numbers as they are; ``docs/report.md`` has the keys."""
+    info, summary = study.info, study.summary
+    best, baseline, beside = summary.best, summary.baseline, summary.held_out_baseline
+    held_out = _plain_gain(summary.held_out, beside, study.objective)
+    return {
+        "study": info.name,
+        "plugin": info.plugin,
+        "objectives": dict(info.objectives),
+        "primary": info.primary,
+        "trials": dict(summary.counts),
+        "ended": summary.finished,
+        "data": info.fingerprint,
+        "best": plain_record(best),
+        "baseline": plain_record(baseline),
+        "gain": best and baseline and _plain_gain(best.cases, baseline.cases, study.objective),
+        "held_out_gain": held_out,
+        "p_values": {
+            name: {null.case: null.p_value for null in summary.nulls if null.held_out == is_held}
+            for name, is_held in (("tuned", False), ("held_out", True))
+        },
+    }
+
+
+def _plain_gain(
+    cases: Sequence[CaseRecord], beside: Sequence[CaseRecord], objective: Objective
+) -> dict[str, float | None] | None:
+    """Return the mean gain and the ends of its interval; None without cases to compare."""
+    if not cases or not beside:
+        return None
+    gains = gains_of(cases, beside, objective)
+    low, high = interval_of_mean(gains) or (None, None)
+    return {"mean": sum(gains) / len(gains), "low": low, "high": high}
 
 
 def write(path: Path, studies: Sequence[Compared]) -> None:

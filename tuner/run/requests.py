@@ -11,11 +11,13 @@ from tuner.config.yaml import read_value
 from tuner.plugin import InputError
 from tuner.search.changes import changes_since
 from tuner.search.fenced_storage import LEASE, STOP
-from tuner.search.lease import is_held
+from tuner.search.lease import SEARCHED, is_held
 from tuner.search.peek import peek_storage
 from tuner.search.series import find_study
 from tuner.search.storage import open_study, read_study, study_in
 from tuner.search.trials import AskTell
+
+TAKEN_UP = "the process that runs it takes it up next"
 
 
 def stop(path: Path, overrides: Sequence[str] = ()) -> str:
@@ -35,7 +37,7 @@ def stop(path: Path, overrides: Sequence[str] = ()) -> str:
         Where there is no such study.
     """
     _, engine = read_engine_sections(path, overrides)
-    study = study_in(engine.study.storage, engine.study.name or path.stem)
+    study = study_in(engine.study.storage, engine.study.name or path.stem, path)
     lease = study.user_attrs.get(LEASE) or {}
     if not is_held(lease):
         return f"study '{study.study_name}' is not running"
@@ -68,7 +70,12 @@ def enqueue(config: Config, texts: Sequence[str]) -> str:
     InputError
         Where the params are not of the search space, or the configuration has changed.
     """
-    drawn = drawn_params(config.space, dict(map(_named_value, texts)))
+    given: dict[str, object] = {}
+    for name, value in map(_named_value, texts):
+        if name in given:
+            raise InputError(f"{name} is given twice; expected one value of each parameter")
+        given[name] = value
+    drawn = drawn_params(config.space, given)
     config.plugin.check(config.space.complete(drawn))
     storage = peek_storage(config.engine.study.storage)
     if storage is None or find_study(storage, config.name) is None:
@@ -86,8 +93,10 @@ def enqueue(config: Config, texts: Sequence[str]) -> str:
                 f"{'; '.join(changes)}. Undo the change, then enqueue again"
             )
         study.enqueue_trial(drawn)
-    is_led = is_held(study.user_attrs.get(LEASE) or {})
-    when = "the process that runs it takes it up next" if is_led else "tuner run begins with it"
+    when, lease = "tuner run begins with it", study.user_attrs.get(LEASE) or {}
+    if is_held(lease):
+        is_over = SEARCHED in lease or study.user_attrs.get(STOP) == lease["token"]
+        when = "the search is over: run the same command again" if is_over else TAKEN_UP
     shown = ", ".join(f"{name} {value}" for name, value in drawn.items())
     return f"enqueued in study '{study.study_name}': {shown}; {when}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from tuner.search.lease import LeaseLost
 from tuner.search.loop import Coordinator, StudyStopped
 from tuner.search.plan import plan_of
 from tuner.search.record_json import records_of
-from tuner.search.storage import open_study, read_study
+from tuner.search.storage import enqueued_in, open_study, read_study
 from tuner.selection.finalists import kept_final
 from tuner.selection.findings import verdict
 from tuner.selection.finish import (
@@ -104,6 +105,8 @@ def run(
         coordinator = Coordinator(task, study, storage, executor, watch, watch.should_stop)
         ending = coordinator.run()
         summary = _summarise(records, objective, finished=ending != "interrupted")
+        if summary.finished:
+            lease.end_search()
         if summary.finished and summary.best is not None:
             finish = Finish(task, study, coordinator, watch)
             summary, reason = finish.choose(replace(summary, notes=config.notes))
@@ -112,7 +115,11 @@ def run(
             progress.phase("writing the script")
             assert summary.best is not None
             export = finish.export(config, owner, summary.best, reason)
-        summary = replace(summary, verdict=verdict(task, summary, records, ending))
+        summary = replace(
+            summary,
+            notes=[*summary.notes, *_left(config)],
+            verdict=verdict(task, summary, records, ending),
+        )
         if summary.finished:  # after an interrupt nobody waits for it: tuner report
             done = RunResult(
                 study.study_name, ending, summary, TrackingReport(), folder, export, records
@@ -145,6 +152,13 @@ def run(
     return RunResult(study.study_name, ending, summary, report, folder, export, records)
 
 
+def _left(config: Config) -> list[str]:
+    """Return a note where enqueued trials wait that came after the search."""
+    count = enqueued_in(read_study(config))
+    waits = "1 enqueued trial waits" if count == 1 else f"{count} enqueued trials wait"
+    return [f"{waits}, for the search was over: run the same command again"] if count else []
+
+
 def best(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord]]:
     """Return the study's name, the trial to freeze and all records; `InputError` where none is."""
     name, record, records, _ = _chosen(config)
@@ -170,7 +184,8 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
     if final is not None:
         record = next(r for r in records if r.number == final.finalists[0].number)
     if record is None:
-        raise InputError(f"study '{study.study_name}' has no completed trial yet; first: tuner run")
+        first = f"tuner run {shlex.quote(str(config.document.path))}"
+        raise InputError(f"study '{study.study_name}' has no completed trial yet; first: {first}")
     record, reason = select(config.task, records, record, final)
     baselines = [r for r in records if r.is_baseline and r.state == "complete"]
     baseline = baselines[-1] if baselines else None

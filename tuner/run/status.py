@@ -16,10 +16,11 @@ from tuner.records import TrialRecord
 from tuner.report.console import SURE, show_duration, standing
 from tuner.run.next_steps import tuner_command
 from tuner.search.fenced_storage import LEASE, STOP
-from tuner.search.lease import is_held
+from tuner.search.lease import SEARCHED, is_held
 from tuner.search.record_json import BASELINE, ROLE, records_of
-from tuner.search.storage import read_study
+from tuner.search.storage import enqueued_in, read_study
 from tuner.selection.finalists import kept_final
+from tuner.selection.measured import measured_baseline, measured_trial
 from tuner.selection.results import plain_record
 
 MEANINGS = {
@@ -34,6 +35,8 @@ MEANINGS = {
     "failed": "ended with an error",
 }
 """States, and what each is called in a sentence."""
+
+FINISHED = ("complete", "timeout", "exhausted")
 
 COORDINATOR = ("host", "pid", "taken", "renewed")
 RECENT = 20
@@ -62,7 +65,7 @@ class Status:
     running : sequence of (number, params, seconds)
         Trials under way, and for how long; the baseline has no params.
     best, baseline : TrialRecord or None
-        The best complete trial so far, or of the final timing; and the baseline.
+        The best complete trial so far and the baseline; by the final timing where there was one.
     seconds_left : float or None
         Of the search, at the pace of the last trials and within its timeout; None where unknown.
     """
@@ -99,8 +102,7 @@ def status_of(config: Config) -> Status:
     lease = {"timeout": None, **(study.user_attrs.get(LEASE) or {})}
     lease.setdefault("taken", lease.get("renewed"))  # an earlier version's
     complete = [record for record in records if record.state == "complete"]
-    unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
-    running = [trial for trial in unfinished if trial.state == TrialState.RUNNING]
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     wanted = lease.get("trials", config.engine.study.trials)
     ran = "complete" if len(complete) >= wanted else "interrupted" if records else "new"
     state = _state(lease, study.user_attrs.get(STOP), ran)
@@ -108,14 +110,16 @@ def status_of(config: Config) -> Status:
     baseline = next((r for r in reversed(complete) if r.is_baseline), None)
     final = kept_final(study, records)
     best = config.objective.best(records)
-    if final is not None:
-        best = next(r for r in records if r.number == final.finalists[0].number)
+    stated = baseline
+    if final is not None:  # by whole scripts, beside the baseline: the search estimated
+        first = next(r for r in records if r.number == final.finalists[0].number)
+        best = measured_trial(first, baseline, final, config.objective)
+        stated = measured_baseline(baseline, final, config.objective)
     phase = ""
     if is_led:
         is_begun = baseline is not None or config.task.baseline is None
-        is_over = len(complete) >= wanted and not unfinished
         phase = "searching" if is_begun else "measuring the baseline"
-        phase = "timing the finalists, drawing, freezing" if is_over else phase
+        phase = "timing the finalists, drawing, freezing" if SEARCHED in lease else phase
     return Status(
         study=study.study_name,
         state=state,
@@ -125,13 +129,11 @@ def status_of(config: Config) -> Status:
         counts={
             **Counter(record.state for record in records),
             "running": len(running),
-            "enqueued": sum(
-                t.state == TrialState.WAITING and ROLE not in t.user_attrs for t in unfinished
-            ),
+            "enqueued": enqueued_in(study),
         },
         running=[_under_way(trial, now) for trial in running],
         best=best,
-        baseline=baseline,
+        baseline=stated,
         seconds_left=_left(complete, wanted, lease, now) if phase == "searching" else None,
     )
 
@@ -179,8 +181,9 @@ def lines_of(status: Status, config: Config) -> Iterator[str]:
         how = f"for {show_duration(seconds)}" if status.phase else "to be run again"
         yield f"  trial {number}, {how}: {what}"
     if status.best is not None:
-        yield f"best so far: trial {status.best.number}, {standing(status.best, config.objective)}"
-    if status.baseline is not None and status.baseline != status.best:
+        what = "best" if status.state in FINISHED else "best so far"
+        yield f"{what}: trial {status.best.number}, {standing(status.best, config.objective)}"
+    if status.baseline is not None and not (status.best and status.best.is_baseline):
         yield f"baseline: {standing(status.baseline, config.objective)}"
     if status.phase:
         left = status.seconds_left

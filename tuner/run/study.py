@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 import warnings
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 from tuner.config.addresses import UnsetVariable, expanded, masked
@@ -104,7 +106,7 @@ def optimize(  # noqa: PLR0913 - the names that everybody needs; all others are 
     storage : str, optional
         Optuna storage; ``sqlite:///tuner.db`` in the current folder if not given.
     name : str, optional
-        Of the study; the function's if not given.
+        Of the study; the function's if not given, and ``lambda-DIGEST``, by its code, for a lambda.
     workers : int
         Trials at a time, a process each.
     seed : int
@@ -139,8 +141,7 @@ def optimize(  # noqa: PLR0913 - the names that everybody needs; all others are 
     >>> result.best.params["y"], len(result.trials)
     (0, 12)
     """
-    called = re.sub(r"[^\w-]", "", str(getattr(function, "__name__", ""))) or "function"
-    study = {"name": name or called, "trials": trials, "seed": seed}
+    study = {"name": name or _name_of(function), "trials": trials, "seed": seed}
     metrics = {"value": direction} if isinstance(direction, str) else dict(direction)
     sections = {
         "plugin": "function",
@@ -152,6 +153,25 @@ def optimize(  # noqa: PLR0913 - the names that everybody needs; all others are 
     }
     with _short_errors():
         return _run(_config_of(_merged(sections, config or {})), new=False)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Return a function's name; a lambda's by what it is compiled to, equal in every session."""
+    called = re.sub(r"[^\w-]", "", str(getattr(function, "__name__", ""))) or "function"
+    if isinstance(function, FunctionType) and function.__name__ == "<lambda>":
+        code = repr(_told(function.__code__)).encode()
+        called += f"-{hashlib.sha256(code).hexdigest()[:6]}"
+    return called
+
+
+def _told(value: Any) -> Any:
+    """Return what code does, without places; what a constant is, whose order a hash may decide."""
+    if isinstance(value, CodeType):
+        parts = value.co_code, value.co_names, value.co_varnames, value.co_freevars, value.co_consts
+        return tuple(map(_told, parts))
+    if isinstance(value, frozenset):
+        return sorted(map(repr, map(_told, value)))
+    return tuple(map(_told, value)) if isinstance(value, tuple) else value
 
 
 def _entry(value: Any) -> Any:

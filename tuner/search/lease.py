@@ -25,6 +25,9 @@ from tuner.plugin import InputError
 from tuner.search.fenced_storage import STOP, Held, fence_of
 
 LEASE_SECONDS = 60.0
+SEARCHED = "searched"
+"""What a lease says once its holder begins no further trial."""
+
 LOOK_SECONDS = 1.0
 """How often to look whether the holder of a lease is asked to stop."""
 
@@ -80,6 +83,11 @@ class Lease:
         """Renew the lease where a third of its time has gone; raise `LeaseLost` where it is not."""
         if (force or time.monotonic() >= self._due) and not self._swap(self._text()):
             raise self._lost()
+
+    def end_search(self) -> None:
+        """Say that no further trial is begun; raise `LeaseLost` where it is not held any more."""
+        self._about[SEARCHED] = True
+        self.renew(force=True)
 
     def release(self, ending: str = "") -> None:
         """Release the lease, and say how the run ended; a storage that is gone is passed by."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 import uuid
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
+from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
@@ -25,24 +27,25 @@ from tuner.search.changes import SIGNATURE, describe_study
 from tuner.search.fenced_storage import FencedDatabase, FencedJournal
 from tuner.search.lease import Lease
 from tuner.search.plan import IDENTITY, Plan, plan_existing, plan_study
+from tuner.search.record_json import ROLE
 from tuner.search.series import SERIES, find_study
 
 OUTAGE_SECONDS = 40.0
 """Seconds to wait for a database server that does not answer any more, within one lease."""
 
 
-def open_storage(url: str, create: bool = True) -> BaseStorage:
+def open_storage(url: str, first: str | None = None) -> BaseStorage:
     """Open the storage at `url`: any SQLAlchemy address, or ``journal:///FILE``.
 
     Raises
     ------
     InputError
-        Where it cannot be opened, or `create` is False and the SQLite file is not there.
+        Where it cannot be opened, or its file is not there and `first` says what makes it.
     """
     if match := STORAGE_FILE.fullmatch(url):
         path = Path(match[2])
-        if not create and not path.exists():
-            raise InputError(f"no study yet: {path} does not exist; first: tuner run")
+        if first is not None and not path.exists():
+            raise InputError(f"no study yet: {path} does not exist; first: {first}")
         if not path.parent.is_dir():
             raise InputError(f"study.storage: no such folder: {path.parent}; make it first")
         if match[1] == "journal":
@@ -177,16 +180,23 @@ def _taken(
         lease.release()
 
 
+def enqueued_in(study: optuna.Study) -> int:
+    """Return how many trials of a study were enqueued by users and wait."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    return sum(ROLE not in trial.user_attrs for trial in waiting)
+
+
 def read_study(config: Config) -> optuna.Study:
     """Load the study of `config` for reading; `InputError` where there is none."""
-    return study_in(config.engine.study.storage, config.name)
+    return study_in(config.engine.study.storage, config.name, config.document.path)
 
 
-def study_in(url: str, name: str) -> optuna.Study:
-    """Load the latest study configured as `name`; `InputError` where there is none at `url`."""
-    storage = open_storage(url, create=False)
+def study_in(url: str, name: str, path: Path) -> optuna.Study:
+    """Load the latest study configured as `name`, in the file `path`; `InputError` without one."""
+    first = f"tuner run {shlex.quote(str(path))}"
+    storage = open_storage(url, first)
     found = find_study(storage, name)
     if found is None:
-        raise InputError(f"no study '{name}' in {masked(url)}; first: tuner run")
+        raise InputError(f"no study '{name}' in {masked(url)}; first: {first}")
     with quiet():
         return optuna.load_study(study_name=found, storage=storage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections import deque
@@ -32,6 +33,8 @@ from tuner.export.provenance import DISTRIBUTION
 from tuner.plugin import InputError
 from tuner.records import MOST_LOSSES
 from tuner.registry import installed
+
+_logger = logging.getLogger("tuner")  # without a handler, Python's last one: standard error
 
 
 @dataclass(eq=False)
@@ -208,17 +211,23 @@ class ClusterExecutor:
             return
         flight.worker = flight.future = None
         flight.losses += 1
+        cause = f" ({why})" if why else ""
         if flight.losses < MOST_LOSSES:
             self._waiting.appendleft(flight)
+            what = _name_of(flight.job)
+            _logger.warning("Dask worker %s is lost%s: %s begins again", worker, cause, what)
             return
         del self._flights[flight.job.ticket]
-        cause = f" ({why})" if why else ""
         reason = (
             f"{flight.losses} workers were lost under it, the last one {worker}{cause}: "
             "the machine's fault and not the setting's, unless it takes its host with it"
         )
         lost = JobDone(flight.job.ticket, "failed", flight.started, now(), (), reason)
         self._events.append(replace(lost, losses=flight.losses, host=worker.host))
+
+
+def _name_of(job: Job) -> str:
+    return f"trial {job.trial.number}" if isinstance(job, TrialJob) else "what it did"
 
 
 def _bring(job: Job, done: JobDone, message: Message) -> None:
