@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,8 @@ class GuideCalling:
     separator : str
         What joins the targets of a cell.
     """
+
+    __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}  # older ones pass over
 
     obsm: str = "guides"
     method: str = "negative_binomial"
