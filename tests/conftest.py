@@ -181,7 +181,10 @@ def ran(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def working_cluster(factory: pytest.TempPathFactory, workers: int = 2) -> Iterator[Any]:
     """Start a Dask cluster whose workers, processes of their own, have the toy plug-ins."""
-    distributed = pytest.importorskip("distributed")
+    distributed = pytest.importorskip(
+        "distributed",
+        reason="the extra `dask` is not installed",
+    )
     site = factory.mktemp("site")
     install_toy(site)
     with pytest.MonkeyPatch.context() as patch:

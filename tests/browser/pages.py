@@ -63,7 +63,7 @@ class Browser:
 @contextmanager
 def running_chromium() -> Iterator[Any]:
     if CHROMIUM is None:
-        pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
+        pytest.skip("no chromium on PATH (apt-get install chromium): no page can be shown")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -27,7 +27,7 @@ def test_a_study_opens_in_optuna_dashboard(
     workplace: Path,
     shots: Path | None,
 ) -> None:
-    pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
+    pytest.importorskip("optuna_dashboard", reason="the extra `dashboard` is not installed")
     write_config(
         plugin="toy",
         study={"trials": 12, "sampler": "random", "max_failures": 99},

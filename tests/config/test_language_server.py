@@ -16,7 +16,10 @@ SERVER = shutil.which("yaml-language-server")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(SERVER is None, reason="npm install -g yaml-language-server"),
+    pytest.mark.skipif(
+        SERVER is None,
+        reason="no yaml-language-server on PATH; npm installs it",
+    ),
 ]
 
 

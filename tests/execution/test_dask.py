@@ -17,7 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-distributed = pytest.importorskip("distributed")
+distributed = pytest.importorskip(
+    "distributed", reason="the extra `dask` is not installed: trials run in local processes alone"
+)
 
 from tests.conftest import working_cluster  # noqa: E402
 from tests.execution.jobs import job, outcome  # noqa: E402
@@ -221,7 +223,7 @@ def test_workers_of_one_host_share_its_memory_and_time_on_cores_of_their_own(
     executor.submit(job(0, mode="hang"))
     executor.submit(job(1, mode="hang"))
     if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("there is one core")
+        pytest.skip("one core: which one a worker times on is no question")
     until, pinned = time.monotonic() + 60, []
     while len(pinned) < 2:
         assert time.monotonic() < until

@@ -231,7 +231,7 @@ def test_backed_and_modality_give_the_same(tiny, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:From 0.4:FutureWarning")
 def test_a_modality_of_mudata(tiny):
-    mudata = pytest.importorskip("mudata", reason="MuData is optional")
+    mudata = pytest.importorskip("mudata", reason="mudata is optional, and not here")
     expected = ps.tl.elasticnet(tiny, **QUICK, copy=True)
     other = ad.AnnData(np.ones((tiny.n_obs, 2)), obs=tiny.obs[[]])
     mdata = mudata.MuData({"rna": tiny, "guides": other})
@@ -378,7 +378,7 @@ def test_guides_from_features_and_from_a_modality(infected):
         ps.pp.assign_guides(both, targets="gene")
     with pytest.raises(CellsError, match="no counts of guides: name obsm, a modality"):
         ps.pp.assign_guides(genes)
-    mudata = pytest.importorskip("mudata", reason="MuData is optional")
+    mudata = pytest.importorskip("mudata", reason="mudata is optional, and not here")
     mdata = mudata.MuData({"rna": genes, "guides": guides[::-1][:500].copy()})
     ps.pp.assign_guides(mdata, guides="guides", method="threshold", min_umis=5)
     expected = call_guides(guides.X, list(table), genes.obs_names, GuideCalling("", "threshold", 5))

@@ -13,7 +13,9 @@ from tuner.plugin import InputError
 from tuner.run.batch import batch_script, dry_run
 from tuner.run.check import check
 
-pytest.importorskip("dask_jobqueue")
+pytest.importorskip(
+    "dask_jobqueue", reason="the extra `dask` is not installed: no scheduler is asked for jobs"
+)
 pytestmark = pytest.mark.usefixtures("toy")
 
 QUEUE = {"queue": "main", "account": "lab", "cores": 4, "memory": "8GB", "jobs": 3}

@@ -19,7 +19,9 @@ from tuner.records import TrialRecord
 from tuner.run import session
 from tuner.run.check import check
 
-pytest.importorskip("distributed")
+pytest.importorskip(
+    "distributed", reason="the extra `dask` is not installed: trials run in local processes alone"
+)
 pytestmark = pytest.mark.usefixtures("toy", "undrawn")
 
 TRIALS = 8

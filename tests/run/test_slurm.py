@@ -13,7 +13,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-pytest.importorskip("dask_jobqueue")
+pytest.importorskip(
+    "dask_jobqueue", reason="the extra `dask` is not installed: no scheduler is asked for jobs"
+)
 
 from tests.slurm import Slurm, running_slurm  # noqa: E402
 

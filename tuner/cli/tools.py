@@ -129,7 +129,7 @@ def studies(
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine has, what is missing, and how to get it."""
+    """Report what this machine has, what is missing, and how to get it."""
     from tuner.run.doctor import look
     from tuner.run.printout import say
 

@@ -47,7 +47,7 @@ PRESENTING = ("figures", "tables", "files", "null_metrics", "findings")
 """Verbs of a plug-in that look at what the chosen setting gives."""
 
 Notify = Callable[[str], None]
-"""Tells whoever watches the time which phase begins: one of `tuner.execution.limits.PHASES`."""
+"""Reports to the watcher of time which phase begins: one of `tuner.execution.limits.PHASES`."""
 
 
 class Bench:

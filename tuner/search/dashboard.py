@@ -18,7 +18,7 @@ class _Silent(WSGIRequestHandler):
     """Answers without a line for each request."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Report nothing."""
 
 
 def serve(study: optuna.Study, port: int | None = None, open_browser: bool = True) -> None:

@@ -37,7 +37,7 @@ class LeaseLost(InputError):
 
 
 class Lease:
-    """Says in the storage which process writes to a study, so that a second one refuses.
+    """States in the storage which process writes to a study, so that a second one refuses.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class Lease:
             raise self._lost()
 
     def end_search(self) -> None:
-        """Say that no further trial is begun; raise `LeaseLost` where it is not held any more."""
+        """Report that no further trial begins; raise `LeaseLost` where it is held no more."""
         self._about[SEARCHED] = True
         self.renew(force=True)
 

@@ -186,14 +186,14 @@ class _Distribution:
 
 
 class _Progress:
-    """Says on standard error where a pass is: at once to a person, else now and then."""
+    """Reports on standard error where a pass is: at once to a person, else now and then."""
 
     def __init__(self, places: Sequence[Place]) -> None:
         self._places, self._passes, self._said = places, 0, time.monotonic()
         self._person = sys.stderr is not None and sys.stderr.isatty()
 
     def tell(self, number: int) -> None:
-        """Say that a chromosome is begun."""
+        """Report that a chromosome is begun."""
         self._passes += number == 0
         now = time.monotonic()
         if self._person or (sys.stderr is not None and now > self._said + _REPORT_SECONDS):

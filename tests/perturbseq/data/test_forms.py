@@ -86,7 +86,7 @@ def imported(name: str) -> ModuleType:
     """Import a library that only writes what is read here; a newer Python may warn of its code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip(name, reason=f"{name}, of the extra `dev`, is not here")
+        return pytest.importorskip(name, reason=f"{name}, which writes this form, is not installed")
 
 
 def write_h5mu(path: Path, adata: anndata.AnnData, modality: str = "rna") -> None:
@@ -228,7 +228,7 @@ def test_an_anndata_that_is_backed_or_lazy_is_read_in_blocks(tmp_path, adata, fo
     backed = anndata.read_h5ad(tmp_path / "a.h5ad", backed="r")
     assert_same_sums(sums(backed), sums(adata))
     backed.file.close()
-    lazy = pytest.importorskip("dask.array", reason="dask is not here")
+    lazy = pytest.importorskip("dask.array", reason="dask is not installed")
     stored.X = lazy.from_array(stored.X, chunks=(17, 12), asarray=False)
     assert_same_sums(sums(stored), sums(adata))
 

@@ -32,7 +32,7 @@ FORGOTTEN = 60.0
 """Seconds after which nobody will answer a `CaseDone` any more."""
 
 TOKEN = uuid.uuid4().hex
-"""Tells this process from the one that takes its place, at the same address perhaps."""
+"""Distinguishes this process from the one that takes its place, at the same address perhaps."""
 
 OF_DASK = ("MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")
 """Variables that a nanny sets for arrays of Dask; a trial's process is not to be slowed by them."""

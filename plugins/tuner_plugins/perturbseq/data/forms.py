@@ -54,7 +54,7 @@ def is_zarr(path: Path) -> bool:
 
 
 def form_of(path: Path, layer: str | None, modality: str | None) -> tuple[Layout, str | None]:
-    """Tell the form of a file by what is in it.
+    """Return the form of a file, by what is in it.
 
     Parameters
     ----------
