@@ -69,6 +69,7 @@ class Mirror(BaseStorage):
             self._here = self._memory.create_new_study(directions, name)
         for trial in trials:
             self._memory.create_new_trial(self._here, trial)
+        self._waiting = {t.number for t in trials if t.state == TrialState.WAITING}
 
     def hold(self) -> None:
         """Write nothing until `settle`: how a trial ended and the next one are one transaction."""
@@ -184,6 +185,8 @@ class Mirror(BaseStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial; one that is still to be drawn is written by `settle`."""
         number = self._memory.create_new_trial(self._here, template_trial)
+        if template_trial is not None and template_trial.state == TrialState.WAITING:
+            self._waiting.add(number)
         self._changes_of(number).state = template_trial is not None
         self._changed(number)
         return self.number_of(number)
@@ -205,6 +208,7 @@ class Mirror(BaseStorage):
         """Set state and values."""
         if not self._memory.set_trial_state_values(trial_id, state, values):
             return False
+        self._waiting.discard(trial_id)
         self._changes_of(trial_id).state = True
         self._changed(trial_id)
         return True
@@ -238,7 +242,9 @@ class Mirror(BaseStorage):
         deepcopy: bool = True,
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """Return the trials, by number."""
+        """Return the trials, by number; those that wait, asked for at every trial, at once."""
+        if states == (TrialState.WAITING,) and not deepcopy:
+            return [self._memory.get_trial(number) for number in sorted(self._waiting)]
         return self._memory.get_all_trials(self._here, deepcopy, states)
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:

@@ -61,7 +61,8 @@ class AskTell:
         self._study = study
         self._sampler = task.study.sampler.name
         self._live: dict[int, optuna.Trial] = {}
-        self._looked = self._points = self._pruned = 0
+        self._looked = self._pruned = 0
+        self._points: set[object] = set()
 
     def waiting(self) -> list[FrozenTrial]:
         """Return the trials that are enqueued, the next one first."""
@@ -159,13 +160,16 @@ class AskTell:
         """Return how many settings were never asked; None where they can't be counted."""
         if self._size is None:
             return None
-        trials = self._study.get_trials(deepcopy=False)
-        if self._sampler == "brute-force":  # an enqueued trial is one of its settings
-            own = [trial.params for trial in trials if trial.params and not _is_baseline(trial)]
-            return self._size - len({tuple(sorted(params.items())) for params in own})
-        self._points += sum("grid_id" in trial.system_attrs for trial in trials[self._looked :])
-        self._looked = len(trials)
-        return self._size - self._points
+        for trial in self._study.get_trials(deepcopy=False)[self._looked :]:
+            if trial.state == TrialState.WAITING:  # it is the next one, and has no params yet
+                break
+            self._looked += 1
+            if self._sampler == "grid":
+                if "grid_id" in trial.system_attrs:
+                    self._points.add(trial.number)
+            elif trial.params and not _is_baseline(trial):  # enqueued ones are settings too
+                self._points.add(tuple(sorted(trial.params.items())))
+        return self._size - len(self._points)
 
     @cached_property
     def _size(self) -> int | None:
