@@ -182,6 +182,32 @@ def test_what_is_enqueued_from_outside_comes_before_what_is_drawn(url: str) -> N
     ]
 
 
+def test_what_waits_is_known_without_a_look_at_all_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are asked for at every trial, or at the end of ten thousand."""
+    study, mirror = opened(f"sqlite:///{tmp_path}/study.db")
+    run_some(study, mirror)
+    study.enqueue_trial({"x": 2.0})
+    others(f"sqlite:///{tmp_path}/study.db").enqueue_trial({"x": 3.0})
+    mirror.look()
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    every = study.get_trials(deepcopy=False)
+    assert waiting == [trial for trial in every if trial.state == TrialState.WAITING]
+    assert [trial.system_attrs["fixed_params"]["x"] for trial in waiting] == [2.0, 3.0]
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise AssertionError("all trials were read")
+
+    monkeypatch.setattr(mirror._backend, "get_all_trials", refuse)
+    monkeypatch.setattr(mirror._memory, "get_all_trials", refuse)
+    mirror.look()
+    for taken, trial in enumerate(waiting, 1):
+        mirror.set_trial_state_values(trial.number, TrialState.RUNNING)
+        left = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        assert [other.number for other in left] == [other.number for other in waiting[taken:]]
+
+
 def enqueuing(url: str, many: int) -> None:
     """Enqueue trials, one by one, through Optuna alone."""
     study = others(url)

@@ -98,6 +98,9 @@ class Mirror(BaseStorage):
     def look(self) -> None:
         """Read what another program has enqueued; `InputError` where it runs trials itself."""
         count, placed = len(self._written), self._placed
+        known, fence = next(reversed(self._written.values()), None), self._fence
+        if isinstance(fence, FencedDatabase) and fence.newest(self._study_id) == known:
+            return  # without reading all trials, which takes seconds
         found = self._backend.get_all_trials(self._study_id)[count:]
         if not found:
             return
@@ -246,10 +249,6 @@ class Mirror(BaseStorage):
         if states == (TrialState.WAITING,) and not deepcopy:
             return [self._memory.get_trial(number) for number in sorted(self._waiting)]
         return self._memory.get_all_trials(self._here, deepcopy, states)
-
-    def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """Return the best trial."""
-        return self._memory.get_best_trial(self._here)
 
     # -- studies ---------------------------------------------------------------------------------
 

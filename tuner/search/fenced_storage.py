@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import get_lock_file
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial
-from sqlalchemy import and_, event, exists, insert, literal, select, update
+from sqlalchemy import Select, and_, event, exists, insert, literal, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import ORMExecuteState, Session
 
@@ -96,11 +96,20 @@ class FencedDatabase(RDBStorage):
 
     def read(self, study_id: int, key: str = LEASE) -> str | None:
         """Return the lease, or what else is under `key`, as JSON; None where it never was."""
-        query = select(_VALUE).where(_row(study_id, key))
+        found: str | None = self._scalar(select(_VALUE).where(_row(study_id, key)))
+        return found
+
+    def newest(self, study_id: int) -> int | None:
+        """Return the id of a study's last trial; None where there is none."""
+        found: int | None = self._scalar(trial_rows.newest(study_id))
+        return found
+
+    def _scalar(self, query: Select[Any]) -> Any:
+        """Return what a query gives, asked again where a server's end has cut it off."""
         for left in reversed(range(TRIES)):
             try:
                 with self.engine.connect() as connection:
-                    found: str | None = connection.execute(query).scalar()
+                    found = connection.execute(query).scalar()
                 break
             except DBAPIError as error:
                 if not left or not _is_cut_off(error):

@@ -15,7 +15,7 @@ from typing import Any
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, delete, func, insert, select, update
 
 STUDIES: Any = models.StudyModel.__table__
 TRIALS: Any = models.TrialModel.__table__
@@ -85,8 +85,7 @@ def write(
         connection.execute(
             select(STUDIES.c.study_id).where(_of(STUDIES, study_id)).with_for_update()
         )
-        newest = select(func.max(TRIALS.c.trial_id)).where(_of(TRIALS, study_id))
-        if connection.execute(newest).scalar() != last:
+        if connection.execute(newest(study_id)).scalar() != last:
             raise Overtaken
     rows: dict[Any, list[dict[str, Any]]] = {}
     for trial, change in changes:
@@ -107,6 +106,11 @@ def write(
     for table, found in rows.items():
         connection.execute(insert(table), found)
     return made
+
+
+def newest(study_id: int) -> Select[Any]:
+    """Return the query for the id of a study's last trial."""
+    return select(func.max(TRIALS.c.trial_id)).where(_of(TRIALS, study_id))
 
 
 def ids_of(
