@@ -10,6 +10,9 @@ import typer
 
 from tuner.cli.app import AsJson, ConfigPath, Overrides, app, load, out, plain, say_changes
 
+Port = Annotated[int | None, typer.Option(help="Default: a free one.")]
+Browser = Annotated[bool, typer.Option(help="Open a browser.")]
+
 
 @app.command()
 def report(
@@ -48,8 +51,8 @@ def compare(
 @app.command()
 def ui(
     config: ConfigPath,
-    port: Annotated[int | None, typer.Option(help="Default: a free one.")] = None,
-    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    port: Port = None,
+    browser: Browser = True,
     overrides: Overrides = None,
 ) -> None:
     """Open MLflow's UI on the study, on 127.0.0.1, until Ctrl-C."""
@@ -62,8 +65,8 @@ def ui(
 @app.command()
 def dashboard(
     config: ConfigPath,
-    port: Annotated[int | None, typer.Option(help="Default: a free one.")] = None,
-    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    port: Port = None,
+    browser: Browser = True,
     overrides: Overrides = None,
 ) -> None:
     """Open optuna-dashboard on the study, on 127.0.0.1, until Ctrl-C."""
