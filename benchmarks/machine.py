@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from tuner.config.load import Config, load_config
+from tuner.config.objective import score
 from tuner.execution.jobs import now
 from tuner.measure.drift import Drift
 from tuner.measure.stopwatch import anchor, timed
-from tuner.objective import score
+from tuner.plugin.registry import simulate
 from tuner.records import CaseRecord, TrialRecord
-from tuner.registry import simulate
 from tuner.run import session
 from tuner.selection.results import RunResult
 

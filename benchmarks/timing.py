@@ -38,9 +38,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import compare
+from tuner.config.objective import score
 from tuner.measure.drift import Drift
 from tuner.measure.stopwatch import Timed, timed
-from tuner.objective import score
 from tuner.records import CaseRecord
 from tuner.selection.racing import Ending, Race, score_value
 

@@ -42,8 +42,8 @@ def preload() -> None:
     for name in NEEDED:
         importlib.import_module(name)
     from tests.studies import make_trials
+    from tuner.config.objective import Objective
     from tuner.config.quiet import quiet
-    from tuner.objective import Objective
     from tuner.report.figures import study_figures
     from tuner.search.storage import open_storage
 

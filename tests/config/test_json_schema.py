@@ -15,7 +15,7 @@ from tests.config.test_load import BAD, GOOD
 from tuner.config.json_schema import schema_of
 from tuner.config.yaml import read_yaml
 from tuner.plugin import InputError
-from tuner.registry import plugin_class
+from tuner.plugin.registry import plugin_class
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))

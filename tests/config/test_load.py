@@ -14,7 +14,7 @@ from tuner.config.errors import validated
 from tuner.config.load import load_config
 from tuner.config.yaml import read_yaml
 from tuner.plugin import InputError
-from tuner.registry import plugin_class
+from tuner.plugin.registry import plugin_class
 
 pytestmark = pytest.mark.usefixtures("toy")
 

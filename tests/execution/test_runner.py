@@ -16,7 +16,7 @@ from tuner.execution.jobs import PresentJob, Setup
 from tuner.execution.runner import AGAIN, PRESENTING, Bench
 from tuner.measure.stopwatch import Timed
 from tuner.plugin import Plugin
-from tuner.registry import plugin_class
+from tuner.plugin.registry import plugin_class
 
 
 @pytest.fixture

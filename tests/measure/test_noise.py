@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from tuner.config.objective import Objective, Reference
 from tuner.measure.noise import Noise, combine
-from tuner.objective import Objective, Reference
 from tuner.records import CaseRecord
 from tuner.selection.racing import DRAWS, score_value
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.search.test_loop import Harness
 from tests.studies import make_trials
 from tuner.config.load import load_config
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.report import console
 from tuner.report.console import LiveProgress
 from tuner.run import session

@@ -9,7 +9,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tests.studies import make_trials
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.report.figures import front_of, history, pareto, slices, trade_off
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.studies import make_trials
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.report.notebook import KEPT_LINES, NotebookProgress, in_notebook
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from tests.driver import Driver
 from tests.selection.test_measured import final_of, trials
 from tuner.config.load import Config, load_config
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.records import Null, Summary
 from tuner.run.printout import print_result
 from tuner.selection.measured import measured_baseline, measured_trial

@@ -12,7 +12,7 @@ from tests.conftest import WORDS
 from tests.driver import Driver
 from tests.report.test_page import Seen
 from tests.studies import make_study, make_summary, make_trials
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.run.kept import SUMMARY, Kept, keep, kept_summary, read_kept
 from tuner.run.report import gain_rows
 

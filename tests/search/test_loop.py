@@ -19,8 +19,8 @@ from tuner.config.load import Config, load_config
 from tuner.execution.jobs import CaseDone, Event, Job, JobDone, Setup, TrialJob
 from tuner.execution.runner import Bench
 from tuner.plugin import InputError
+from tuner.plugin.registry import plugin_class
 from tuner.records import TrialRecord
-from tuner.registry import plugin_class
 from tuner.search.loop import Coordinator, StudyStopped
 from tuner.search.record_json import records_of
 from tuner.search.storage import open_study

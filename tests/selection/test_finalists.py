@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.search.test_loop import Harness
+from tuner.config.objective import Objective
 from tuner.execution.jobs import Job, TimeJob
-from tuner.objective import Objective
 from tuner.records import Final, TrialRecord
 from tuner.selection import racing
 from tuner.selection.finalists import (

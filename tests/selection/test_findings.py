@@ -12,8 +12,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from tests.studies import make_trials
 from tuner.config.load import load_config
+from tuner.config.objective import Objective
 from tuner.config.task import Task
-from tuner.objective import Objective
 from tuner.records import CaseRecord, Final, Finalist, Null, Summary, TrialRecord
 from tuner.selection.findings import (
     beyond,

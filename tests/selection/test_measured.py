@@ -12,7 +12,7 @@ import pytest
 
 from tests.driver import Driver
 from tests.studies import CASES, make_trials
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.records import Final, Finalist, TrialRecord
 from tuner.selection.measured import measured_baseline, measured_trial
 

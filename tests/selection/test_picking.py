@@ -14,7 +14,7 @@ from tests.driver import Driver
 from tests.studies import make_trials
 from tuner.config.bounds import holds
 from tuner.config.load import load_config
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.plugin import InputError
 from tuner.selection.picking import picked_number, picked_within
 

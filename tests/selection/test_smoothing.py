@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tests.selection.test_finalists import make_record
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.records import Finalist
 from tuner.selection.smoothing import LEAST, MOST, expected_values, smoothed_best
 

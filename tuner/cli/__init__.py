@@ -34,7 +34,7 @@ def main() -> None:
     except InputError as error:
         _fail(str(error), 2)
     except ModuleNotFoundError as error:
-        from tuner.registry import remedy_for
+        from tuner.plugin.registry import remedy_for
 
         if (remedy := remedy_for(error.name or "")) is None:
             raise

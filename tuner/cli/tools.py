@@ -19,7 +19,7 @@ def plugins(as_json: AsJson = False) -> None:
     """List the installed plug-ins."""
     from rich.table import Table
 
-    from tuner.registry import installed
+    from tuner.plugin.registry import installed
     from tuner.run.printout import say
 
     entries = installed()
@@ -45,7 +45,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Make data with a known truth; further options are the simulator's (--region-length N)."""
-    from tuner.registry import simulate as make
+    from tuner.plugin.registry import simulate as make
     from tuner.run.prepare import extra_options
     from tuner.run.printout import say
 
@@ -58,7 +58,7 @@ def params(name: PluginName, as_json: AsJson = False) -> None:
     """List the parameters of a plug-in: meaning, unit, range, default."""
     from rich.table import Table
 
-    from tuner.registry import plugin_class
+    from tuner.plugin.registry import plugin_class
     from tuner.run.printout import say
     from tuner.run.tools import describe_params
 
@@ -84,7 +84,7 @@ def schema(
 ) -> None:
     """Write the JSON Schema of a plug-in's files, by which editors complete and check them."""
     from tuner.config.json_schema import schema_of
-    from tuner.registry import plugin_class
+    from tuner.plugin.registry import plugin_class
     from tuner.run.tools import write_text
 
     text = json.dumps(schema_of(plugin_class(name))) + "\n"

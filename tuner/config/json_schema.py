@@ -14,10 +14,9 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from tuner import registry
 from tuner.config.samplers import PRUNERS, SAMPLERS
 from tuner.config.schema import LONGEST_NAME, EngineSections
-from tuner.plugin import Plugin
+from tuner.plugin import Plugin, registry
 
 Schema = dict[str, Any]
 
@@ -37,7 +36,7 @@ def schema_of(cls: type[Plugin[Any]]) -> Schema:
 
     Examples
     --------
-    >>> from tuner.registry import plugin_class
+    >>> from tuner.plugin.registry import plugin_class
     >>> schema = schema_of(plugin_class("function"))
     >>> schema["required"], schema["properties"]["plugin"]
     (['plugin', 'data', 'search_space'], {'const': 'function'})

@@ -15,15 +15,15 @@ import yaml
 
 from tuner.config.addresses import as_written, masked_data
 from tuner.config.errors import at_key, error_at, unknown_key, validated
+from tuner.config.objective import Objective
 from tuner.config.schema import NO_FILE, EngineSections, wrong_name
 from tuner.config.space import Space, SpaceError, build_space
 from tuner.config.task import Task
 from tuner.config.text import cleaned_data
 from tuner.config.yaml import Document, read_yaml
 from tuner.export.provenance import file_digests, fingerprint, named_digests
-from tuner.objective import Objective
 from tuner.plugin import InputError, Plugin
-from tuner.registry import plugin_class
+from tuner.plugin.registry import plugin_class
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from tuner.registry import remedy_for
+from tuner.plugin.registry import remedy_for
 
 PATIENCE = 5.0
 """Seconds for a server to answer; a database driver may wait for minutes."""

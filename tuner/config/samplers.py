@@ -21,11 +21,10 @@ from optuna.distributions import (
 )
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from tuner import registry
 from tuner.config.catch_up import CatchUpPruner
 from tuner.config.long_studies import BruteForce, LongGrid, LongTPE
 from tuner.config.space import Space
-from tuner.plugin import InputError
+from tuner.plugin import InputError, registry
 
 SAMPLERS = {
     "tpe": "TPESampler",

@@ -22,7 +22,7 @@ from tuner.config.paths import NO_FILE as NO_FILE
 from tuner.config.paths import InputPath as InputPath
 from tuner.config.paths import InputPaths as InputPaths
 from tuner.config.samplers import PRUNERS, SAMPLERS, Choice
-from tuner.registry import LOCAL
+from tuner.plugin.registry import LOCAL
 
 LONGEST_NAME = 100
 """Bytes of a study's name: a file system takes 255, and endings come to it."""

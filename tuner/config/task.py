@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tuner.config.objective import Objective
 from tuner.config.schema import StudySection, TimingSection
 from tuner.config.space import Space
-from tuner.objective import Objective
 from tuner.plugin import Params, Plugin
 
 

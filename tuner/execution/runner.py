@@ -34,8 +34,8 @@ from tuner.measure.cores import Cores
 from tuner.measure.luck import compare
 from tuner.measure.stopwatch import Timed, anchor, spare_imports, timed, timed_process
 from tuner.plugin import Case, Cases, InputError, Params, Plugin, Provenance, Result
+from tuner.plugin.registry import plugin_class
 from tuner.records import CaseRecord, Null
-from tuner.registry import plugin_class
 
 AGAIN, CHEAP = 1, 5.0
 """How often a disturbed measurement is repeated, and up to how many seconds it may take."""

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.records import TrialRecord
 
 WIDE = 90

@@ -24,9 +24,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from tuner.config.objective import Objective
 from tuner.config.quiet import quiet
 from tuner.config.text import shortened
-from tuner.objective import Objective
 from tuner.records import Final, Null, TrialRecord
 
 BLUE, ORANGE, GREY, RED = "#0072B2", "#E69F00", "#B0B0B0", "#D55E00"

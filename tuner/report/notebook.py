@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.report.console import LiveProgress
 
 REDRAW_SECONDS = 0.2

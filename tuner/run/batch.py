@@ -10,7 +10,7 @@ from typing import Any
 
 from tuner.config.errors import at_key, error_at
 from tuner.config.load import Config
-from tuner.registry import executor
+from tuner.plugin.registry import executor
 from tuner.run.check import check
 
 

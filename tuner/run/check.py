@@ -19,7 +19,7 @@ from tuner.export.outputs import resolved
 from tuner.export.ownership import Owner, check_folder, check_script
 from tuner.measure.stopwatch import tells_waiting
 from tuner.plugin import InputError
-from tuner.registry import executor
+from tuner.plugin.registry import executor
 from tuner.search.peek import peek_storage
 from tuner.search.plan import IDENTITY, Plan, plan_study
 from tuner.tracking.mlflow_uri import absolute_uri, check_uri, sqlite_path

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tuner.config.load import Config
+from tuner.config.objective import Objective
 from tuner.export.ownership import OUT
 from tuner.measure.noise import interval_of_mean
-from tuner.objective import Objective
 from tuner.plugin import InputError
 from tuner.records import CaseRecord, StudyInfo, Summary
 from tuner.report.console import show_duration

@@ -18,7 +18,7 @@ from tuner.config.addresses import masked
 from tuner.config.reach import why_unreachable, why_unwritable
 from tuner.export.provenance import DISTRIBUTION, versions
 from tuner.measure.stopwatch import machine, tells_waiting
-from tuner.registry import extras_lacking
+from tuner.plugin.registry import extras_lacking
 from tuner.run.check import DEFAULT_URI
 from tuner.tracking.mlflow_uri import sqlite_path
 

@@ -13,7 +13,7 @@ import yaml
 from tuner.config.load import load_config
 from tuner.config.schema import wrong_name
 from tuner.plugin import Draft, InputError
-from tuner.registry import installed, plugin_class
+from tuner.plugin.registry import installed, plugin_class
 from tuner.run.tools import write_text
 
 HEAD = """\

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from tuner.plugin import InputError
-from tuner.registry import PLUGINS, names
+from tuner.plugin.registry import PLUGINS, names
 from tuner.run.tools import write_text
 
 ENDING = ".txt"

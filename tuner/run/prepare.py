@@ -8,7 +8,7 @@ from typing import Any
 
 from tuner.config.load import Config, load_config, read_engine_sections
 from tuner.plugin import InputError
-from tuner.registry import simulate, simulator
+from tuner.plugin.registry import simulate, simulator
 
 
 def load_prepared(path: Path, overrides: Sequence[str], say: Callable[[str], object]) -> Config:

@@ -14,9 +14,9 @@ from pathlib import Path
 import optuna
 
 from tuner.config.load import Config
+from tuner.config.objective import Objective
 from tuner.export.provenance import stamp
 from tuner.measure.noise import interval_of_mean
-from tuner.objective import Objective
 from tuner.records import CaseRecord, StudyInfo, Summary, TrialRecord
 from tuner.report.page import Page, Picture, Section, Table, table_of, write_page
 from tuner.report.trials import write_trials

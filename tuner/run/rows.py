@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from tuner.objective import Objective, score
+from tuner.config.objective import Objective, score
 from tuner.records import CaseRecord, Finalist, Summary, TrialRecord
 from tuner.report.console import show_duration
 

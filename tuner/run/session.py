@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from tuner.config.load import Config
+from tuner.config.objective import Objective
 from tuner.config.reach import why_unwritable
 from tuner.execution.folders import sweep
 from tuner.execution.jobs import Executor, Setup
 from tuner.export.ownership import check_script, claim, stale_note
-from tuner.objective import Objective
 from tuner.plugin import InputError
+from tuner.plugin.registry import executor as executor_of
 from tuner.records import Summary, TrialRecord
-from tuner.registry import executor as executor_of
 from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
 from tuner.run.describe import describe

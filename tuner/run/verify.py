@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from tuner.config.load import Config
+from tuner.config.objective import score
 from tuner.execution.folders import working_folder
 from tuner.export.bundle import write_script
 from tuner.export.ownership import OUT, script_of
 from tuner.measure.luck import LUCKY, compare
 from tuner.measure.stopwatch import timed_process
-from tuner.objective import score
 from tuner.plugin import Case, InputError, Params, Plugin
 from tuner.records import Null
 from tuner.report.console import show_duration

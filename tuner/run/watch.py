@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.records import TrialRecord
 from tuner.search.lease import Lease
 from tuner.search.observer import Progress

@@ -14,11 +14,11 @@ from dataclasses import replace
 import optuna
 from optuna.trial import TrialState
 
+from tuner.config.objective import Reference
 from tuner.config.task import Task
 from tuner.execution.jobs import TICK, CaseDone, Executor, JobDone, TrialJob
 from tuner.measure.drift import Drift
 from tuner.measure.noise import combine
-from tuner.objective import Reference
 from tuner.plugin import InputError, Params
 from tuner.records import Trial, TrialRecord
 from tuner.search.cached_storage import Mirror

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tuner.config.objective import Objective, Reference
 from tuner.measure.noise import Noise
-from tuner.objective import Objective, Reference
 from tuner.records import TrialRecord
 
 SHARE = 0.25

@@ -21,13 +21,13 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config.given import drawn_params
+from tuner.config.objective import Reference
 from tuner.config.quiet import quiet
 from tuner.config.samplers import EXHAUSTIVE, settings_in_all
 from tuner.config.task import Task
 from tuner.config.text import cleaned
 from tuner.execution.jobs import JobDone
 from tuner.measure.noise import Noise
-from tuner.objective import Reference
 from tuner.plugin import InputError
 from tuner.records import State, Trial, TrialRecord
 from tuner.search.record_json import BASELINE, BESIDE, ROLE

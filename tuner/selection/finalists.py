@@ -15,10 +15,10 @@ from dataclasses import asdict, replace
 import numpy as np
 import optuna
 
+from tuner.config.objective import Objective, Reference
 from tuner.config.task import Task
 from tuner.execution.jobs import JobDone, TimeJob, run_alone
 from tuner.measure.noise import Noise, combine
-from tuner.objective import Objective, Reference
 from tuner.plugin import Params
 from tuner.records import CaseRecord, Final, Finalist, TrialRecord
 from tuner.search.loop import Coordinator

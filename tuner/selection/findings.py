@@ -22,9 +22,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
+from tuner.config.objective import Objective
 from tuner.config.task import Task
 from tuner.measure.luck import LUCKY
-from tuner.objective import Objective
 from tuner.plugin import InputError, Params
 from tuner.records import CaseRecord, Null, State, Summary, TrialRecord
 

@@ -12,13 +12,13 @@ from typing import Any
 import optuna
 
 from tuner.config.load import Config
+from tuner.config.objective import Objective, Reference
 from tuner.config.task import Task
 from tuner.execution.jobs import FreezeJob, PresentJob, run_alone
 from tuner.export.bundle import write_script
 from tuner.export.ownership import Owner, claim_script
 from tuner.export.provenance import stamp, versions
 from tuner.measure.noise import combine
-from tuner.objective import Objective, Reference
 from tuner.plugin import InputError, Params, Provenance, Tried
 from tuner.records import CaseRecord, Final, Summary, TrialRecord
 from tuner.search.changes import LONGEST

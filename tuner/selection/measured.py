@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from tuner.config.objective import Objective, Reference
 from tuner.measure.noise import Noise
-from tuner.objective import Objective, Reference
 from tuner.records import CaseRecord, Final, TrialRecord
 
 ESTIMATED = ("time", "speedup", "score")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tuner.config.bounds import holds
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.plugin import InputError
 from tuner.records import TrialRecord
 

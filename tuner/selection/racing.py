@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.config.objective import search_score
 from tuner.measure.drift import Fit, Measurement
-from tuner.objective import search_score
 from tuner.records import Finalist
 
 FIRST_ROUNDS = 2

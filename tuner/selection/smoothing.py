@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from tuner.objective import Objective
+from tuner.config.objective import Objective
 from tuner.records import Final, TrialRecord
 
 LEAST = 10

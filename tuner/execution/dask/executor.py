@@ -31,8 +31,8 @@ from tuner.execution.jobs import (
 from tuner.export.bundle import write_script
 from tuner.export.provenance import DISTRIBUTION
 from tuner.plugin import InputError
+from tuner.plugin.registry import installed
 from tuner.records import MOST_LOSSES
-from tuner.registry import installed
 
 _logger = logging.getLogger("tuner")  # without a handler, Python's last one: standard error
 

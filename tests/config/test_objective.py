@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.objective import Objective, Reference, score, search_score
+from tuner.config.objective import Objective, Reference, score, search_score
 from tuner.records import CaseRecord
 
 GAINS = st.floats(-2, 2, allow_nan=False)

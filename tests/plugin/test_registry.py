@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tuner.plugin import InputError
-from tuner.registry import installed, plugin_class, remedy_for, simulator
+from tuner.plugin.registry import installed, plugin_class, remedy_for, simulator
 
 METADATA = """\
 Metadata-Version: 2.1
