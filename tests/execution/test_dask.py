@@ -23,6 +23,7 @@ distributed = pytest.importorskip(
 
 from tests.conftest import working_cluster  # noqa: E402
 from tests.execution.jobs import job, outcome  # noqa: E402
+from tests.processes import command_of, running_below  # noqa: E402
 from tuner.execution.dask import cluster as cluster_module  # noqa: E402
 from tuner.execution.dask import slot  # noqa: E402
 from tuner.execution.dask.cluster import WORKER  # noqa: E402
@@ -84,8 +85,7 @@ def kill_worker_of(executor: DaskExecutor, cluster: Any, ticket: int = 0) -> Non
 
 def keepers(pid: int) -> list[psutil.Process]:
     """Return the processes of trials below a Dask worker, or below this process."""
-    family = psutil.Process(pid).children(recursive=True)
-    return [each for each in family if "tuner.execution.keeper" in each.cmdline()]
+    return running_below(pid, "tuner.execution.keeper")
 
 
 def test_a_lost_worker_loses_no_job_and_is_told(
@@ -122,8 +122,8 @@ def test_workers_of_our_own_that_are_all_gone_are_started_again() -> None:
     while not keepers(os.getpid()):
         assert executor.wait(0.1) is None
         assert time.monotonic() < until
-    family = psutil.Process().children(recursive=True)
-    (nanny,) = [each for each in family if each.cmdline()[1:3] == list(WORKER[1:])]
+    below = psutil.Process().children(recursive=True)
+    (nanny,) = [each for each in below if command_of(each)[1:3] == list(WORKER[1:])]
     nanny.kill()
     done = outcome(executor, 120.0)
     executor.close()
@@ -267,11 +267,13 @@ def test_workers_end_the_trials_of_a_coordinator_that_is_killed(cluster: Any, ow
         assert coordinator.stdout is not None
         assert coordinator.stdout.readline() == b"waiting\n"
         until, trials = time.monotonic() + 60, []
-        while not trials:
-            assert time.monotonic() < until
-            trials = keepers(coordinator.pid if own else os.getpid())
-        own_processes = psutil.Process(coordinator.pid).children(recursive=True)
-        coordinator.kill()
+        try:
+            while not trials and time.monotonic() < until:
+                trials = keepers(coordinator.pid if own else os.getpid())
+            own_processes = psutil.Process(coordinator.pid).children(recursive=True)
+        finally:
+            coordinator.kill()
+    assert trials
     _, alive = psutil.wait_procs([*own_processes, *trials], timeout=20)
     assert alive == []
 

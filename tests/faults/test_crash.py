@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.driver import Command, Driver
+from tests.processes import running_below
 from tuner.tracking.tracker import prepare
 
 pytestmark = pytest.mark.usefixtures("toy", "undrawn")
@@ -195,11 +196,7 @@ def test_a_second_coordinator_is_refused(workplace: Path, start: Start) -> None:
 def test_a_worker_killed_from_outside_fails_its_trial_alone(workplace: Path, start: Start) -> None:
     process = start()
     wait_for(2, process)
-    workers = [
-        child
-        for child in psutil.Process(process.pid).children()
-        if "tuner.execution.worker" in " ".join(child.cmdline())
-    ]
+    workers = running_below(process.pid, "tuner.execution.worker")
     os.kill(workers[0].pid, signal.SIGKILL)
     result = json.loads(finish(process)[0])
     assert result["trials"]["complete"] == TRIALS

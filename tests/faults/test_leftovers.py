@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.driver import Driver
+from tests.processes import command_of
 from tests.services import PASSWORD, running_postgres
 
 pytestmark = pytest.mark.usefixtures("toy", "undrawn")
@@ -32,7 +33,7 @@ def tuner(driver: Driver) -> Tuner:
         while command.poll() is None:
             try:
                 for child in psutil.Process(command.pid).children(recursive=True):
-                    lines.add(" ".join(child.cmdline()))
+                    lines.add(" ".join(command_of(child)))
             except psutil.Error:
                 pass
             time.sleep(0.2)

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.processes import running_below
 from tests.search.test_series import Silent
 from tuner.config.load import load_config
 from tuner.plugin import InputError
@@ -75,8 +75,7 @@ class Killer(Silent):
     def trial(self, record: TrialRecord, best: TrialRecord | None) -> None:
         self.seen += 1
         if self.seen in self.after:
-            family = psutil.Process().children(recursive=True)
-            workers = [each for each in family if "spawn_main" in " ".join(each.cmdline())]
+            workers = running_below(os.getpid(), "spawn_main")
             time.sleep(0.1)
             os.kill(workers[self.seen % len(workers)].pid, signal.SIGKILL)
             self.killed += 1
