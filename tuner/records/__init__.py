@@ -7,6 +7,7 @@ from tuner.records.trial import (
     State,
     Trial,
     TrialRecord,
+    baseline_of,
     plain,
     record_of,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Summary",
     "Trial",
     "TrialRecord",
+    "baseline_of",
     "plain",
     "record_of",
 ]

@@ -117,6 +117,10 @@ class Final:
     baseline_errors: Mapping[str, float] = field(default_factory=dict)
     stopped: bool = False
 
+    def first_of(self, records: Sequence[TrialRecord]) -> TrialRecord:
+        """Return the trial that came out first, of the records of its study."""
+        return next(r for r in records if r.number == self.finalists[0].number)
+
 
 @dataclass(frozen=True)
 class Null:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -123,6 +123,12 @@ class TrialRecord(Trial):
         if self.state in ("complete", "pruned"):
             return None
         return "machine" if self.losses >= MOST_LOSSES else "setting"
+
+
+def baseline_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """Return the baseline, as it was measured last; None where it never completed."""
+    done = (r for r in reversed(records) if r.is_baseline and r.state == "complete")
+    return next(done, None)
 
 
 def plain(record: TrialRecord) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tuner.config.load import Config
-from tuner.records import CaseRecord, Null, Summary
+from tuner.records import CaseRecord, Null, Summary, baseline_of
 from tuner.run import session
 from tuner.search.record_json import records_of
 from tuner.search.storage import read_study
@@ -33,7 +33,7 @@ def found(config: Config) -> tuple[str, Summary]:
     study = read_study(config)
     records = records_of(study)
     final = kept_final(study, records)
-    baseline = next((r for r in reversed(records) if r.is_baseline and r.state == "complete"), None)
+    baseline = baseline_of(records)
     if final is not None and best.estimate:
         baseline = measured_baseline(baseline, final, config.objective)
     kept: dict[str, Any] = json.loads(study.user_attrs.get(HELD_OUT, "{}"))

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from tuner.config.load import Config
 from tuner.config.objective import Objective
 from tuner.config.reach import why_unwritable
@@ -17,7 +19,7 @@ from tuner.execution.jobs import Executor, Setup
 from tuner.export.ownership import check_script, claim, stale_note
 from tuner.plugin import InputError
 from tuner.plugin.registry import executor as executor_of
-from tuner.records import Summary, TrialRecord
+from tuner.records import Summary, TrialRecord, baseline_of
 from tuner.run.check import check, owner_of
 from tuner.run.check import tracking_uri as _tracking_uri
 from tuner.run.describe import describe
@@ -117,7 +119,7 @@ def run(
             export = finish.export(config, owner, summary.best, reason)
         summary = replace(
             summary,
-            notes=[*summary.notes, *_left(config)],
+            notes=[*summary.notes, *_left(read_study(config) if storage.is_behind() else study)],
             verdict=verdict(task, summary, records, ending),
         )
         if summary.finished:  # after an interrupt nobody waits for it: tuner report
@@ -152,9 +154,9 @@ def run(
     return RunResult(study.study_name, ending, summary, report, folder, export, records)
 
 
-def _left(config: Config) -> list[str]:
+def _left(study: optuna.Study) -> list[str]:
     """Return a note where enqueued trials wait that came after the search."""
-    count = enqueued_in(read_study(config))
+    count = enqueued_in(study)
     waits = "1 enqueued trial waits" if count == 1 else f"{count} enqueued trials wait"
     return [f"{waits}, for the search was over: run the same command again"] if count else []
 
@@ -182,14 +184,12 @@ def _chosen(config: Config) -> tuple[str, TrialRecord, Sequence[TrialRecord], st
     record = config.objective.best(records)
     final = kept_final(study, records)
     if final is not None:
-        record = next(r for r in records if r.number == final.finalists[0].number)
+        record = final.first_of(records)
     if record is None:
         first = f"tuner run {shlex.quote(str(config.document.path))}"
         raise InputError(f"study '{study.study_name}' has no completed trial yet; first: {first}")
     record, reason = select(config.task, records, record, final)
-    baselines = [r for r in records if r.is_baseline and r.state == "complete"]
-    baseline = baselines[-1] if baselines else None
-    stated = measured_trial(record, baseline, final, config.objective)
+    stated = measured_trial(record, baseline_of(records), final, config.objective)
     return study.study_name, stated, records, reason
 
 
@@ -264,10 +264,9 @@ def _make_executor(config: Config) -> Executor:
 
 
 def _summarise(records: Sequence[TrialRecord], objective: Objective, finished: bool) -> Summary:
-    baselines = [r for r in records if r.is_baseline and r.state == "complete"]
     return Summary(
         best=objective.best(records),
-        baseline=baselines[-1] if baselines else None,
+        baseline=baseline_of(records),
         counts=collections.Counter(record.state for record in records),
         finished=finished,
     )

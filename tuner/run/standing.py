@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tuner.config.load import Config
 from tuner.export.ownership import read_mark
-from tuner.records import Summary, TrialRecord
+from tuner.records import Summary, TrialRecord, baseline_of
 from tuner.report.page import write_page
 from tuner.report.trials import write_trials
 from tuner.run import session
@@ -75,10 +75,9 @@ def report(config: Config, path: Path | None = None) -> Path:
 def _so_far(config: Config, records: Sequence[TrialRecord]) -> Summary:
     """Return what is known of a study from its trials alone."""
     complete = [record for record in records if record.state == "complete"]
-    baseline = next((record for record in reversed(complete) if record.is_baseline), None)
     best = session.best(config)[1] if complete else None
     counts = collections.Counter(record.state for record in records)
-    summary = Summary(best, baseline, counts, finished=False, notes=[NOT_ENDED])
+    summary = Summary(best, baseline_of(records), counts, finished=False, notes=[NOT_ENDED])
     found = [*no_gain(summary, config.objective), *uncompleted(records)]
     if best is not None and not best.is_baseline:
         found += edges(best.searched, best.params, config.task)

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config.load import Config
-from tuner.records import TrialRecord
+from tuner.records import TrialRecord, baseline_of
 from tuner.report.console import SURE, show_duration, standing
 from tuner.run.next_steps import tuner_command
 from tuner.search.fenced_storage import LEASE, STOP
@@ -107,13 +107,12 @@ def status_of(config: Config) -> Status:
     ran = "complete" if len(complete) >= wanted else "interrupted" if records else "new"
     state = _state(lease, study.user_attrs.get(STOP), ran)
     is_led = state in ("running", "stopping")
-    baseline = next((r for r in reversed(complete) if r.is_baseline), None)
+    baseline = baseline_of(records)
     final = kept_final(study, records)
     best = config.objective.best(records)
     stated = baseline
     if final is not None:  # by whole scripts, beside the baseline: the search estimated
-        first = next(r for r in records if r.number == final.finalists[0].number)
-        best = measured_trial(first, baseline, final, config.objective)
+        best = measured_trial(final.first_of(records), baseline, final, config.objective)
         stated = measured_baseline(baseline, final, config.objective)
     phase = ""
     if is_led:

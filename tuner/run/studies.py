@@ -94,7 +94,7 @@ def _best(
 ) -> TrialRecord | None:
     """Return the trial that leads by the first objective."""
     if final is not None:
-        return next(r for r in records if r.number == final.finalists[0].number)
+        return final.first_of(records)
     sign = -1.0 if study.directions[0] == optuna.study.StudyDirection.MINIMIZE else 1.0
     told = [record for record in records if record.values]
     return max(told, key=lambda record: sign * record.values[0], default=None)

@@ -54,10 +54,7 @@ class Mirror(BaseStorage):
         self._placed: dict[int, int] = {}
         self._holds = False
         trials = self._backend.get_all_trials(self._study_id)
-        self._note_written(trials)
         self._fill(trials)
-
-    def _note_written(self, trials: Sequence[FrozenTrial]) -> None:
         self._written |= {trial.number: trial._trial_id for trial in trials}
 
     def _fill(self, trials: Sequence[FrozenTrial]) -> None:
@@ -95,15 +92,20 @@ class Mirror(BaseStorage):
             except (NotOurs, UpdateFinishedTrialError):
                 raise self._meddled() from None
 
+    def is_behind(self) -> bool:
+        """Return whether another program has added trials; a database is not read for it."""
+        if isinstance(self._fence, FencedDatabase):
+            last = next(reversed(self._written.values()), None)
+            return self._fence.newest(self._study_id) != last
+        trials = self._backend.get_all_trials(self._study_id, deepcopy=False)
+        return len(trials) > len(self._written)
+
     def look(self) -> None:
         """Read what another program has enqueued; `InputError` where it runs trials itself."""
         count, placed = len(self._written), self._placed
-        known, fence = next(reversed(self._written.values()), None), self._fence
-        if isinstance(fence, FencedDatabase) and fence.newest(self._study_id) == known:
-            return  # without reading all trials, which takes seconds
-        found = self._backend.get_all_trials(self._study_id)[count:]
-        if not found:
+        if not self.is_behind():
             return
+        found = self._backend.get_all_trials(self._study_id)[count:]
         if any(t.state == TrialState.RUNNING and t._trial_id not in placed for t in found):
             raise self._meddled()
         new = {placed[t._trial_id]: t.number for t in found if t._trial_id in placed}
@@ -114,7 +116,7 @@ class Mirror(BaseStorage):
         self._changes = {new.get(n, n): change for n, change in self._changes.items()}
         self._moved = {old: new.pop(now, now) for old, now in self._moved.items()} | new
         self._fill([*ours[:count], *found, *rest])
-        self._note_written(found)
+        self._written |= {trial.number: trial._trial_id for trial in found}
         placed.clear()
 
     def number_of(self, number: int) -> int:
@@ -220,9 +222,8 @@ class Mirror(BaseStorage):
         self, trial_id: int, step: int, intermediate_value: float
     ) -> None:
         """Set an intermediate value."""
-        store = partial(
-            self._memory.set_trial_intermediate_value, trial_id, step, intermediate_value
-        )
+        change = trial_id, step, intermediate_value
+        store = partial(self._memory.set_trial_intermediate_value, *change)
         self._set(trial_id, "intermediate_values", step, store)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:

@@ -20,7 +20,7 @@ from tuner.config.task import Task
 from tuner.execution.jobs import JobDone, TimeJob, run_alone
 from tuner.measure.noise import Noise, combine
 from tuner.plugin import Params
-from tuner.records import CaseRecord, Final, Finalist, TrialRecord
+from tuner.records import CaseRecord, Final, Finalist, TrialRecord, baseline_of
 from tuner.search.loop import Coordinator
 from tuner.search.observer import Progress
 from tuner.selection.racing import Ending, Race, Value, score_value
@@ -129,8 +129,8 @@ class Referee:
         chosen = choose_finalists(records, objective, timing.finalists, worth)
         if not chosen:
             return None
-        measured = [r for r in records if r.is_baseline and r.state == "complete"]
-        beside = Reference.of(measured[-1].cases, objective.primary) if measured else None
+        measured = baseline_of(records)
+        beside = Reference.of(measured.cases, objective.primary) if measured else None
         self._seconds = dict(beside.seconds) if beside else {}
         self._errors = dict(beside.errors) if beside else {}
         race = Race(

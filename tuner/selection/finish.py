@@ -69,7 +69,7 @@ class Finish:
         assert best is not None
         final = kept_final(self._study, records) or self._referee.final_word(records, self._study)
         if final is not None:
-            best = next(r for r in records if r.number == final.finalists[0].number)
+            best = final.first_of(records)
         chosen, reason = select(self._task, records, best, final)
         notes = list(summary.notes)
         if reason:
