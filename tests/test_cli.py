@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 from tests.driver import Driver
-from tuner.search.startup_cost import FIXED_COSTS
+from tuner.search.clocks import FIXED_COSTS
 
 pytestmark = pytest.mark.usefixtures("toy", "undrawn")
 

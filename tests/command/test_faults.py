@@ -15,7 +15,8 @@ import pytest
 from tuner_plugins.command.plugin import CommandPlugin
 from tuner_plugins.command.runs import Runs
 
-from tuner.execution.jobs import JobDone, Setup, TrialJob, run_alone
+from tuner.execution.alone import run_alone
+from tuner.execution.jobs import JobDone, Setup, TrialJob
 from tuner.execution.local import LocalExecutor
 from tuner.records import Trial
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.execution.jobs import job, outcome
+from tuner.execution.alone import run_alone
 from tuner.execution.jobs import (
     CaseDone,
     Executor,
@@ -17,7 +18,6 @@ from tuner.execution.jobs import (
     PresentJob,
     Setup,
     TimeJob,
-    run_alone,
 )
 from tuner.execution.local import LocalExecutor
 from tuner.plugin import Provenance

@@ -32,6 +32,7 @@ from tuner.execution.dask.roster import DaskWorker, Roster  # noqa: E402
 from tuner.execution.dask.slot import Facts  # noqa: E402
 from tuner.execution.jobs import CaseDone, Setup, TimeJob  # noqa: E402
 from tuner.export.provenance import DISTRIBUTION  # noqa: E402
+from tuner.measure.stopwatch import machine  # noqa: E402
 from tuner.plugin import InputError  # noqa: E402
 from tuner.records import MOST_LOSSES  # noqa: E402
 
@@ -59,9 +60,9 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     own = "mortal" if "mortal" in request.fixturenames else "cluster"
     address = request.getfixturevalue(own).scheduler_address
 
-    def _make(data: dict | None = None, **options: object) -> DaskExecutor:
-        where = DaskOptions(address=address, **options)
-        made.append(DaskExecutor(Setup("toy", {"data": data or {}}), 1, 60.0, options=where))
+    def _make(data: dict | None = None, machine: str | None = None) -> DaskExecutor:
+        setup = Setup("toy", {"data": data or {}}, machine=machine)
+        made.append(DaskExecutor(setup, 1, 60.0, options=DaskOptions(address=address)))
         return made[-1]
 
     yield _make
@@ -179,19 +180,20 @@ def test_another_version_is_one_line(
         make()
 
 
-def test_a_machine_of_another_kind_is_left_out_or_mixed_in(
+def test_a_machine_of_another_kind_is_left_out_only_where_times_cannot_be_compared(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = iter("AB" * 2)
+    told = iter("AB" * 3)
     welcome = Roster._welcome
 
     def differ(self: Roster, worker: DaskWorker, facts: Facts) -> None:
         welcome(self, worker, replace(facts, machine=f"model {next(told)}, 8 cores"))
 
     monkeypatch.setattr(Roster, "_welcome", differ)
-    assert make().slots == 1
-    assert "it has model B, 8 cores, the others model A, 8 cores, and times are not" in caplog.text
-    assert make(mixed=True).slots == 2
+    assert make(machine="").slots == 1
+    assert "it has model B, 8 cores, and the study is timed on model A, 8 cores:" in caplog.text
+    assert make(machine="model A, 8 cores").slots == 1
+    assert make().slots == 2
 
 
 def test_all_but_trials_stay_on_one_host(make: Make) -> None:
@@ -205,6 +207,18 @@ def test_all_but_trials_stay_on_one_host(make: Make) -> None:
     assert executor._choose(job(1), [here, there]) is here
     assert executor._choose(TimeJob({}, 0), [here]) is here
     assert executor._choose(TimeJob({}, 0), [there, here]) is here
+    assert executor._choose(replace(job(1), host="b"), [here, there]) is there
+    assert executor._choose(replace(job(1), host="b"), [here]) is None
+
+
+def test_a_job_for_a_host_that_is_gone_fails_by_the_machine(make: Make) -> None:
+    executor = make()
+    executor.submit(replace(job(1), host="gone"))
+    done = outcome(executor)
+    assert (done.state, done.losses, done.host) == ("failed", MOST_LOSSES, "gone")
+    executor.submit(replace(job(1), host=socket.gethostname()))
+    done = outcome(executor)
+    assert (done.state, done.host, done.machine) == ("complete", socket.gethostname(), machine())
 
 
 def test_an_input_that_a_worker_does_not_see_is_one_line(make: Make, tmp_path: Path) -> None:

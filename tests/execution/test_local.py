@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from tests.execution.jobs import job, outcome
-from tuner.execution.jobs import Setup, run_alone
+from tuner.execution.alone import run_alone
+from tuner.execution.jobs import Setup
 from tuner.execution.local import LocalExecutor
 
 pytestmark = pytest.mark.usefixtures("toy")

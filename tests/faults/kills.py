@@ -55,7 +55,7 @@ ONCE = (
 
 COMMIT_POINTS = (
     *ONCE[:10],
-    "tuner.search.startup_cost:FixedCosts.ensure",
+    "tuner.search.clocks:Clocks.lacks",
     "tuner.search.trials:AskTell.ask",
     "tuner.execution.local:LocalExecutor.submit",
     "tuner.search.loop:write_record",

@@ -20,7 +20,7 @@ from tests.search.test_loop import Harness
 from tuner.config.load import load_config
 from tuner.measure.cores import Cores, lock_folder, open_lock
 from tuner.plugin import InputError
-from tuner.search.startup_cost import FIXED_COSTS
+from tuner.search.clocks import FIXED_COSTS
 
 HOLD = """
 import sys, time

@@ -42,10 +42,11 @@ def test_without_pyarrow_there_is_the_csv_alone(
 
 def test_hosts_and_losses_have_columns_where_there_are_any() -> None:
     records = make_trials(3)
-    assert not {"host", "losses"} & set(trials.trials_table(records).columns)
-    records[1] = replace(records[1], host="second", losses=2)
+    assert not {"host", "machine", "losses"} & set(trials.trials_table(records).columns)
+    records[1] = replace(records[1], host="second", machine="Abacus", losses=2)
     table = trials.trials_table(records)
     assert list(table["host"]) == ["", "second", ""]
+    assert list(table["machine"]) == ["", "Abacus", ""]
     assert list(table["losses"]) == [0, 2, 0]
     records[2] = replace(records[2], params={**records[2].params, "host": "a value"})
     assert trials.trials_table(records)["host"][2] == "a value"

@@ -21,8 +21,9 @@ from tuner.execution.runner import Bench
 from tuner.plugin import InputError
 from tuner.plugin.registry import plugin_class
 from tuner.records import TrialRecord
-from tuner.search.loop import Coordinator, StudyStopped
+from tuner.search.loop import Coordinator
 from tuner.search.record_json import records_of
+from tuner.search.stopped import StudyStopped
 from tuner.search.storage import open_study
 
 pytestmark = pytest.mark.usefixtures("toy")

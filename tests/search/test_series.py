@@ -128,7 +128,7 @@ def test_what_an_earlier_version_left_is_found_by_its_exact_name(
 def test_a_study_without_a_completed_trial_does_not_pin_its_configuration(
     configured: Callable[..., Config],
 ) -> None:
-    from tuner.search.loop import StudyStopped
+    from tuner.search.stopped import StudyStopped
 
     broken = configured("screen", "data.baseline_mode=raise", "objective=[fit, time]")
     with pytest.raises(StudyStopped, match="the baseline did not complete"):

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.search.test_loop import Harness
-from tuner.execution.jobs import FixedCostJob, Setup
+from tuner.execution.jobs import FixedCostJob, JobDone, Setup, now
 from tuner.execution.runner import Bench
-from tuner.measure.stopwatch import machine, timed_process
+from tuner.measure.stopwatch import timed_process
 from tuner.plugin import InputError
 from tuner.records import CaseRecord
-from tuner.search.loop import StudyStopped
-from tuner.search.startup_cost import FIXED_COSTS, FixedCosts
+from tuner.search.clocks import FIXED_COSTS
+from tuner.search.startup_cost import FixedCosts
+from tuner.search.stopped import StudyStopped
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -90,13 +91,15 @@ def test_what_was_never_measured_is_not_charged_as_nothing(
     harness: Callable[..., Harness],
 ) -> None:
     study = harness()
-    costs = FixedCosts(study.config.task, study.study)
+    clocks = study.coordinator().clocks
     params = {"x": 0.0, "size": 1, "mode": "fine"}
+    case = CaseRecord("target3", {}, 1.0, run_seconds=1.0)
+    done = JobDone(1, "complete", now(), now(), [case])
     with pytest.raises(KeyError):
-        costs.charge(CaseRecord("target3", {}, 1.0, run_seconds=1.0), params)
-    costs.ensure(params, study.executor, lambda: None)
-    assert 0.2 < costs.charge(CaseRecord("target3", {}, 1.0, run_seconds=1.0), params).seconds - 1
-    assert FixedCosts(study.config.task, study.study).knows(params)
+        clocks.stated(done, params)
+    clocks.complete(done, params, study.executor, lambda: None)
+    assert 0.2 < clocks.stated(done, params)[0].seconds - 1
+    assert study.coordinator().clocks.lacks(done, params) is None
 
 
 def test_it_is_measured_once_a_study(harness: Callable[..., Harness]) -> None:
@@ -157,9 +160,8 @@ def test_held_out_cases_have_a_fixed_cost_too(workplace: Path) -> None:
 
 def test_a_whole_process_is_not_charged_twice(harness: Callable[..., Harness]) -> None:
     study = harness()
-    kept = {"machine": machine(), "seconds": {"{}": {"a": 2.0}, "held out: {}": {"b": 4.0}}}
-    study.study.set_user_attr(FIXED_COSTS, json.dumps(kept))
-    costs = FixedCosts(study.config.task, study.study)
+    seconds = {"{}": {"a": 2.0}, "held out: {}": {"b": 4.0}}
+    costs = FixedCosts(study.config.task, seconds)
     case = CaseRecord("a", {}, 1.0, run_seconds=1.0)
     params = {"x": 0.0, "size": 1, "mode": "fine"}
     assert costs.knows(params)

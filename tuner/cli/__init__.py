@@ -43,7 +43,7 @@ def main() -> None:
         _fail("stopped at once; the same command resumes", 130)
     except Exception as error:
         from tuner.config.outage import outage
-        from tuner.search.loop import StudyStopped
+        from tuner.search.stopped import StudyStopped
 
         if isinstance(error, StudyStopped):
             _fail(str(error), 1)

@@ -75,6 +75,7 @@ class Config:
             self.engine.timing,
             self.engine.limits.case_time,
             self.engine.export.select,
+            self.engine.executor.alike,
         )
 
     @cached_property

@@ -235,10 +235,17 @@ class ExecutorSection(BaseModel):
     """Where trials run: `kind` is registered under ``tuner.executors``.
 
     Every further key is an option of the executor.
+
+    Attributes
+    ----------
+    alike : bool
+        Take hosts of one CPU model and number of cores to be equally fast: one of them measures
+        the baseline for all.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     kind: str = LOCAL
+    alike: bool = False
 
     @property
     def options(self) -> Mapping[str, Any]:

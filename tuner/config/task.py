@@ -32,6 +32,8 @@ class Task:
         Seconds that one case may take, the baseline's excepted.
     select : str, int or mapping
         Which trial is exported: `tuner.config.schema.ExportSection.select`.
+    alike : bool
+        Whether hosts of one kind of machine are taken to be equally fast.
     """
 
     plugin: Plugin[Any]
@@ -42,6 +44,7 @@ class Task:
     timing: TimingSection
     case_time: float
     select: str | int | Mapping[str, str]
+    alike: bool = False
 
     @property
     def seed(self) -> int:
@@ -52,6 +55,13 @@ class Task:
     def prunes(self) -> bool:
         """Whether trials may be given up between cases."""
         return self.study.pruner.name != "nop" and len(self.objective.objectives) == 1
+
+    @property
+    def compares_times(self) -> bool:
+        """Whether times enter what is tuned, or by what the best trial is chosen."""
+        names = self.objective.objectives
+        is_tuned = not {"score", "time"}.isdisjoint(names)
+        return is_tuned or (len(names) > 1 and self.baseline is not None)
 
     @property
     def has_script(self) -> bool:

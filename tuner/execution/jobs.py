@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import IntEnum
@@ -10,11 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from tuner.execution.text import clean
+from tuner.measure.stopwatch import machine
 from tuner.plugin import Params, Provenance
 from tuner.records import CaseRecord, Null, State, Trial
-
-TICK = 0.5
-"""Seconds that the coordinator waits for an event before it looks elsewhere."""
 
 
 def now() -> datetime:
@@ -36,6 +35,9 @@ class Setup:
         Threads that BLAS, OpenMP and Numba may use in one worker.
     locks : str or None
         Folder in which workers of one machine lock the cores that they time on.
+    machine : str or None
+        Kind of machine on which all must run for times to be comparable: empty for that of the
+        first worker; None where it does not matter.
     phase_seconds : float or None
         Time that whatever is no trial's ``run`` may take, as far as the executor has limits; None
         leaves it to the executor.
@@ -45,6 +47,7 @@ class Setup:
     sections: Mapping[str, Any]
     threads: int = 1
     locks: str | None = None
+    machine: str | None = None
     phase_seconds: float | None = None
 
 
@@ -55,6 +58,7 @@ class Ticket(IntEnum):
     START_UP = -2
     TIME = -3
     FREEZE = -4
+    CLOCK = -5  # and below: what is measured on a host, a ticket each
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class TrialJob:
         Whether to score what `run` gives; a repeat is timed alone.
     timed : bool
         Whether its time counts: ``run`` is then called again where others disturbed the timing.
+    host : str
+        The only host on which it may run; empty for any.
     """
 
     trial: Trial
@@ -82,6 +88,7 @@ class TrialJob:
     process: bool = False
     scored: bool = True
     timed: bool = True
+    host: str = ""
 
     @property
     def ticket(self) -> int:
@@ -114,6 +121,7 @@ class PresentJob:
     baseline: Params | None = None
     nulls: int = 0
     ticket: ClassVar[int] = Ticket.PRESENT
+    host: ClassVar[str] = ""
     limited: ClassVar[bool] = False
 
 
@@ -134,6 +142,7 @@ class TimeJob:
     baseline: bool = False
     held_out: bool = False
     ticket: ClassVar[int] = Ticket.TIME
+    host: ClassVar[str] = ""
     limited: ClassVar[bool] = False
 
 
@@ -149,13 +158,19 @@ class FixedCostJob:
         Pairs of process and ``run`` for each case.
     held_out : bool
         Time them on the held-out cases instead.
+    host : str
+        As of `TrialJob`.
+    kind : str
+        What whoever asks keeps the answer under.
     """
 
     params: Params
     seed: int
     repeats: int
     held_out: bool = False
-    ticket: ClassVar[int] = Ticket.START_UP
+    ticket: int = Ticket.START_UP
+    host: str = ""
+    kind: str = ""
     limited: ClassVar[bool] = False
 
 
@@ -167,6 +182,7 @@ class FreezeJob:
     path: Path
     provenance: Provenance
     ticket: ClassVar[int] = Ticket.FREEZE
+    host: ClassVar[str] = ""
     limited: ClassVar[bool] = False
 
 
@@ -178,11 +194,15 @@ class CaseDone:
     ----------
     total : int
         Number of cases that the job has.
+    host, machine : str
+        As of `JobDone`.
     """
 
     ticket: int
     cases: Sequence[CaseRecord]
     total: int = 0
+    host: str = field(default_factory=socket.gethostname)
+    machine: str = field(default_factory=machine)
 
 
 @dataclass(frozen=True)
@@ -214,8 +234,8 @@ class JobDone:
         The worker died, which may have been somebody else's doing: worth another attempt.
     losses : int
         How often the job began again since a worker or a host was lost with all that ran there.
-    host : str
-        Where it ran; empty for the coordinator's own machine.
+    host, machine : str
+        Name of the host where it ran, which is where this is made, and its kind of machine.
     held_out, held_out_baseline : sequence of CaseRecord
         Only of a `PresentJob`.
     nulls : sequence of Null
@@ -239,7 +259,8 @@ class JobDone:
     findings: Sequence[str] = ()
     died: bool = False
     losses: int = 0
-    host: str = ""
+    host: str = field(default_factory=socket.gethostname)
+    machine: str = field(default_factory=machine)
 
     def __post_init__(self) -> None:  # noqa: D105 - of a dataclass
         if self.reason is not None:
@@ -257,7 +278,11 @@ Event = CaseDone | PhaseBegun | JobDone
 
 
 class Executor(Protocol):
-    """Runs jobs somewhere. Not thread-safe: the coordinator alone calls it."""
+    """Runs jobs somewhere. Not thread-safe: the coordinator alone calls it.
+
+    A job that names its host, which is the name that a `JobDone` has given, ends as failed with
+    `tuner.records.MOST_LOSSES` losses where that host is not there any more.
+    """
 
     slots: int
 
@@ -272,27 +297,3 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End all workers at once."""
-
-
-def run_alone(
-    executor: Executor,
-    job: Job,
-    beat: Callable[[], None],
-    phase: Callable[[str], None] = lambda text: None,
-) -> JobDone:
-    """Run a job on an idle executor to its end; once more where its worker dies.
-
-    `beat` is called at least twice a second, `phase` with what the job says that it does.
-    """
-    executor.submit(job)
-    is_first = True
-    while True:
-        event = executor.wait(TICK)
-        beat()
-        if isinstance(event, PhaseBegun):
-            phase(event.phase)
-        if isinstance(event, JobDone) and not (event.died and is_first):
-            return event
-        if isinstance(event, JobDone):
-            is_first = False
-            executor.submit(job)

@@ -25,6 +25,8 @@ from tuner.execution.subprocesses import end_kept, how_it_ended, spawn
 from tuner.execution.text import last_lines
 from tuner.execution.worker import THREAD_VARIABLES
 from tuner.measure.cores import lock_folder
+from tuner.measure.stopwatch import machine
+from tuner.plugin import InputError
 from tuner.records import CaseRecord, State
 
 TICK = 0.2
@@ -111,11 +113,22 @@ class LocalExecutor:
     memory : int or None
         Bytes that one worker and its children may hold resident; None for nine tenths of the
         machine's memory, shared evenly.
+
+    Raises
+    ------
+    InputError
+        Where times of this machine cannot be compared with those of the study.
     """
 
     def __init__(
         self, setup: Setup, slots: int, case_seconds: float, memory: int | None = None
     ) -> None:
+        if setup.machine and setup.machine != machine():
+            raise InputError(
+                f"the study was timed on another machine ({setup.machine}; this is {machine()}) "
+                "and has no baseline that could be timed on both: its times are not comparable; "
+                "resume there, or start anew with --new"
+            )
         self.slots = slots
         self._setup = setup
         self._limits = Limits(case_seconds, setup.phase_seconds)

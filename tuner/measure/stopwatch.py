@@ -194,6 +194,7 @@ def _anchor_once() -> float:
     return max(time.thread_time() - begin, 1e-9)
 
 
+@functools.cache
 def machine() -> str:
     """Name the kind of machine this is: times from another kind are not comparable."""
     model = platform.processor() or platform.machine()

@@ -1,6 +1,6 @@
 """What the coordinator knows of a study, as plain data: trackers and reports read these."""
 
-from tuner.records.study import Final, Finalist, Null, StudyInfo, Summary
+from tuner.records.study import Final, Finalist, HostClock, Null, StudyInfo, Summary
 from tuner.records.trial import (
     MOST_LOSSES,
     CaseRecord,
@@ -17,6 +17,7 @@ __all__ = [
     "CaseRecord",
     "Final",
     "Finalist",
+    "HostClock",
     "Null",
     "State",
     "StudyInfo",

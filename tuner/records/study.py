@@ -150,6 +150,26 @@ class Null:
 
 
 @dataclass(frozen=True)
+class HostClock:
+    """A host, or hosts of one kind that are taken to be equally fast, by its baseline.
+
+    Attributes
+    ----------
+    host, machine : str
+        Its name, or their names; CPU model and number of cores.
+    trials : int
+        How many trials ended there.
+    baseline : mapping
+        Seconds of the baseline there, by case.
+    """
+
+    host: str
+    machine: str
+    trials: int
+    baseline: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Summary:
     """How a study stands when the command ends.
 
@@ -173,6 +193,8 @@ class Summary:
         The best setting's metric beside its null, for each case; empty where there is no null.
     findings : sequence of str
         What the plug-in finds in the best setting's results; part of the verdict.
+    hosts : sequence of HostClock
+        Those whose baseline was measured; the first one's seconds are those of the study.
     """
 
     best: TrialRecord | None
@@ -187,3 +209,4 @@ class Summary:
     nulls: Sequence[Null] = ()
     findings: Sequence[str] = ()
     verdict: Sequence[str] = ()
+    hosts: Sequence[HostClock] = ()

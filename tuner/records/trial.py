@@ -102,8 +102,9 @@ class TrialRecord(Trial):
         and ``score``, which the sampler saw. Empty otherwise.
     losses : int
         How many workers or hosts were lost under it; it began again after each.
-    host : str
-        Where it ran; empty for the coordinator's own machine.
+    host, machine : str
+        Name of the host where it ran; its CPU model and number of cores. Empty where an earlier
+        version made the record.
     """
 
     state: State
@@ -116,6 +117,7 @@ class TrialRecord(Trial):
     estimate: Mapping[str, float] = field(default_factory=dict)
     losses: int = 0
     host: str = ""
+    machine: str = ""
 
     @property
     def fault(self) -> Fault | None:

@@ -18,14 +18,15 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return every trial that has ended, by number: state, params, metrics, times, reason.
 
     A metric with the name of a parameter stands as ``metrics.NAME``. Where any trial has such,
-    ``host`` and ``losses`` say where it ran and how many workers were lost under it.
+    ``host``, ``machine`` and ``losses`` say where it ran, what that is, and how many workers were
+    lost under it.
     """
     import pandas as pd
 
     ordered = sorted(records, key=lambda record: record.number)
     index = pd.Index([record.number for record in ordered], name="trial")
     rows = [_row(record) for record in ordered]
-    for name in ("host", "losses"):
+    for name in ("host", "machine", "losses"):
         if any(getattr(record, name) for record in ordered):
             for row, record in zip(rows, ordered, strict=True):
                 row.setdefault(name, getattr(record, name))  # a parameter may have this name

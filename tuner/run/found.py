@@ -10,6 +10,7 @@ from typing import Any
 from tuner.config.load import Config
 from tuner.records import CaseRecord, Null, Summary, baseline_of
 from tuner.run import session
+from tuner.search.clocks import host_clocks
 from tuner.search.record_json import records_of
 from tuner.search.storage import read_study
 from tuner.selection.finalists import kept_final
@@ -48,6 +49,7 @@ def found(config: Config) -> tuple[str, Summary]:
         held_out=[CaseRecord(**case) for case in kept.get("held_out", ())],
         held_out_baseline=[CaseRecord(**case) for case in kept.get("baseline", ())],
         nulls=[Null(**null) for null in kept.get("nulls", ())],
+        hosts=host_clocks(study, records, config.task.alike),
     )
 
 
@@ -60,4 +62,5 @@ def plain_summary(summary: Summary) -> dict[str, Any]:
         "held_out_baseline": [plain_case(case) for case in summary.held_out_baseline],
         "nulls": [asdict(null) for null in summary.nulls],
         "final": asdict(summary.final) if summary.final else None,
+        "hosts": [asdict(host) for host in summary.hosts],
     }

@@ -13,7 +13,16 @@ from tuner.config.load import Config
 from tuner.execution.text import clean
 from tuner.records import Final, Summary, TrialRecord
 from tuner.run.next_steps import next_steps
-from tuner.run.rows import captions, final_captions, final_rows, params_rows, result_rows
+from tuner.run.rows import (
+    HOSTS,
+    HOSTS_NOTE,
+    captions,
+    final_captions,
+    final_rows,
+    host_rows,
+    params_rows,
+    result_rows,
+)
 from tuner.selection.results import RunResult
 
 Row = Sequence[str]
@@ -46,7 +55,7 @@ def print_result(out: Console, result: RunResult, config: Config) -> None:
 def print_found(
     out: Console, summary: Summary, config: Config, searched: Mapping[str, Mapping[str, object]]
 ) -> None:
-    """Print the best trial beside the baseline, the finalists, and its params."""
+    """Print the best trial beside the baseline, the finalists, the hosts, and its params."""
     objective = config.objective
     if summary.best is not None:
         print_table(out, _title(summary), *result_rows(summary, objective))
@@ -55,6 +64,9 @@ def print_found(
     if summary.final is not None:
         print_table(out, _final_title(summary.final), *final_rows(summary, objective))
         _lines(out, final_captions(summary, objective))
+    if len(summary.hosts) > 1:
+        print_table(out, HOSTS, *host_rows(summary.hosts))
+        say(out, HOSTS_NOTE)
     if summary.best is not None:
         print_params(out, summary.best, searched)
 

@@ -23,9 +23,12 @@ from tuner.report.trials import write_trials
 from tuner.run.kept import REPORT, Kept, keep
 from tuner.run.next_steps import next_steps, tuner_command
 from tuner.run.rows import (
+    HOSTS,
+    HOSTS_NOTE,
     captions,
     final_captions,
     final_rows,
+    host_rows,
     params_rows,
     result_rows,
     show_interval,
@@ -119,6 +122,8 @@ def _results(story: Story) -> Iterator[Table]:
     if summary.final is not None:
         notes = list(final_captions(summary, objective))
         yield Table(*final_rows(summary, objective), "Finalists, timed again", notes)
+    if len(summary.hosts) > 1:
+        yield Table(*host_rows(summary.hosts), HOSTS.capitalize(), [HOSTS_NOTE])
 
 
 GAIN_NOTES = (

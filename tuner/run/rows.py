@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from tuner.config.objective import Objective, score
-from tuner.records import CaseRecord, Finalist, Summary, TrialRecord
+from tuner.records import CaseRecord, Finalist, HostClock, Summary, TrialRecord
 from tuner.report.console import show_duration
 
 
@@ -158,6 +158,25 @@ def _agree(summary: Summary, objective: Objective) -> bool:
         math.isclose(formula_score(row, summary.baseline, objective), row.score, rel_tol=1e-6)
         for row in summary.final.finalists
     )
+
+
+HOSTS = "hosts, by the baseline's time on each"
+HOSTS_NOTE = (
+    "speed: the first host's time of the baseline over that of this one, by which times are told "
+    "in seconds of the first; a trial's speed-up and score are ratios of times of its own host"
+)
+
+
+def host_rows(hosts: Sequence[HostClock]) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows of the hosts on which the baseline was measured."""
+    rows = []
+    for each in hosts:
+        ratios = [took / each.baseline[case] for case, took in hosts[0].baseline.items()]
+        mean = sum(each.baseline.values()) / len(each.baseline)
+        speed = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        cells = [each.machine, str(each.trials), show_duration(mean), f"{speed:.2f}x"]
+        rows.append([each.host, *cells])
+    return ["host", "CPU", "trials", "time\nbaseline", "speed"], rows
 
 
 def params_rows(

@@ -31,10 +31,12 @@ from tuner.search.changes import (
     require_same_script,
     space_of,
 )
+from tuner.search.clocks import host_clocks, kept_machine
 from tuner.search.lease import LeaseLost
-from tuner.search.loop import Coordinator, StudyStopped
+from tuner.search.loop import Coordinator
 from tuner.search.plan import plan_of
 from tuner.search.record_json import records_of
+from tuner.search.stopped import StudyStopped
 from tuner.search.storage import enqueued_in, open_study, read_study
 from tuner.selection.finalists import kept_final
 from tuner.selection.findings import verdict
@@ -74,7 +76,7 @@ def run(
     ------
     InputError
         For bad input, a changed configuration, or a study that another process runs.
-    tuner.search.loop.StudyStopped
+    tuner.search.stopped.StudyStopped
         Where the baseline or too many trials in a row fail.
     """
     section = config.engine.study
@@ -89,7 +91,7 @@ def run(
     owner = owner_of(config, plan_of(study))
     claim(owner)
     try:
-        executor = _make_executor(config)
+        executor = _make_executor(config, study)
     except BaseException:
         lease.release()
         raise
@@ -121,6 +123,7 @@ def run(
             summary,
             notes=[*summary.notes, *_left(read_study(config) if storage.is_behind() else study)],
             verdict=verdict(task, summary, records, ending),
+            hosts=host_clocks(study, records, task.alike),
         )
         if summary.finished:  # after an interrupt nobody waits for it: tuner report
             done = RunResult(
@@ -253,11 +256,13 @@ def _make_tracker(config: Config) -> Tracker:
     return MlflowTracker(_tracking_uri(config), _experiment(config), config.engine.out / "unsent")
 
 
-def _make_executor(config: Config) -> Executor:
-    limits = config.engine.limits
+def _make_executor(config: Config, study: optuna.Study) -> Executor:
+    limits, task = config.engine.limits, config.task
     sections = config.plugin.config.model_dump()  # as it is: a function, say, has no plain data
     name, phase_time = config.engine.plugin, limits.phase_time
-    setup = Setup(name, sections, limits.threads, phase_seconds=phase_time)
+    bound = task.compares_times and task.baseline is None  # nothing tells one host from another
+    kind = kept_machine(study) if bound else None
+    setup = Setup(name, sections, limits.threads, machine=kind, phase_seconds=phase_time)
     make = executor_of(config.engine.executor.kind, config.engine.executor.options)
     made: Executor = make(setup, config.engine.workers, limits.case_time, limits.memory)
     return made

@@ -18,6 +18,7 @@ from tuner.run.describe import describe
 from tuner.run.kept import REPORT, kept_summary
 from tuner.run.report import Story, figure_files, study_page
 from tuner.search.changes import space_of
+from tuner.search.clocks import host_clocks
 from tuner.search.plan import plan_of
 from tuner.search.record_json import records_of
 from tuner.search.storage import read_study
@@ -46,6 +47,7 @@ def standing(config: Config) -> Story:
     summary = kept_summary(folder, records) if is_ours else None
     if summary is None:
         summary = _so_far(config, records)
+    summary = replace(summary, hosts=host_clocks(study, records, config.task.alike))
     script = config.engine.export.path or script_path(folder, study.study_name)
     result = RunResult(
         study.study_name,

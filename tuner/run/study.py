@@ -60,7 +60,7 @@ def run(config: str | Path | Config, *, overrides: Sequence[str] = (), new: bool
     ------
     InputError
         For bad input, a changed configuration, or a study that is being run: one line.
-    tuner.search.loop.StudyStopped
+    tuner.search.stopped.StudyStopped
         Where the baseline or too many trials in a row fail.
     """
     with _short_errors():
@@ -125,7 +125,7 @@ def optimize(  # noqa: PLR0913 - the names that everybody needs; all others are 
     ------
     InputError
         For bad input, a changed function or space, or a study that is being run: one line.
-    tuner.search.loop.StudyStopped
+    tuner.search.stopped.StudyStopped
         Where the baseline or too many trials in a row fail.
 
     Examples

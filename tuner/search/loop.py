@@ -9,33 +9,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import optuna
 from optuna.trial import TrialState
 
-from tuner.config.objective import Reference
 from tuner.config.task import Task
-from tuner.execution.jobs import TICK, CaseDone, Executor, JobDone, TrialJob
-from tuner.measure.drift import Drift
-from tuner.measure.noise import combine
+from tuner.execution.alone import TICK, run_alone
+from tuner.execution.jobs import CaseDone, Executor, JobDone, TrialJob
 from tuner.plugin import InputError, Params
 from tuner.records import Trial, TrialRecord
 from tuner.search.cached_storage import Mirror
+from tuner.search.clocks import Clocks
+from tuner.search.held import SEARCHING, Held
+from tuner.search.looks import Looks
 from tuner.search.observer import Observer
 from tuner.search.record_json import kept_record, records_of, write_record
 from tuner.search.repeats import Contenders
-from tuner.search.startup_cost import CostError, FixedCosts
-from tuner.search.trials import AskTell, judge
+from tuner.search.stopped import StudyStopped
+from tuner.search.trials import AskTell
 
 LOADING = "loading the data"
 START_UP = "timing what a script takes beside run (start-up, writing)"
 BASELINE = "measuring the baseline, the plug-in's reference setting (trial 0)"
-SEARCHING = "searching"
-
-
-class StudyStopped(RuntimeError):
-    """The study cannot go on: too many trials in a row did not complete."""
 
 
 class Coordinator:
@@ -74,12 +69,11 @@ class Coordinator:
         self._contenders = Contenders(task.objective, task.timing.repeats)
         self._pending: dict[int, Trial] = {}
         self._told: list[TrialRecord] = []
-        self._looks: dict[int, list[JobDone]] = {}
-        self._reference: Reference | None = None
         self._is_second = False
         self._idle_failures = self.completed = 0
-        self.costs = FixedCosts(task, study)
-        self.drift = Drift()
+        self.clocks = Clocks(task, study)
+        self._held = Held(self.clocks, observer)
+        self._looks = Looks(task, self.clocks, self._contenders.noise)
 
     def run(self) -> str:
         """Run until done; return why it ended.
@@ -121,7 +115,8 @@ class Coordinator:
         while True:
             if ending := self._ending(until):
                 break
-            wanted_more = self.completed + len(self._pending) < section.trials
+            under_way = len(self._pending) + self._held.trials
+            wanted_more = self.completed + under_way < section.trials
             if self._has_slot() and self._asking.has_next(wanted_more):
                 self._storage.hold()  # how an enqueued trial begins, and ends, is written at once
                 if (refused := self._asking.refused()) is not None:
@@ -130,9 +125,13 @@ class Coordinator:
                     self._dispatch(self._asking.ask())
             else:
                 self._step()
-        while self._pending:
+        while self._is_busy():
             self._step()
         return ending
+
+    def _is_busy(self) -> bool:
+        """Whether jobs are to be waited for: what is held is left open once it is to end."""
+        return bool(self._pending) or (bool(self._held) and not self.should_stop())
 
     def _ending(self, until: float) -> str | None:
         if self.should_stop():
@@ -140,14 +139,14 @@ class Coordinator:
         if time.monotonic() >= until:
             return "timeout"
         is_full = self.completed >= self._task.study.trials
-        if is_full or (self._asking.exhausted() and not self._pending):
+        if is_full or (self._asking.exhausted() and not self._is_busy()):
             self._storage.look()  # what is enqueued is run, whatever else there is
             if not self._asking.waiting():
                 return "complete" if is_full else "exhausted"
         return None
 
     def _has_slot(self) -> bool:
-        return len(self._pending) < self.executor.slots
+        return len(self._pending) + len(self._held) < self.executor.slots
 
     def _recover(self) -> list[Trial]:
         """Return what is still to be run; what was measured before a crash is told."""
@@ -170,33 +169,30 @@ class Coordinator:
                 interrupted.remove(trial)
             else:
                 trial = self._asking.ask_baseline()
-            loaded = not self.costs.knows(params)  # by the job that times what a script takes
+            loaded = not self.clocks.knows(params)  # by the job that times what a script takes
             self._dispatch(trial)
             first = "its first case" if loaded else "loading the data, then its first case"
             self._observer.phase(BASELINE, first)
-            while self._pending:
+            while self._is_busy():
                 self._step()
             done = [r for r in records_of(self._study) if r.is_baseline]
-            if done[-1].state != "complete":
+            if not done or done[-1].state != "complete":
                 if self.should_stop():
                     return
                 why = "the baseline did not complete, and every trial is compared with it"
                 raise StudyStopped(f"{why}; the same command tries again: {done[-1].reason}")
-        noise = self._contenders.noise
-        self._reference = Reference.of(done[-1].cases, self._task.objective.primary, noise)
-        self.drift = Drift(done[-1].cases)
+        self.clocks.begin(done[-1], self._contenders.noise)
 
     def _ensure_cost(self, params: Params) -> None:
-        """Measure what a process with such a setting costs beside ``run``, once a study."""
-        while self._pending and not self.costs.knows(params):  # it is timed alone
+        """Measure what a process with such a setting costs beside ``run``, where none is known."""
+        while (self._pending or self._held) and not self.clocks.knows(params):  # timed alone
             self._step()
-        if not self.costs.knows(params):
-            self._settle()  # it takes a while
-            self._observer.phase(SEARCHING if self._reference else LOADING, START_UP)
-        try:
-            self.costs.ensure(params, self.executor, self._observer.beat)
-        except CostError as error:
-            raise StudyStopped(str(error)) from error
+        if self.clocks.knows(params):
+            return
+        self._settle()  # it takes a while
+        self._observer.phase(SEARCHING if self.clocks.reference else LOADING, START_UP)
+        job = self.clocks.cost_job(params)
+        self.clocks.take(job, run_alone(self.executor, job, self._observer.beat))
 
     def _dispatch(self, trial: Trial) -> None:
         self._ensure_cost(trial.params)
@@ -211,7 +207,7 @@ class Coordinator:
             stepwise=first and (trial.is_baseline or self._task.prunes),
             process=self._task.timing.mode == "process",
             scored=first,
-            timed=not {"score", "time"}.isdisjoint(self._task.objective.objectives),
+            timed=self._task.compares_times,
         )
         self.executor.submit(job)
 
@@ -229,6 +225,12 @@ class Coordinator:
         self._observer.beat()
         if isinstance(event, CaseDone):
             self.executor.proceed(event.ticket, not self._prune(event))
+        elif isinstance(event, JobDone) and event.ticket in self._held:
+            for trial, done in self._held.release(event):
+                if done is not None:
+                    self._finish(trial, done, again=False)
+                else:
+                    self._dispatch(trial)
         elif isinstance(event, JobDone):
             self._finish(self._pending.pop(event.ticket), event)
 
@@ -239,11 +241,14 @@ class Coordinator:
             took = f"case '{last.name}' took {last.seconds:.3g} s"
             self._observer.phase(BASELINE, f"case {done + 1} of {event.total}; {took}")
             return False
-        cases = tuple(self.costs.charge(case, trial.params) for case in event.cases)
-        value = self._task.objective.values(cases, self._reference)[0]
+        if self.clocks.lacks(event, trial.params) is not None:
+            return False  # nothing is known yet of the host
+        cases = self.clocks.stated(event, trial.params)
+        value = self._task.objective.values(cases, self.clocks.reference)[0]
         return self._asking.should_prune(trial, value, step=len(event.cases))
 
-    def _finish(self, trial: Trial, done: JobDone) -> None:
+    def _finish(self, trial: Trial, done: JobDone, again: bool = True) -> None:
+        """Tell how a trial ended, unless it is timed again, or held; `again`: its slot is free."""
         if done.bad_input:
             self._asking.tell_failed(trial)
             raise InputError(done.reason)
@@ -252,12 +257,17 @@ class Coordinator:
             self._observer.phase("measuring the baseline once more", done.outcome)
             self._dispatch(trial)
             return
-        record = self._judged(trial, done)
-        if self._contenders.wants(record, self._reference) and done.state == "complete":
-            if not self.should_stop():
+        if (job := self.clocks.lacks(done, trial.params)) is not None:
+            if job.ticket in self._held or not self.should_stop():  # else open, as after a crash
+                self._settle()
+                self._held.hold(trial, done, job, self.executor)
+            return
+        record = self._looks.add(trial, done)
+        if self._contenders.wants(record, self.clocks.reference) and done.state == "complete":
+            if again and not self.should_stop():
                 self._dispatch(trial)
                 return
-        del self._looks[trial.number]
+        self._looks.forget(trial.number)
         self._keep(record)
         if record.state == "complete":
             self._idle_failures = 0
@@ -281,19 +291,3 @@ class Coordinator:
         self._contenders.heard(record)
         self._told.append(record)
         self.completed += record.state == "complete"
-
-    def _judged(self, trial: Trial, done: JobDone) -> TrialRecord:
-        """Make a trial's record from all its looks; a repeat that fails takes none of them away."""
-        cases = done.cases
-        if not trial.is_baseline:
-            cases = self.drift.correct(cases, done.started)
-        charged = tuple(self.costs.charge(case, trial.params) for case in cases)
-        looks = self._looks.setdefault(trial.number, [])
-        if not looks or done.state == "complete":
-            looks.append(replace(done, cases=charged))
-        repeats = zip(*(look.cases for look in looks), strict=True)
-        whole = replace(looks[0], cases=tuple(map(combine, repeats)), finished=done.finished)
-        reference, noise = self._reference, self._contenders.noise
-        if trial.is_baseline and whole.state == "complete":
-            reference = Reference.of(whole.cases, self._task.objective.primary, noise)
-        return judge(trial, whole, self._task, reference, noise)

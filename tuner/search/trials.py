@@ -242,6 +242,7 @@ def judge(
         reason=cleaned(done.reason) if done.reason is not None else None,
         losses=done.losses,
         host=done.host,
+        machine=done.machine,
     )
     for case in done.cases:
         took = case.run_seconds or case.seconds

@@ -17,13 +17,16 @@ import optuna
 
 from tuner.config.objective import Objective, Reference
 from tuner.config.task import Task
-from tuner.execution.jobs import JobDone, TimeJob, run_alone
+from tuner.execution.alone import run_alone
+from tuner.execution.jobs import JobDone, TimeJob
+from tuner.measure.drift import Drift
 from tuner.measure.noise import Noise, combine
 from tuner.plugin import Params
-from tuner.records import CaseRecord, Final, Finalist, TrialRecord, baseline_of
+from tuner.records import MOST_LOSSES, CaseRecord, Final, Finalist, TrialRecord, baseline_of
+from tuner.search.clocks import Clock
 from tuner.search.loop import Coordinator
 from tuner.search.observer import Progress
-from tuner.selection.racing import Ending, Race, Value, score_value
+from tuner.selection.racing import Ending, Race, Value, Verdict, score_value
 from tuner.selection.smoothing import smoothed
 
 TIMING = "timing the finalists, beside the baseline"
@@ -75,6 +78,10 @@ def kept_final(study: optuna.Study, records: Sequence[TrialRecord]) -> Final | N
     return final if final.trials == complete else None
 
 
+class _Moved(Exception):
+    """What follows in a race was timed on another host."""
+
+
 class Referee:
     """Times finalists and baseline by jobs, one at a time.
 
@@ -92,6 +99,7 @@ class Referee:
         self._task = task
         self._coordinator = coordinator
         self._progress = progress
+        self._clock: Clock | None = None
         self._seconds: dict[str, float] = {}
         self._errors: dict[str, float] = {}
 
@@ -103,16 +111,15 @@ class Referee:
         done = run_alone(self._coordinator.executor, job, self._progress.beat)
         if done.state != "complete":
             return None
-        return replace(done, cases=self.charged(done.cases, params, held_out))
+        return replace(done, cases=self.stated(done, params, held_out))
 
-    def charged(
-        self, cases: Sequence[CaseRecord], params: Params, held_out: bool = False
+    def stated(
+        self, done: JobDone, params: Params, held_out: bool = False
     ) -> tuple[CaseRecord, ...]:
-        """Return cases with the fixed cost of `params`; it is measured where it is not known."""
-        costs = self._coordinator.costs
-        if any(case.run_seconds is not None for case in cases):
-            costs.ensure(params, self._coordinator.executor, self._progress.beat, held_out)
-        return tuple(costs.charge(case, params, held_out) for case in cases)
+        """Return cases as `Clocks.stated` does; what they lack is measured."""
+        clocks, executor = self._coordinator.clocks, self._coordinator.executor
+        clocks.complete(done, params, executor, self._progress.beat, held_out)
+        return clocks.stated(done, params, held_out)
 
     def final_word(self, records: Sequence[TrialRecord], study: optuna.Study) -> Final | None:
         """Race the best trials; store and return how it ended.
@@ -131,19 +138,8 @@ class Referee:
             return None
         measured = baseline_of(records)
         beside = Reference.of(measured.cases, objective.primary) if measured else None
-        self._seconds = dict(beside.seconds) if beside else {}
-        self._errors = dict(beside.errors) if beside else {}
-        race = Race(
-            [record.number for record in chosen],
-            self._value(chosen, beside),
-            [case.name for case in chosen[0].cases],
-            Ending(timing.final_time, timing.confidence, timing.indifference),
-            task.seed,
-        )
-        if not self._run(race, chosen):
-            return None
-        verdict = race.verdict()
-        if not verdict.standings:
+        verdict = self._verdict(chosen, beside)
+        if verdict is None or not verdict.standings:
             return None
         by_number = {record.number: record for record in chosen}
         final = Final(
@@ -159,6 +155,34 @@ class Referee:
         )
         study.set_user_attr(FINAL, json.dumps(asdict(final)))
         return final
+
+    def _verdict(self, chosen: Sequence[TrialRecord], beside: Reference | None) -> Verdict | None:
+        """Race on one host: once more from the start where that is lost. None without a round."""
+        timing = self._task.timing
+        for _ in range(MOST_LOSSES):
+            self._clock = None
+            self._seconds = dict(beside.seconds) if beside else {}
+            self._errors = dict(beside.errors) if beside else {}
+            race = Race(
+                [record.number for record in chosen],
+                self._value(chosen, beside),
+                [case.name for case in chosen[0].cases],
+                Ending(timing.final_time, timing.confidence, timing.indifference),
+                self._task.seed,
+            )
+            try:
+                return race.verdict() if self._run(race, chosen) else None
+            except _Moved:
+                continue
+        return None
+
+    def _drift(self, done: JobDone) -> Drift:
+        """Return the drift of the host of a job; `_Moved` where the race began on another one."""
+        clock = self._coordinator.clocks.of(done)
+        if self._clock not in (None, clock):
+            raise _Moved
+        self._clock = clock
+        return clock.drift
 
     def _finalist(self, row: Finalist, record: TrialRecord) -> Finalist:
         name, sign = self._task.objective.ranked_by([record])
@@ -202,8 +226,7 @@ class Referee:
     def _time_baseline(self, looks: dict[str, list[CaseRecord]]) -> None:
         """Time the baseline once more, and take its times from all `looks` by case."""
         done = self.time(self._task.baseline or {}, baseline=True)
-        correct = self._coordinator.drift.correct
-        for case in correct(done.cases, done.started) if done else ():
+        for case in self._drift(done).correct(done.cases, done.started) if done else ():
             looks.setdefault(case.name, []).append(case)
         for name, cases in looks.items():
             whole = combine(cases)
@@ -214,5 +237,5 @@ class Referee:
         if done is None:
             race.drop(number)
             return
-        shots = self._coordinator.drift.measurements(done.cases, done.started)
+        shots = self._drift(done).measurements(done.cases, done.started)
         race.add(number, shots, (done.finished - done.started).total_seconds())

@@ -14,7 +14,8 @@ import optuna
 from tuner.config.load import Config
 from tuner.config.objective import Objective, Reference
 from tuner.config.task import Task
-from tuner.execution.jobs import FreezeJob, PresentJob, run_alone
+from tuner.execution.alone import run_alone
+from tuner.execution.jobs import FreezeJob, JobDone, PresentJob
 from tuner.export.bundle import write_script
 from tuner.export.ownership import Owner, claim_script
 from tuner.export.provenance import stamp, versions
@@ -22,9 +23,10 @@ from tuner.measure.noise import combine
 from tuner.plugin import InputError, Params, Provenance, Tried
 from tuner.records import CaseRecord, Final, Summary, TrialRecord
 from tuner.search.changes import LONGEST
-from tuner.search.loop import Coordinator, StudyStopped
+from tuner.search.loop import Coordinator
 from tuner.search.observer import Progress
 from tuner.search.record_json import records_of
+from tuner.search.stopped import StudyStopped
 from tuner.selection.finalists import Referee, kept_final
 from tuner.selection.made_plots import remember_made, remove_made
 from tuner.selection.measured import measured_baseline, measured_trial
@@ -33,6 +35,9 @@ from tuner.selection.results import plain_case
 from tuner.selection.smoothing import smoothed_best
 
 HELD_OUT = "tuner:held_out"
+
+NEEDED = ("trial", "what", "baseline", "clock")
+"""Of what is kept, what saves the baseline's measurement; the rest saves a look."""
 
 HELD_OUT_LOOKS = 7
 QUICK = 5.0
@@ -99,23 +104,23 @@ class Finish:
         known = (kept.get("trial"), kept.get("what", "run")) == (summary.best.number, what)
         others = remove_made(plots)
         self._draw(summary, plots)
-        beside = None if known else own
-        job = PresentJob(params, self._task.seed, plots, beside, self._task.timing.nulls)
-        executor, progress = self._coordinator.executor, self._progress
-        done = run_alone(executor, job, progress.beat, progress.phase)
+        done = self._presented(params, plots, None if known else own)
+        clock = self._coordinator.clocks.of(done).number
+        if known and own and clock != kept.get("clock", clock):  # the baseline's is of another host
+            known, done = False, self._presented(params, plots, own)
         if done.nulls:
             figures.null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
         remember_made(plots, others)
         if done.state != "complete":
             note = f"the best setting could not be presented: {done.reason}"
             return replace(summary, artifacts=folder, notes=[*summary.notes, note])
-        cases = self._held_out(done.held_out, params, what)
+        cases = self._held_out(done, params, what)
         if known:
             reference = [CaseRecord(**case) for case in kept["baseline"]]
         else:
-            reference = self._held_out(done.held_out_baseline, own or {}, what, baseline=True)
+            reference = self._held_out(done, own or {}, what, baseline=True)
             plain = [plain_case(case) for case in reference]
-            kept = {"trial": summary.best.number, "what": what, "baseline": plain}
+            kept = {"trial": summary.best.number, "what": what, "baseline": plain, "clock": clock}
         objective = self._task.objective
         against = Reference.of(reference, objective.primary) if reference else None
         held_out = [objective.annotate(case, against) for case in cases]
@@ -129,11 +134,16 @@ class Finish:
             findings=done.findings,
         )
 
+    def _presented(self, params: Params, plots: Path, beside: Params | None) -> JobDone:
+        job = PresentJob(params, self._task.seed, plots, beside, self._task.timing.nulls)
+        executor, progress = self._coordinator.executor, self._progress
+        return run_alone(executor, job, progress.beat, progress.phase)
+
     def _keep(self, found: Mapping[str, Any]) -> None:
         """Keep what was found on held-out cases and beside the null; `tuner best` shows it."""
         text = json.dumps(found, default=vars)
-        if len(text) > LONGEST:  # the baseline's saves its measurement, the rest a look
-            text = json.dumps({name: found[name] for name in ("trial", "what", "baseline")})
+        if len(text) > LONGEST:
+            text = json.dumps({name: found[name] for name in NEEDED if name in found})
         if text != self._study.user_attrs.get(HELD_OUT):
             self._study.set_user_attr(HELD_OUT, text)
 
@@ -183,19 +193,21 @@ class Finish:
             figures.final_rows(summary.final).to_csv(plots / "finalists.csv", index=False)
 
     def _held_out(
-        self, cases: Sequence[CaseRecord], params: Params, what: str, baseline: bool = False
+        self, done: JobDone, params: Params, what: str, baseline: bool = False
     ) -> list[CaseRecord]:
         """Return held-out cases with the time of the whole script, as far as there is one."""
+        cases = done.held_out_baseline if baseline else done.held_out
+        shown = replace(done, cases=cases)
         if what != "process" or not cases:
-            return list(self._referee.charged(cases, params, held_out=True))
+            return list(self._referee.stated(shown, params, held_out=True))
         self._progress.phase(f"timing the {'baseline' if baseline else 'script'} on held-out cases")
         looks: list[Sequence[CaseRecord]] = []
         while len(looks) < HELD_OUT_LOOKS:
-            done = self._referee.time(params, baseline, held_out=True)
-            if done is None:
-                return list(self._referee.charged(cases, params, held_out=True))
-            looks.append(done.cases)
-            if len(looks) * sum(case.seconds for case in done.cases) > QUICK:
+            timed = self._referee.time(params, baseline, held_out=True)
+            if timed is None:
+                return list(self._referee.stated(shown, params, held_out=True))
+            looks.append(timed.cases)
+            if len(looks) * sum(case.seconds for case in timed.cases) > QUICK:
                 break
         times = [combine(one) for one in zip(*looks, strict=True)]
         return [replace(t, metrics=c.metrics) for c, t in zip(cases, times, strict=True)]

@@ -56,6 +56,7 @@ class RunResult:
             "notes": list(summary.notes),
             "verdict": list(summary.verdict),
             "nulls": [asdict(null) for null in summary.nulls],
+            "hosts": [asdict(host) for host in summary.hosts],
             "export": str(self.export) if self.export else None,
             "tracking": {
                 "run_id": self.tracking.run_id,

@@ -164,8 +164,7 @@ def trial_tags(study: StudyInfo, record: TrialRecord, parent: str) -> dict[str, 
     lost = [n for n, v in {**record.metrics, **case_metrics(record.cases)}.items() if v - v != 0]
     if lost:
         tags["not_finite"] = ", ".join(lost)[:MAX_TAG]
-    if record.host:
-        tags["host"] = record.host
+    tags |= {name: value for name in ("host", "machine") if (value := getattr(record, name))}
     if record.losses:
         tags["losses"] = str(record.losses)
     if record.fault is not None:

@@ -61,8 +61,6 @@ class ClusterExecutor:
         tenths of a host's memory, or what Dask allows the worker if that is less.
     cluster : Cluster
         Where workers come from; closed with this.
-    mixed : bool
-        Take hosts of several kinds, whose times are not comparable; else all are as the first.
 
     Raises
     ------
@@ -76,7 +74,6 @@ class ClusterExecutor:
         case_seconds: float,
         memory: int | None,
         cluster: Cluster,
-        mixed: bool = False,
     ) -> None:
         packages = {entry.package for entry in installed() if entry.name == setup.plugin}
         names = tuple(sorted({DISTRIBUTION, "distributed", *packages}))
@@ -89,7 +86,7 @@ class ClusterExecutor:
         self._home: str | None = None
         self._roster: Roster | None = None
         try:
-            self._roster = Roster(cluster, recipe, mixed)
+            self._roster = Roster(cluster, recipe)
             self._roster.await_facts()
         except BaseException:
             self.close()
@@ -148,17 +145,25 @@ class ClusterExecutor:
     def _assign(self) -> None:
         busy = {flight.worker for flight in self._flights.values()}
         idle = [worker for worker in self._known.ready if worker not in busy]
-        while idle and self._waiting:
-            flight = self._waiting.popleft()
-            flight.worker = self._choose(flight.job, idle)
-            idle.remove(flight.worker)
-            self._order(flight, flight.job)
+        for flight in list(self._waiting):
+            host = flight.job.host
+            if host and all(worker.host != host for worker in self._known.ready):
+                self._waiting.remove(flight)
+                self._fail(flight, f"no worker is left on {host}", host)
+            elif idle and (worker := self._choose(flight.job, idle)) is not None:
+                flight.worker = worker
+                self._waiting.remove(flight)
+                idle.remove(worker)
+                self._order(flight, flight.job)
 
-    def _choose(self, job: Job, idle: list[DaskWorker]) -> DaskWorker:
+    def _choose(self, job: Job, idle: list[DaskWorker]) -> DaskWorker | None:
         """Return a worker; on one host, as long as it is there, for all that is no trial.
 
-        What the baseline and a script take, and the finalists, are compared with each other.
+        What the baseline and a script take, and the finalists, are compared with each other. None
+        where the job is for a host that has no idle worker.
         """
+        if job.host:
+            return next((each for each in idle if each.host == job.host), None)
         if isinstance(job, TrialJob) and not job.trial.is_baseline:
             return idle[0]
         chosen = next((each for each in idle if each.host == self._home), idle[0])
@@ -197,8 +202,7 @@ class ClusterExecutor:
         if isinstance(event, PhaseBegun):
             self._order(flight, None)
         if isinstance(event, JobDone):
-            host = flight.worker.host if flight.worker else ""
-            event = replace(event, losses=flight.losses, host=host)
+            event = replace(event, losses=flight.losses)
             del self._flights[job.ticket]
             _bring(job, event, message)
         self._events.append(event)
@@ -217,17 +221,21 @@ class ClusterExecutor:
             what = _name_of(flight.job)
             _logger.warning("Dask worker %s is lost%s: %s begins again", worker, cause, what)
             return
-        del self._flights[flight.job.ticket]
         reason = (
             f"{flight.losses} workers were lost under it, the last one {worker}{cause}: "
             "the machine's fault and not the setting's, unless it takes its host with it"
         )
+        self._fail(flight, reason, worker.host, worker.machine)
+
+    def _fail(self, flight: _Flight, reason: str, host: str, machine: str = "") -> None:
+        """End a job that no worker will ever do."""
+        del self._flights[flight.job.ticket]
         lost = JobDone(flight.job.ticket, "failed", flight.started, now(), (), reason)
-        self._events.append(replace(lost, losses=flight.losses, host=worker.host))
+        self._events.append(replace(lost, losses=MOST_LOSSES, host=host, machine=machine))
 
 
 def _name_of(job: Job) -> str:
-    return f"trial {job.trial.number}" if isinstance(job, TrialJob) else "what it did"
+    return f"trial {job.ticket}" if job.ticket >= 0 else "what it did"
 
 
 def _bring(job: Job, done: JobDone, message: Message) -> None:
@@ -251,14 +259,11 @@ class DaskOptions(BaseModel):
         Of a scheduler that runs: ``tcp://host:8786``.
     workers : int, optional
         Processes to start on this machine, with a scheduler of their own.
-    mixed : bool
-        As of `ClusterExecutor`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     address: str | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
-    mixed: bool = False
 
 
 class DaskExecutor(ClusterExecutor):
@@ -284,7 +289,7 @@ class DaskExecutor(ClusterExecutor):
     ) -> None:
         address = options.address
         cluster = RunningCluster(address) if address else OwnCluster(options.workers or slots)
-        super().__init__(setup, case_seconds, memory, cluster, options.mixed)
+        super().__init__(setup, case_seconds, memory, cluster)
 
     @staticmethod
     def probe(options: DaskOptions) -> None:

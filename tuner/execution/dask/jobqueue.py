@@ -70,8 +70,6 @@ class QueueOptions(BaseModel):
         Lines of shell before a worker starts, such as ``module load gcc``.
     interface : str, optional
         Network over which hosts reach each other, such as ``ib0``.
-    mixed : bool
-        As of `tuner.execution.dask.executor.ClusterExecutor`.
     inside : bool
         Start the workers with ``srun`` in the allocation that this process runs in; `tuner slurm`
         says so.
@@ -87,7 +85,6 @@ class QueueOptions(BaseModel):
     extra: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
     interface: str | None = None
-    mixed: bool = False
     inside: bool = False
 
     @property
@@ -180,7 +177,7 @@ class QueueExecutor(ClusterExecutor):
             raise InputError(f"'inside' is for kind: slurm, not {type(self).__name__}")
         arguments = self.arguments(options, setup.threads)
         cluster = QueueCluster(self.cluster, arguments, options.jobs)
-        super().__init__(setup, case_seconds, memory, cluster, options.mixed)
+        super().__init__(setup, case_seconds, memory, cluster)
 
     @classmethod
     def probe(cls, options: QueueOptions) -> None:
@@ -247,7 +244,7 @@ class SlurmExecutor(QueueExecutor):
             ("srun", "--kill-on-bad-exit=0", "--no-kill", *tasks),
             own_ip(options.interface),
         )
-        ClusterExecutor.__init__(self, setup, case_seconds, memory, cluster, options.mixed)
+        ClusterExecutor.__init__(self, setup, case_seconds, memory, cluster)
 
     @classmethod
     def batch_script(cls, options: QueueOptions, name: str, command: Sequence[str]) -> str:

@@ -52,6 +52,11 @@ class DaskWorker:
         """Name of its host."""
         return self.facts.host if self.facts else ""
 
+    @property
+    def machine(self) -> str:
+        """What kind of machine that is."""
+        return self.facts.machine if self.facts else ""
+
     def __str__(self) -> str:  # noqa: D105 - as messages name it
         return f"{self.address} on {self.host}" if self.host else self.address
 
@@ -83,8 +88,6 @@ class Roster:
         The scheduler.
     recipe : Recipe
         What every worker gets first.
-    mixed : bool
-        Whether workers may be of several kinds of machine.
 
     Raises
     ------
@@ -92,10 +95,10 @@ class Roster:
         Where no scheduler answers, or a worker that is there cannot run the study.
     """
 
-    def __init__(self, cluster: Cluster, recipe: Recipe, mixed: bool = False) -> None:
+    def __init__(self, cluster: Cluster, recipe: Recipe) -> None:
         self._address, self._recipe = cluster.address, recipe
         self._client = connect(cluster)
-        self._mixed, self._machine = mixed, ""
+        self._machine = recipe.setup.machine
         self._workers: dict[str, DaskWorker] = {}
         self._owners: dict[Any, DaskWorker] = {}
         self._arrived: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
@@ -198,13 +201,15 @@ class Roster:
         """Let a worker in that is as this process is."""
         worker.has_told = True
         why = slot.difference(slot.versions(self._recipe.packages), facts)
-        if why is None and not self._mixed and self._machine not in ("", facts.machine):
+        if why is None and self._machine and self._machine != facts.machine:
             why = (
-                f"it has {facts.machine}, the others {self._machine}, and times are not "
-                "comparable (executor.mixed: true takes it all the same)"
+                f"it has {facts.machine}, and the study is timed on {self._machine}: without a "
+                "baseline times are not comparable"
             )
         if why is None:
-            worker.facts, self._machine = facts, facts.machine
+            worker.facts = facts
+            if self._machine == "":
+                self._machine = facts.machine
             return
         message = (
             f"the Dask worker {worker.address} on {facts.host} cannot run the study: {why}; all "
