@@ -24,6 +24,7 @@ from tuner.execution.jobs import (
     now,
 )
 from tuner.records import MOST_LOSSES, Final, TrialRecord
+from tuner.search import repeats
 from tuner.search.clocks import FIXED_COSTS, Clocks, host_clocks
 from tuner.search.loop import Coordinator
 from tuner.search.stopped import StudyStopped
@@ -46,8 +47,9 @@ class Hosts(Inline):
     is another one after each of `moves`.
     """
 
-    def __init__(self, setup: Setup, order: Iterable[str]) -> None:
-        super().__init__(setup)
+    def __init__(self, setup: Setup, order: Iterable[str], slots: int = 1) -> None:
+        super().__init__(setup, slots)
+        self.crowded: dict[str, float] = {}
         self._order = itertools.cycle(order)
         self._first = next(self._order)
         self._begun: tuple[Job, str] | None = None
@@ -91,11 +93,13 @@ class Hosts(Inline):
             self._first = self.moves.pop(0) if self.moves else self._first
         elif job.trial.is_baseline and isinstance(event, JobDone):
             self.measured.append(("baseline", host))
+            run["crowded"] = self.crowded.get(host, 0.0)
             if host in self.failing:
                 return replace(event, state="failed", reason="it has no licence")
         return replace(event, cases=[replace(case, **run) for case in event.cases])
 
 
+SPACE = {"x": {"low": 1, "high": 5}, "size": {"low": 1, "high": 4}}
 Run = Callable[..., Harness]
 
 
@@ -115,12 +119,12 @@ def study(write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) ->
                     **sections.pop("study", {}),
                 },
                 data={"targets": [3.0, 4.0], **sections.pop("data", {})},
-                search_space={"x": {"low": 1, "high": 5}, "size": {"low": 1, "high": 4}},
                 tracking={"enabled": False},
-                **{"timing": {"repeats": 1}, **sections},
+                **{"search_space": SPACE, "timing": {"repeats": 1}, **sections},
             )
         )
-        study.executor = Hosts(Setup("toy", study.config.sections), order)
+        slots = study.config.engine.workers
+        study.executor = Hosts(Setup("toy", study.config.sections), order, slots)
         return study
 
     return make
@@ -233,6 +237,39 @@ def test_times_are_told_in_the_seconds_of_the_first_host(study: Run) -> None:
         assert record.metrics["time"] == pytest.approx(expected)
 
 
+def test_the_interval_of_a_trial_has_the_noise_of_the_baseline_of_its_host(study: Run) -> None:
+    found = study("fast", "slow")
+    found.executor.crowded = {"slow": 0.3}
+    found.run()
+    widths = {"fast": set(), "slow": set()}
+    for record in found.records[1:]:
+        width = record.metrics["speedup_high"] - record.metrics["speedup"]
+        widths[record.host].add(round(width / record.metrics["speedup"], 6))
+    (quiet,), (crowded,) = widths["fast"], widths["slow"]
+    assert crowded > 1.5 * quiet
+
+
+def test_each_kind_of_script_is_timed_on_each_host(study: Run) -> None:
+    found = study("fast", "slow", data={"slow_mode": "reference"})
+    found.run()
+    fast, slow = [("cost", "fast"), ("baseline", "fast")], [("cost", "slow"), ("baseline", "slow")]
+    assert found.executor.measured == [*fast, fast[0], *slow, slow[0]]
+
+
+def test_trials_that_waited_for_one_baseline_take_no_slot_that_is_not_there(
+    study: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is as good as the best and would be timed again, and one slot alone has become free."""
+    monkeypatch.setattr(repeats, "SHARE", 9.0)
+    order = [*["fast"] * 7, *["slow"] * 9]
+    space = {"x": {"low": 1, "high": 1.001}, "size": 1}
+    found = study(*order, workers=2, search_space=space, timing={"repeats": 3})
+    assert found.run() == "complete"
+    assert found.executor.repeats
+    for record in found.records[1:]:
+        assert record.metrics["speedup"] == pytest.approx((5 + START_UP) / (1 + START_UP))
+
+
 def test_a_trial_whose_host_goes_before_its_baseline_is_measured_begins_again(study: Run) -> None:
     found = study("fast", "slow", "fast")
     found.executor.gone = {"slow"}
@@ -264,6 +301,7 @@ def test_a_study_that_is_to_stop_measures_no_host_and_loses_no_trial(study: Run)
     found = study("fast", "slow")
     found.coordinator = lambda: asked_once_a_trial_runs(found)
     assert found.run() == "interrupted"
+    assert found.executor.waiting == []
     assert [record.number for record in found.records] == [0]
     again = study("fast", "slow")
     assert again.run() == "complete"

@@ -15,7 +15,6 @@ from tests.search.test_loop import Harness
 from tuner.execution.jobs import FixedCostJob, JobDone, Setup, now
 from tuner.execution.runner import Bench
 from tuner.measure.stopwatch import timed_process
-from tuner.plugin import InputError
 from tuner.records import CaseRecord
 from tuner.search.clocks import FIXED_COSTS
 from tuner.search.startup_cost import FixedCosts
@@ -123,19 +122,6 @@ def test_without_a_command_or_a_wish_run_alone_is_timed(
     study.run()
     for record in study.records:
         assert record.cases[0].seconds == record.cases[0].run_seconds < 0.15
-
-
-@pytest.mark.parametrize("start_up", [None, 0.2])
-def test_times_of_another_machine_are_refused(
-    harness: Callable[..., Harness], start_up: float | None
-) -> None:
-    study = harness(start_up=start_up)
-    study.run()
-    kept = json.loads(study.study.user_attrs[FIXED_COSTS])
-    moved = {**kept, "machine": "Abacus, 10 cores"}
-    study.study.set_user_attr(FIXED_COSTS, json.dumps(moved))
-    with pytest.raises(InputError, match="timed on another machine .Abacus, 10 cores; this is"):
-        study.run()
 
 
 def test_a_script_that_fails_stops_the_study_and_says_why(

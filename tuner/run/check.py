@@ -19,7 +19,7 @@ from tuner.export.outputs import resolved
 from tuner.export.ownership import Owner, check_folder, check_script
 from tuner.measure.stopwatch import tells_waiting
 from tuner.plugin import InputError
-from tuner.plugin.registry import executor
+from tuner.plugin.registry import LOCAL, executor
 from tuner.search.peek import peek_storage
 from tuner.search.plan import IDENTITY, Plan, plan_study
 from tuner.tracking.mlflow_uri import absolute_uri, check_uri, sqlite_path
@@ -127,6 +127,12 @@ def _machine(config: Config) -> Iterator[str]:
     made = at_key(config.document, ("executor",), executor, section.kind, section.options)
     if probe := getattr(made.func, "probe", None):
         at_key(config.document, ("executor",), partial(probe, **made.keywords))
+    task = config.task
+    if section.kind != LOCAL and task.compares_times and task.baseline is None:
+        yield (
+            f"executor: plug-in '{config.engine.plugin}' has no baseline to measure on each host: "
+            "hosts of one CPU and number of cores are taken to be equally fast, others are left out"
+        )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = config.engine.limits.threads
     for key, wanted in (("workers", config.engine.workers), ("limits.threads", threads)):
