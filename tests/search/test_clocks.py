@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -307,6 +308,23 @@ def test_a_study_that_is_to_stop_measures_no_host_and_loses_no_trial(study: Run)
     assert again.run() == "complete"
     assert [record.number for record in again.records] == list(range(9))
     assert again.executor.jobs[0].ticket == 1
+
+
+def test_a_study_that_is_to_stop_while_a_host_is_measured_is_interrupted(study: Run) -> None:
+    """Whatever else had ended it: the executor is not idle, and nothing else may be timed."""
+    found = study("fast", "slow", study={"timeout": 0.5})
+    executor = found.executor
+    submit = executor.submit
+
+    def late(job: Job) -> None:
+        submit(job)
+        time.sleep(0.6 * (job.ticket == 1))
+
+    executor.submit = late
+    given = found.config.task, found.study, found.storage, executor, found.listener
+    coordinator = Coordinator(*given, lambda: any(job.host for job in executor.waiting))
+    assert coordinator.run() == "interrupted"
+    assert [record.number for record in found.records] == [0]
 
 
 def test_a_trial_is_pruned_by_times_that_compare(study: Run) -> None:

@@ -127,7 +127,7 @@ class Coordinator:
                 self._step()
         while self._is_busy():
             self._step()
-        return ending
+        return "interrupted" if self._held else ending
 
     def _is_busy(self) -> bool:
         """Whether jobs are to be waited for: what is held is left open once it is to end."""
