@@ -203,6 +203,8 @@ def test_a_new_host_measures_its_baseline_when_a_study_is_resumed_there(study: R
     ]
     assert hosts[0].baseline == pytest.approx({"target3": 5.5, "target4": 5.5})
     assert hosts[1].baseline == pytest.approx({"target3": 13.75, "target4": 13.75})
+    moved = [replace(again.records[0], host="slow", machine="model B"), *again.records[1:]]
+    assert [each.host for each in host_clocks(again.study, moved, False)] == ["slow", "fast"]
 
 
 def test_hosts_of_one_kind_share_a_clock_where_they_are_said_to_be_alike(

@@ -169,3 +169,11 @@ def test_parent_shows_best_baseline_and_held_out() -> None:
 def test_means_only_over_what_every_case_has() -> None:
     cases = [CaseRecord("a", {"r": 1.0, "x": 2.0}, 1.0), CaseRecord("b", {"r": 0.0}, 3.0)]
     assert mlflow_runs.mean_metrics(cases, "") == {"r": 0.5, "time": 2.0}
+
+
+def test_a_run_says_where_the_trial_ran() -> None:
+    study, record = make_study(), make_trials(2)[1]
+    assert not {"host", "machine"} & set(mlflow_runs.trial_tags(study, record, "parent"))
+    there = replace(record, host="n1", machine="model A, 8 cores")
+    tags = mlflow_runs.trial_tags(study, there, "parent")
+    assert (tags["host"], tags["machine"]) == ("n1", "model A, 8 cores")

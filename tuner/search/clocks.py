@@ -39,7 +39,7 @@ from tuner.execution.jobs import (
 from tuner.measure.drift import Drift
 from tuner.measure.noise import Noise
 from tuner.plugin import InputError, Params
-from tuner.records import CaseRecord, HostClock, Trial, TrialRecord
+from tuner.records import CaseRecord, HostClock, Trial, TrialRecord, baseline_of
 from tuner.search.startup_cost import FixedCosts
 from tuner.search.stopped import StudyStopped
 
@@ -176,7 +176,7 @@ class Clocks:
             if done.state != "complete":
                 raise StudyStopped(
                     f"the baseline did not complete on {done.host}, and every trial there is "
-                    f"compared with it; mend that host or leave it out, and run the same command "
+                    "compared with it; mend that host or leave it out, and run the same command "
                     f"again: {done.reason}"
                 )
             clock.set([clock.costs.charge(case, job.trial.params) for case in done.cases])
@@ -196,12 +196,7 @@ class Clocks:
         while (job := self.lacks(done, params, held_out)) is not None:
             self.take(job, run_alone(executor, job, beat))
 
-    def stated(
-        self,
-        done: Place,
-        params: Params,
-        held_out: bool = False,
-    ) -> tuple[CaseRecord, ...]:
+    def stated(self, done: Place, params: Params, held_out: bool = False) -> tuple[CaseRecord, ...]:
         """Return cases with the fixed cost of `params`, in the seconds of the study."""
         clock = self.of(done)
         charged = [clock.costs.charge(case, params, held_out) for case in done.cases]
@@ -238,7 +233,7 @@ class Clocks:
 def host_clocks(
     study: optuna.Study, records: Sequence[TrialRecord], alike: bool
 ) -> list[HostClock]:
-    """Return the hosts whose baseline was measured, in the order in which they came.
+    """Return the hosts whose baseline was measured, that of trial 0 first.
 
     Parameters
     ----------
@@ -249,14 +244,16 @@ def host_clocks(
     alike : bool
         As of `Task`.
     """
-    found = []
+    found: list[HostClock] = []
+    home = baseline_of(records)
     for kept in _kept(study):
         place = kept.get("host", ""), kept["machine"]
         ran = [record.host for record in records if _is_of(*place, record, alike)]
         names = ", ".join(sorted({place[0], *ran} - {""}))
         seconds = {case["name"]: case["seconds"] for case in kept.get("baseline", ())}
+        first = home is not None and _is_of(*place, home, alike)
         if seconds:
-            found.append(HostClock(names, place[1], len(ran), seconds))
+            found.insert(0 if first else len(found), HostClock(names, place[1], len(ran), seconds))
     return found
 
 
