@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import struct
 import subprocess
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from multiprocessing.connection import Connection, wait
@@ -31,6 +33,8 @@ TICK = 0.2
 GRACE = 1.0
 STALLED = 10.0
 """Seconds after which half a message is no message: the coordinator would wait for the rest."""
+
+TELLS_CHILDREN = Path("/proc/thread-self/children").exists()
 
 MARK = "TUNER_WORKER"
 """Environment variable by which what a worker has started is known."""
@@ -268,9 +272,27 @@ def _environment(threads: int) -> Mapping[str, str]:
 
 def _resident(pid: int) -> int:
     """Return the bytes that a process and its children hold resident; 0 once it is gone."""
+    if TELLS_CHILDREN:
+        return sum(_held(each) for each in _family(pid))
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
         return sum(member.memory_info().rss for member in family if member.is_running())
     except psutil.NoSuchProcess:
+        return 0
+
+
+def _family(pid: int) -> Iterator[int]:
+    """Yield a process and all below it; psutil goes through all processes of the machine for it."""
+    yield pid
+    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in tasks.read_text().split():
+                yield from _family(int(child))
+
+
+def _held(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:  # it has ended
         return 0

@@ -15,6 +15,7 @@ import optuna
 from optuna.trial import TrialState
 
 from tuner.config.objective import Reference
+from tuner.config.quiet import quiet
 from tuner.config.task import Task
 from tuner.execution.jobs import TICK, CaseDone, Executor, JobDone, TrialJob
 from tuner.measure.drift import Drift
@@ -98,7 +99,8 @@ class Coordinator:
             Where the plug-in finds its input at fault.
         """
         try:
-            return self._run()
+            with quiet():
+                return self._run()
         finally:
             self._settle()
 
