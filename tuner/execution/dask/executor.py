@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections import deque
@@ -33,6 +34,9 @@ from tuner.export.provenance import DISTRIBUTION
 from tuner.plugin import InputError
 from tuner.plugin.registry import installed
 from tuner.records import MOST_LOSSES
+
+SILENT = 10.0
+"""Seconds without a worker after which the user is told."""
 
 _logger = logging.getLogger("tuner")  # without a handler, Python's last one: standard error
 
@@ -87,6 +91,7 @@ class ClusterExecutor:
         self._events: deque[Event] = deque()
         self._cluster = cluster
         self._home: str | None = None
+        self._silent_until: float | None = None
         self._roster: Roster | None = None
         try:
             self._roster = Roster(cluster, recipe, mixed)
@@ -142,8 +147,16 @@ class ClusterExecutor:
         lost = self._known.look()
         for worker in lost:
             self._lose(worker)
-        if not self.slots and (why := self._cluster.why_gone()) is not None:
+        if self.slots:
+            self._silent_until = None
+            return
+        if (why := self._cluster.why_gone()) is not None:
             raise InputError(f"no Dask worker is left, and none can be started: {why}")
+        if self._silent_until is None:
+            self._silent_until = time.monotonic() + SILENT
+        elif time.monotonic() > self._silent_until:
+            _logger.warning("no Dask worker is there; the study waits for one")
+            self._silent_until = math.inf
 
     def _assign(self) -> None:
         busy = {flight.worker for flight in self._flights.values()}

@@ -60,8 +60,9 @@ def connect(cluster: Cluster) -> Client:
     """Return a client of a scheduler; `InputError` where none answers."""
     address, security = cluster.address, cluster.security
     # They log what they make of lost workers; the executor says what it means for the study.
-    for name in ("distributed", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ("asyncio", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("asyncio", "distributed"):  # some have levels of their own
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if address.partition("://")[0] in ("tcp", "tls"):  # a client tries for long
             socket.create_connection(get_address_host_port(address), CONNECT).close()
@@ -118,8 +119,8 @@ class Roster:
             present = set(self._client.nthreads())
         except (OSError, TimeoutError) as error:
             raise InputError(
-                f"the Dask scheduler at '{self._address}' is gone; start it again, then the same "
-                "command goes on"
+                f"the Dask scheduler at '{self._address}' is gone; start it again, and its "
+                "workers, then the same command goes on"
             ) from error
         for address in sorted(present - self._workers.keys()):
             worker = self._workers[address] = DaskWorker(address)
