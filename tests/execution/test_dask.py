@@ -25,7 +25,7 @@ from tests.conftest import working_cluster  # noqa: E402
 from tests.execution.jobs import job, outcome  # noqa: E402
 from tests.processes import command_of, running_below  # noqa: E402
 from tuner.execution.dask import cluster as cluster_module  # noqa: E402
-from tuner.execution.dask import executor as executor_module  # noqa: E402
+from tuner.execution.dask import roster as roster_module  # noqa: E402
 from tuner.execution.dask import slot  # noqa: E402
 from tuner.execution.dask.cluster import WORKER  # noqa: E402
 from tuner.execution.dask.executor import DaskExecutor, DaskOptions  # noqa: E402
@@ -284,7 +284,7 @@ def test_a_scheduler_without_workers_is_told_once_and_one_that_is_gone_is_one_li
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(executor_module, "SILENT", 0.1)
+    monkeypatch.setattr(roster_module, "SILENT", 0.1)
     with working_cluster(tmp_path_factory, workers=1) as cluster:
         options = DaskOptions(address=cluster.scheduler_address)
         executor = DaskExecutor(Setup("toy", {"data": {}}), 1, 60.0, options=options)

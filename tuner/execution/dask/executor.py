@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 import uuid
 from collections import deque
@@ -34,9 +33,6 @@ from tuner.export.provenance import DISTRIBUTION
 from tuner.plugin import InputError
 from tuner.plugin.registry import installed
 from tuner.records import MOST_LOSSES
-
-SILENT = 10.0
-"""Seconds without a worker after which the user is told."""
 
 _logger = logging.getLogger("tuner")  # without a handler, Python's last one: standard error
 
@@ -87,11 +83,11 @@ class ClusterExecutor:
         recipe = Recipe(uuid.uuid4().hex, setup, case_seconds, names)
         self._study, self._memory = recipe.study, memory
         self._flights: dict[int, _Flight] = {}
+        self._busy: dict[DaskWorker, _Flight] = {}
         self._waiting: deque[_Flight] = deque()
         self._events: deque[Event] = deque()
         self._cluster = cluster
         self._home: str | None = None
-        self._silent_until: float | None = None
         self._roster: Roster | None = None
         try:
             self._roster = Roster(cluster, recipe, mixed)
@@ -147,23 +143,17 @@ class ClusterExecutor:
         lost = self._known.look()
         for worker in lost:
             self._lose(worker)
-        if self.slots:
-            self._silent_until = None
-            return
-        if (why := self._cluster.why_gone()) is not None:
+        if not self.slots and (why := self._cluster.why_gone()) is not None:
             raise InputError(f"no Dask worker is left, and none can be started: {why}")
-        if self._silent_until is None:
-            self._silent_until = time.monotonic() + SILENT
-        elif time.monotonic() > self._silent_until:
-            _logger.warning("no Dask worker is there; the study waits for one")
-            self._silent_until = math.inf
 
     def _assign(self) -> None:
-        busy = {flight.worker for flight in self._flights.values()}
-        idle = [worker for worker in self._known.ready if worker not in busy]
+        if not self._waiting:
+            return
+        idle = [worker for worker in self._known.ready if worker not in self._busy]
         while idle and self._waiting:
             flight = self._waiting.popleft()
             flight.worker = self._choose(flight.job, idle)
+            self._busy[flight.worker] = flight
             idle.remove(flight.worker)
             self._order(flight, flight.job)
 
@@ -188,7 +178,7 @@ class ClusterExecutor:
 
     def _land(self, worker: DaskWorker, future: Future[Any]) -> None:
         """Take in what a task has given."""
-        flight = self._flight_of(worker)
+        flight = self._busy.get(worker)
         if flight is None or flight.future is not future:
             return
         try:
@@ -202,23 +192,20 @@ class ClusterExecutor:
         flight.future = None
         self._take(flight, message)
 
-    def _flight_of(self, worker: DaskWorker) -> _Flight | None:
-        return next((each for each in self._flights.values() if each.worker is worker), None)
-
     def _take(self, flight: _Flight, message: Message) -> None:
         event, job = message.event, flight.job
         if isinstance(event, PhaseBegun):
             self._order(flight, None)
         if isinstance(event, JobDone):
-            host = flight.worker.host if flight.worker else ""
-            event = replace(event, losses=flight.losses, host=host)
-            del self._flights[job.ticket]
+            assert flight.worker is not None
+            event = replace(event, losses=flight.losses, host=flight.worker.host)
+            del self._flights[job.ticket], self._busy[flight.worker]
             _bring(job, event, message)
         self._events.append(event)
 
     def _lose(self, worker: DaskWorker, why: str = "") -> None:
         """Forget a worker; what it was doing begins again elsewhere."""
-        flight = self._flight_of(worker)
+        flight = self._busy.pop(worker, None)
         self._known.forget(worker, flight.future if flight else None)
         if flight is None:
             return

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import queue
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +31,13 @@ PATIENCE = 60.0
 GATHER = 5.0
 """Seconds that a worker has to tell what it is, and to hand over what it has done."""
 
+SILENT = 10.0
+"""Seconds without a worker after which the user is told."""
+
 SHARE = 0.9
 """Of a machine's memory, all workers together."""
+
+_logger = logging.getLogger("tuner")  # without a handler, Python's last one: standard error
 
 Task = Callable[..., Any]
 
@@ -98,15 +105,21 @@ class Roster:
         self._client = connect(cluster)
         self._mixed, self._machine = mixed, ""
         self._workers: dict[str, DaskWorker] = {}
+        self._ready: list[DaskWorker] | None = None  # all that is asked for at each job
+        self._beside: Counter[str] = Counter()
         self._owners: dict[Any, DaskWorker] = {}
         self._arrived: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._numbers = itertools.count()
         self._looked = 0.0
+        self._silent_until = time.monotonic() + SILENT
 
     @property
     def ready(self) -> list[DaskWorker]:
         """Workers that may be given work."""
-        return [worker for worker in self._workers.values() if worker.facts is not None]
+        if self._ready is None:
+            self._ready = [each for each in self._workers.values() if each.facts is not None]
+            self._beside = Counter(each.host for each in self._ready)
+        return self._ready
 
     def look(self) -> list[DaskWorker]:
         """See who has come, at most once a second; return who is gone."""
@@ -122,10 +135,19 @@ class Roster:
                 f"the Dask scheduler at '{self._address}' is gone; start it again, and its "
                 "workers, then the same command goes on"
             ) from error
+        self._tell_of_none()
         for address in sorted(present - self._workers.keys()):
             worker = self._workers[address] = DaskWorker(address)
             self.send(worker, slot.hello, self._recipe)
         return [self._workers[address] for address in self._workers.keys() - present]
+
+    def _tell_of_none(self) -> None:
+        """Say once that there is no worker, if that lasts."""
+        if self.ready:
+            self._silent_until = self._looked + SILENT
+        elif self._looked > self._silent_until:
+            self._silent_until = math.inf
+            _logger.warning("no Dask worker is there; the study waits for one")
 
     def await_facts(self) -> None:
         """Wait until the workers that are there have told what they are."""
@@ -169,6 +191,7 @@ class Roster:
     def forget(self, worker: DaskWorker, future: Future[Any] | None) -> None:
         """Strike a worker off, with what it was doing."""
         self._workers.pop(worker.address, None)
+        self._ready = None
         if future is not None:
             self._owners.pop(future.key, None)
             future.cancel()  # pinned to what is gone, it would wait for ever
@@ -177,7 +200,7 @@ class Roster:
         """Return the bytes that a worker may hold: an even share of its host, or Dask's limit."""
         facts = worker.facts
         assert facts is not None
-        beside = sum(each.host == worker.host for each in self.ready)
+        beside = self._beside[worker.host] if self.ready else 0
         even = int(SHARE * facts.memory / max(1, beside))
         return even if facts.limit is None else min(even, int(SHARE * facts.limit))
 
@@ -193,6 +216,7 @@ class Roster:
                 pass  # a worker that hangs: its executor ends with it
         self._owners.clear()
         self._workers.clear()
+        self._ready = None
         self._client.close(timeout=GATHER)
 
     def _welcome(self, worker: DaskWorker, facts: Facts) -> None:
@@ -205,7 +229,7 @@ class Roster:
                 "comparable (executor.mixed: true takes it all the same)"
             )
         if why is None:
-            worker.facts, self._machine = facts, facts.machine
+            worker.facts, self._machine, self._ready = facts, facts.machine, None
             return
         message = (
             f"the Dask worker {worker.address} on {facts.host} cannot run the study: {why}; all "
@@ -213,7 +237,7 @@ class Roster:
         )
         if not self.ready:
             raise InputError(message)
-        logging.getLogger("tuner").warning("%s; it is left out", message)
+        _logger.warning("%s; it is left out", message)
 
 
 def result(future: Future[Any]) -> Any:
