@@ -36,7 +36,7 @@ MAY_END = {SCHEDULER, POSTGRES}
 """Parts without which a study may end in one line; the same command goes on."""
 
 STRIKES = 10
-STARTS = 14
+STARTS = 16
 PATIENCE = 15.0
 OF_A_TRIAL = "tuner.execution"
 """In the command lines of a trial's process and its keeper."""
@@ -256,6 +256,11 @@ class Watched:
             self.study.toll.harm("misreported", what + self.study.said())
         return code
 
+    def finish(self) -> None:
+        """Start the command again until it is not the lack of a part that ends it."""
+        while self.end() == 2 and self.starts < STARTS:
+            self._start()
+
     def _start(self) -> None:
         self.starts += 1
         self._child = self.study.start()
@@ -301,7 +306,7 @@ def kills_on_dask(
                 if toll.injected + watched.study.toll.injected == count:
                     break
                 watched.strike(part)
-            watched.end()
+            watched.finish()
             toll.add(found.finish(watched.study))
             if toll.injected >= count:
                 break
