@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,18 @@ from pydantic import BaseModel, ConfigDict
 from tuner.plugin import Case, Cases, Plugin, Provenance
 
 
-class Nothing(BaseModel):
-    """No sections."""
+class Data(BaseModel):
+    """How long a trial sleeps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    seconds: float = 0.0
+
+
+class Nothing(BaseModel):
+    """One section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    data: Data = Data()
 
 
 class NothingPlugin(Plugin[Nothing]):
@@ -42,6 +51,8 @@ class NothingPlugin(Plugin[Nothing]):
 
     def run(self, case: Case, params: Mapping[str, Any], seed: int) -> float:
         """Return the value."""
+        if self.config.data.seconds:
+            time.sleep(self.config.data.seconds)
         return -(float(params["x"]) ** 2)
 
     def score(self, case: Case, output: float) -> Mapping[str, float]:

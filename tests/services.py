@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 PASSWORD = "S3cretPG"
@@ -19,7 +20,7 @@ PASSWORD = "S3cretPG"
 
 @contextlib.contextmanager
 def running_postgres() -> Iterator[tuple[str, Callable[[], object]]]:
-    """Run a PostgreSQL server of our own; return its address, and what restarts it.
+    """Run a PostgreSQL server of our own; return its address, and what kills and restarts it.
 
     Skips where it is not installed.
     """
@@ -45,10 +46,20 @@ def running_postgres() -> Iterator[tuple[str, Callable[[], object]]]:
         subprocess.run([*command, f"--pwfile={secret}", "--no-sync", "-E", "UTF8"], **quiet)
         options = f"-F -k {folder} -p {port} -c listen_addresses=127.0.0.1"
         control = [str(programs / "pg_ctl"), "-D", data, "-w", "-l", f"{folder}/log"]
-        subprocess.run([*control, "-o", options, "-t", "120", "start"], **quiet)
+        start = [*control, "-o", options, "-t", "120", "start"]
+        subprocess.run(start, **quiet)
         try:
-            again = [*control, "-m", "immediate", "-t", "120", "restart"]
             url = f"postgresql+psycopg://tuner:{PASSWORD}@127.0.0.1:{port}/postgres"
-            yield url, lambda: subprocess.run(again, **quiet)
+
+            def restart() -> None:
+                first = psutil.Process(int(Path(data, "postmaster.pid").read_text().split()[0]))
+                family = [first, *first.children()]
+                for process in family:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+                psutil.wait_procs(family)
+                subprocess.run(start, **quiet, stderr=subprocess.DEVNULL)  # of the old one's file
+
+            yield url, restart
         finally:
             subprocess.run([*control, "-m", "immediate", "stop"], **quiet)

@@ -25,6 +25,7 @@ from tests.conftest import working_cluster  # noqa: E402
 from tests.execution.jobs import job, outcome  # noqa: E402
 from tests.processes import command_of, running_below  # noqa: E402
 from tuner.execution.dask import cluster as cluster_module  # noqa: E402
+from tuner.execution.dask import roster as roster_module  # noqa: E402
 from tuner.execution.dask import slot  # noqa: E402
 from tuner.execution.dask.cluster import WORKER  # noqa: E402
 from tuner.execution.dask.executor import DaskExecutor, DaskOptions  # noqa: E402
@@ -292,12 +293,22 @@ def test_workers_end_the_trials_of_a_coordinator_that_is_killed(cluster: Any, ow
     assert alive == []
 
 
-def test_a_scheduler_that_is_gone_is_one_line(
+def test_a_scheduler_without_workers_is_told_once_and_one_that_is_gone_is_one_line(
     tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(roster_module, "SILENT", 0.1)
     with working_cluster(tmp_path_factory, workers=1) as cluster:
         options = DaskOptions(address=cluster.scheduler_address)
         executor = DaskExecutor(Setup("toy", {"data": {}}), 1, 60.0, options=options)
+        cluster.scale(0)
+        until = time.monotonic() + 60
+        while not caplog.messages:
+            assert time.monotonic() < until
+            assert executor.wait(1.0) is None
+        assert executor.wait(1.5) is None
+        assert caplog.messages == ["no Dask worker is there; the study waits for one"]
     with pytest.raises(InputError, match=r"the Dask scheduler at 'tcp://\S+' is gone; start it"):
         executor.wait(30.0)
     executor.close()

@@ -14,17 +14,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.table import Table
 
 from tests.conftest import install_toy
-from tests.faults import files, kills, misbehaviour, resources, services
+from tests.faults import clusters, files, kills, misbehaviour, resources, services
 from tests.faults.toll import COLUMNS, Toll
 from tests.fork import preload
 from tuner.report.terminal import make_console
 
 Kind = Callable[[Path, int, int], Toll]
+
+BOTH = (clusters.POSTGRES, clusters.MLFLOW)
+ON_DASK: tuple[tuple[str, tuple[str, ...], int], ...] = (
+    (clusters.WORKER, BOTH, 20),
+    (clusters.NANNY, BOTH, 15),
+    (clusters.SCHEDULER, BOTH[:1], 15),  # the study is started again each time
+    (clusters.POSTGRES, BOTH[:1], 15),
+    (clusters.MLFLOW, BOTH, 15),
+)
 
 KINDS: tuple[tuple[str, Kind, int], ...] = (
     ("coordinator killed", kills.kills_of_coordinators, 80),
@@ -50,6 +60,15 @@ KINDS: tuple[tuple[str, Kind, int], ...] = (
     ("MLflow server fails", services.faulty_mlflow_server, 5),
     ("MLflow server absent", services.absent_mlflow_server, 4),
     ("PostgreSQL restarts", services.restarted_postgres, 10),
+    *(
+        (
+            f"{part} killed, Dask",
+            partial(clusters.kills_on_dask, parts=(part,), servers=servers),
+            often,
+        )
+        for part, servers, often in ON_DASK
+    ),
+    ("coordinator killed, Dask", clusters.coordinators_on_dask, 20),
     *((f"damaged {name}", _damaged, 80) for name, _damaged in files.BY_FORMAT.items()),
 )
 """Name, what injects faults of the kind, and how often it does so at scale 1."""

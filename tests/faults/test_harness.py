@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import files, kills, resources
+from tests.faults import clusters, files, kills, resources
 from tests.fork import preload
 
 
@@ -38,6 +38,14 @@ def test_a_script_is_its_studys_own_whenever_the_study_dies(place: Path) -> None
 def test_a_killed_worker_does_no_harm(place: Path) -> None:
     counts = kills.kills_of_parts(place, seed=1, studies=1)
     assert counts.harmless, counts.details
+
+
+def test_a_killed_worker_nanny_and_scheduler_of_dask_do_no_harm(place: Path) -> None:
+    pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    parts = (clusters.WORKER, clusters.NANNY, clusters.SCHEDULER)  # each once, by this seed
+    counts = clusters.kills_on_dask(place, seed=5, count=3, parts=parts, servers=())
+    assert counts.harmless, counts.details
+    assert counts.injected == 3
 
 
 def test_a_full_disk_does_no_harm(place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,8 @@ def test_one_file_is_whole(configured: Callable[..., Path], workplace: Path) -> 
     assert f"cd {workplace} || exit 2\nmodule load x\n" in text
     assert "--set study.trials=7 --set executor.inside=true &" in text
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    (study,) = [line for line in text.splitlines() if line.endswith(" &")]
+    subprocess.run([*shlex.split(study)[:3], "--help"], stdout=subprocess.DEVNULL, check=True)
 
 
 @pytest.mark.usefixtures("submit")

@@ -6,13 +6,14 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.processes import running_below
 from tests.search.test_series import Silent
+from tests.services import running_postgres
 from tuner.config.load import load_config
 from tuner.plugin import InputError
 from tuner.records import TrialRecord
@@ -32,18 +33,20 @@ def study(write_config: Callable[..., Path]) -> Callable[..., session.RunResult]
     """Return a function that runs a study on an executor."""
 
     def run(
-        name: str, executor: dict[str, object], shown: Silent | None = None, **more: object
+        name: str,
+        executor: dict[str, object],
+        shown: Silent | None = None,
+        storage: str = "sqlite:///tuner.db",
     ) -> session.RunResult:
         sections = {
             "plugin": "toy",
-            "study": {"name": name, "trials": TRIALS, "pruner": "median"},
+            "study": {"name": name, "trials": TRIALS, "pruner": "median", "storage": storage},
             "data": {"targets": [2.0, 4.0], "seconds": 0.02, "log": "ran.jsonl", "held_out": [3.0]},
             "search_space": {"x": {}, "size": {"low": 1, "high": 2}},
             "objective": "fit",
             "timing": {"finalists": 0, "nulls": 0, "repeats": 1},
             "tracking": {"enabled": False},
             "executor": executor,
-            **more,
         }
         config = load_config(write_config(f"{name}.yaml", **sections))
         check(config)
@@ -52,10 +55,21 @@ def study(write_config: Callable[..., Path]) -> Callable[..., session.RunResult]
     return run
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def storage(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the address of a storage."""
+    if request.param == "sqlite":
+        yield "sqlite:///tuner.db"
+        return
+    with running_postgres() as (url, _):
+        yield url
+
+
 def test_one_slot_gives_the_same_trials_and_best_as_a_local_process(
-    study: Callable[..., session.RunResult],
+    study: Callable[..., session.RunResult], storage: str
 ) -> None:
-    results = [study("local", {"kind": "local"}), study("dask", {"kind": "dask", "workers": 1})]
+    kinds = {"local": {"kind": "local"}, "dask": {"kind": "dask", "workers": 1}}
+    results = [study(name, executor, storage=storage) for name, executor in kinds.items()]
     local, dask = ([(r.number, r.state, r.params) for r in result.records] for result in results)
     assert local == dask
     best = [result.summary.best.number for result in results if result.summary.best]

@@ -17,7 +17,9 @@ def quiet() -> Iterator[None]:
     again reports again: the first one stands.
     """
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    is_loud = verbosity < optuna.logging.ERROR
+    if is_loud:  # to set it empties a cache of every logger that there is
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -26,4 +28,5 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)
             yield
     finally:
-        optuna.logging.set_verbosity(verbosity)
+        if is_loud:
+            optuna.logging.set_verbosity(verbosity)

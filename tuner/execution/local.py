@@ -21,6 +21,7 @@ from tuner.execution.folders import WorkersFolder, sweep
 from tuner.execution.jobs import CaseDone, Event, Job, JobDone, PhaseBegun, Setup, now
 from tuner.execution.keeper import PATIENCE
 from tuner.execution.limits import Limits
+from tuner.execution.memory import resident_in_all
 from tuner.execution.subprocesses import end_kept, how_it_ended, spawn
 from tuner.execution.text import last_lines
 from tuner.execution.worker import THREAD_VARIABLES
@@ -239,7 +240,7 @@ class LocalExecutor:
                 key = self._limits.key(worker.phase, worker.is_limited)
                 limit = f"{worker.allowed:g} s in {worker.phase} ({key})"
                 self._end(worker, "infeasible", f"over the time limit of {limit}")
-            elif (held := _resident(worker.process.pid)) > self.memory:
+            elif (held := resident_in_all(worker.process.pid)) > self.memory:
                 self._end(
                     worker,
                     "infeasible",
@@ -277,13 +278,3 @@ def _never_wait_long(connection: Connection) -> None:
 
 def _environment(threads: int) -> Mapping[str, str]:
     return {**os.environ, **{name: str(threads) for name in THREAD_VARIABLES}}
-
-
-def _resident(pid: int) -> int:
-    """Return the bytes that a process and its children hold resident; 0 once it is gone."""
-    try:
-        process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-        return sum(member.memory_info().rss for member in family if member.is_running())
-    except psutil.NoSuchProcess:
-        return 0

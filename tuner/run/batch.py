@@ -40,7 +40,7 @@ def batch_script(config: Config, path: Path, settings: Sequence[str]) -> str:
         message = f"expected slurm, got '{kind}'; give executor: {{kind: slurm, queue: ..., ...}}"
         raise error_at(config.document, ("executor", "kind"), message)
     overrides = [word for each in (*settings, "executor.inside=true") for word in ("--set", each)]
-    command = [sys.executable, "-m", "tuner.cli", "run", str(path), *overrides]
+    command = [sys.executable, "-m", "tuner", "run", str(path), *overrides]
     script: str = made.func.batch_script(made.keywords["options"], config.name, command)
     return script
 

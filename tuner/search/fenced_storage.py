@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import get_lock_file
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial
-from sqlalchemy import Select, and_, event, exists, insert, literal, select, update
+from sqlalchemy import Select, and_, bindparam, event, exists, insert, literal, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import ORMExecuteState, Session
 
@@ -170,9 +170,9 @@ class FencedDatabase(RDBStorage):
         """Write the lease in place, as the first change of a transaction: none else can then."""
         if self.held is None:
             return
-        own = _row(self.held.study_id), _VALUE == self.held.text
-        same = update(_TABLE).where(*own).values(value_json=counted or self.held.text)
-        if session.connection().execute(same).rowcount != 1:
+        told = {"study": self.held.study_id, "old": self.held.text}
+        told["new"] = counted or self.held.text
+        if session.connection().execute(_KEEP, told).rowcount != 1:
             raise self.held.lost()
 
     def _check_statement(self, state: ORMExecuteState) -> None:
@@ -189,13 +189,19 @@ def _is_cut_off(error: BaseException) -> bool:
 _TABLE: Any = StudyUserAttributeModel.__table__
 _VALUE = _TABLE.c.value_json
 
-
 _GONE = '{"deleted": true}'
 """In place of the lease of a study that is deleted: its number is never used again."""
 
 
-def _row(study_id: int, key: str = LEASE) -> Any:
+def _row(study_id: Any, key: str = LEASE) -> Any:
     return and_(_TABLE.c.study_id == study_id, _TABLE.c.key == key)
+
+
+_KEEP = (
+    update(_TABLE)
+    .where(_row(bindparam("study")), bindparam("old") == _VALUE)
+    .values(value_json=bindparam("new"))
+)
 
 
 class FencedJournal(JournalFileBackend):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import optuna
 from optuna.trial import TrialState
 
+from tuner.config.quiet import quiet
 from tuner.config.task import Task
 from tuner.execution.alone import TICK, run_alone
 from tuner.execution.jobs import CaseDone, Executor, JobDone, TrialJob
@@ -92,7 +93,8 @@ class Coordinator:
             Where the plug-in finds its input at fault.
         """
         try:
-            return self._run()
+            with quiet():
+                return self._run()
         finally:
             self._settle()
 

@@ -15,7 +15,17 @@ from typing import Any
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Select, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 STUDIES: Any = models.StudyModel.__table__
 TRIALS: Any = models.TrialModel.__table__
@@ -29,6 +39,14 @@ TABLES: Mapping[str, tuple[Any, str]] = {
 """Where the parts of a trial are kept, and the column that names one."""
 
 _UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
+
+# Made once: SQLAlchemy takes longer to build a statement than SQLite to run it.
+_LOCK = select(STUDIES.c.study_id).where(STUDIES.c.study_id == bindparam("study")).with_for_update()
+_NEWEST = select(func.max(TRIALS.c.trial_id)).where(TRIALS.c.study_id == bindparam("study"))
+_INSERT = {table: insert(table) for table in (TRIALS, VALUES, *(t for t, _ in TABLES.values()))}
+_UPDATE = update(TRIALS).where(
+    TRIALS.c.trial_id == bindparam("there"), TRIALS.c.state.in_(_UNFINISHED)
+)
 
 
 class NotOurs(Exception):
@@ -82,16 +100,14 @@ def write(
     """
     made: dict[int, int] = {}
     if any(change.there is None for _, change in changes):
-        connection.execute(
-            select(STUDIES.c.study_id).where(_of(STUDIES, study_id)).with_for_update()
-        )
-        if connection.execute(newest(study_id)).scalar() != last:
+        connection.execute(_LOCK, {"study": study_id})
+        if connection.execute(_NEWEST, {"study": study_id}).scalar() != last:
             raise Overtaken
     rows: dict[Any, list[dict[str, Any]]] = {}
     for trial, change in changes:
         if change.there is None:
-            new = insert(TRIALS).values(study_id=study_id, number=trial.number, **_state(trial))
-            key = connection.execute(new).inserted_primary_key
+            new = {"study_id": study_id, "number": trial.number, **_state(trial)}
+            key = connection.execute(_INSERT[TRIALS], new).inserted_primary_key
             assert key is not None
             made[trial.number] = there = int(key[0])
             parts = {(part, name): False for part in TABLES for name in getattr(trial, part)}
@@ -104,13 +120,13 @@ def write(
         for table, row in _rows(trial, change):
             rows.setdefault(table, []).append({"trial_id": there, **row})
     for table, found in rows.items():
-        connection.execute(insert(table), found)
+        connection.execute(_INSERT[table], found)
     return made
 
 
 def newest(study_id: int) -> Select[Any]:
     """Return the query for the id of a study's last trial."""
-    return select(func.max(TRIALS.c.trial_id)).where(_of(TRIALS, study_id))
+    return _NEWEST.params(study=study_id)
 
 
 def ids_of(
@@ -119,18 +135,13 @@ def ids_of(
     """Return the ids of the new ones among trials that were written."""
     numbers = [trial.number for trial, change in changes if change.there is None]
     query = select(TRIALS.c.number, TRIALS.c.trial_id)
-    found = connection.execute(query.where(_of(TRIALS, study_id), TRIALS.c.number.in_(numbers)))
+    ours = TRIALS.c.study_id == study_id, TRIALS.c.number.in_(numbers)
+    found = connection.execute(query.where(*ours))
     return {number: there for number, there in found}
 
 
-def _of(table: Any, study_id: int) -> Any:
-    return table.c.study_id == study_id
-
-
 def _update_state(connection: Connection, there: int, trial: FrozenTrial) -> None:
-    own = TRIALS.c.trial_id == there
-    change = update(TRIALS).where(own, TRIALS.c.state.in_(_UNFINISHED)).values(**_state(trial))
-    if connection.execute(change).rowcount != 1:
+    if connection.execute(_UPDATE, {"there": there, **_state(trial)}).rowcount != 1:
         raise NotOurs
 
 

@@ -11,16 +11,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import resource
 import select
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from tuner.execution.keeper import PATIENCE, become_subreaper, children
+from tuner.execution.memory import descendants, resident, threads
 
 KEPT_BYTES = 1 << 20
 """Of what a program writes to stdout or stderr the last so many bytes are kept."""
@@ -29,7 +29,6 @@ SAMPLE = 0.05
 """Seconds between two looks at the memory of a program's processes."""
 
 _STDIN = 0
-_PAGE = resource.getpagesize()
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _DEFAULT_SIGNALS = (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 
@@ -85,9 +84,9 @@ class _Watch:
 
     def look(self) -> None:
         """Look at them now."""
-        family = list(_family(os.getpid()))
-        self.memory = max(self.memory, sum(map(_resident, family)))
-        found = {thread: _waited(thread) for process in family for thread in _threads(process)}
+        family = list(descendants(os.getpid()))
+        self.memory = max(self.memory, sum(map(resident, family)))
+        found = {thread: _waited(thread) for process in family for thread in threads(process)}
         grown = (seconds - self._known.get(name, 0.0) for name, seconds in found.items())
         self.waited += max(grown, default=0.0)
         self._known = found
@@ -223,30 +222,6 @@ def end_children() -> float:
                     os.kill(left, signal.SIGKILL)
             time.sleep(0.002)
     return cpu
-
-
-def _family(process: int) -> Iterator[int]:
-    """Yield the descendants of a process; none where the kernel does not tell."""
-    for thread in _threads(process):
-        with suppress(OSError), open(f"/proc/{process}/task/{thread}/children") as file:
-            for child in map(int, file.read().split()):
-                yield child
-                yield from _family(child)
-
-
-def _threads(process: int) -> list[str]:
-    try:
-        return os.listdir(f"/proc/{process}/task")
-    except OSError:
-        return []
-
-
-def _resident(process: int) -> int:
-    try:
-        with open(f"/proc/{process}/statm") as file:
-            return int(file.read().split()[1]) * _PAGE
-    except (OSError, IndexError):
-        return 0
 
 
 def _waited(process: int | str) -> float:

@@ -69,17 +69,14 @@ class ClusterExecutor:
     """
 
     def __init__(
-        self,
-        setup: Setup,
-        case_seconds: float,
-        memory: int | None,
-        cluster: Cluster,
+        self, setup: Setup, case_seconds: float, memory: int | None, cluster: Cluster
     ) -> None:
         packages = {entry.package for entry in installed() if entry.name == setup.plugin}
         names = tuple(sorted({DISTRIBUTION, "distributed", *packages}))
         recipe = Recipe(uuid.uuid4().hex, setup, case_seconds, names)
         self._study, self._memory = recipe.study, memory
         self._flights: dict[int, _Flight] = {}
+        self._busy: dict[DaskWorker, _Flight] = {}
         self._waiting: deque[_Flight] = deque()
         self._events: deque[Event] = deque()
         self._cluster = cluster
@@ -143,8 +140,9 @@ class ClusterExecutor:
             raise InputError(f"no Dask worker is left, and none can be started: {why}")
 
     def _assign(self) -> None:
-        busy = {flight.worker for flight in self._flights.values()}
-        idle = [worker for worker in self._known.ready if worker not in busy]
+        if not self._waiting:
+            return
+        idle = [worker for worker in self._known.ready if worker not in self._busy]
         for flight in list(self._waiting):
             host = flight.job.host
             if host and all(worker.host != host for worker in self._known.ready):
@@ -152,6 +150,7 @@ class ClusterExecutor:
                 self._fail(flight, f"no worker is left on {host}", host)
             elif idle and (worker := self._choose(flight.job, idle)) is not None:
                 flight.worker = worker
+                self._busy[worker] = flight
                 self._waiting.remove(flight)
                 idle.remove(worker)
                 self._order(flight, flight.job)
@@ -180,7 +179,7 @@ class ClusterExecutor:
 
     def _land(self, worker: DaskWorker, future: Future[Any]) -> None:
         """Take in what a task has given."""
-        flight = self._flight_of(worker)
+        flight = self._busy.get(worker)
         if flight is None or flight.future is not future:
             return
         try:
@@ -194,22 +193,20 @@ class ClusterExecutor:
         flight.future = None
         self._take(flight, message)
 
-    def _flight_of(self, worker: DaskWorker) -> _Flight | None:
-        return next((each for each in self._flights.values() if each.worker is worker), None)
-
     def _take(self, flight: _Flight, message: Message) -> None:
         event, job = message.event, flight.job
         if isinstance(event, PhaseBegun):
             self._order(flight, None)
         if isinstance(event, JobDone):
+            assert flight.worker is not None
             event = replace(event, losses=flight.losses)
-            del self._flights[job.ticket]
+            del self._flights[job.ticket], self._busy[flight.worker]
             _bring(job, event, message)
         self._events.append(event)
 
     def _lose(self, worker: DaskWorker, why: str = "") -> None:
         """Forget a worker; what it was doing begins again elsewhere."""
-        flight = self._flight_of(worker)
+        flight = self._busy.pop(worker, None)
         self._known.forget(worker, flight.future if flight else None)
         if flight is None:
             return

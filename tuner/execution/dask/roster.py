@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import queue
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +31,13 @@ PATIENCE = 60.0
 GATHER = 5.0
 """Seconds that a worker has to tell what it is, and to hand over what it has done."""
 
+SILENT = 10.0
+"""Seconds without a worker after which the user is told."""
+
 SHARE = 0.9
 """Of a machine's memory, all workers together."""
+
+_logger = logging.getLogger("tuner")  # without a handler, Python's last one: standard error
 
 Task = Callable[..., Any]
 
@@ -65,8 +72,9 @@ def connect(cluster: Cluster) -> Client:
     """Return a client of a scheduler; `InputError` where none answers."""
     address, security = cluster.address, cluster.security
     # They log what they make of lost workers; the executor says what it means for the study.
-    for name in ("distributed", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ("asyncio", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("asyncio", "distributed"):  # some have levels of their own
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if address.partition("://")[0] in ("tcp", "tls"):  # a client tries for long
             socket.create_connection(get_address_host_port(address), CONNECT).close()
@@ -100,15 +108,21 @@ class Roster:
         self._client = connect(cluster)
         self._machine = recipe.setup.machine
         self._workers: dict[str, DaskWorker] = {}
+        self._ready: list[DaskWorker] | None = None  # all that is asked for at each job
+        self._beside: Counter[str] = Counter()
         self._owners: dict[Any, DaskWorker] = {}
         self._arrived: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._numbers = itertools.count()
         self._looked = 0.0
+        self._silent_until = time.monotonic() + SILENT
 
     @property
     def ready(self) -> list[DaskWorker]:
         """Workers that may be given work."""
-        return [worker for worker in self._workers.values() if worker.facts is not None]
+        if self._ready is None:
+            self._ready = [each for each in self._workers.values() if each.facts is not None]
+            self._beside = Counter(each.host for each in self._ready)
+        return self._ready
 
     def look(self) -> list[DaskWorker]:
         """See who has come, at most once a second; return who is gone."""
@@ -121,13 +135,22 @@ class Roster:
             present = set(self._client.nthreads())
         except (OSError, TimeoutError) as error:
             raise InputError(
-                f"the Dask scheduler at '{self._address}' is gone; start it again, then the same "
-                "command goes on"
+                f"the Dask scheduler at '{self._address}' is gone; start it again, and its "
+                "workers, then the same command goes on"
             ) from error
+        self._tell_of_none()
         for address in sorted(present - self._workers.keys()):
             worker = self._workers[address] = DaskWorker(address)
             self.send(worker, slot.hello, self._recipe)
         return [self._workers[address] for address in self._workers.keys() - present]
+
+    def _tell_of_none(self) -> None:
+        """Say once that there is no worker, if that lasts."""
+        if self.ready:
+            self._silent_until = self._looked + SILENT
+        elif self._looked > self._silent_until:
+            self._silent_until = math.inf
+            _logger.warning("no Dask worker is there; the study waits for one")
 
     def await_facts(self) -> None:
         """Wait until the workers that are there have told what they are."""
@@ -171,6 +194,7 @@ class Roster:
     def forget(self, worker: DaskWorker, future: Future[Any] | None) -> None:
         """Strike a worker off, with what it was doing."""
         self._workers.pop(worker.address, None)
+        self._ready = None
         if future is not None:
             self._owners.pop(future.key, None)
             future.cancel()  # pinned to what is gone, it would wait for ever
@@ -179,7 +203,7 @@ class Roster:
         """Return the bytes that a worker may hold: an even share of its host, or Dask's limit."""
         facts = worker.facts
         assert facts is not None
-        beside = sum(each.host == worker.host for each in self.ready)
+        beside = self._beside[worker.host] if self.ready else 0
         even = int(SHARE * facts.memory / max(1, beside))
         return even if facts.limit is None else min(even, int(SHARE * facts.limit))
 
@@ -195,6 +219,7 @@ class Roster:
                 pass  # a worker that hangs: its executor ends with it
         self._owners.clear()
         self._workers.clear()
+        self._ready = None
         self._client.close(timeout=GATHER)
 
     def _welcome(self, worker: DaskWorker, facts: Facts) -> None:
@@ -207,7 +232,7 @@ class Roster:
                 "baseline times are not comparable"
             )
         if why is None:
-            worker.facts = facts
+            worker.facts, self._ready = facts, None
             if self._machine == "":
                 self._machine = facts.machine
             return
@@ -217,7 +242,7 @@ class Roster:
         )
         if not self.ready:
             raise InputError(message)
-        logging.getLogger("tuner").warning("%s; it is left out", message)
+        _logger.warning("%s; it is left out", message)
 
 
 def result(future: Future[Any]) -> Any:

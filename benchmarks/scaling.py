@@ -1,0 +1,282 @@
+"""Trials on 1, 2, 4 workers against the ideal, the coordinator's own CPU, and 1,000 workers.
+
+    python -m benchmarks.scaling [--only WORDS] [--trials N] [--quick N] [--jobs N]
+
+speed-up    16 trials that sleep for a second, on 1, 2 and 4 workers. ``of ideal``: the seconds that
+            they take at the least, through those from the first trial's end to the last one's.
+            ``start``: seconds until the search begins.
+CPU         Of the coordinator's process alone (its threads, no child), for trials that take no
+            time: milliseconds per trial over the second half of the trials. ``dask, own``: client
+            and scheduler are one process; ``dask, apart``: the scheduler is another one. Trials are
+            drawn at random, kept in SQLite in memory where there is /dev/shm, not tracked.
+messages    The executor alone, at 1 and at 1,000 workers: a client in place of Dask's does each
+            task at once, a job on every worker is under way. CPU per job, and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from benchmarks.overhead import MEMORY, ROOT, Moments
+from benchmarks.overhead_plugin import install
+
+SECONDS = 1.0
+WORKERS = (1, 2, 4)
+FAKES = (1, 1000)
+DASK = [sys.executable, "-m"]
+
+
+class Follow(Moments):
+    """Notes the CPU seconds that this process has used at each trial's end, and when all began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = time.perf_counter()
+        self.searching = 0.0
+        self.cpu: list[float] = []
+
+    def trial(self, record: object, best: object) -> None:
+        """Note the moment and the CPU time."""
+        super().trial(record, best)
+        self.cpu.append(time.process_time())
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """Note when the search begins."""
+        if name == "searching" and not self.searching:
+            self.searching = time.perf_counter()
+
+
+def run_here(trials: int, seconds: float, workers: int, executor: Mapping[str, Any]) -> Any:
+    """Run a study in this process and folder; return what was noted."""
+    from tuner.config.load import load_config
+    from tuner.run import session
+
+    install(Path.cwd())
+    config = {
+        "plugin": "nothing",
+        "study": {"trials": trials, "storage": "sqlite:///study.db", "sampler": "random"},
+        "data": {"seconds": seconds},
+        "search_space": {"x": {"low": -5.0, "high": 5.0}},
+        "objective": "value",
+        "workers": workers,
+        "executor": executor,
+        "timing": {"finalists": 0, "nulls": 0, "repeats": 1},
+        "tracking": {"enabled": False},
+    }
+    Path("study.yaml").write_text(json.dumps(config))
+    follow = Follow()
+    session.run(load_config(Path("study.yaml")), follow, lambda: False)
+    half = len(follow.cpu) // 2
+    return {
+        "start": follow.searching - follow.begun,
+        "wall": follow.trials[-1] - follow.trials[0],
+        "ideal": SECONDS * (math.ceil(trials / workers) - 1),
+        "cpu": 1000 * (follow.cpu[-1] - follow.cpu[half]) / (len(follow.cpu) - 1 - half),
+    }
+
+
+def one(trials: int, seconds: float, workers: int, executor: Mapping[str, Any]) -> Any:
+    """Run a study in a process and a folder of its own."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        given = json.dumps([trials, seconds, workers, executor])
+        done = subprocess.run(
+            [*DASK, "benchmarks.scaling", "--here", given],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def speed_up(trials: int) -> None:
+    """Print how the time of trials falls with workers."""
+    for kind in ("local", "dask"):
+        for workers in WORKERS:
+            row = one(trials, SECONDS, workers, {"kind": kind})
+            share = 100 * row["ideal"] / row["wall"]
+            print(
+                f"{kind:12} {workers} workers: {trials} trials of {SECONDS:g} s in "
+                f"{row['wall']:5.2f} s, {share:5.1f} % of ideal; start {row['start']:.1f} s",
+                flush=True,
+            )
+
+
+def coordinator(quick: int) -> None:
+    """Print the coordinator's own CPU time for trials that take none."""
+    print(f"{'local':12} {one(quick, 0.0, 2, {'kind': 'local'})['cpu']:5.2f} ms of CPU a trial")
+    row = one(quick, 0.0, 2, {"kind": "dask", "workers": 2})
+    print(f"{'dask, own':12} {row['cpu']:5.2f} ms of CPU a trial", flush=True)
+    with tempfile.TemporaryDirectory() as folder, hosts(Path(folder)) as address:
+        row = one(quick, 0.0, 2, {"kind": "dask", "address": address})
+    print(f"{'dask, apart':12} {row['cpu']:5.2f} ms of CPU a trial", flush=True)
+
+
+@contextlib.contextmanager
+def hosts(folder: Path) -> Iterator[str]:
+    """Start a scheduler and two workers; yield its address."""
+    site = folder / "nothing"
+    site.mkdir()
+    before = dict(os.environ), list(sys.path)
+    install(site)
+    paths = os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    os.environ.clear()
+    os.environ.update(before[0])
+    sys.path[:] = before[1]
+    scheduler = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--no-dashboard"]
+    scheduler += ["--port", "0", "--scheduler-file", str(folder / "scheduler.json")]
+    workers = ["distributed.cli.dask_worker", "--nthreads", "1", "--nworkers", "2"]
+    workers += ["--memory-limit", "0", "--no-dashboard"]
+    with (folder / "log").open("wb") as log:
+        settings: dict[str, Any] = {"cwd": folder, "env": environment, "stderr": log, "stdout": log}
+        started = [subprocess.Popen([*DASK, *scheduler], **settings)]
+        try:
+            while not (folder / "scheduler.json").exists():
+                assert started[0].poll() is None, (folder / "log").read_text()
+                time.sleep(0.1)
+            address = json.loads((folder / "scheduler.json").read_text())["address"]
+            started.append(subprocess.Popen([*DASK, *workers, address], **settings))
+            yield address
+        finally:
+            for process in reversed(started):
+                process.terminate()
+                process.wait(60)
+
+
+class Done:
+    """A future that is done."""
+
+    status = "finished"
+
+    def __init__(self, key: str, value: object) -> None:
+        self.key, self._value = key, value
+
+    def add_done_callback(self, call: Callable[[Any], object]) -> None:
+        """Call."""
+        call(self)
+
+    def result(self, timeout: float) -> object:
+        """Return it."""
+        return self._value
+
+    def cancel(self) -> None:
+        """Nothing to cancel."""
+
+
+class Simulated:
+    """In place of Dask's client: workers that do at once what they are asked to."""
+
+    status = "running"
+
+    def __init__(self, workers: int) -> None:
+        self._workers = {f"tcp://10.0.0.1:{port}": 1 for port in range(workers)}
+
+    def nthreads(self) -> Mapping[str, int]:
+        """Return the workers."""
+        return self._workers
+
+    def submit(self, task: Any, given: Any, *, key: str, workers: list[str], **_: object) -> Done:
+        """Do what `hello` or `advance` would."""
+        from tuner.execution.dask import slot
+        from tuner.execution.jobs import JobDone, now
+
+        if task is slot.hello:
+            host = f"host {workers[0].rpartition(':')[2]:.2}"
+            versions = slot.versions(given.packages)
+            return Done(key, slot.Facts("", host, "machine", versions, 1 << 40, None, None))
+        if task is slot.close:
+            return Done(key, None)
+        return Done(key, slot.Message(JobDone(given.ticket, "complete", now(), now())))
+
+    def cancel(self, futures: object) -> None:
+        """Nothing to cancel."""
+
+    def close(self, timeout: float) -> None:
+        """Nothing to close."""
+
+
+def messages(jobs: int) -> None:
+    """Print what the executor takes for the messages of many workers."""
+    took = [handled(jobs, workers) for workers in FAKES]
+    for workers, each in zip(FAKES, took, strict=True):
+        print(f"{workers:>5,} workers {each:6.3f} ms of CPU a job, in the executor alone")
+    print(f"              {took[1] / took[0]:6.1f} times as much", flush=True)
+
+
+def handled(jobs: int, workers: int) -> float:
+    """Return the milliseconds that the executor takes for a job."""
+    from unittest.mock import patch
+
+    from tuner.execution.dask import roster
+    from tuner.execution.dask.executor import DaskExecutor, DaskOptions
+    from tuner.execution.jobs import JobDone, Setup, TrialJob
+    from tuner.records import Trial
+
+    def job(number: int) -> TrialJob:
+        return TrialJob(Trial(number=number, params={}, searched={}), 0)
+
+    with (
+        patch.object(roster, "connect", lambda cluster: Simulated(workers)),
+        patch.object(roster, "wait", lambda futures, timeout: None),
+        patch.object(Simulated, "as_current", contextlib.nullcontext, create=True),
+    ):
+        options = DaskOptions(address="tcp://10.0.0.1:1")
+        executor = DaskExecutor(Setup("nothing", {}), 1, 60.0, options=options)
+        for number in range(workers):
+            executor.submit(job(number))
+        used, ended = time.process_time(), 0
+        while ended < jobs:
+            event = executor.wait(60.0)
+            assert isinstance(event, JobDone)
+            assert event.state == "complete"
+            executor.submit(job(workers + ended))
+            ended += 1
+        used = time.process_time() - used
+        executor.close()
+    return 1000 * used / jobs
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", help="parts whose name contains this")
+    parser.add_argument("--trials", type=int, default=16, help="of a second each")
+    parser.add_argument("--quick", type=int, default=400, help="trials that take no time")
+    parser.add_argument("--jobs", type=int, default=3000, help="whose messages are handled")
+    parser.add_argument("--here", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if given.here:
+        trials, seconds, workers, executor = json.loads(given.here)
+        print(json.dumps(run_here(trials, seconds, workers, executor)))
+    else:
+        parts = {
+            "speed-up": lambda: speed_up(given.trials),
+            "CPU": lambda: coordinator(given.quick),
+            "messages": lambda: messages(given.jobs),
+        }
+        for name, part in parts.items():
+            if given.only in name:
+                part()
+
+
+if __name__ == "__main__":
+    main()
