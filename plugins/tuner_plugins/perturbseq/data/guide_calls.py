@@ -171,8 +171,8 @@ def _fit_of_guide(columns: sparse.csc_matrix, at: int, calling: GuideCalling) ->
 
 def obs_with_calls(
     obs: pd.DataFrame, counts: object, calling: GuideCalling, perturbation: str
-) -> tuple[pd.DataFrame, str]:
-    """Return obs with columns of what was called, and a note on it.
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Return obs with columns of what was called, the table of guides, and a note on it.
 
     Parameters
     ----------
@@ -198,7 +198,8 @@ def obs_with_calls(
         numbers_of_guides(counts, calling.obsm), list(map(str, counts)), obs.index, calling
     )
     made = calls.labels.rename(columns={"perturbation": perturbation})
-    return obs.drop(columns=list(made), errors="ignore").join(made), note_on_calls(calls, calling)
+    labelled = obs.drop(columns=list(made), errors="ignore").join(made)
+    return labelled, calls.table, note_on_calls(calls, calling)
 
 
 def note_on_calls(calls: GuideCalls, calling: GuideCalling) -> str:
