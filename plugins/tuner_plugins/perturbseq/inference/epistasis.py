@@ -40,8 +40,9 @@ def epistasis(tables: Mapping[str, pd.DataFrame], q_threshold: float = 0.05) -> 
         (``log2fc_first``, ``log2fc_second``), ``expected``, their sum, ``observed``,
         ``interaction``, the difference, with its interval (``low``, ``high``), ``p`` and ``q``
         (Benjamini-Hochberg over all rows), and ``class``: ``additive`` where there is no
-        significant interaction; else ``synergistic`` (farther from 0 than the sum), ``buffering``
-        (nearer), ``reversing`` (on the other side). Empty without pairs.
+        significant interaction; else ``synergistic`` (farther from 0 than the sum, or the sum is
+        not told from 0), ``buffering`` (nearer), ``reversing`` (on the other side). Empty without
+        pairs.
 
     Examples
     --------
@@ -56,9 +57,11 @@ def epistasis(tables: Mapping[str, pd.DataFrame], q_threshold: float = 0.05) -> 
     rows = []
     for first, second in pairs_of(list(changes.columns)):
         single, pair = changes[[first, second]].to_numpy(), f"{first},{second}"
+        reach = sum((tables["log2fc_high"][one] - changes[one]) ** 2 for one in (first, second))
         columns = {"gene": changes.index.astype(str), "first": first, "second": second}
         columns |= {"log2fc_first": single[:, 0], "log2fc_second": single[:, 1]}
         columns |= {"expected": single.sum(axis=1), "interaction": changes[pair].to_numpy()}
+        columns["idle"] = columns["expected"] ** 2 < reach  # as far as one interval of both goes
         columns |= {k: tables[f"log2fc_{k}"][pair].to_numpy() for k in ("low", "high", "p")}
         rows.append(pd.DataFrame(columns))
     if not rows:
@@ -68,8 +71,8 @@ def epistasis(tables: Mapping[str, pd.DataFrame], q_threshold: float = 0.05) -> 
     table["q"] = adjust(table["p"])
     expected, observed = table["expected"].to_numpy(), table["observed"].to_numpy()
     kinds = np.select(
-        [~(table["q"].to_numpy() < q_threshold), expected * observed < 0],
-        ["additive", "reversing"],
+        [~(table["q"].to_numpy() < q_threshold), table.pop("idle"), expected * observed < 0],
+        ["additive", "synergistic", "reversing"],
         np.where(np.abs(observed) > np.abs(expected), "synergistic", "buffering"),
     )
     return table.assign(**{"class": kinds})

@@ -1,9 +1,11 @@
 """Fold changes with intervals: what the penalty shrinks is estimated again, from counts.
 
 A quasi-Poisson regression of each gene on all perturbations and covariates (McCullagh and Nelder,
-1989, chapter 9; Lund et al., 2012, 10.1515/1544-6115.1826): log mean = offset + X b, variance =
-scale x mean, with the scale of Pearson's residuals. The design is the whole one, not the columns
-that the elastic net selected: an interval of what was selected for being large is too narrow.
+1989, chapter 9; Lund et al., 2012, 10.1515/1544-6115.1826): log mean = offset + X b. Intervals are
+those of a variance that grows faster than the mean, scale x (mean + a mean^2), by the sandwich of
+White (1982, 10.2307/1912526): one scale alone is too small for cells with many counts, and too
+large for the others. The design is the whole one, not the columns that the elastic net selected:
+an interval of what was selected for being large is too narrow.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ NO_COUNT = -np.log(0.025)
 
 
 def fold_changes(  # noqa: PLR0913  the parts of one regression
-    counts: sparse.csr_matrix,
+    counts: sparse.csc_matrix | sparse.csr_matrix,
     sizes: NDArray[np.float64],
     design: sparse.csr_matrix,
     covariates: NDArray[np.float64],
@@ -38,8 +40,8 @@ def fold_changes(  # noqa: PLR0913  the parts of one regression
 
     Parameters
     ----------
-    counts : csr_matrix, (cells, genes)
-        Whole numbers.
+    counts : sparse matrix, (cells, genes)
+        Whole numbers; not copied if by columns (CSC).
     sizes : ndarray, (cells,)
         Size factors: their logarithm is the offset.
     design : csr_matrix, (cells, perturbations)
@@ -113,7 +115,7 @@ def _one_gene(
         return found
     coef, covariance, scale = fit
     free, q = int(used.sum()) - len(coef), others.shape[1]
-    error = np.sqrt(scale * covariance.diagonal()[q:])
+    error = np.sqrt(covariance.diagonal()[q:])
     reach = t.ppf((1 + level) / 2, free) * error
     found[:3, seen] = coef[q:], coef[q:] - reach, coef[q:] + reach
     found[3, seen] = 2 * t.sf(np.abs(coef[q:]) / error, free)
@@ -154,7 +156,7 @@ class _Columns:
 def _quasi_poisson(
     y: NDArray[np.float64], offset: NDArray[np.float64], x: _Columns
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float] | None:
-    """Return coefficients, inverse information and scale; None where it does not converge.
+    """Return coefficients, their covariance and Pearson's scale; None where it does not converge.
 
     Iteratively reweighted least squares; a step that lowers the likelihood is halved.
     """
@@ -183,6 +185,11 @@ def _quasi_poisson(
             inverse = np.asarray(
                 np.linalg.pinv(x.information(mean), hermitian=True), dtype=np.float64
             )
-            scale = float(((y - mean) ** 2 / mean).sum() / max(len(y) - x.width, 1))
-            return coef, inverse, scale
+            free = max(len(y) - x.width, 1)
+            squares = (y - mean) ** 2
+            excess = max(float((squares - mean).sum() / (mean**2).sum()), 0.0)
+            variance = mean * (1 + excess * mean)
+            variance *= (squares / variance).sum() / free
+            scale = float((squares / mean).sum() / free)
+            return coef, inverse @ x.information(variance) @ inverse, scale
     return None

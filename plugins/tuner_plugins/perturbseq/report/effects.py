@@ -33,7 +33,9 @@ def fold_changes_of(
     adata: ad.AnnData, model: Model, level: float = LEVEL, threads: int | None = None
 ) -> dict[str, pd.DataFrame]:
     """Return `FOLD_CHANGES` from the raw counts in X, each genes by perturbations."""
-    counts = sparse.csr_matrix(adata[:, model.genes].X, dtype=np.float64)
+    counts, at = sparse.csc_matrix(adata.X), adata.var_names.get_indexer(model.genes)
+    if len(at) < adata.n_vars or (np.diff(at) != 1).any():
+        counts = counts[:, at]
     sizes = model.sizes
     if sizes is None or (sizes == 1).all():  # of a response that is no matter of depth
         sizes = np.asarray(adata.X.sum(axis=1), dtype=np.float64).reshape(-1)
@@ -106,7 +108,10 @@ def add_fold_changes(found: Analysis, model: Model, options: AnalysisOptions) ->
         found.tables["epistasis"] = found.adata.uns["epistasis"] = pairs
         classes = pairs["class"].value_counts()
         said = ", ".join(f"{n:,} {kind}" for kind, n in classes.items())
-        found.notes.append(f"Pairs of perturbations against the sum of both: {said}.")
+        found.notes.append(
+            f"Pairs of perturbations against the sum of both: {said}. A penalty spreads what pairs "
+            "do over the columns of both perturbations: for these go by log2fc_q, not by q."
+        )
 
 
 def _note_on_own(own: pd.DataFrame, targets: int, q_threshold: float) -> str:

@@ -178,7 +178,7 @@ def group(
         found.tables["program_stability"] = stability(
             programs,
             bootstrap_coefficients(used, options.n_bootstraps, options.seed),
-            lambda table: cluster(table.mask(own, 0.0), options.clustering, keep=keep),
+            lambda table: cluster(table.mask(own, 0.0), programs.options, keep=keep),
         )
     found.tables["programs"] = members(programs, "gene", "program")
     found.tables["modules"] = members(modules, "perturbation", "module")
