@@ -97,7 +97,7 @@ def prepare(adata: ad.AnnData, options: PrepareOptions | None = None) -> ad.AnnD
         )
     _quality(adata, options)
     adata.layers["lognorm"] = log_normalised(adata, options.size_factor)
-    view = ad.AnnData(adata.layers["lognorm"].copy(), obs=adata.obs[[]], var=adata.var[[]])
+    view = ad.AnnData(adata.layers["lognorm"], obs=adata.obs[[]], var=adata.var[[]])
     _phases(adata, view, options)
     chosen = _variable_genes(view)
     adata.var["highly_variable"] = chosen
