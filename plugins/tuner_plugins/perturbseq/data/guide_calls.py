@@ -41,6 +41,8 @@ class GuideCalling:
         Guide to target. None: the guide's name without its number (``STAT1_g2``: STAT1).
     separator : str
         What joins the targets of a cell.
+    modality : str, optional
+        Where counts of guides are instead of obsm: a modality, or a type of features.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}  # older ones pass over
@@ -50,6 +52,7 @@ class GuideCalling:
     min_umis: int = 3
     targets: Mapping[str, str] | None = None
     separator: str = "+"
+    modality: str | None = None
 
 
 @dataclass(frozen=True)

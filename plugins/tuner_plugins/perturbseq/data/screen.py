@@ -18,7 +18,7 @@ from tuner_plugins.perturbseq.data.covariates import (
 )
 from tuner_plugins.perturbseq.data.files import SAME, Reading, Source, open_source
 from tuner_plugins.perturbseq.data.guide_calls import GuideCalling, obs_with_calls
-from tuner_plugins.perturbseq.data.guide_counts import read_obsm
+from tuner_plugins.perturbseq.data.guide_counts import read_modality, read_obsm
 from tuner_plugins.perturbseq.data.labels import Design, Labels, column_of, read_design
 from tuner_plugins.perturbseq.data.matrix import Cells
 from tuner_plugins.perturbseq.data.response import GeneChoice
@@ -185,9 +185,13 @@ def open_screen(source: Source, recipe: Recipe) -> Screen:
     called: list[str] = []
     guide_table = None
     if recipe.calling is not None:
-        guides = read_obsm(source, recipe.calling.obsm)
+        calling = recipe.calling
+        if calling.modality is None:
+            guides = read_obsm(source, calling.obsm)
+        else:
+            guides = read_modality(source, calling.modality, counts.obs.index)
         column = recipe.labels.perturbation
-        obs, guide_table, note = obs_with_calls(counts.obs, guides, recipe.calling, column)
+        obs, guide_table, note = obs_with_calls(counts.obs, guides, calling, column)
         counts, called = replace(counts, obs=obs), [note]
     design = read_design(counts.obs, recipe.labels)
     design = replace(design, notes=[*called, *design.notes])
