@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+import warnings
+from dataclasses import asdict, replace
 
 import anndata as ad
 import numpy as np
@@ -18,10 +20,12 @@ from matplotlib.figure import Figure
 from scipy import sparse
 from tuner_plugins.elasticnet.config import ElasticNetConfig
 from tuner_plugins.elasticnet.plugin import ElasticNetPlugin
+from tuner_plugins.elasticnet.reading import probe_files
 from tuner_plugins.elasticnet.script import fit_screen
 from tuner_plugins.enet.cross_validation import refit
 from tuner_plugins.perturbseq.annotated import ScreenWarning
 from tuner_plugins.perturbseq.data.guide_calls import GuideCalling, call_guides
+from tuner_plugins.perturbseq.data.guide_counts import read_modality
 from tuner_plugins.perturbseq.data.screen import open_screen, recipe_of
 from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.data.transform import blocks, learn
@@ -411,6 +415,43 @@ def test_guides_from_a_file(infected, tmp_path):
         ElasticNetPlugin(ElasticNetConfig.model_validate({"data": wrong})).load()
     with pytest.raises(ValueError, match="method"):
         ElasticNetConfig.model_validate({"data": data | {"guide_counts": {"methods": "max"}}})
+
+
+def test_guides_from_a_modality_of_a_file(infected, tmp_path):
+    """Counts of guides in an .h5mu, or as features of a type of their own, in another order."""
+    adata = infected[0].copy()
+    table = adata.obsm.pop("guides")
+    var = pd.DataFrame({"feature_types": "CRISPR Guide Capture"}, index=list(table))
+    guides = ad.AnnData(sparse.csr_matrix(table.to_numpy(dtype=float)), table[[]], var)
+    genes = ad.AnnData(adata.X, table[[]], adata.var.assign(feature_types="Gene Expression"))
+    both = ad.concat([genes, guides], axis=1)
+    both.var = pd.concat([genes.var, guides.var])
+    both.write_h5ad(tmp_path / "both.h5ad")
+    sources = {"both.h5ad": "CRISPR Guide Capture"}
+    if importlib.util.find_spec("mudata"):
+        import mudata
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of what mudata will do one day
+            mudata.MuData({"rna": genes, "guides": guides[::-1].copy()}).write(tmp_path / "a.h5mu")
+        sources["a.h5mu"] = "guides"
+    calls = call_guides(table, list(table), adata.obs_names, GuideCalling())
+    expected = calls.labels.loc[calls.labels["n_guides"] > 0, "perturbation"]
+    for name, modality in sources.items():
+        data = {"counts": str(tmp_path / name), "control": ["ctrl"], "multiple": "additive"}
+        data |= {"unassigned": "drop", "guide_counts": {"modality": modality}}
+        recipe = ElasticNetConfig.model_validate({"data": data}).data.recipe()
+        screen = open_screen(tmp_path / name, recipe)
+        assert screen.obs["perturbation"].tolist() == expected.tolist()
+        assert screen.counts.genes.tolist() == genes.var_names.tolist()
+        probe_files(ElasticNetConfig.model_validate({"data": data}).data)
+        wrong = replace(recipe, calling=GuideCalling(modality="gides"))
+        with pytest.raises(CellsError, match="gides"):
+            open_screen(tmp_path / name, wrong)
+    odd = both.copy()
+    odd.obs_names = [f"other{i}" for i in range(odd.n_obs)]
+    with pytest.raises(CellsError, match="has none of the screen's cells"):
+        read_modality(odd, "CRISPR Guide Capture", both.obs_names)
 
 
 def test_fold_changes_stand_beside_coefficients(analysed):

@@ -79,6 +79,10 @@ class AnalysisSection(Section):
         Mock perturbations of control cells.
     efficacy : bool
         Learn how far each perturbed cell was perturbed.
+    fold_changes : bool
+        Estimate log2 fold changes with intervals from counts, and interactions of pairs.
+    distance_permutations : int
+        Of the test of energy distances to control; 0 leaves these out.
     composition : bool, optional
         Make good for the shift of all genes where some moved; null does so where counts are
         divided by their own sum.
@@ -100,6 +104,8 @@ class AnalysisSection(Section):
     selection_pairs: int = Field(default=0, ge=0)
     calibration: Literal["random", "guides", "none"] = "random"
     efficacy: bool = False
+    fold_changes: bool = True
+    distance_permutations: int = Field(default=1000, ge=0)
     composition: bool | None = None
     n_neighbors: int | None = Field(default=None, ge=1)
     resolution: float | None = Field(default=None, gt=0)

@@ -35,7 +35,9 @@ def require_gene_sets(config: ElasticNetConfig, loaded: Loaded) -> None:
 def probe_files(data: DataSection) -> None:
     """Read the screen's files in another process; `CellsError` where that does not survive it."""
     layers = [data.layer, None if data.response in (LOG, COUNTS) else data.response]
-    guides = [] if data.guide_counts is None else [f"obsm/{data.guide_counts.obsm}"]
+    calling = data.guide_counts
+    in_obsm = calling is not None and calling.modality is None
+    guides = [f"obsm/{calling.obsm}"] if calling is not None and in_obsm else []
     parts = [part for layer in layers for part in parts_of(layer)]
     for path in data.counts:
         if not path.is_dir() and not is_mtx(path):

@@ -22,6 +22,7 @@ from tuner_plugins.perturbseq.inference.coefficients import tabulate
 from tuner_plugins.perturbseq.model.load import gene_names, load
 from tuner_plugins.perturbseq.model.reading import Plan
 from tuner_plugins.perturbseq.model.resampling import Model
+from tuner_plugins.perturbseq.report.effects import own_effects
 from tuner_plugins.perturbseq.report.options import AnalysisOptions
 
 KEY = "elasticnet"
@@ -199,3 +200,24 @@ def coefficient_table(data: Any, modality: str | None = None) -> pd.DataFrame:
         if key in adata.varm:
             table[key] = stored_table(adata, key).to_numpy().ravel()
     return table
+
+
+def knockdown(data: Any, *, q_threshold: float = 0.05, modality: str | None = None) -> pd.DataFrame:
+    """Tabulate what each perturbation leaves of its own gene, and the power to see that.
+
+    Parameters
+    ----------
+    data : AnnData or MuData
+        After `fold_changes`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a perturbation whose gene was fitted, see
+        `tuner_plugins.perturbseq.report.effects.own_effects`. Intervals are taken for those of
+        95 %.
+    """
+    table = coefficient_table(data, modality)
+    if "log2fc" not in table:
+        raise AnalysisError("no varm 'log2fc': run tl.fold_changes first")
+    return own_effects(table, q_threshold)

@@ -14,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tuner_plugins.perturbseq.annotated import KEY, adata_of, coefficient_table, stored_table
+from tuner_plugins.perturbseq.annotated import knockdown as own_table
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.programs.grouping import clustering_of
-from tuner_plugins.perturbseq.report import figures, heatmaps
+from tuner_plugins.perturbseq.report import effect_figures, figures, heatmaps
 
 
 def _drawn(
@@ -73,6 +74,11 @@ def clustermap(data: Any, *, q_threshold: float = 0.05, figure: Figure | None = 
 def dotplot(data: Any, *, figure: Figure | None = None) -> list[Axes]:
     """Draw the same as dots: size by -log10 q, colour by effect."""
     return _drawn(heatmaps.dotplot, figure, _stored(data, "program_tests", "tl.score_programs"))
+
+
+def knockdown(data: Any, *, q_threshold: float = 0.05, figure: Figure | None = None) -> list[Axes]:
+    """Draw what perturbations leave of their own gene, after `tl.fold_changes`."""
+    return _drawn(effect_figures.knockdown, figure, own_table(data, q_threshold=q_threshold))
 
 
 def volcano(

@@ -177,6 +177,16 @@ def test_stability_tells_a_real_cluster_from_noise():
     assert stability(cluster(noise), resamples, cluster)["jaccard_mean"].mean() < 0.5
 
 
+def test_options_that_were_chosen_give_the_same_clusters_again():
+    table = ridge_coefficients(planted_screen(seed=4))
+    found = cluster(table)
+    assert found.options.n_neighbors is not None
+    assert found.options.resolution is not None
+    again = cluster(table, found.options)
+    assert again.labels.tolist() == found.labels.tolist()
+    assert again.options == found.options
+
+
 def test_stability_without_resamples_says_so():
     table, _ = noisy_blocks(3)
     report = stability(cluster(table), [], cluster)

@@ -41,6 +41,8 @@ class GuideCalling:
         Guide to target. None: the guide's name without its number (``STAT1_g2``: STAT1).
     separator : str
         What joins the targets of a cell.
+    modality : str, optional
+        Where counts of guides are instead of obsm: a modality, or a type of features.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}  # older ones pass over
@@ -50,6 +52,7 @@ class GuideCalling:
     min_umis: int = 3
     targets: Mapping[str, str] | None = None
     separator: str = "+"
+    modality: str | None = None
 
 
 @dataclass(frozen=True)
@@ -171,8 +174,8 @@ def _fit_of_guide(columns: sparse.csc_matrix, at: int, calling: GuideCalling) ->
 
 def obs_with_calls(
     obs: pd.DataFrame, counts: object, calling: GuideCalling, perturbation: str
-) -> tuple[pd.DataFrame, str]:
-    """Return obs with columns of what was called, and a note on it.
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Return obs with columns of what was called, the table of guides, and a note on it.
 
     Parameters
     ----------
@@ -198,7 +201,8 @@ def obs_with_calls(
         numbers_of_guides(counts, calling.obsm), list(map(str, counts)), obs.index, calling
     )
     made = calls.labels.rename(columns={"perturbation": perturbation})
-    return obs.drop(columns=list(made), errors="ignore").join(made), note_on_calls(calls, calling)
+    labelled = obs.drop(columns=list(made), errors="ignore").join(made)
+    return labelled, calls.table, note_on_calls(calls, calling)
 
 
 def note_on_calls(calls: GuideCalls, calling: GuideCalling) -> str:

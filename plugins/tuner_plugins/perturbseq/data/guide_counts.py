@@ -1,10 +1,11 @@
-"""Counts of guides as they are stored: what stands in obsm, and its numbers.
+"""Counts of guides as they are stored: what stands in obsm or in a modality, and its numbers.
 
 A stand-alone script carries this module.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import anndata
@@ -15,6 +16,7 @@ from anndata.io import read_elem
 from scipy import sparse
 
 from tuner_plugins.perturbseq.data.files import Files, Source
+from tuner_plugins.perturbseq.data.matrix import open_cells
 from tuner_plugins.perturbseq.data.probing import probe
 from tuner_plugins.perturbseq.data.stored import CellsError, did_you_mean, unreadable
 
@@ -27,13 +29,7 @@ def read_obsm(source: Source, key: str) -> Any:
     CellsError
         There is nothing, it cannot be read, or there are several files.
     """
-    if isinstance(source, Files):
-        if len(source.counts) > 1:
-            raise CellsError(
-                f"guides are called from obsm '{key}' of one file, and there are "
-                f"{len(source.counts)}; join them first, or call guides in each"
-            )
-        source = source.counts[0]
+    source = _only_one(source, f"obsm '{key}'")
     if isinstance(source, anndata.AnnData):
         known: Any = source.obsm
     else:
@@ -51,6 +47,48 @@ def read_obsm(source: Source, key: str) -> Any:
     if key not in known:
         raise CellsError(did_you_mean(f"no obsm '{key}' with counts of guides", key, known))
     return known[key]
+
+
+def read_modality(source: Source, modality: str, cells: pd.Index) -> pd.DataFrame:
+    """Return counts of guides that are a modality of their own, or features of a type of their own.
+
+    Parameters
+    ----------
+    source : Path, AnnData or Files
+    modality : str
+        As of `open_cells`: of an .h5mu, or a feature type such as ``CRISPR Guide Capture``.
+    cells : Index
+        Names of the screen's cells, in whose order the counts are; cells that the modality lacks
+        have none.
+
+    Raises
+    ------
+    CellsError
+        There is no such modality, it has none of the cells, or there are several files.
+    """
+    found = open_cells(_only_one(source, f"modality '{modality}'"), None, None, modality)
+    at = found.obs.index.get_indexer(cells)
+    if (at < 0).all():
+        raise CellsError(
+            f"modality '{modality}' has none of the screen's cells: '{cells[0]}' for one is not "
+            f"among '{found.obs.index[0]}', ...; give cells the same names in both"
+        )
+    blocks = [sparse.csr_matrix(x) for _, x in found.matrix.blocks(np.arange(len(found.obs)))]
+    blocks.append(sparse.csr_matrix((1, len(found.genes))))  # the last row, for cells without
+    counts = sparse.vstack(blocks, format="csr")[at]
+    return pd.DataFrame.sparse.from_spmatrix(counts, cells, found.genes.astype(str))
+
+
+def _only_one(source: Source, what: str) -> Path | anndata.AnnData:
+    """Return the only file of a screen, or what is in memory."""
+    if not isinstance(source, Files):
+        return source
+    if len(source.counts) > 1:
+        raise CellsError(
+            f"guides are called from {what} of one file, and there are {len(source.counts)}; join "
+            "them first, or call guides in each"
+        )
+    return source.counts[0]
 
 
 def numbers_of_guides(counts: pd.DataFrame, key: str) -> sparse.csr_matrix:

@@ -18,7 +18,7 @@ from tuner_plugins.perturbseq.data.covariates import (
 )
 from tuner_plugins.perturbseq.data.files import SAME, Reading, Source, open_source
 from tuner_plugins.perturbseq.data.guide_calls import GuideCalling, obs_with_calls
-from tuner_plugins.perturbseq.data.guide_counts import read_obsm
+from tuner_plugins.perturbseq.data.guide_counts import read_modality, read_obsm
 from tuner_plugins.perturbseq.data.labels import Design, Labels, column_of, read_design
 from tuner_plugins.perturbseq.data.matrix import Cells
 from tuner_plugins.perturbseq.data.response import GeneChoice
@@ -121,6 +121,8 @@ class Screen:
         ``""`` everywhere without a batch column.
     extra : array, shape (cells, len(y_obs))
         Further responses.
+    guide_table : DataFrame, optional
+        What was called of each guide, see `GuideCalls`; where labels were called.
     """
 
     recipe: Recipe
@@ -131,6 +133,7 @@ class Screen:
     covariates: Covariates
     batches: np.ndarray
     extra: np.ndarray
+    guide_table: pd.DataFrame | None = None
 
     @property
     def needs_counts(self) -> bool:
@@ -180,10 +183,15 @@ def open_screen(source: Source, recipe: Recipe) -> Screen:
         _require_depth(counts.obs, recipe)
         counts = replace(counts, notes=(*counts.notes, NORMALISED))
     called: list[str] = []
+    guide_table = None
     if recipe.calling is not None:
-        guides = read_obsm(source, recipe.calling.obsm)
+        calling = recipe.calling
+        if calling.modality is None:
+            guides = read_obsm(source, calling.obsm)
+        else:
+            guides = read_modality(source, calling.modality, counts.obs.index)
         column = recipe.labels.perturbation
-        obs, note = obs_with_calls(counts.obs, guides, recipe.calling, column)
+        obs, guide_table, note = obs_with_calls(counts.obs, guides, calling, column)
         counts, called = replace(counts, obs=obs), [note]
     design = read_design(counts.obs, recipe.labels)
     design = replace(design, notes=[*called, *design.notes])
@@ -196,7 +204,8 @@ def open_screen(source: Source, recipe: Recipe) -> Screen:
     if clash:
         raise CellsError(f"'{clash[0]}' is both a perturbation and a covariate; rename one")
     extra = _further_responses(obs, counts.genes, recipe.y_obs)
-    return Screen(recipe, counts, response, obs, design, covariates, batches, extra)
+    parts = recipe, counts, response, obs, design, covariates, batches, extra
+    return Screen(*parts, guide_table)
 
 
 def _require_depth(obs: pd.DataFrame, recipe: Recipe) -> None:

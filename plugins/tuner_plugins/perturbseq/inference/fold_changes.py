@@ -1,9 +1,11 @@
 """Fold changes with intervals: what the penalty shrinks is estimated again, from counts.
 
 A quasi-Poisson regression of each gene on all perturbations and covariates (McCullagh and Nelder,
-1989, chapter 9; Lund et al., 2012, 10.1515/1544-6115.1826): log mean = offset + X b, variance =
-scale x mean, with the scale of Pearson's residuals. The design is the whole one, not the columns
-that the elastic net selected: an interval of what was selected for being large is too narrow.
+1989, chapter 9; Lund et al., 2012, 10.1515/1544-6115.1826): log mean = offset + X b. Intervals are
+those of a variance that grows faster than the mean, scale x (mean + a mean^2), by the sandwich of
+White (1982, 10.2307/1912526): one scale alone is too small for cells with many counts, and too
+large for the others. The design is the whole one, not the columns that the elastic net selected:
+an interval of what was selected for being large is too narrow.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from scipy import sparse
 from scipy.stats import t
 from threadpoolctl import threadpool_limits
 
+from tuner_plugins.perturbseq.inference.kernels import weighted_gram
+
 MOST_STEPS = 50
 CONVERGED = 1e-8
 FARTHEST = 30.0
@@ -26,7 +30,7 @@ NO_COUNT = -np.log(0.025)
 
 
 def fold_changes(  # noqa: PLR0913  the parts of one regression
-    counts: sparse.csr_matrix,
+    counts: sparse.csc_matrix | sparse.csr_matrix,
     sizes: NDArray[np.float64],
     design: sparse.csr_matrix,
     covariates: NDArray[np.float64],
@@ -38,8 +42,8 @@ def fold_changes(  # noqa: PLR0913  the parts of one regression
 
     Parameters
     ----------
-    counts : csr_matrix, (cells, genes)
-        Whole numbers.
+    counts : sparse matrix, (cells, genes)
+        Whole numbers; not copied if by columns (CSC).
     sizes : ndarray, (cells,)
         Size factors: their logarithm is the offset.
     design : csr_matrix, (cells, perturbations)
@@ -113,7 +117,7 @@ def _one_gene(
         return found
     coef, covariance, scale = fit
     free, q = int(used.sum()) - len(coef), others.shape[1]
-    error = np.sqrt(scale * covariance.diagonal()[q:])
+    error = np.sqrt(covariance.diagonal()[q:])
     reach = t.ppf((1 + level) / 2, free) * error
     found[:3, seen] = coef[q:], coef[q:] - reach, coef[q:] + reach
     found[3, seen] = 2 * t.sf(np.abs(coef[q:]) / error, free)
@@ -129,7 +133,7 @@ class _Columns:
 
     def __init__(self, dense: NDArray[np.float64], ones: sparse.csr_matrix) -> None:
         self.dense, self.ones, self.transposed = dense, ones, ones.T.tocsr()
-        self.cells = np.repeat(np.arange(ones.shape[0]), np.diff(ones.indptr))
+        ones.sort_indices()
         self.width = dense.shape[1] + ones.shape[1]
 
     def times(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -143,18 +147,15 @@ class _Columns:
 
     def information(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return X'WX, (columns, columns)."""
-        weighted = weight[:, None] * self.dense
-        mixed = np.asarray(self.transposed @ weighted)
-        data = weight[self.cells]
-        ones = sparse.csr_matrix((data, self.ones.indices, self.ones.indptr), self.ones.shape)
-        own = (self.transposed @ ones).toarray()
-        return np.block([[self.dense.T @ weighted, mixed.T], [mixed, own]])
+        lower = np.zeros((self.width, self.width))
+        weighted_gram(self.dense, self.ones.indptr, self.ones.indices, weight, lower)
+        return lower + np.tril(lower, -1).T
 
 
 def _quasi_poisson(
     y: NDArray[np.float64], offset: NDArray[np.float64], x: _Columns
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float] | None:
-    """Return coefficients, inverse information and scale; None where it does not converge.
+    """Return coefficients, their covariance and Pearson's scale; None where it does not converge.
 
     Iteratively reweighted least squares; a step that lowers the likelihood is halved.
     """
@@ -180,9 +181,15 @@ def _quasi_poisson(
         coef, before = coef + step, likelihood
         mean, likelihood = tried
         if likelihood - before <= CONVERGED * (abs(likelihood) + 1) and np.abs(step).max() < 1e-5:
-            inverse = np.asarray(
-                np.linalg.pinv(x.information(mean), hermitian=True), dtype=np.float64
-            )
-            scale = float(((y - mean) ** 2 / mean).sum() / max(len(y) - x.width, 1))
-            return coef, inverse, scale
+            try:
+                inverse = np.linalg.inv(x.information(mean))
+            except np.linalg.LinAlgError:
+                return None
+            free = max(len(y) - x.width, 1)
+            squares = (y - mean) ** 2
+            excess = max(float((squares - mean).sum() / (mean**2).sum()), 0.0)
+            variance = mean * (1 + excess * mean)
+            variance *= (squares / variance).sum() / free
+            scale = float((squares / mean).sum() / free)
+            return coef, inverse @ x.information(variance) @ inverse, scale
     return None

@@ -171,3 +171,36 @@ def count_reached(
                 low = low + half + 1 if ahead else low
                 length = length - half - 1 if ahead else half
             steps[k, low] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def weighted_gram(
+    dense: NDArray[np.float64],
+    indptr: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    weight: NDArray[np.float64],
+    lower: NDArray[np.float64],
+) -> None:
+    """Add the weighted cross products of dense columns, then of columns of zeros and ones.
+
+    Parameters
+    ----------
+    dense : ndarray, (cells, dense columns)
+    indptr, columns : ndarray of int
+        Where the others are one, in CSR form with sorted columns.
+    weight : ndarray, (cells,)
+    lower : ndarray, (all columns, all columns)
+        Grows by the lower triangle of X'WX.
+    """
+    n, q = dense.shape
+    for i in range(n):
+        for j in range(q):
+            value = weight[i] * dense[i, j]
+            for k in range(j + 1):
+                lower[j, k] += value * dense[i, k]
+        for a in range(indptr[i], indptr[i + 1]):
+            row = q + columns[a]
+            for k in range(q):
+                lower[row, k] += weight[i] * dense[i, k]
+            for b in range(indptr[i], a + 1):
+                lower[row, q + columns[b]] += weight[i]

@@ -83,6 +83,7 @@ def load(  # noqa: PLR0913  of a setting, by keyword
     ]
     covariates = np.vstack([part[0] for part in parts])
     responses = sparse.vstack([part[1] for part in parts], format="csr")
+    del parts  # as large again
     if scale_genes:
         spread = _spread(responses)
         responses = sparse.csr_matrix(responses @ sparse.diags_array(1 / spread))
@@ -90,10 +91,12 @@ def load(  # noqa: PLR0913  of a setting, by keyword
     if penalise_covariates:
         spread = covariates.std(axis=0)
         scale = np.where(spread > 0, spread, 1.0)
-    counts = sparse.vstack([block for _, block in count_blocks(screen, checked=True)], format="csr")
+    counts = sparse.vstack(
+        [block.astype(np.float32) for _, block in count_blocks(screen, checked=True)], format="csr"
+    )
     names = gene_names(screen.counts)
     adata = ad.AnnData(
-        sparse.csr_matrix(counts, dtype=np.float32),
+        counts,
         obs=screen.obs.copy(),
         var=pd.DataFrame(index=names),
     )

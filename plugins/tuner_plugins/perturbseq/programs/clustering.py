@@ -40,12 +40,15 @@ class Clustering:
         SciPy linkage of the cluster means; its leaves are the clusters in label order.
     colours : dict
         Cluster to colour; as many colours as clusters.
+    options : ClusterOptions
+        With the neighbours and the resolution that were chosen, if any were.
     """
 
     labels: pd.Series
     order: list[str]
     tree: NDArray[np.float64]
     colours: dict[str, str] = field(default_factory=dict)
+    options: ClusterOptions = ClusterOptions()
 
     def members(self) -> dict[str, list[str]]:
         """Return the rows of each cluster, strongest first."""
@@ -115,7 +118,8 @@ def cluster(
         empty = pd.Series(pd.Categorical([None] * len(names), categories=[]), index=names)
         return Clustering(empty, [], np.empty((0, 4)))
     features = features_of(values[active], options)
-    ranks, tree = dendrogram_order(features, communities(features, options))
+    membership, taken = communities(features, options)
+    ranks, tree = dendrogram_order(features, membership)
     categories = [f"{prefix}{i}" for i in range(int(ranks.max()) + 1)]
     codes = np.full(len(names), -1)
     codes[active] = ranks
@@ -126,6 +130,7 @@ def cluster(
         order=list(names[active][order]),
         tree=tree,
         colours=dict(zip(categories, palette(len(categories)), strict=True)),
+        options=taken,
     )
 
 

@@ -8,7 +8,7 @@ them communities are found by Louvain's method.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -145,14 +145,16 @@ def _leiden(graph: _Graph, resolution: float, seed: int) -> NDArray[np.int64]:
     import leidenalg
 
     jitter = np.random.default_rng(seed).random(len(graph.weights))
-    partition = leidenalg.find_partition(
+    partition = leidenalg.RBConfigurationVertexPartition(
         igraph.Graph(n=graph.n, edges=graph.edges),
-        leidenalg.RBConfigurationVertexPartition,
         weights=(graph.weights * (1.0 + JITTER * jitter)).tolist(),
-        n_iterations=ITERATIONS,
-        seed=seed,
         resolution_parameter=resolution,
     )
+    optimiser = leidenalg.Optimiser()
+    optimiser.set_rng_seed(seed)
+    for _ in range(ITERATIONS):  # its own n_iterations goes on where nothing is gained any more
+        if optimiser.optimise_partition(partition, n_iterations=1) <= 0:
+            break
     return np.asarray(partition.membership, dtype=np.int64)
 
 
@@ -173,39 +175,46 @@ def _louvain(graph: _Graph, resolution: float, seed: int) -> NDArray[np.int64]:
     return membership
 
 
-def communities(features: NDArray[np.float64], options: ClusterOptions) -> NDArray[np.int64]:
-    """Return the cluster of every row of `features_of`, (rows,): 0, 1, ...
+def communities(
+    features: NDArray[np.float64], options: ClusterOptions
+) -> tuple[NDArray[np.int64], ClusterOptions]:
+    """Return the cluster of every row of `features_of`, (rows,): 0, 1, ... and the options taken.
+
+    These have the neighbours and the resolution that were chosen, if clusters are communities.
 
     Rows that are all alike are one cluster, those of two kinds two (all there can be with one
     column, up and down); of two rows alone, those that point to opposite sides.
     """
     n = len(features)
     if n < 3:
-        return np.asarray(features @ features[0] <= 0, dtype=np.int64)
+        return np.asarray(features @ features[0] <= 0, dtype=np.int64), options
     distinct, alike = np.unique(features.round(9), axis=0, return_inverse=True)
     if len(distinct) < 3:
-        return alike.reshape(-1).astype(np.int64)
+        return alike.reshape(-1).astype(np.int64), options
     best = np.zeros(n, dtype=np.int64)
     sizes = NEIGHBORS if options.n_neighbors is None else (options.n_neighbors,)
     resolutions = RESOLUTIONS if options.resolution is None else (options.resolution,)
-    graphs = [_graph(features, k) for k in sizes if k == sizes[0] or k < n]
+    fitting = [k for k in sizes if k == sizes[0] or k < n]
+    graphs = [_graph(features, k) for k in fitting]
     detect = _leiden if has_leiden() else _louvain
     found = [detect(g, r, options.seed) for g in graphs for r in resolutions]
+    tried = [replace(options, n_neighbors=k, resolution=r) for k in fitting for r in resolutions]
     if len(found) == 1:
-        return found[0]
+        return found[0], options
     with threadpool_limits(1):
         distances = euclidean_distances(features)
     np.fill_diagonal(distances, 0.0)
     if n <= FEW_ROWS and options.n_neighbors is None and options.resolution is None:
         tree = linkage(squareform(distances, checks=False), method="average")
         found += [fcluster(tree, k, "maxclust").astype(np.int64) - 1 for k in range(2, n)]
-    best_score = ONE_CLUSTER
-    for membership in found:
+        tried += [options] * (n - 2)
+    best_score, taken = ONE_CLUSTER, options
+    for membership, how in zip(found, tried, strict=True):
         if 1 < membership.max() + 1 < n:
             score = silhouette_score(distances, membership, metric="precomputed")
             if score > best_score + 1e-9:
-                best, best_score = membership, score
-    return best
+                best, best_score, taken = membership, score, how
+    return best, taken
 
 
 def dendrogram_order(

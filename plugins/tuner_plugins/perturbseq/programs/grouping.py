@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -10,19 +12,17 @@ from numpy.typing import NDArray
 from tuner_plugins.perturbseq.colours import palette
 from tuner_plugins.perturbseq.data.stored import comparable, has_dots
 from tuner_plugins.perturbseq.errors import AnalysisError
-from tuner_plugins.perturbseq.model.resampling import Model
 from tuner_plugins.perturbseq.programs.clustering import FEWEST_FOR_MODULES, Clustering
 from tuner_plugins.perturbseq.programs.communities import LOUVAIN, has_leiden
 
 
-def own_gene(model: Model) -> NDArray[np.bool_]:
+def own_gene(genes: Sequence[str], targets: Sequence[str]) -> NDArray[np.bool_]:
     """Return where a perturbation meets the gene that it is named after, (genes, perturbations)."""
-    dots = has_dots(model.genes)
-    genes, targets = (
-        np.array(comparable(names, dots=dots), dtype=object)
-        for names in (model.genes, model.targets)
+    dots = has_dots(genes)
+    rows, columns = (
+        np.array(comparable(names, dots=dots), dtype=object) for names in (genes, targets)
     )
-    return np.asarray(genes[:, None] == targets)
+    return np.asarray(rows[:, None] == columns)
 
 
 def members(clustering: Clustering, row: str, cluster_name: str) -> pd.DataFrame:

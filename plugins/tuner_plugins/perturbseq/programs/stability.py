@@ -28,7 +28,8 @@ def stability(
     resampled : iterable of pandas.DataFrame, (rows, columns)
         Coefficients refitted on bootstrap samples of the cells, same rows.
     recluster : callable
-        From such a table to its clustering.
+        From such a table to its clustering: with the neighbours and the resolution that were chosen
+        for `reference`, whose choice would take ten times as long again for each resample.
 
     Returns
     -------

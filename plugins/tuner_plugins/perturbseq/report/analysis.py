@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.resampling import Model
 from tuner_plugins.perturbseq.programs.enrichment import read_gmt
+from tuner_plugins.perturbseq.report.effects import add_distances, add_fold_changes
 from tuner_plugins.perturbseq.report.embedding import prepare
 from tuner_plugins.perturbseq.report.gallery import Evidence, draw
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Surface
@@ -44,9 +45,10 @@ def analyse(
         The cells of `model`, in its order, with raw counts in X of its genes and possibly more.
         Gains, besides what
         `prepare` adds: ``varm`` ``coef``, ``coef_p``, ``coef_q`` (genes by perturbations, NaN for
-        genes without a model), ``var["program"]``, ``obsm["program_scores"]``,
+        genes without a model), ``log2fc``, ``log2fc_low``, ``log2fc_high``, ``log2fc_p``,
+        ``var["program"]``, ``obsm["program_scores"]``,
         ``obs["discovery"]``, and ``uns`` ``programs``, ``modules``, ``program_colors``,
-        ``program_tests``, ``enrichment``, ``elasticnet``.
+        ``program_tests``, ``enrichment``, ``edistance``, ``epistasis``, ``elasticnet``.
     model : Model
         Design, covariates, responses and the setting.
     obs_columns : mapping, optional
@@ -74,6 +76,8 @@ def analyse(
     step(f"testing coefficients, {options.n_permutations} permutations")
     coef, table = fit_coefficients(found, model, options)
     significant = wide(table, "q", coef) < options.q_threshold
+    add_fold_changes(found, model, options)
+    add_distances(found, model, options)
     step("finding programs and modules")
     programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())
     step(f"testing programs, {options.n_score_permutations} permutations")

@@ -60,6 +60,8 @@ def options_of(
         calibration=plain["calibration"],
         efficacy=plain["efficacy"],
         clustering=ClusterOptions(**{own.name: plain[own.name] for own in fields(ClusterOptions)}),
+        fold_changes=plain.get("fold_changes", True),
+        n_distance_permutations=plain.get("distance_permutations", 1000),
         gmt=None if gene_sets is None else Path(gene_sets),
         enrich_online=plain["gprofiler"],
         view=PrepareOptions(
@@ -142,6 +144,8 @@ def analyse_file(  # noqa: PLR0913  scripts that were exported call it like this
         surface=surface,
     )
     found.notes[:0] = [*screen.counts.notes, *screen.design.notes, *screen.covariates.notes]
+    if screen.guide_table is not None:
+        found.tables["guide_calls"] = screen.guide_table.reset_index()
     step("writing tables and the report")
     paths = _paths(source)
     name = paths[0].stem if paths else "screen"

@@ -25,6 +25,9 @@ EXACT_UP_TO = 50_000
 """Cells up to which neighbours are searched exactly; more have an approximate, seeded search."""
 
 
+BLOCK = 4096
+"""Cells that are normalised at once, in twice the precision that is kept."""
+
 TARGET_SUM = 1e4
 """Counts per cell after normalisation."""
 
@@ -94,7 +97,7 @@ def prepare(adata: ad.AnnData, options: PrepareOptions | None = None) -> ad.AnnD
         )
     _quality(adata, options)
     adata.layers["lognorm"] = log_normalised(adata, options.size_factor)
-    view = ad.AnnData(adata.layers["lognorm"].copy(), obs=adata.obs[[]], var=adata.var[[]])
+    view = ad.AnnData(adata.layers["lognorm"], obs=adata.obs[[]], var=adata.var[[]])
     _phases(adata, view, options)
     chosen = _variable_genes(view)
     adata.var["highly_variable"] = chosen
@@ -141,8 +144,13 @@ def log_normalised(adata: ad.AnnData, size_factor: str | float | None) -> sparse
         )
     if not (size > 0).all():
         raise AnalysisError(f"obs column '{size_factor}' must be above 0 in every cell")
-    scaled = sparse.diags_array(TARGET_SUM / size) @ sparse.csr_matrix(adata.X)
-    return sparse.csr_matrix(scaled.log1p(), dtype=np.float32)
+    counts = sparse.csr_matrix(adata.X)
+    data, scale, at = np.empty(counts.nnz, dtype=np.float32), TARGET_SUM / size, counts.indptr
+    for start in range(0, adata.n_obs, BLOCK):
+        rows = slice(start, min(start + BLOCK, adata.n_obs))
+        part, n = slice(at[rows.start], at[rows.stop]), np.diff(at[rows.start : rows.stop + 1])
+        data[part] = np.log1p(counts.data[part] * np.repeat(scale[rows], n))
+    return sparse.csr_matrix((data, counts.indices, at), counts.shape, copy=True)
 
 
 def _phases(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None:

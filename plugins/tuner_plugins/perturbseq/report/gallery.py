@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tuner_plugins.perturbseq.programs.clustering import Clustering
-from tuner_plugins.perturbseq.report import figures, heatmaps
+from tuner_plugins.perturbseq.report import effect_figures, figures, heatmaps
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Drawn, Surface
 
 
@@ -94,6 +94,11 @@ def _qq(evidence: Evidence) -> Mapping[str, Figure]:
     return {"qq": figures.qq(groups)}
 
 
+def _knockdown(evidence: Evidence) -> Mapping[str, Figure]:
+    own = evidence.found.tables.get("knockdown")
+    return {} if own is None else {"knockdown": effect_figures.knockdown(own)}
+
+
 def _volcanoes(evidence: Evidence) -> Mapping[str, Figure]:
     table, level = evidence.found.tables["coefficients"], evidence.options.q_threshold
     hits = table[table["q"] < level]["perturbation"].value_counts()
@@ -124,6 +129,11 @@ GALLERY = (
     ),
     Entry(
         _qq, "p-values of coefficients. Mock perturbations of control cells must follow the line."
+    ),
+    Entry(
+        _knockdown,
+        "What perturbations leave of their own gene, estimated from counts, with 95 % intervals; "
+        "filled where the change is significant.",
     ),
     Entry(
         _volcanoes,

@@ -26,7 +26,11 @@ TABLES = {
     "modules": "Perturbation modules",
     "programs": "Gene programs",
     "enrichment": "Over-represented gene sets",
-    "coefficients": "Coefficients",
+    "coefficients": "Coefficients, and fold changes",
+    "knockdown": "What perturbations leave of their own gene",
+    "epistasis": "Pairs of perturbations against the sum of both",
+    "edistance": "Energy distances to control cells",
+    "guide_calls": "Guides that were called",
     "composition": "Shares of unmoved genes, against control cells",
     "efficacy": "Efficacy of perturbations",
     "calibration": "Mock perturbations of control cells",
@@ -64,7 +68,8 @@ def write(analysis: Analysis, folder: Path, *, title: str = "Perturb-seq analysi
         png, pdf = save(figure, stem)
         pictures[name] = png
         written += [png, pdf]
-    whole = partial(storable(analysis.adata).write_h5ad, compression="gzip")
+    pressed = {"compression": "gzip", "compression_opts": 1}  # more takes long for little
+    whole = partial(storable(analysis.adata).write_h5ad, **pressed)
     page = partial(Path.write_text, data=render(analysis, pictures, title), encoding="utf-8")
     return [
         *written,
@@ -74,8 +79,9 @@ def write(analysis: Analysis, folder: Path, *, title: str = "Perturb-seq analysi
 
 
 def storable(adata: ad.AnnData) -> ad.AnnData:
-    """Return a copy that an .h5ad can hold: no slash in a column name, no mixed columns."""
-    copy = adata.copy()
+    """Return what an .h5ad can hold, the matrices shared: no slash in a name, no mixed columns."""
+    parts = {key: dict(getattr(adata, key)) for key in ("uns", "obsm", "varm", "obsp", "layers")}
+    copy = ad.AnnData(adata.X, obs=adata.obs.copy(), var=adata.var.copy(), **parts)
     for mapping in (copy.varm, copy.obsm):
         for key, value in list(mapping.items()):
             if isinstance(value, pd.DataFrame):

@@ -54,6 +54,10 @@ class AnalysisOptions:
         Gene sets, as a GMT file or by term; without them enrichment is left out.
     enrich_online : str or None
         Organism in g:Profiler's names: ask that service instead.
+    fold_changes : bool
+        Regress counts for log2 fold changes that no penalty shrinks, with intervals.
+    n_distance_permutations : int
+        Of the test of energy distances to control; 0 leaves these out.
     term_sizes : (int, int)
         Smallest and largest term that is tested.
     max_volcanoes : int
@@ -74,6 +78,8 @@ class AnalysisOptions:
     clustering: ClusterOptions = field(default_factory=ClusterOptions)
     gmt: Path | Mapping[str, Sequence[str]] | None = None
     enrich_online: str | None = None
+    fold_changes: bool = True
+    n_distance_permutations: int = 1000
     term_sizes: tuple[int, int] = (5, 500)
     view: PrepareOptions = field(default_factory=PrepareOptions)
     max_volcanoes: int = 12

@@ -157,7 +157,7 @@ def group(
     left aside: it makes no two perturbations alike, and no two genes.
     """
     adata = found.adata
-    own = own_gene(model)
+    own = own_gene(model.genes, model.targets)
     p = np.where(own, np.nan, p)
     everywhere = adata.varm["coef"].loc[model.genes].mask(own, 0.0)
     discovery = np.ones(adata.n_obs, dtype=bool)
@@ -178,7 +178,7 @@ def group(
         found.tables["program_stability"] = stability(
             programs,
             bootstrap_coefficients(used, options.n_bootstraps, options.seed),
-            lambda table: cluster(table.mask(own, 0.0), options.clustering, keep=keep),
+            lambda table: cluster(table.mask(own, 0.0), programs.options, keep=keep),
         )
     found.tables["programs"] = members(programs, "gene", "program")
     found.tables["modules"] = members(modules, "perturbation", "module")

@@ -7,22 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy import sparse
 
 from tuner_plugins.perturbseq.annotated import (
     adata_of,
-    coefficient_table,
     fitted,
     tell,
 )
 from tuner_plugins.perturbseq.data.screen import open_screen
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.energy import energy_distances
-from tuner_plugins.perturbseq.inference.fold_changes import fold_changes as regressed
 from tuner_plugins.perturbseq.inference.program_tests import stratum_codes
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
 from tuner_plugins.perturbseq.programs.grouping import clustering_of
+from tuner_plugins.perturbseq.report.effects import fold_changes_of
 from tuner_plugins.perturbseq.report.embedding import log_normalised
 from tuner_plugins.perturbseq.report.options import Analysis
 from tuner_plugins.perturbseq.report.steps import (
@@ -229,40 +226,8 @@ def fold_changes(
         `coefficient_table` has as well.
     """
     own = fitted(data, modality)
-    view, model = own.load(threads)
-    counts = sparse.csr_matrix(view[:, model.genes].X, dtype=np.float64)
-    sizes = model.sizes
-    if sizes is None or (sizes == 1).all():  # of a response that is no matter of depth
-        sizes = np.asarray(view.X.sum(axis=1), dtype=np.float64).reshape(-1)
-    covariates = model.covariates
-    found = regressed(counts, sizes, model.design, covariates, level=level, threads=threads)
-    for key, values in found.items():
-        name = "log2fc" if key == "log2fc" else f"log2fc_{key}"
-        own.keep_in_varm(name, model.framed(values))
-
-
-def knockdown(data: Any, *, modality: str | None = None) -> pd.DataFrame:
-    """Tabulate what each perturbation leaves of its own gene.
-
-    Parameters
-    ----------
-    data : AnnData or MuData
-        After `fold_changes`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a perturbation whose gene was fitted: ``perturbation``, ``gene``, ``remaining``
-        (2^log2fc), ``log2fc``, its interval and ``p``, sorted by ``remaining``.
-    """
-    table = coefficient_table(data, modality)
-    if "log2fc" not in table:
-        raise AnalysisError("no varm 'log2fc': run tl.fold_changes first")
-    own = table[table["gene"].str.upper() == table["perturbation"].str.upper()]
-    own = own.assign(remaining=np.exp2(own["log2fc"]))
-    columns = ["perturbation", "gene", "n_cells", "remaining"]
-    columns += ["log2fc", "log2fc_low", "log2fc_high", "log2fc_p"]
-    return own[columns].sort_values("remaining", ignore_index=True)
+    for key, table in fold_changes_of(*own.load(threads), level, threads).items():
+        own.keep_in_varm(key, table)
 
 
 def edistance(
