@@ -55,6 +55,8 @@ def schema_of(cls: type[Plugin[Any]]) -> Schema:
     }
     properties["search_space"] = _space(cls)
     properties["objective"] = _objective(cls)
+    for name in ("plugin", "objective"):
+        properties[name]["description"] = engine["properties"][name]["description"]
     _refine_study(_named(defs, _reference(properties["study"])))
     export = _named(defs, _reference(engine["properties"]["export"]))
     if "export" in own.get("properties", {}):
@@ -151,7 +153,8 @@ def _refine_study(study: Schema) -> None:
         if kind == "sampler":  # package.module:Class, optunahub:PACKAGE
             name = {"anyOf": [name, {"type": "string", "pattern": ":"}]}
         options = {"type": "object", "required": ["name"], "properties": {"name": name}}
-        study["properties"][kind] = {"anyOf": [name, options], "default": next(iter(names))}
+        study["properties"][kind] |= {"anyOf": [name, options], "default": next(iter(names))}
+        study["properties"][kind].pop("$ref", None)
 
 
 def has_own_space(cls: type[Plugin[Any]]) -> bool:

@@ -78,6 +78,11 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
     meanings: ClassVar[Mapping[str, str]] = {
         "r2": "share of variance explained in cells that were held out, over all genes",
         "delta_r2": "held-out r2 beyond that of the covariates alone",
+        "partial_r2": "held-out share of what covariates leave unexplained, genes weighing alike",
+        "r2_mean": "mean of the genes' own held-out r2",
+        "r2_se": "standard error of r2 over the folds",
+        "nonzeros": "mean number of penalised coefficients of a gene that are not zero",
+        "kkt": "largest optimality residual of the fits, a correlation",
     }
     about = ABOUT
     afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "data.well")
