@@ -82,14 +82,20 @@ class _Described(GenerateJsonSchema):
     """Describes every key by the docstring of its section."""
 
     def model_schema(self, schema: Any) -> Schema:
-        made: Schema = super().model_schema(schema)
-        text = schema["cls"].__doc__ or ""
-        if "description" in made:
-            made["description"] = " ".join(text.partition("\n\n")[0].split())
-        for name, meaning in attributes(text).items():
-            if name in made.get("properties", {}):
-                made["properties"][name]["description"] = meaning
-        return made
+        return _described(super().model_schema(schema), schema["cls"])
+
+    def dataclass_schema(self, schema: Any) -> Schema:
+        return _described(super().dataclass_schema(schema), schema["cls"])
+
+
+def _described(made: Schema, cls: type[Any]) -> Schema:
+    text = cls.__doc__ or ""
+    if "description" in made:
+        made["description"] = " ".join(text.partition("\n\n")[0].split())
+    for name, meaning in attributes(text).items():
+        if name in made.get("properties", {}):
+            made["properties"][name]["description"] = meaning
+    return made
 
 
 def attributes(text: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from tuner.export.provenance import provenance_head
 from tuner.plugin import (
     Case,
     Cases,
+    Clocked,
     Direction,
     Draft,
     InputError,
@@ -189,6 +190,13 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             SCRIPT_DEPENDENCIES,
         )
         path.write_text(text, encoding="utf-8")
+
+    def remeasure(self, case: Case, script: Path, params: Params, output: Path) -> Clocked:
+        """Run a script, and cross-validate with the penalties that it used."""
+        from tuner_plugins.elasticnet.remeasure import remeasure
+
+        *command, _ = self.usage(script)[0]
+        return remeasure(command, case.data.problem, params, output.with_suffix(".h5ad"))
 
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return the script's command line for the screen, and what it needs."""
