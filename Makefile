@@ -4,7 +4,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 suite := -m "not slow" -n 2 --dist loadfile --durations=10
 UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
 
-.PHONY: run test coverage test-slow faults test-unlocked test-lowest schemas lint lock clean
+.PHONY: run test coverage test-slow faults test-unlocked test-lowest docs schemas lint lock clean
 
 run: $(VENV)/installed
 	$(BIN)/tuner run configs/nmf.yaml
@@ -35,6 +35,10 @@ test-unlocked test-lowest: $(UV)
 	$(UV) pip install --quiet --python .venv-$@ --upgrade --resolution $(resolution) \
 		-e ".[nmf,perturbseq,dask,dev]"
 	.venv-$@/bin/python -m pytest $(suite) $(options)
+
+# The manual, in site/: opens offline, by a double click on site/index.html.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # By which editors complete and check configurations.
 schemas: $(VENV)/installed
@@ -88,5 +92,5 @@ lock: $(UV)
 	.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 clean:
-	rm -rf .venv .venv-*
+	rm -rf .venv .venv-* site
 	find plugins -name '*.nb[ic]' -delete

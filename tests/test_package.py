@@ -54,6 +54,8 @@ def test_wheel_and_sdist_hold_what_they_should(built: dict[str, Path]) -> None:
     with tarfile.open(built["sdist"]) as sdist:
         inside = {name.partition("/")[2] for name in sdist.getnames()}
     assert {"LICENSE", "CITATION.cff", "CHANGELOG.md", "tests/test_package.py"} <= inside
+    assert {"mkdocs.yml", "docs/hooks.py", "docs/index.md", "docs/assets/manual.css"} <= inside
+    assert not [name for name in inside if name.startswith(("site/", "out/", "data/", ".venv"))]
 
 
 @pytest.mark.slow

@@ -88,10 +88,13 @@ def editor(tmp_path: Path) -> Iterator[Editor]:
 
 
 def test_shipped_files_have_no_fault_and_a_misspelt_key_is_one(editor: Editor) -> None:
-    text = (CONFIGS / "nmf.yaml").read_text()
-    assert editor.open(text)[1] == []
-    _, wrong = editor.open(text.replace("trials: 60", "trails: 60"))
-    assert any("trails is not allowed" in message for message in wrong)
+    shipped = sorted(CONFIGS.glob("*.yaml"))
+    assert len(shipped) > 5
+    for path in shipped:
+        text = path.read_text()
+        assert (path.name, editor.open(text)[1]) == (path.name, [])
+        _, wrong = editor.open(text.replace("plugin: ", "plugni: "))
+        assert any("plugni is not allowed" in message for message in wrong), path.name
 
 
 def test_keys_are_completed_and_explained(editor: Editor) -> None:

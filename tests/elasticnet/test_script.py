@@ -25,7 +25,7 @@ from tests.perturbseq.data.test_forms import write_10x
 from tests.perturbseq.data.test_probing import REFUSED
 from tests.pythons import old_python
 from tuner.export.bundle import write_script
-from tuner.plugin import Provenance
+from tuner.plugin import Provenance, RunError
 
 PARAMS = {"alpha": 0.004, "l1_ratio": 0.6}
 ALONE = """
@@ -136,6 +136,24 @@ def test_files_of_10x_with_tables_of_cells_are_fitted_as_one_screen(screen, tmp_
     done = _run(script, "-i", *counts, "-o", tmp_path / "new.h5ad")
     assert done.returncode == 2
     assert "no obs column 'perturbation'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("pattern", "by", "said"),
+    [
+        (r"'alpha': 0.004", "'alpha': 0.005", "it fits alpha 0.005, l1_ratio 0.6; its head says"),
+        (r"(?=shift = totals.x_shift)", "coef[1] += 1e-3; ", "its coefficients differ by 0.001 "),
+        (r"(?=require_groups\(screen\)\n)", "raise CellsError('no'); ", "exit code 2: .*no"),
+    ],
+)
+def test_a_script_that_does_something_else_does_not_verify(screen, tmp_path, pattern, by, said):
+    plugin = _plugin(screen, covariates=["total_counts"])
+    script, (case,) = _script(plugin, tmp_path), plugin.load().tuned
+    text, count = re.subn(pattern, by, script.read_text(encoding="utf-8"))
+    assert count == 1
+    script.write_text(text, encoding="utf-8")
+    with pytest.raises(RunError, match=said):
+        plugin.remeasure(case, script, PARAMS, tmp_path / "output")
 
 
 @pytest.mark.slow

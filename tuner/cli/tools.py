@@ -162,7 +162,8 @@ def verify(
     if as_json:
         print(json.dumps(found.plain()))
     else:
-        print_table(out, f"{script} on the cases of {path}", *verifying.rows_of(found))
+        if found.cases:
+            print_table(out, f"{script} on the cases of {path}", *verifying.rows_of(found))
         for held, line in found.lines:
             say(out, f"{ {True: 'holds', False: 'DOES NOT HOLD', None: 'note'}[held] }: {line}")
     if not found.holds:

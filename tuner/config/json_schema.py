@@ -55,6 +55,8 @@ def schema_of(cls: type[Plugin[Any]]) -> Schema:
     }
     properties["search_space"] = _space(cls)
     properties["objective"] = _objective(cls)
+    for name in ("plugin", "objective"):
+        properties[name]["description"] = engine["properties"][name]["description"]
     _refine_study(_named(defs, _reference(properties["study"])))
     export = _named(defs, _reference(engine["properties"]["export"]))
     if "export" in own.get("properties", {}):
@@ -80,14 +82,20 @@ class _Described(GenerateJsonSchema):
     """Describes every key by the docstring of its section."""
 
     def model_schema(self, schema: Any) -> Schema:
-        made: Schema = super().model_schema(schema)
-        text = schema["cls"].__doc__ or ""
-        if "description" in made:
-            made["description"] = " ".join(text.partition("\n\n")[0].split())
-        for name, meaning in attributes(text).items():
-            if name in made.get("properties", {}):
-                made["properties"][name]["description"] = meaning
-        return made
+        return _described(super().model_schema(schema), schema["cls"])
+
+    def dataclass_schema(self, schema: Any) -> Schema:
+        return _described(super().dataclass_schema(schema), schema["cls"])
+
+
+def _described(made: Schema, cls: type[Any]) -> Schema:
+    text = cls.__doc__ or ""
+    if "description" in made:
+        made["description"] = " ".join(text.partition("\n\n")[0].split())
+    for name, meaning in attributes(text).items():
+        if name in made.get("properties", {}):
+            made["properties"][name]["description"] = meaning
+    return made
 
 
 def attributes(text: str) -> dict[str, str]:
@@ -151,7 +159,8 @@ def _refine_study(study: Schema) -> None:
         if kind == "sampler":  # package.module:Class, optunahub:PACKAGE
             name = {"anyOf": [name, {"type": "string", "pattern": ":"}]}
         options = {"type": "object", "required": ["name"], "properties": {"name": name}}
-        study["properties"][kind] = {"anyOf": [name, options], "default": next(iter(names))}
+        study["properties"][kind] |= {"anyOf": [name, options], "default": next(iter(names))}
+        study["properties"][kind].pop("$ref", None)
 
 
 def has_own_space(cls: type[Plugin[Any]]) -> bool:

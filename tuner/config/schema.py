@@ -94,7 +94,27 @@ class Section(BaseModel):
 
 
 class StudySection(Section):
-    """How the search goes. `trials` counts completed trials, the baseline among them."""
+    """How the search goes.
+
+    Attributes
+    ----------
+    name : str, optional
+        Of the study, of its folder and script; by default the file's name.
+    trials : int
+        Completed trials, the baseline among them.
+    timeout : float, optional
+        Stop after this time.
+    seed : int
+        Of the sampler and of the method.
+    sampler : str or mapping
+        A sampler of Optuna or OptunaHub, or one of your own; with options, a mapping with ``name``.
+    pruner : str or mapping
+        A pruner of Optuna, or ``catch-up``: prunes between cases.
+    storage : str
+        Optuna storage: an SQLAlchemy address, or ``journal:///FILE``.
+    max_failures : int
+        Trials in a row that may fail.
+    """
 
     name: str | None = None
     trials: int = Field(default=50, ge=1)
@@ -194,7 +214,17 @@ class TimingSection(Section):
 
 
 class TrackingSection(Section):
-    """Where MLflow's store is. ``uri: null`` leaves it to MLFLOW_TRACKING_URI or the default."""
+    """Where MLflow's store is.
+
+    Attributes
+    ----------
+    enabled : bool
+        Track at all.
+    uri : str, optional
+        Address of the store; by default MLFLOW_TRACKING_URI, or else ``sqlite:///mlflow.db``.
+    experiment : str, optional
+        MLflow's experiment; by default the plug-in's name.
+    """
 
     enabled: bool = True
     uri: str | None = None
@@ -238,6 +268,8 @@ class ExecutorSection(BaseModel):
 
     Attributes
     ----------
+    kind : str
+        ``local``, ``dask``, ``slurm``, ``pbs``, ``lsf``, ``sge``, or ``package.module:Class``.
     alike : bool
         Take hosts of one CPU model and number of cores to be equally fast: one of them measures
         the baseline for all.
@@ -257,6 +289,15 @@ class SimulateSection(BaseModel):
     """Data that the project makes itself where `folder` does not exist yet; see `tuner simulate`.
 
     Every further key is an option of the simulator.
+
+    Attributes
+    ----------
+    simulator : str, optional
+        Its name; by default the plug-in's.
+    folder : Path
+        Where the data go.
+    seed : int
+        Of the data.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -270,6 +311,12 @@ class EngineSections(Section):
 
     Attributes
     ----------
+    plugin : str
+        Name of the plug-in.
+    workers : int
+        Trials at a time, a process each.
+    objective : str or list of str
+        ``score``, a metric, ``time``, or several of these.
     source : str
         Where the input files come from: said where one is not there.
     out : Path

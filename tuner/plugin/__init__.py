@@ -152,6 +152,22 @@ class Plugin(ABC, Generic[ConfigT]):
         """
         raise NotImplementedError
 
+    def remeasure(self, case: Case, script: Path, params: Params, output: Path) -> Clocked | None:
+        """Run a frozen script on `case`, and return what `run` would have, with its seconds.
+
+        For ``tuner verify`` where trials are timed by `run` and not by `command`: seconds are those
+        that the head of the script speaks of, or not a number where they cannot be told. `params`
+        are those that the head claims, for reading metrics alone; what the script does is to be
+        found by running it. `output` is in a folder of the engine's. None: `command` and
+        `read_output` serve.
+
+        Raises
+        ------
+        RunError
+            Where the script does something else than it claims, or fails.
+        """
+        return None
+
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return how a user runs a script on the study's data, and the software that it needs.
 

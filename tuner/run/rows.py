@@ -132,7 +132,7 @@ def final_captions(summary: Summary, objective: Objective) -> Iterator[str]:
     yield "timed: rounds that a finalist was in; one that is unlikely to be the best is left out"
     yield f"95 % interval: of the {what}, by the noise of timing, the baseline's included"
     if scored and not _agree(summary, objective):
-        yield "value: what decides; below the baseline the score would reward slowness (README)"
+        yield "value: what decides; below the baseline the score would reward slowness"
 
 
 def formula_score(row: Finalist, baseline: TrialRecord | None, objective: Objective) -> float:

@@ -1,7 +1,8 @@
 """Measure a frozen script again, here, and say whether what its head claims holds.
 
 The script is run as a user runs it, in turns with the plug-in's reference script, and what it wrote
-is read back and scored. Nothing is taken from its text but the claim.
+is read back and scored. Nothing is taken from its text but the claim. Times are of whole scripts,
+or of what `Plugin.remeasure` says where trials are not timed so.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class CaseCheck:
-    """A case as it was measured: metric and seconds of script and reference, and the null."""
+    """A case as it was measured: metric and seconds of script and reference, and the null.
+
+    Seconds are not a number where no time was tuned, or none can be told.
+    """
 
     name: str
     metric: float
@@ -96,7 +100,9 @@ class Verified:
     def plain(self) -> dict[str, Any]:
         """Return it as plain data."""
         lines = [{"holds": held, "text": text} for held, text in self.lines]
-        return {**asdict(self), "lines": lines, "holds": self.holds}
+        fields = [asdict(case).items() for case in self.cases]
+        cases = [{k: v if v == v else None for k, v in case} for case in fields]  # no NaN in JSON
+        return {"metric": self.metric, "cases": cases, "lines": lines, "holds": self.holds}
 
     @property
     def holds(self) -> bool:
@@ -113,7 +119,11 @@ def claim_of(script: Path) -> Claim:
         Where there is no script, or it has no such head.
     """
     try:
-        head = ast.get_docstring(ast.parse(script.read_bytes()), clean=False) or ""
+        source = script.read_bytes()
+        if script.suffix == ".sh":  # its head is a comment
+            head = re.sub(r"^# ?", "", source.decode(errors="replace"), flags=re.M)
+        else:
+            head = ast.get_docstring(ast.parse(source), clean=False) or ""
     except OSError as error:
         raise InputError(f"cannot read {script}: {error.strerror}") from None
     except (SyntaxError, ValueError):
@@ -154,59 +164,69 @@ def verify(script: Path, claim: Claim, config: Config) -> Verified:
         Where the plug-in offers no command to run scripts with, or cannot read what they write.
     """
     plugin = config.plugin
-    if type(plugin).read_output is Plugin.read_output or plugin.baseline() is None:
+    verbs = (type(plugin).read_output, type(plugin).remeasure)
+    if verbs == (Plugin.read_output, Plugin.remeasure) or plugin.baseline() is None:
         raise InputError(
             f"plug-in '{plugin.name}' does not read what its scripts write, or has no baseline: "
             f"{script} cannot be verified"
         )
-    draws = config.engine.timing.nulls
     with working_folder() as folder:
-        reference = folder / "reference.py"
+        reference = folder / f"reference{script.suffix}"
         write_script(reference, plugin.freeze_baseline)
-        cases = [
-            _check(plugin, case, (script.resolve(), reference), folder, draws)
-            for case in plugin.load().tuned
-        ]
+        scripts = ((script.resolve(), claim.params), (reference, plugin.baseline() or {}))
+        draws = config.engine.timing.nulls
+        try:
+            tuned = plugin.load().tuned
+            cases = [_check(plugin, case, scripts, folder / "output", draws) for case in tuned]
+        except _Fails as error:
+            return Verified(plugin.primary, (), [(False, str(error))])
     same = claim.fingerprint == config.fingerprint
-    lines = list(_compared(claim, cases, plugin, same))
+    is_timed = not {"score", "time"}.isdisjoint(config.objectives)
+    if not is_timed:
+        cases = [replace(one, seconds=math.nan, baseline_seconds=math.nan) for one in cases]
+    lines = list(_compared(claim, cases, plugin, same, is_timed))
     return Verified(plugin.primary, cases, lines)
 
 
 def rows_of(found: Verified) -> tuple[list[str], list[list[str]]]:
     """Return headers and rows, a case each."""
     headers = ["case", f"{found.metric}\nreference", found.metric, "p"]
-    headers += ["time\nreference", "time", "speed-up"]
+    has_times = not all(math.isnan(case.speedup) for case in found.cases)
+    headers += ["time\nreference", "time", "speed-up"] if has_times else []
     rows = []
     for case in found.cases:
         p = "-" if case.null is None else f"{case.null.p_value:.3g}"
         row = [case.name, show_metric(case.baseline), show_metric(case.metric), p]
-        times = [show_duration(case.baseline_seconds), show_duration(case.seconds)]
-        rows.append([*row, *times, f"{case.speedup:.1f}x"])
+        times = ["-", "-", "-"] if has_times else []
+        if not math.isnan(case.speedup):
+            times = [show_duration(case.baseline_seconds), show_duration(case.seconds)]
+            times.append(f"{case.speedup:.1f}x")
+        rows.append([*row, *times])
     return headers, rows
 
 
+class _Fails(Exception):
+    """A script fails where it is asked to do what it claims; the message says how."""
+
+
 def _check(
-    plugin: Plugin[Any], case: Case, scripts: tuple[Path, Path], folder: Path, draws: int
+    plugin: Plugin[Any],
+    case: Case,
+    scripts: Sequence[tuple[Path, Params]],
+    output: Path,
+    draws: int,
 ) -> CaseCheck:
     """Time and score a script and the reference on a case."""
     seconds: tuple[list[float], list[float]] = ([], [])
     metrics: list[Mapping[str, float]] = []
     null, began, name = None, time.monotonic(), plugin.primary
     for number in range(ROUNDS):
-        for which, script in enumerate(scripts):
-            output = folder / f"output{which}"
-            output.unlink(missing_ok=True)
-            command = plugin.command(case, script, output)
-            if command is None:
-                raise InputError(f"plug-in '{plugin.name}' gives no command that runs its scripts")
-            try:
-                seconds[which].append(timed_process(command).own_seconds)
-            except RuntimeError as error:
-                raise InputError(f"{script} fails on case '{case.name}': {error}") from None
+        for which, (script, params) in enumerate(scripts):
+            took, found = _measured(plugin, case, script, params, output.with_name(f"out{which}"))
+            seconds[which].append(took)
             if number == 0:
-                found = plugin.read_output(case, output)
-                metrics.append(plugin.score(case, found))
-                values = plugin.null_metrics(case, found, 0, draws) if which == 0 and draws else ()
+                metrics.append(plugin.score(case, found()))
+                values = plugin.null_metrics(case, found(), 0, draws) if not which and draws else ()
                 if len(values):
                     way = plugin.metrics[name]
                     null = compare(case.name, metrics[0][name], values, way, False)
@@ -216,29 +236,46 @@ def _check(
     return CaseCheck(case.name, metrics[0][name], metrics[1][name], own, other, null)
 
 
+def _measured(
+    plugin: Plugin[Any], case: Case, script: Path, params: Params, output: Path
+) -> tuple[float, Callable[[], Any]]:
+    """Run a script on a case; return its seconds, and what gives what `run` would have."""
+    output.unlink(missing_ok=True)
+    try:
+        clocked = plugin.remeasure(case, script, params, output)
+        if clocked is not None:
+            return clocked.seconds, lambda: clocked.output
+        command = plugin.command(case, script, output)
+        if command is None:
+            raise InputError(f"plug-in '{plugin.name}' gives no command that runs its scripts")
+        return timed_process(command).own_seconds, lambda: plugin.read_output(case, output)
+    except RuntimeError as error:
+        raise _Fails(f"{script} fails on case '{case.name}': {error}") from None
+
+
 def _compared(
-    claim: Claim, cases: Sequence[CaseCheck], plugin: Plugin[Any], same: bool
+    claim: Claim, cases: Sequence[CaseCheck], plugin: Plugin[Any], same: bool, is_timed: bool
 ) -> Iterator[tuple[bool | None, str]]:
     """Yield what of the claim holds; on other data only that it beats the reference, and luck."""
     name, mean = plugin.primary, statistics.fmean
-    sign = 1.0 if plugin.metrics[name] == "maximize" else -1.0
     metric, speedup = mean(c.metric for c in cases), mean(c.speedup for c in cases)
-    found = mean(score(sign * (c.metric - c.baseline), c.speedup) for c in cases)
+    is_told = is_timed and not math.isnan(speedup)
     claimed = claim.metrics.get(name)
     if not same:
         yield None, "other data than the script was tuned on: its numbers are not compared"
     elif claimed is not None:
         is_same = math.isclose(metric, claimed, rel_tol=SAME, abs_tol=SAME)
         yield is_same, f"{name} is {metric:.4f}, claimed {claimed:.4f}"
-    if same and (said := claim.metrics.get("speedup")) is not None:
-        text = f"speed-up is {speedup:.3g}x, claimed {said:.3g}x (half of it is asked for)"
-        yield speedup >= SLOWER * said, text
+    if same and is_timed:
+        yield from _faster(claim, speedup)
     if not same or claim.metrics.get("score", 1.0) > 0:
+        sign = 1.0 if plugin.metrics[name] == "maximize" else -1.0
+        gains = [sign * (c.metric - c.baseline) for c in cases]
+        speedups = [c.speedup if is_told else 1.0 for c in cases]
+        found = mean(map(score, gains, speedups))
+        what = "score is" if is_told else f"gain in {name} is"
         than = "better" if found > 0 else "no better"
-        yield (
-            found > 0,
-            f"score is {found:.4g}: {than} than the reference",
-        )
+        yield found > 0, f"{what} {found:.4g}: {than} than the reference"
     nulls = [case.null for case in cases if case.null is not None]
     if nulls:
         worst = max(null.p_value for null in nulls)
@@ -246,3 +283,16 @@ def _compared(
         text = f"p is {worst:.3g} at most over {nulls[0].draws} draws: {apart} from luck"
         # no head claims it: of data that were tuned on it says too much
         yield (None if same else worst < LUCKY), text
+
+
+def _faster(claim: Claim, speedup: float) -> Iterator[tuple[bool | None, str]]:
+    """Yield whether the speed-up is half of what is claimed, as far as it can be told."""
+    claimed = claim.metrics.get("speedup")
+    if claimed is not None and math.isnan(speedup):
+        yield (
+            None,
+            f"speed-up is not told: the program takes less than its launcher ({claimed:.3g}x)",
+        )
+    elif claimed is not None:
+        text = f"speed-up is {speedup:.3g}x, claimed {claimed:.3g}x (half of it is asked for)"
+        yield speedup >= SLOWER * claimed, text

@@ -20,7 +20,7 @@ from tuner.plugin import (
     Provenance,
 )
 from tuner_plugins.command.config import CommandConfig
-from tuner_plugins.command.freeze import example, write_launcher
+from tuner_plugins.command.freeze import example, relaunched, write_launcher
 from tuner_plugins.command.runs import Output, Runs, find_program
 from tuner_plugins.command.template import fill, names
 
@@ -132,6 +132,10 @@ class CommandPlugin(Plugin[CommandConfig]):
     def freeze(self, params: Params, path: Path, provenance: Provenance) -> None:
         """Write the launcher, and check it on a tuned case."""
         write_launcher(self._runs, params, path, provenance)
+
+    def remeasure(self, case: Case, script: Path, params: Params, output: Path) -> Clocked:
+        """Run a launcher; its seconds are without the launcher's own start."""
+        return relaunched(self._runs, case.data, params, script)
 
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return the launcher's command line for the first case, and what it needs."""

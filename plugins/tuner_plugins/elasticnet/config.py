@@ -63,6 +63,8 @@ class AnalysisSection(Section):
 
     Attributes
     ----------
+    seed : int
+        Of permutations, of bootstraps and of the split of cells.
     false_discovery_rate : float
         Of significant coefficients and program effects.
     permutations : int

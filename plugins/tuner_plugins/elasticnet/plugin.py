@@ -15,6 +15,7 @@ from tuner.export.provenance import provenance_head
 from tuner.plugin import (
     Case,
     Cases,
+    Clocked,
     Direction,
     Draft,
     InputError,
@@ -78,6 +79,11 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
     meanings: ClassVar[Mapping[str, str]] = {
         "r2": "share of variance explained in cells that were held out, over all genes",
         "delta_r2": "held-out r2 beyond that of the covariates alone",
+        "partial_r2": "held-out share of what covariates leave unexplained, genes weighing alike",
+        "r2_mean": "mean of the genes' own held-out r2",
+        "r2_se": "standard error of r2 over the folds",
+        "nonzeros": "mean number of penalised coefficients of a gene that are not zero",
+        "kkt": "largest optimality residual of the fits, a correlation",
     }
     about = ABOUT
     afterwards: ClassVar[Collection[str]] = ("surface", "analysis", "data.well")
@@ -184,6 +190,13 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             SCRIPT_DEPENDENCIES,
         )
         path.write_text(text, encoding="utf-8")
+
+    def remeasure(self, case: Case, script: Path, params: Params, output: Path) -> Clocked:
+        """Run a script, and cross-validate with the penalties that it used."""
+        from tuner_plugins.elasticnet.remeasure import remeasure
+
+        *command, _ = self.usage(script)[0]
+        return remeasure(command, case.data.problem, params, output.with_suffix(".h5ad"))
 
     def usage(self, path: Path) -> tuple[Sequence[str], str]:
         """Return the script's command line for the screen, and what it needs."""
