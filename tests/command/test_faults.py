@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from tuner_plugins.command.plugin import CommandPlugin
+from tuner_plugins.command.runs import Runs
 
 from tuner.execution.jobs import JobDone, Setup, TrialJob, run_alone
 from tuner.execution.local import LocalExecutor
@@ -157,3 +158,28 @@ def test_a_runs_folder_is_gone_with_its_output(workplace: Path) -> None:
     assert [place.exists() for place in places] == [False, True]
     del plugin, outputs
     assert not list(workplace.glob(".tuner-*"))
+
+
+@pytest.mark.parametrize(
+    ("line", "again"),
+    [
+        ("true", True),
+        ("touch here", False),
+        ("touch ../beside", False),
+        ("mkdir empty", False),
+        ("chmod 500 .", False),
+        ("rmdir ../here", False),
+        ("mv ../here ../there", False),
+    ],
+)
+def test_a_folder_that_a_run_left_untouched_is_used_again(
+    workplace: Path, line: str, again: bool
+) -> None:
+    data = {"command": f": {{x}}; {line}", "shell": True, "cases": [{"name": "one"}]}
+    sections = {"data": data, "search_space": {"x": {"low": 0, "high": 1}}}
+    runs = Runs(CommandPlugin.Config.model_validate(sections))
+    first = runs.run({"name": "one"}, {"x": 0}, 0).place.path
+    _, second = runs.fresh({"name": "one"}, {"x": 0}, 0)
+    assert (second.path == first) == again
+    assert os.listdir(second.path) == ["here"]
+    assert os.listdir(second.folder) == []

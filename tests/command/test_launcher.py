@@ -245,6 +245,7 @@ def test_what_it_is_said_to_need_can_be_pasted(
         "-o",
         "OUTPUT",
     ]
+    assert made.usage(workplace / "launcher.py")[1] == "Python 3.10 or newer"
     text = "sleep 0; cat {text} {size} {word} {fast} {mode} >{output}"
     for path in (script, workplace / "launcher.py"):
         said = plugin(command=text, shell=True, env={}).usage(path)[1]

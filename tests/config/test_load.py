@@ -214,6 +214,14 @@ def test_a_key_of_a_script_that_the_plug_in_lacks_is_refused(load: Callable[...,
         load(f"{GOOD.rstrip()}\nexport: {{kernels: binary}}\n")
 
 
+def test_every_mistake_of_a_section_is_told_once(load: Callable[..., object]) -> None:
+    text = GOOD.replace("trials: 5", "trails: 5, seed: one")
+    with pytest.raises(InputError) as told:
+        load(f"{text.rstrip()}\ntiming: {{repeats: 0.5}}\n")
+    lines = [line.split(": ")[1] for line in str(told.value).splitlines()]
+    assert sorted(lines) == ["study.seed", "study.trails", "timing.repeats"]
+
+
 class Lengths(BaseModel):
     cases: list[int] = Field(default=[1], min_length=1, max_length=3)
     pair: tuple[int, ...] = Field(default=(1, 2), min_length=2, max_length=2)

@@ -148,6 +148,8 @@ def test_what_is_enqueued_before_a_run_comes_after_the_baseline(
     assert driver.run("enqueue", *few, "size=3", "x=2").returncode == 0
     before = told(driver, "status", *few)
     assert (before["state"], before["counts"]["enqueued"]) == ("new", 2)
+    (row,) = json.loads(driver.run("studies", "--storage", STORAGES[0], "--json").stdout)
+    assert (row["name"], row["trials"]) == ("study", {"enqueued": 2})
     changed = driver.run("run", *few, "--set", "search_space.x.high=1")
     assert changed.returncode == 2
     assert "study 'study' has enqueued trials and was made with another" in changed.stderr

@@ -57,9 +57,18 @@ def validated(
     try:
         return model.model_validate(data, context={"folder": folder})
     except ValidationError as error:
-        first = error.errors()[0]
-        key: Key = tuple(first["loc"])
-        raise error_at(document, *_described(model, key, first, document, also)) from None
+        found: dict[Key, str] = {}
+        for each in error.errors():
+            key, message = _described(model, tuple(each["loc"]), each, document, also)
+            # What one value could be, each kind with its own complaint, is told once.
+            if not any(_is_part(key, told) or _is_part(told, key) for told in found):
+                found[key] = message
+        errors = [str(error_at(document, *item)) for item in found.items()]
+        raise InputError("\n".join(errors)) from None
+
+
+def _is_part(key: Key, whole: Key) -> bool:
+    return key[: len(whole)] == whole
 
 
 def _described(

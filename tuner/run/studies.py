@@ -17,6 +17,7 @@ from tuner.search.changes import DECIDING
 from tuner.search.peek import peek_storage
 from tuner.search.record_json import records_of
 from tuner.search.series import SERIES
+from tuner.search.storage import enqueued_in
 from tuner.selection.finalists import kept_final
 
 
@@ -31,7 +32,7 @@ class StudyRow:
     plugin : str
         Empty where another program made the study.
     trials : mapping
-        Number of trials by state.
+        Number of trials by state; those that were enqueued and wait are told too.
     best : int or None
         The trial that leads: by the final timing where there was one.
     objectives : mapping
@@ -73,6 +74,9 @@ def _row(study: optuna.Study) -> StudyRow:
     names = made.get("objective") or [f"value {i}" for i, _ in enumerate(study.directions)]
     final = kept_final(study, records)
     best = _best(study, records, final)
+    counts = Counter[str](record.state for record in records)
+    if waiting := enqueued_in(study):
+        counts["enqueued"] = waiting
     stated = {} if best is None else dict(best.metrics)
     if final is not None:  # by whole scripts, beside the baseline: the search estimated
         first = final.finalists[0]
@@ -82,7 +86,7 @@ def _row(study: optuna.Study) -> StudyRow:
         name=study.study_name,
         configured=study.user_attrs.get(SERIES, {}).get("name", study.study_name),
         plugin=made.get("plugin", ""),
-        trials=Counter(record.state for record in records),
+        trials=counts,
         best=best.number if best else None,
         objectives={name: stated.get(name) for name in names},
         last=max((record.finished for record in records), default=None),

@@ -141,10 +141,11 @@ class CommandPlugin(Plugin[CommandConfig]):
         """Return the launcher's command line for the first case, and what it needs."""
         data, options = self.config.data, example(self.config)
         program = "the programs of the command" if data.shell else data.program
+        needs = ["Python 3.10 or newer", *([] if data.is_python else [program])]
         if path.suffix == ".sh":
             line = shlex.join(["sh", str(path), *options])
             return (), f"a POSIX shell and {program}; to use it: {line}"
-        return [str(path), *options], f"Python 3.10 or newer and {program}"
+        return [str(path), *options], " and ".join(needs)
 
     @classmethod
     def tiny(cls, folder: Path) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,26 +24,44 @@ from tuner_plugins.command.template import fill, shell_text, words
 
 MEGABYTE = 1e6
 
-
 _NUMBERS = itertools.count()
+_INNER = "here"
 
 
-def _remove(path: Path, inner: Path) -> None:
-    try:  # most are empty: `rmtree` would take longer than the shortest of programs
-        os.rmdir(inner)
-        os.rmdir(path)
-    except OSError:
-        shutil.rmtree(path, ignore_errors=True)
+def _give_back(path: Path, modes: list[int], free: list[tuple[Path, list[int]]]) -> None:
+    """Keep a place that no run has touched for the next: to make one takes as long as ``true``."""
+    with suppress(OSError):
+        untouched = os.listdir(path) == [_INNER] and not os.listdir(path / _INNER)
+        if untouched and _modes(path) == modes:
+            free.append((path, modes))
+            return
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _modes(path: Path) -> list[int]:
+    return [os.stat(folder).st_mode for folder in (path, path / _INNER)]
 
 
 class Place:
-    """A folder for one run, there for as long as this object is."""
+    """A folder for one run, there for as long as this object is.
 
-    def __init__(self, home: Path) -> None:
-        self.path = home / f"run{next(_NUMBERS)}"
-        os.mkdir(self.path)
-        os.mkdir(self.folder)
-        weakref.finalize(self, _remove, self.path, self.folder)
+    Parameters
+    ----------
+    home : Path
+        Where it is made.
+    free : list
+        Places that are there already, and empty: one of them is taken, and given back.
+    """
+
+    def __init__(self, home: Path, free: list[tuple[Path, list[int]]]) -> None:
+        if free:
+            self.path, modes = free.pop()
+        else:
+            self.path = home / f"run{next(_NUMBERS)}"
+            os.mkdir(self.path)
+            os.mkdir(self.folder)
+            modes = _modes(self.path)
+        weakref.finalize(self, _give_back, self.path, modes, free)
 
     @property
     def output(self) -> Path:
@@ -53,7 +71,7 @@ class Place:
     @property
     def folder(self) -> Path:
         """An empty working folder."""
-        return self.path / "here"
+        return self.path / _INNER
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,7 @@ class Runs:
         self.programs = Programs()
         self._stack = ExitStack()
         self._home: Path | None = None
+        self._free: list[tuple[Path, list[int]]] = []
         self._environment = dict(os.environ)
         self._captures = any(metric.stdout for metric in config.data.metrics.values())
         weakref.finalize(self, _close, self._stack, self.programs)
@@ -92,7 +111,7 @@ class Runs:
         """Return what placeholders stand for, and the place of a new run."""
         if self._home is None:
             self._home = self._stack.enter_context(working_folder())
-        place = Place(self._home)
+        place = Place(self._home, self._free)
         threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
         built_in = {"seed": seed, "threads": threads, "python": sys.executable}
         return {**params, **case, **built_in, "output": str(place.output)}, place

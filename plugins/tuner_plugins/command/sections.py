@@ -218,6 +218,11 @@ class DataSection(_Section):
         """The program's name, for messages."""
         return os.path.basename(self.command[0].split()[0]).strip("{}")
 
+    @property
+    def is_python(self) -> bool:
+        """Whether the interpreter itself runs: ``{python} program.py``."""
+        return self.command[0].split()[0] == "{python}" and not self.shell
+
     def is_file(self, key: str, value: Value) -> bool:
         """Whether a value of a case is the path of a file or a folder."""
         plain = key == "name" or key in self.texts
