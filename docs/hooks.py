@@ -9,7 +9,7 @@ import ast
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,15 +39,10 @@ API: Mapping[str, tuple[str, Mapping[str, Sequence[str]]]] = {
     ),
     "nmf": (
         "NMF of tracks",
-        {
-            "tuner_plugins.nmf.model.factorize": ["factorize"],
-            "tuner_plugins.nmf.model.prox_tv": [],
-        },
+        {"tuner_plugins.nmf.model.factorize": ["factorize"], "tuner_plugins.nmf.model.prox_tv": []},
     ),
 }
 """By page: its title, and the modules with the names that are shown; none: all public ones."""
-
-Rows = Iterator[tuple[str, ...]]
 
 
 def pages() -> dict[str, str]:
@@ -61,12 +56,10 @@ def pages() -> dict[str, str]:
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(),
         "notebook.md": notebook(ROOT / "docs" / "perturbseq.ipynb"),
     }
-    for name, (title, modules) in API.items():
-        made[f"reference/{name}.md"] = api(title, modules)
-    return made
+    return made | {f"reference/{name}.md": api(*found) for name, found in API.items()}
 
 
-def table(headers: Sequence[str], rows: Rows) -> str:
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; a bar in a cell is escaped."""
     lines = [headers, ["---"] * len(headers), *rows]
     return "\n".join(
@@ -117,8 +110,8 @@ def keys() -> str:
         table(headers, (row for key, row in found["function"].items() if key in common)),
     ]
     for name, rows in found.items():
-        own = [row for key, row in rows.items() if key not in common]
-        parts += [f"## Of {name}", table(headers, iter(own))]
+        own = (row for key, row in rows.items() if key not in common)
+        parts += [f"## Of {name}", table(headers, own)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -127,7 +120,7 @@ def rows_of(node: Any, defs: Any, before: str = "") -> Iterator[tuple[str, tuple
     for name, value in node.get("properties", {}).items():
         key = before + name
         default = value.get("default")
-        shown = "" if default is None or isinstance(default, dict) else f"`{json.dumps(default)}`"
+        shown = f"`{json.dumps(default)}`" if isinstance(default, list | str | float | int) else ""
         inner = list(sections(value, defs))
         kind = "section" if inner and not shown else kind_of(value, defs)
         about = value.get("description") or " ".join(s.get("description", "") for _, s in inner)
@@ -151,7 +144,8 @@ def sections(value: Any, defs: Any) -> Iterator[tuple[str, Any]]:
             yield from ((f".NAME{suffix}", found) for suffix, found in inner)
 
 
-KINDS = {"integer": "whole number", "string": "text", "boolean": "true or false", "array": "list"}
+KINDS = {"integer": "whole number", "number": "number", "string": "text", "array": "list"}
+KINDS |= {"boolean": "true or false", "object": "mapping"}
 
 
 def kind_of(value: Any, defs: Any) -> str:
@@ -165,8 +159,7 @@ def kind_of(value: Any, defs: Any) -> str:
         words = [kind_of(option, defs) for option in options if option.get("type") != "null"]
         return " or ".join(dict.fromkeys(words))
     kind = value.get("type", "text")
-    kind = kind[0] if isinstance(kind, list) else kind
-    return {**KINDS, "object": "mapping"}.get(kind, kind)
+    return KINDS.get(kind[0] if isinstance(kind, list) else kind, kind)
 
 
 def plugins() -> str:
@@ -199,7 +192,7 @@ def errors() -> str:
         "# Classes of errors\n\n[Errors and what to do](../errors.md) has the messages. On the "
         "command line `InputError` is one line and exit code 2; a plug-in's own errors fail one "
         "trial. Those of a package are seen by who calls it from Python.\n\n"
-        + table(["class", "module", "is a", "raised for"], iter(rows))
+        + table(["class", "module", "is a", "raised for"], rows)
         + "\n\n## Messages\n\n`…` stands for what differs.\n\n"
         + table(["message", "module"], ((f"`{text}`", f"`{m}`") for m, text in messages()))
         + "\n"
@@ -243,12 +236,8 @@ def error_classes() -> Iterator[tuple[str, str, list[str], str]]:
     Found in the sources, so that nothing is imported.
     """
     known = {"Exception", "RuntimeError", "UserWarning", "ValueError"}
-    found = [
-        (module, node)
-        for module, tree in trees()
-        for node in tree.body
-        if isinstance(node, ast.ClassDef)
-    ]
+    bodies = ((module, node) for module, tree in trees() for node in tree.body)
+    found = [(module, node) for module, node in bodies if isinstance(node, ast.ClassDef)]
     while more := {c.name for _, c in found if known & set(map(ast.unparse, c.bases))} - known:
         known |= more
     for module, node in found:
@@ -267,17 +256,11 @@ def api(title: str, modules: Mapping[str, Sequence[str]]) -> str:
 
 
 def public_names(name: str) -> list[str]:
-    """Return what a module offers: its ``__all__``, or the public functions of its package."""
+    """Return what a module offers: its ``__all__``, or the public names that it defines."""
     module = import_module(name)
-    if hasattr(module, "__all__"):
-        return list(module.__all__)
-    package = name.rpartition(".")[0]
-    return [
-        own
-        for own, value in vars(module).items()
-        if not own.startswith("_")
-        and (callable(value) and getattr(value, "__module__", "").startswith(name))
-    ] or [own for own in dir(module) if getattr(module, own).__module__.startswith(package)]
+    homes = {own: getattr(value, "__module__", "") for own, value in vars(module).items()}
+    defined = [own for own, home in homes.items() if f"{home}.".startswith(f"{name}.")]
+    return getattr(module, "__all__", [own for own in defined if not own.startswith("_")])
 
 
 def notebook(path: Path) -> str:
@@ -302,10 +285,7 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-FORMULA = re.compile(
-    r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>',
-    re.S,
-)
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
 
 
 def on_page_content(text: str, **_: Any) -> str:

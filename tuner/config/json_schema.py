@@ -38,8 +38,8 @@ def schema_of(cls: type[Plugin[Any]]) -> Schema:
     --------
     >>> from tuner.plugin.registry import plugin_class
     >>> schema = schema_of(plugin_class("function"))
-    >>> schema["required"], schema["properties"]["plugin"]
-    (['plugin', 'data', 'search_space'], {'const': 'function'})
+    >>> schema["required"], schema["properties"]["plugin"]["const"]
+    (['plugin', 'data', 'search_space'], 'function')
     """
     both = [(EngineSections, "validation"), (cls.Config, "validation")]
     places, made = models_json_schema(
