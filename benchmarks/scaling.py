@@ -4,7 +4,8 @@
 
 speed-up    16 trials that sleep for a second, on 1, 2 and 4 workers. ``of ideal``: the seconds that
             they take at the least, through those from the first trial's end to the last one's.
-            ``start``: seconds until the search begins.
+            ``start``: seconds until the search begins. Dask workers have locks of their own, as if
+            each were alone on its host: on one host as many trials run at a time as it has cores.
 CPU         Of the coordinator's process alone (its threads, no child), for trials that take no
             time: milliseconds per trial over the second half of the trials. ``dask, own``: client
             and scheduler are one process; ``dask, apart``: the scheduler is another one. Trials are
@@ -32,6 +33,7 @@ import optuna
 
 from benchmarks.overhead import MEMORY, ROOT, Moments
 from benchmarks.overhead_plugin import install
+from tuner.measure.cores import LOCKS
 
 SECONDS = 1.0
 WORKERS = (1, 2, 4)
@@ -89,14 +91,14 @@ def run_here(trials: int, seconds: float, workers: int, executor: Mapping[str, A
 
 
 def one(trials: int, seconds: float, workers: int, executor: Mapping[str, Any]) -> Any:
-    """Run a study in a process and a folder of its own."""
+    """Run a study in a process and a folder of its own; no other study has its locks."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         given = json.dumps([trials, seconds, workers, executor])
         done = subprocess.run(
             [*DASK, "benchmarks.scaling", "--here", given],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": paths},
+            env={**os.environ, "PYTHONPATH": paths, LOCKS: folder},
             stdout=subprocess.PIPE,
             check=True,
             text=True,
@@ -108,7 +110,13 @@ def speed_up(trials: int) -> None:
     """Print how the time of trials falls with workers."""
     for kind in ("local", "dask"):
         for workers in WORKERS:
-            row = one(trials, SECONDS, workers, {"kind": kind})
+            if kind == "local" and workers > (os.cpu_count() or 1):
+                continue
+            with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+                executor = {"kind": kind}
+                if kind == "dask":
+                    executor["address"] = stack.enter_context(hosts(Path(folder), workers))
+                row = one(trials, SECONDS, workers, executor)
             share = 100 * row["ideal"] / row["wall"]
             print(
                 f"{kind:12} {workers} workers: {trials} trials of {SECONDS:g} s in "
@@ -122,18 +130,18 @@ def coordinator(quick: int) -> None:
     print(f"{'local':12} {one(quick, 0.0, 2, {'kind': 'local'})['cpu']:5.2f} ms of CPU a trial")
     row = one(quick, 0.0, 2, {"kind": "dask", "workers": 2})
     print(f"{'dask, own':12} {row['cpu']:5.2f} ms of CPU a trial", flush=True)
-    with tempfile.TemporaryDirectory() as folder, hosts(Path(folder)) as address:
+    with tempfile.TemporaryDirectory() as folder, hosts(Path(folder), 2) as address:
         row = one(quick, 0.0, 2, {"kind": "dask", "address": address})
     print(f"{'dask, apart':12} {row['cpu']:5.2f} ms of CPU a trial", flush=True)
 
 
 @contextlib.contextmanager
-def hosts(folder: Path) -> Iterator[str]:
-    """Start a scheduler and two workers; yield its address."""
-    site = folder / "nothing"
-    site.mkdir()
+def hosts(folder: Path, count: int) -> Iterator[str]:
+    """Start a scheduler and workers as on hosts of their own; yield its address when all are up."""
+    from distributed import Client
+
     before = dict(os.environ), list(sys.path)
-    install(site)
+    install(folder)
     paths = os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": paths}
     os.environ.clear()
@@ -141,17 +149,23 @@ def hosts(folder: Path) -> Iterator[str]:
     sys.path[:] = before[1]
     scheduler = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--no-dashboard"]
     scheduler += ["--port", "0", "--scheduler-file", str(folder / "scheduler.json")]
-    workers = ["distributed.cli.dask_worker", "--nthreads", "1", "--nworkers", "2"]
-    workers += ["--memory-limit", "0", "--no-dashboard"]
+    worker = ["distributed.cli.dask_worker", "--nthreads", "1", "--memory-limit", "0"]
+    worker += ["--no-dashboard", "--scheduler-file", str(folder / "scheduler.json")]
     with (folder / "log").open("wb") as log:
-        settings: dict[str, Any] = {"cwd": folder, "env": environment, "stderr": log, "stdout": log}
-        started = [subprocess.Popen([*DASK, *scheduler], **settings)]
+        started = []
         try:
-            while not (folder / "scheduler.json").exists():
-                assert started[0].poll() is None, (folder / "log").read_text()
-                time.sleep(0.1)
-            address = json.loads((folder / "scheduler.json").read_text())["address"]
-            started.append(subprocess.Popen([*DASK, *workers, address], **settings))
+            for number, command in enumerate([scheduler, *[worker] * count]):
+                own = folder / f"host {number}"
+                own.mkdir()
+                settings: dict[str, Any] = {"env": {**environment, LOCKS: str(own)}, "cwd": own}
+                process = subprocess.Popen([*DASK, *command], stdout=log, stderr=log, **settings)
+                started.append(process)
+                while not (folder / "scheduler.json").exists():
+                    assert process.poll() is None, (folder / "log").read_text()
+                    time.sleep(0.1)
+            address = str(json.loads((folder / "scheduler.json").read_text())["address"])
+            with Client(address, set_as_default=False) as client:
+                client.wait_for_workers(count, timeout=120)
             yield address
         finally:
             for process in reversed(started):
