@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -309,6 +310,8 @@ def test_a_scheduler_without_workers_is_told_once_and_one_that_is_gone_is_one_li
             assert executor.wait(1.0) is None
         assert executor.wait(1.5) is None
         assert caplog.messages == ["no Dask worker is there; the study waits for one"]
+        # It tries to connect again, and would write a traceback before our line.
+        assert not logging.getLogger("distributed.client").isEnabledFor(logging.ERROR)
     with pytest.raises(InputError, match=r"the Dask scheduler at 'tcp://\S+' is gone; start it"):
         executor.wait(30.0)
     executor.close()

@@ -28,13 +28,14 @@ from tuner.report.terminal import make_console
 Kind = Callable[[Path, int, int], Toll]
 
 BOTH = (clusters.POSTGRES, clusters.MLFLOW)
-ON_DASK: tuple[tuple[str, tuple[str, ...], int], ...] = (
-    (clusters.WORKER, BOTH, 20),
-    (clusters.NANNY, BOTH, 15),
-    (clusters.SCHEDULER, BOTH[:1], 15),  # the study is started again each time
-    (clusters.POSTGRES, BOTH[:1], 15),
-    (clusters.MLFLOW, BOTH, 15),
+ON_DASK: tuple[tuple[str, tuple[str, ...], int, int], ...] = (
+    (clusters.WORKER, BOTH, 60, 20),
+    (clusters.NANNY, BOTH, 60, 15),
+    (clusters.SCHEDULER, BOTH[:1], 60, 15),  # the study is started again each time
+    (clusters.POSTGRES, BOTH[:1], 60, 15),
+    (clusters.MLFLOW, BOTH, 200, 15),  # which takes long to start again
 )
+"""Part, servers that studies use, their trials, and how often the part is killed."""
 
 KINDS: tuple[tuple[str, Kind, int], ...] = (
     ("coordinator killed", kills.kills_of_coordinators, 80),
@@ -63,10 +64,10 @@ KINDS: tuple[tuple[str, Kind, int], ...] = (
     *(
         (
             f"{part} killed, Dask",
-            partial(clusters.kills_on_dask, parts=(part,), servers=servers),
+            partial(clusters.kills_on_dask, parts=(part,), servers=servers, wanted=wanted),
             often,
         )
-        for part, servers, often in ON_DASK
+        for part, servers, wanted, often in ON_DASK
     ),
     ("coordinator killed, Dask", clusters.coordinators_on_dask, 20),
     *((f"damaged {name}", _damaged, 80) for name, _damaged in files.BY_FORMAT.items()),

@@ -146,7 +146,7 @@ class Rig:
     tracking: str | None
     restart: dict[str, Callable[[], object]] = field(default_factory=dict)
 
-    def study(self, number: int, seed: int, own: bool) -> Killed:
+    def study(self, number: int, seed: int, own: bool, wanted: int) -> Killed:
         """Make a study on these hosts, or with a scheduler and workers of its own."""
         where = {"workers": 2} if own else {"address": self.hosts.address}
         name = f"study-{seed}-{number}"
@@ -157,7 +157,7 @@ class Rig:
             seed=seed + number,
             name=name,
             executor={"kind": "dask", **where},
-            wanted=60,
+            wanted=wanted,
             seconds=0.05,
         )
 
@@ -214,16 +214,17 @@ class Watched:
     own: bool
     starts: int = 0
     struck: set[str] = field(default_factory=set)
+    is_over: bool = False
 
     def __post_init__(self) -> None:
         self._start()
 
     def strike(self, part: str) -> bool:
         """Kill a part once the study has got on a little; return whether it came to that."""
-        while not self._gets_on(self.chance.randint(1, 10)):
-            if self.end() != 2 or self.starts == STARTS:
-                return False
-            self._start()
+        while not self.is_over and not self._gets_on(self.chance.randint(1, 10)):
+            self.end()
+        if self.is_over:
+            return False
         time.sleep(self.chance.uniform(0.0, 0.2))
         if not is_running(self._child):
             return False
@@ -239,8 +240,8 @@ class Watched:
         self.study.toll.injected += there
         return there
 
-    def end(self) -> int | None:
-        """Wait for the command's end; say whether it was as it may be."""
+    def end(self) -> None:
+        """Wait for the command's end, and start it again where it lacked a part."""
         until = time.monotonic() + LIMIT
         while is_running(self._child) and time.monotonic() < until:
             self.rig.hosts.mend()
@@ -254,11 +255,8 @@ class Watched:
         if code not in allowed or "Traceback" in text or (code == 2 and len(lines) != 1):
             what = f"{self.study.folder}: {sorted(struck)} killed: exit code {code}"
             self.study.toll.harm("misreported", what + self.study.said())
-        return code
-
-    def finish(self) -> None:
-        """Start the command again until it is not the lack of a part that ends it."""
-        while self.end() == 2 and self.starts < STARTS:
+        self.is_over = code != 2 or self.starts == STARTS
+        if not self.is_over:
             self._start()
 
     def _start(self) -> None:
@@ -293,21 +291,28 @@ def _count(path: Path) -> int:
 
 
 def kills_on_dask(
-    folder: Path, seed: int, count: int, parts: tuple[str, ...], servers: Collection[str]
+    folder: Path,
+    seed: int,
+    count: int,
+    parts: tuple[str, ...],
+    servers: Collection[str],
+    wanted: int = 60,
 ) -> Toll:
     """Kill parts of studies that use `servers` in mid-study, `count` times in all."""
     chance, toll = random.Random(f"{seed} {parts}"), Toll()
     with _skipping(), rig(folder, servers) as found:
         for number in range(count):
             own = number % 2 == 1 and set(parts) <= {WORKER, NANNY}
-            watched = Watched(found, found.study(number, seed, own), chance, own)
+            study = found.study(number, seed, own, wanted)
+            watched = Watched(found, study, chance, own)
             few = own and NANNY in parts  # they are started again a few times only
             for part in chance.choices(parts, k=2 if few else STRIKES):
-                if toll.injected + watched.study.toll.injected == count:
+                if toll.injected + study.toll.injected == count:
                     break
                 watched.strike(part)
-            watched.finish()
-            toll.add(found.finish(watched.study))
+            while not watched.is_over:
+                watched.end()
+            toll.add(found.finish(study))
             if toll.injected >= count:
                 break
     return toll
@@ -318,7 +323,7 @@ def coordinators_on_dask(folder: Path, seed: int, count: int) -> Toll:
     chance, toll = random.Random(f"{seed} coordinators"), Toll()
     with _skipping(), rig(folder, [POSTGRES]) as found:
         for number in range(count):
-            study = found.study(number, seed, own=number % 2 == 1)
+            study = found.study(number, seed, number % 2 == 1, 60)
             left = count - toll.injected
             kill_coordinator(study, POINTS, chance, min(10, left))
             toll.add(found.finish(study))
