@@ -59,7 +59,8 @@ def measured() -> Counter[float]:
 def test_a_study_in_postgresql_is_talked_to(
     driver: Driver, postgres: tuple[str, Callable[[], object]], write_config: Callable[..., Path]
 ) -> None:
-    path = write_config(**sections(postgres[0], "talked"))
+    data = {"targets": [2.0], "seconds": 0.2, "log": "log.txt"}  # it is not to end before it hears
+    path = write_config(**sections(postgres[0], "talked", data=data))
     config = load_config(path)
     assert "tuner run begins with it" in requests.enqueue(config, ["x=1.5", "size=1"])
     command = driver.start("run", path.name)
