@@ -163,7 +163,7 @@ def measure(kind: str, seed: int, sizes: Sizes | None = None) -> dict[str, float
         .isin(planted.effects.index[(planted.effects == 0).all(axis=1)])
         .to_numpy()
     )
-    changes = table.assign(p=table["log2fc_p"], q=adjust(table["log2fc_p"]))
+    changes = table.assign(p=table["log2fc_p"], q=adjust(table["log2fc_p"]))  # of these targets
     for name, one in (("net", table), ("log2fc", changes)):
         found |= {f"{name}_{key}": value for key, value in _scored(one, truth).items()}
         p = one["p"].to_numpy()[mock]

@@ -19,10 +19,11 @@ from tuner_plugins.perturbseq.data.matrix import open_cells
 from tuner_plugins.perturbseq.data.screen import open_screen, recipe_of
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.coefficients import tabulate
+from tuner_plugins.perturbseq.inference.program_tests import adjust
 from tuner_plugins.perturbseq.model.load import gene_names, load
 from tuner_plugins.perturbseq.model.reading import Plan
 from tuner_plugins.perturbseq.model.resampling import Model
-from tuner_plugins.perturbseq.report.effects import own_effects
+from tuner_plugins.perturbseq.report.effects import FOLD_CHANGES, own_effects
 from tuner_plugins.perturbseq.report.options import AnalysisOptions
 
 KEY = "elasticnet"
@@ -189,16 +190,18 @@ def coefficient_table(data: Any, modality: str | None = None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``gene``, ``perturbation``, ``coef``, ``p``, ``q``, ``n_cells``, as in the table
-        ``coefficients`` of an analysis; and ``log2fc`` with its interval and p after
+        ``coefficients`` of an analysis; and ``log2fc`` with its interval, p and q after
         `tl.fold_changes`.
     """
     adata = adata_of(data, modality)
     coef, p = (stored_table(adata, key) for key in ("coef", "coef_p"))
     cells = adata.uns[KEY].get("n_cells")
     table = tabulate(coef, p.to_numpy(), None if cells is None else np.asarray(cells).tolist())
-    for key in ("log2fc", "log2fc_low", "log2fc_high", "log2fc_p"):
+    for key in FOLD_CHANGES:
         if key in adata.varm:
             table[key] = stored_table(adata, key).to_numpy().ravel()
+    if "log2fc_p" in table:
+        table["log2fc_q"] = adjust(table["log2fc_p"])
     return table
 
 

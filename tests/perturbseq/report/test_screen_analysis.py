@@ -24,7 +24,7 @@ from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 from tuner.plugin import InputError
 
 PARAMS = {"alpha": 1e-3, "l1_ratio": 0.5}
-QUICK = {"permutations": 20, "bootstraps": 0}
+QUICK = {"permutations": 20, "bootstraps": 0, "distance_permutations": 49}
 
 
 @pytest.fixture(scope="module")
