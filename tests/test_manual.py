@@ -306,7 +306,7 @@ LOGGED = """
 def test_every_metric_of_a_trial_is_there(made: dict[str, str], tutorial: Tutorial) -> None:
     known = {*cells(made["reference/plugins.md"]), *cells(page("report.md"), "## Metrics")}
     known |= {"digits", "rule", "steps"}  # the program's own
-    known |= {"trial", "state", "baseline", "started", "finished", "reason"}
+    known |= {"trial", "state", "baseline", "started", "finished", "reason", "host", "machine"}
     (table,) = tutorial.folder.glob("out/*/trials.csv")
     columns = {re.sub(r"fold\d+", "foldN", name) for name in pd.read_csv(table).columns}
     assert columns - known == set()

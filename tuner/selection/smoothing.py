@@ -5,7 +5,7 @@ screen, it falls back. A lucky spike has no good neighbours. So a smooth surface
 trials, a Gaussian process, whose mean at a trial is what that setting is worth as far as settings
 like it agree (the choice of the "reported solution" in Bayesian optimisation; Frazier, 2018,
 arXiv:1807.02811, section 4.1). On regions that nmf was not tuned on it was no better than the best;
-README.md has the figures.
+docs/score.md has the figures.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tuner_plugins.perturbseq.annotated import KEY, adata_of, coefficient_table, stored_table
-from tuner_plugins.perturbseq.annotated import knockdown as own_table
+from tuner_plugins.perturbseq.annotated import knockdown as _knockdown
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.programs.grouping import clustering_of
 from tuner_plugins.perturbseq.report import effect_figures, figures, heatmaps
@@ -78,7 +78,7 @@ def dotplot(data: Any, *, figure: Figure | None = None) -> list[Axes]:
 
 def knockdown(data: Any, *, q_threshold: float = 0.05, figure: Figure | None = None) -> list[Axes]:
     """Draw what perturbations leave of their own gene, after `tl.fold_changes`."""
-    return _drawn(effect_figures.knockdown, figure, own_table(data, q_threshold=q_threshold))
+    return _drawn(effect_figures.knockdown, figure, _knockdown(data, q_threshold=q_threshold))
 
 
 def volcano(
