@@ -167,9 +167,9 @@ class Host:
         words = asked["words"]
         if asked["environment"] is not None:  # else it is that of the program before
             self._environment = asked["environment"]
-        pin = asked["cores"] and hasattr(os, "sched_setaffinity")
+        ours = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+        pin = asked["cores"] and set(asked["cores"]) != ours
         if pin:
-            ours = os.sched_getaffinity(0)
             os.sched_setaffinity(0, asked["cores"])
         try:
             begin = time.perf_counter()

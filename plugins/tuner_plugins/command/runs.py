@@ -25,21 +25,31 @@ from tuner_plugins.command.template import fill, shell_text, words
 MEGABYTE = 1e6
 
 _NUMBERS = itertools.count()
-_INNER = "here"
 
 
-def _give_back(path: Path, modes: list[int], free: list[tuple[Path, list[int]]]) -> None:
-    """Keep a place that no run has touched for the next: to make one takes as long as ``true``."""
-    with suppress(OSError):
-        untouched = os.listdir(path) == [_INNER] and not os.listdir(path / _INNER)
-        if untouched and _modes(path) == modes:
-            free.append((path, modes))
-            return
-    shutil.rmtree(path, ignore_errors=True)
+class _Room:
+    """A folder, an empty working folder in it, and what their modes are."""
 
+    def __init__(self, path: Path) -> None:
+        self.path, self.inner, self.output = path, path / "here", path / "output"
+        os.mkdir(path)
+        os.mkdir(self.inner)
+        self.modes = self._modes()
 
-def _modes(path: Path) -> list[int]:
-    return [os.stat(folder).st_mode for folder in (path, path / _INNER)]
+    def give_back(self, free: list[_Room]) -> None:
+        """Keep it for the next run where this one has not touched it; else remove it.
+
+        To make one takes as long as the shortest of programs.
+        """
+        with suppress(OSError):
+            is_empty = os.listdir(self.path) == [self.inner.name] and not os.listdir(self.inner)
+            if is_empty and self._modes() == self.modes:
+                free.append(self)
+                return
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _modes(self) -> list[int]:
+        return [os.stat(folder).st_mode for folder in (self.path, self.inner)]
 
 
 class Place:
@@ -50,28 +60,18 @@ class Place:
     home : Path
         Where it is made.
     free : list
-        Places that are there already, and empty: one of them is taken, and given back.
+        Rooms that are there already: one of them is taken, and given back.
+
+    Attributes
+    ----------
+    path, folder, output : Path
+        The folder; an empty working folder; what ``{output}`` stands for.
     """
 
-    def __init__(self, home: Path, free: list[tuple[Path, list[int]]]) -> None:
-        if free:
-            self.path, modes = free.pop()
-        else:
-            self.path = home / f"run{next(_NUMBERS)}"
-            os.mkdir(self.path)
-            os.mkdir(self.folder)
-            modes = _modes(self.path)
-        weakref.finalize(self, _give_back, self.path, modes, free)
-
-    @property
-    def output(self) -> Path:
-        """What ``{output}`` stands for."""
-        return self.path / "output"
-
-    @property
-    def folder(self) -> Path:
-        """An empty working folder."""
-        return self.path / _INNER
+    def __init__(self, home: Path, free: list[_Room]) -> None:
+        room = free.pop() if free else _Room(home / f"run{next(_NUMBERS)}")
+        self.path, self.folder, self.output = room.path, room.inner, room.output
+        weakref.finalize(self, room.give_back, free)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Runs:
         self.programs = Programs()
         self._stack = ExitStack()
         self._home: Path | None = None
-        self._free: list[tuple[Path, list[int]]] = []
+        self._free: list[_Room] = []
         self._environment = dict(os.environ)
         self._captures = any(metric.stdout for metric in config.data.metrics.values())
         weakref.finalize(self, _close, self._stack, self.programs)
