@@ -56,6 +56,11 @@ def test_the_end_is_kept_of_a_gigabyte(programs: Programs, tmp_path: Path) -> No
     assert len(found.stdout) == KEPT_BYTES
 
 
+def test_bytes_that_come_with_the_end_are_counted(programs: Programs, tmp_path: Path) -> None:
+    found = [shell(programs, "head -c 5000 /dev/zero", tmp_path) for _ in range(30)]
+    assert {(each.stdout_bytes, len(each.stdout)) for each in found} == {(5000, 5000)}
+
+
 def test_what_a_program_leaves_is_ended_and_its_cpu_time_counted(
     programs: Programs, tmp_path: Path
 ) -> None:

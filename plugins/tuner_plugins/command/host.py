@@ -139,15 +139,15 @@ class Host:
         _, status, usage = os.wait4(program, 0)
         cpu = usage.ru_utime + usage.ru_stime + end_children()
         code = os.waitstatus_to_exitcode(status)
-        total = output.total if output else 0
+        said = output.close() if output else ""  # with what is still in the pipe
         return {
             "code": code,
             "seconds": seconds,
             "cpu_seconds": cpu,
             "waited": min(waited, seconds),
             "memory": max(watch.memory, usage.ru_maxrss * _RSS_UNIT),
-            "stdout": output.close() if output else "",
-            "stdout_bytes": total,
+            "stdout": said,
+            "stdout_bytes": output.total if output else 0,
             "stderr": errors.close(),
         }
 
