@@ -102,7 +102,7 @@ def test_the_analysis_names_genes_by_symbols_that_stay_unique():
     assert list(adata.var_names[2:5]) == ["A", "B", "B (ENSG00000000004)"]
     assert list(adata.var["gene_id"]) == list(identified().var_names)
     assert model.genes == list(adata.var_names)
-    own = pd.DataFrame(own_gene(model), model.genes, model.targets)
+    own = pd.DataFrame(own_gene(model.genes, model.targets), model.genes, model.targets)
     assert own.loc["A", "A"]
     assert own.loc["B", "B"]
     assert own.to_numpy().sum() == 2
