@@ -140,11 +140,18 @@ def program(followed: Callable[[str], Tutorial]) -> Tutorial:
     return followed("program")
 
 
-@pytest.fixture(params=["tracks", "program", pytest.param("screen", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=[
+        pytest.param("tracks", marks=pytest.mark.slow),
+        "program",
+        pytest.param("screen", marks=pytest.mark.slow),
+    ]
+)
 def tutorial(request: pytest.FixtureRequest, followed: Callable[[str], Tutorial]) -> Tutorial:
     return followed(request.param)
 
 
+@pytest.mark.slow  # two studies of tracks take a minute
 def test_the_tutorial_of_tracks(tracks: Tutorial) -> None:
     assert "4 of 4 bigWig tracks have chr1; annotation: genes.bed" in tracks.output("tuner init")
     assert "holds: r is" in tracks.output("tuner verify")

@@ -102,6 +102,7 @@ def test_a_range_of_floats_on_a_log_scale(load: Callable[..., Any]) -> None:
         ({"data.command.3": "-x{fast}"}, r"command\.3: the flag '\{fast\}' must be a word of its"),
         ({"search_space.k": [1, None]}, r"command\.2: without a value '-k' would be left alone"),
         ({"data.baseline.k": None}, r"data\.baseline: lacks k"),
+        ({"data.baseline.k": "two"}, r"data\.baseline\.k: expected a number, got 'two'"),
         ({"search_space.k": {"low": 9, "high": 1}}, r"search_space\.k: expected low < high"),
         ({"search_space.k": {"high": 1}}, r"search_space\.k: expected a value, a list of choices"),
         ({"search_space.k": {"low": float("nan"), "high": 1}}, "k: expected a value, a list"),

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import tuner_plugins.perturbseq as ps
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference.epistasis import epistasis
 
 PLANTED = {
     "synergistic": (1.0, 1.0, 1.0),
@@ -30,6 +32,12 @@ def _screen(seed):
     adata.obs["perturbation"] = labels
     adata.obs["depth"] = 1_500.0
     return adata
+
+
+def test_what_has_no_fold_change_has_no_class():
+    value = pd.DataFrame([[1.0, 1.0, 0.0], [1.0, np.nan, np.nan]], columns=["A", "B", "A,B"])
+    tables = {"log2fc_low": value - 0.5, "log2fc_high": value + 0.5, "log2fc_p": value * 0 + 0.9}
+    assert list(epistasis({"log2fc": value, **tables})["class"]) == ["additive", ""]
 
 
 def test_planted_interactions_have_their_class():

@@ -31,8 +31,11 @@ from tuner.report.console import show_duration
 from tuner.run.rows import show_metric
 
 SAME = 1e-3
-"""How far a metric may be from the claimed one: another processor rounds otherwise, and a head has
-six digits."""
+"""Share by which a metric may be off the claimed one: another processor rounds otherwise, and a
+head has six digits."""
+
+ROUNDING = 1e-9
+"""What a metric of 0 may be off."""
 
 SLOWER = 0.5
 """Share of the claimed speed-up that must be found: another machine has other disks and caches."""
@@ -264,8 +267,8 @@ def _compared(
     if not same:
         yield None, "other data than the script was tuned on: its numbers are not compared"
     elif claimed is not None:
-        is_same = math.isclose(metric, claimed, rel_tol=SAME, abs_tol=SAME)
-        yield is_same, f"{name} is {metric:.4f}, claimed {claimed:.4f}"
+        is_same = math.isclose(metric, claimed, rel_tol=SAME, abs_tol=ROUNDING)
+        yield is_same, f"{name} is {metric:.6g}, claimed {claimed:.6g}"
     if same and is_timed:
         yield from _faster(claim, speedup)
     if not same or claim.metrics.get("score", 1.0) > 0:

@@ -7,7 +7,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from tuner.config.own_space import listed_defaults, listed_ranges
@@ -96,9 +101,18 @@ def _check_names(config: CommandConfig) -> None:
                 raise InputError(_unused(name, used - {*keys, *BUILT_IN}), where)
     _check_cases(config, used, {name for _, text in scoring for name in names(text)})
     _check_flags(config)
-    lacking = sorted(set(config.ranges) - set(data.baseline or config.ranges))
+    _check_baseline(config)
+
+
+def _check_baseline(config: CommandConfig) -> None:
+    baseline = config.data.baseline or {}
+    lacking = sorted(set(config.ranges) - set(baseline or config.ranges))
     if lacking:
         raise InputError(f"lacks {', '.join(lacking)}", ("data", "baseline"))
+    for name, value in baseline.items():
+        is_range = isinstance(config.ranges.get(name), IntDistribution | FloatDistribution)
+        if is_range and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise InputError(f"expected a number, got {value!r}", ("data", "baseline", name))
 
 
 def _case_keys(config: CommandConfig) -> list[str]:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 from tuner_plugins.perturbseq.data.guide_calls import METHODS, GuideCalling, call_guides
+from tuner_plugins.perturbseq.data.guide_counts import _only_one
 from tuner_plugins.perturbseq.data.guide_mixtures import negative_binomial, poisson_gaussian
 from tuner_plugins.perturbseq.data.stored import CellsError
 
@@ -123,3 +127,10 @@ def test_trouble_is_one_line(kind):
     options, counts, message = TROUBLE[kind]
     with pytest.raises(CellsError, match=message):
         _called(np.array([[9, 9]]) if counts is None else counts, **options)
+
+
+def test_the_only_file_is_found_by_a_class_that_a_script_carries():
+    carried = SimpleNamespace(counts=(Path("a.h5ad"),))
+    assert _only_one(carried, "obsm") == Path("a.h5ad")
+    with pytest.raises(CellsError, match="obsm of one file, and there are 2"):
+        _only_one(SimpleNamespace(counts=(Path("a.h5ad"), Path("b.h5ad"))), "obsm")

@@ -96,3 +96,20 @@ def test_a_gene_without_counts_has_nothing():
     )  # a constant covariate is left out
     assert np.isfinite(found["log2fc"][0])
     assert np.isnan(found["log2fc"][1])
+
+
+def test_a_perturbation_that_is_never_alone_leaves_the_others_as_they_are():
+    counts, sizes, design, covariates, _ = _screen(3, genes=6)
+    twice = np.column_stack([design, design[:, 0]])  # two that only come together
+    alone, found = (_found(counts, sizes, x, covariates) for x in (design, twice))
+    for key, values in found.items():
+        assert np.isnan(values[:, [0, 4]]).all()
+        np.testing.assert_allclose(values[:, 1:4], alone[key][:, 1:], rtol=1e-6)
+
+
+def test_a_covariate_that_is_a_perturbation_leaves_the_others_as_they_are():
+    counts, sizes, design, covariates, _ = _screen(4, genes=6)
+    found = _found(counts, sizes, design, np.column_stack([covariates, design[:, 0]]))
+    assert np.isnan(found["log2fc"][:, 0]).all()
+    alone = _found(counts, sizes, design, covariates)
+    np.testing.assert_allclose(found["log2fc"][:, 1:], alone["log2fc"][:, 1:], rtol=1e-6)

@@ -15,7 +15,7 @@ import pandas as pd
 from anndata.io import read_elem
 from scipy import sparse
 
-from tuner_plugins.perturbseq.data.files import Files, Source
+from tuner_plugins.perturbseq.data.files import Source
 from tuner_plugins.perturbseq.data.matrix import open_cells
 from tuner_plugins.perturbseq.data.probing import probe
 from tuner_plugins.perturbseq.data.stored import CellsError, did_you_mean, unreadable
@@ -81,8 +81,8 @@ def read_modality(source: Source, modality: str, cells: pd.Index) -> pd.DataFram
 
 def _only_one(source: Source, what: str) -> Path | anndata.AnnData:
     """Return the only file of a screen, or what is in memory."""
-    if not isinstance(source, Files):
-        return source
+    if isinstance(source, Path | anndata.AnnData):
+        return source  # and else Files, for which a script has a class of its own
     if len(source.counts) > 1:
         raise CellsError(
             f"guides are called from {what} of one file, and there are {len(source.counts)}; join "

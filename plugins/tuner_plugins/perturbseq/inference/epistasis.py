@@ -39,10 +39,10 @@ def epistasis(tables: Mapping[str, pd.DataFrame], q_threshold: float = 0.05) -> 
         One row a gene and pair: ``gene``, ``first``, ``second``, the log2 fold changes of both
         (``log2fc_first``, ``log2fc_second``), ``expected``, their sum, ``observed``,
         ``interaction``, the difference, with its interval (``low``, ``high``), ``p`` and ``q``
-        (Benjamini-Hochberg over all rows), and ``class``: ``additive`` where there is no
-        significant interaction; else ``synergistic`` (farther from 0 than the sum, or the sum is
-        not told from 0), ``buffering`` (nearer), ``reversing`` (on the other side). Empty without
-        pairs.
+        (Benjamini-Hochberg over all rows), and ``class``: empty where there is no q, ``additive``
+        where there is no significant interaction; else ``synergistic`` (farther from 0 than the
+        sum, or the sum is not told from 0), ``buffering`` (nearer), ``reversing`` (on the other
+        side). No rows without pairs.
 
     Examples
     --------
@@ -71,8 +71,8 @@ def epistasis(tables: Mapping[str, pd.DataFrame], q_threshold: float = 0.05) -> 
     table["q"] = adjust(table["p"])
     expected, observed = table["expected"].to_numpy(), table["observed"].to_numpy()
     kinds = np.select(
-        [~(table["q"].to_numpy() < q_threshold), table.pop("idle"), expected * observed < 0],
-        ["additive", "synergistic", "reversing"],
+        [table["q"].isna(), table["q"] >= q_threshold, table.pop("idle"), expected * observed < 0],
+        ["", "additive", "synergistic", "reversing"],
         np.where(np.abs(observed) > np.abs(expected), "synergistic", "buffering"),
     )
     return table.assign(**{"class": kinds})

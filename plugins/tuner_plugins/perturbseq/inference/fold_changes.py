@@ -11,6 +11,7 @@ an interval of what was selected for being large is too narrow.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,12 @@ from scipy import sparse
 from scipy.stats import t
 from threadpoolctl import threadpool_limits
 
+from tuner_plugins.enet.dependence import independent
 from tuner_plugins.perturbseq.inference.kernels import weighted_gram
 
 MOST_STEPS = 50
 CONVERGED = 1e-8
+SINGULAR = 1e-9
 FARTHEST = 30.0
 """Bound of the linear predictor, beyond which exp is of no use."""
 
@@ -59,7 +62,8 @@ def fold_changes(  # noqa: PLR0913  the parts of one regression
     dict of ndarray, (genes, perturbations)
         ``log2fc``, ``low``, ``high`` and ``p`` (two-sided, of no change). A gene without a count
         in the cells of a perturbation has -inf, the bound of a Poisson without a count (95 %
-        whatever the level), and no p; NaN throughout for a gene without counts in other cells.
+        whatever the level), and no p; NaN throughout for a gene without counts in other cells, and
+        for a perturbation whose cells do not tell it from others, such as one that is never alone.
 
     Examples
     --------
@@ -76,12 +80,13 @@ def fold_changes(  # noqa: PLR0913  the parts of one regression
     others = np.column_stack([np.ones(len(sizes)), scaled])
     others = others[:, _independent(others)]
     columns, offset = counts.tocsc(), np.log(sizes)
+    whole = _Columns(others, design.tocsr())
 
     def work(gene: int) -> NDArray[np.float64]:
         y = np.zeros(len(sizes))
         at = slice(columns.indptr[gene], columns.indptr[gene + 1])
         y[columns.indices[at]] = columns.data[at]
-        return _one_gene(y, offset, design, others, level)
+        return _one_gene(y, offset, whole, level)
 
     with threadpool_limits(1), ThreadPoolExecutor(max(1, threads)) as pool:
         found = np.array(list(pool.map(work, range(counts.shape[1]))))
@@ -97,30 +102,29 @@ def _independent(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _one_gene(
-    y: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    design: sparse.csr_matrix,
-    others: NDArray[np.float64],
-    level: float,
+    y: NDArray[np.float64], offset: NDArray[np.float64], whole: _Columns, level: float
 ) -> NDArray[np.float64]:
     """Return estimate, interval (natural logarithms) and p of each perturbation, (4, columns)."""
-    k = design.shape[1]
-    found = np.full((4, k), np.nan)
+    design, others = whole.ones, whole.dense
+    found = np.full((4, design.shape[1]), np.nan)
     seen = np.asarray(design.T @ y) > 0
     used = np.asarray(design[:, ~seen].sum(axis=1)).reshape(-1) == 0
     if used.sum() <= seen.sum() + others.shape[1] or not y[used].any():
         return found
     cells = slice(None) if used.all() else used
-    x = _Columns(others[cells], design[cells][:, seen])
-    fit = _quasi_poisson(y[cells], offset[cells], x)
+    x = whole if seen.all() else _Columns(others[cells], design[cells][:, seen])
+    fit = _quasi_poisson(y[cells], offset[cells], x.kept)
     if fit is None:
         return found
-    coef, covariance, scale = fit
-    free, q = int(used.sum()) - len(coef), others.shape[1]
-    error = np.sqrt(covariance.diagonal()[q:])
+    of_kept, covariance, scale = fit
+    free, q = int(used.sum()) - len(of_kept), others.shape[1]
+    coef, error = np.zeros(x.width), np.full(x.width, np.nan)
+    coef[x.independent], error[x.independent] = of_kept, np.sqrt(covariance.diagonal())
+    error[~x.told] = np.nan
+    effect, error = np.where(x.told, coef, np.nan)[q:], error[q:]
     reach = t.ppf((1 + level) / 2, free) * error
-    found[:3, seen] = coef[q:], coef[q:] - reach, coef[q:] + reach
-    found[3, seen] = 2 * t.sf(np.abs(coef[q:]) / error, free)
+    found[:3, seen] = effect, effect - reach, effect + reach
+    found[3, seen] = 2 * t.sf(np.abs(effect) / error, free)
     if not seen.all():
         expected = np.exp(np.clip(offset + others @ coef[:q], -FARTHEST, FARTHEST))
         bound = NO_COUNT * max(scale, 1.0) / np.asarray(design[:, ~seen].T @ expected)
@@ -135,6 +139,34 @@ class _Columns:
         self.dense, self.ones, self.transposed = dense, ones, ones.T.tocsr()
         ones.sort_indices()
         self.width = dense.shape[1] + ones.shape[1]
+
+    @cached_property
+    def _gram(self) -> NDArray[np.float64]:
+        return self.information(np.ones(self.ones.shape[0]))
+
+    @cached_property
+    def independent(self) -> NDArray[np.intp]:
+        """Which columns depend on none before them."""
+        return independent(self._gram)
+
+    @cached_property
+    def told(self) -> NDArray[np.bool_]:
+        """Which coefficients the columns determine: those that no dependence of columns changes."""
+        if len(self.independent) == self.width:
+            return np.ones(self.width, dtype=np.bool_)
+        units = np.sqrt(np.maximum(self._gram.diagonal(), 1.0))
+        values, vectors = np.linalg.eigh(self._gram / np.outer(units, units))
+        dependences = vectors[:, values < SINGULAR * values[-1]]
+        return np.asarray((dependences**2).sum(axis=1) < SINGULAR)
+
+    @cached_property
+    def kept(self) -> _Columns:
+        """The independent columns."""
+        if len(self.independent) == self.width:
+            return self
+        q = self.dense.shape[1]
+        dense, ones = (self.independent[self.independent < q], self.independent >= q)
+        return _Columns(self.dense[:, dense], self.ones[:, self.independent[ones] - q])
 
     def times(self, coef: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the linear predictor, (cells,)."""

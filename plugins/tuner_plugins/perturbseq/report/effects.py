@@ -106,7 +106,7 @@ def add_fold_changes(found: Analysis, model: Model, options: AnalysisOptions) ->
     pairs = epistasis(tables, options.q_threshold)
     if len(pairs):
         found.tables["epistasis"] = found.adata.uns["epistasis"] = pairs
-        classes = pairs["class"].value_counts()
+        classes = pairs["class"][pairs["class"] != ""].value_counts()
         said = ", ".join(f"{n:,} {kind}" for kind, n in classes.items())
         found.notes.append(
             f"Pairs of perturbations against the sum of both: {said}. A penalty spreads what pairs "

@@ -133,6 +133,7 @@ def store_coefficients(
         "alpha": model.alpha,
         "l1_ratio": model.l1_ratio,
         "penalise_covariates": model.penalise_covariates,
+        "perturbations": list(coef.columns),
     }
 
 
