@@ -20,7 +20,7 @@ import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ KINDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "no compiler": ("source", NO_COMPILER),
 }
 """How the script is exported, and where it runs."""
+
+Rows = Callable[[Path, Path, Size, str, int], list[Any]]
 
 
 def empty_cache(work: Path) -> dict[str, str]:
@@ -82,13 +84,13 @@ def _row(what: str, name: str, found: Sequence[float], warm: Sequence[float]) ->
     }
 
 
-def main() -> None:
-    """Print a table for each size."""
+def compare(description: str | None, rows_of: Rows, repeats: int) -> None:
+    """Print a table for each graded size: the command line of this and of `floor`."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--python", default=sys.executable, help="who runs the scripts")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds")
+    parser.add_argument("--repeats", type=int, default=repeats, help="rounds")
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of each region's length")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args()
@@ -99,7 +101,7 @@ def main() -> None:
         sizes = graded_sizes(given.scale)
         folder = simulate(work / "data", 21, sizes, 13, "pileup")
         for size in sizes:
-            found = first_runs(work, folder, size, given.python, given.repeats)
+            found = rows_of(work, folder, size, given.python, given.repeats)
             print_table(size.name, found)
             rows += found
     if given.json:
@@ -107,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    compare(__doc__, first_runs, 5)

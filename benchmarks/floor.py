@@ -10,22 +10,17 @@ Each round runs all of them, one after the other, and the ratio is taken within 
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from tuner_plugins.nmf.io.bigwig_index import Source, find_blocks, find_chromosome, read_header
 from tuner_plugins.nmf.params import DEFAULTS
 
-from benchmarks.first_run import empty_cache
-from benchmarks.nmf import Size, freeze, graded_sizes, print_table, script_command, simulate
+from benchmarks.first_run import compare, empty_cache
+from benchmarks.nmf import Size, freeze, script_command
 from benchmarks.processes import run_process
-from tuner.measure.stopwatch import machine
 
 SOURCE = r"""
 #include <fcntl.h>
@@ -108,29 +103,5 @@ def rows_of(work: Path, folder: Path, size: Size, python: str, repeats: int) -> 
     return found
 
 
-def main() -> None:
-    """Print a table for each size."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--python", default=sys.executable, help="who runs both")
-    parser.add_argument("--repeats", type=int, default=9, help="rounds")
-    parser.add_argument("--scale", type=float, default=1.0, help="fraction of each region's length")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
-    given = parser.parse_args()
-    print(machine())
-    rows = []
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        sizes = graded_sizes(given.scale)
-        folder = simulate(work / "data", 21, sizes, 13, "pileup")
-        for size in sizes:
-            found = rows_of(work, folder, size, given.python, given.repeats)
-            print_table(size.name, found)
-            rows += found
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2))
-
-
 if __name__ == "__main__":
-    main()
+    compare(__doc__, rows_of, 9)
