@@ -15,11 +15,16 @@ def pairs_of(targets: Sequence[str]) -> list[list[str]]:
 
     Examples
     --------
-    >>> pairs_of(["A", "B", "A,B", "A,C"])
-    [['A', 'B']]
+    >>> pairs_of(["A", "B", "A,B", "A,C"]), pairs_of(["a,b", "C", "a,b,C"])  # "a,b": one label
+    ([['A', 'B']], [['a,b', 'C']])
     """
-    pairs = [name.split(",") for name in targets if name.count(",") == 1]
-    return [pair for pair in pairs if set(targets).issuperset(pair)]
+    splits = [
+        [name[:at], name[at + 1 :]]
+        for name in targets
+        for at, character in enumerate(name)
+        if character == ","
+    ]
+    return [pair for pair in splits if set(targets).issuperset(pair)]
 
 
 def epistasis(tables: Mapping[str, pd.DataFrame], q_threshold: float = 0.05) -> pd.DataFrame:
