@@ -17,6 +17,7 @@ import pandas as pd
 
 from tuner_plugins.perturbseq.data.matrix import open_cells
 from tuner_plugins.perturbseq.data.screen import open_screen, recipe_of
+from tuner_plugins.perturbseq.data.stored import stored_names
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.coefficients import tabulate
 from tuner_plugins.perturbseq.inference.program_tests import adjust
@@ -95,7 +96,7 @@ class Fitted:
     def keep_in_varm(self, key: str, table: pd.DataFrame) -> None:
         """Write a table of genes to ``varm``, NaN for genes that it lacks."""
         frame = table.set_axis(pd.Index(self.genes[self.names.get_indexer(table.index)]))
-        frame.columns = [str(name).replace("/", "_") for name in frame.columns]  # a folder to HDF5
+        frame.columns = stored_names(frame.columns)
         self.adata.varm[key] = frame.reindex(self.adata.var_names)
 
     def keep_in_var(self, key: str, values: pd.Series) -> None:

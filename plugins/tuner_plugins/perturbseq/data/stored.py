@@ -233,3 +233,18 @@ def _not_a_list(part: Any, kinds: str) -> str:
     # Zarr takes for zeros what it does not find
     lacks = getattr(part, "nchunks_initialized", 0) < getattr(part, "nchunks", 0)
     return "lacks a part of its values" if lacks else ""
+
+
+def stored_names(names: Iterable[object]) -> list[str]:
+    """Return names as HDF5 holds them: ``_`` for a slash, and one more where two become one.
+
+    >>> stored_names(["C/D", "E", "C_D"])
+    ['C_D', 'E', 'C_D_']
+    """
+    found: list[str] = []
+    for name in names:
+        plain = str(name).replace("/", "_")
+        while plain in found:
+            plain += "_"
+        found.append(plain)
+    return found

@@ -13,7 +13,7 @@ import anndata as ad
 import jinja2
 import pandas as pd
 
-from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.data.stored import stored_names
 from tuner_plugins.perturbseq.report.figures import save, write_whole
 from tuner_plugins.perturbseq.report.options import Analysis
 
@@ -85,15 +85,9 @@ def storable(adata: ad.AnnData) -> ad.AnnData:
     for mapping in (copy.varm, copy.obsm):
         for key, value in list(mapping.items()):
             if isinstance(value, pd.DataFrame):
-                names = [str(column).replace("/", "_") for column in value.columns]
-                if len(set(names)) < len(names):
-                    raise AnalysisError(
-                        f"two columns of {key} have the same name once '/' is replaced by '_', "
-                        "which an .h5ad needs: rename the perturbations"
-                    )
-                mapping[key] = value.set_axis(names, axis=1)
-    copy.obs.columns = [str(column).replace("/", "_") for column in copy.obs.columns]
-    copy.var.columns = [str(column).replace("/", "_") for column in copy.var.columns]
+                mapping[key] = value.set_axis(stored_names(value.columns), axis=1)
+    copy.obs.columns = stored_names(copy.obs.columns)
+    copy.var.columns = stored_names(copy.var.columns)
     return copy
 
 

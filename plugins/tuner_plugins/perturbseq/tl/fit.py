@@ -23,6 +23,7 @@ from tuner_plugins.perturbseq.data.guide_calls import GuideCalling
 from tuner_plugins.perturbseq.data.labels import UNASSIGNED, Labels
 from tuner_plugins.perturbseq.data.response import GeneChoice
 from tuner_plugins.perturbseq.data.screen import LOG, Recipe
+from tuner_plugins.perturbseq.data.stored import stored_names
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.exchangeable_units import AUTO
 from tuner_plugins.perturbseq.model.load import load
@@ -277,6 +278,4 @@ def _further(loaded: Loaded, surface: Sweep, alpha: float, l1_ratio: float) -> p
     names = list(dataset.screen.recipe.y_obs)
     columns = [*dataset.screen.design.names, *dataset.screen.covariates.names]
     found = refit(problem, alpha, l1_ratio).coef[-len(names) :]
-    frame = pd.DataFrame(found, names, columns)
-    frame.columns = [name.replace("/", "_") for name in columns]
-    return frame
+    return pd.DataFrame(found, names, stored_names(columns))
