@@ -93,7 +93,7 @@ def test_without_a_baseline_times_of_another_machine_are_refused(
 
 
 def test_validate_says_where_hosts_cannot_be_told_apart(untold: Callable[..., Config]) -> None:
-    pytest.importorskip("distributed")
+    pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     said = "has no baseline to measure on each host: hosts of one CPU and number of cores"
     assert said in "\n".join(check(untold(executor={"kind": "dask", "workers": 1})))
     assert said not in "\n".join(check(untold()))

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tuner.plugin.registry import plugin_class
-from tuner.run.verify import CaseCheck, Claim, _compared
+from tuner.run.claim import Claim
+from tuner.run.verify import CaseCheck, _compared
 
 pytestmark = pytest.mark.usefixtures("toy")
 

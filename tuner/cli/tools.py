@@ -152,11 +152,12 @@ def verify(
 ) -> None:
     """Measure a frozen script again; exit code 0: its claim holds, 1: not, 2: cannot be told."""
     from tuner.run import verify as verifying
+    from tuner.run.claim import claim_of, config_for
     from tuner.run.prepare import load_prepared
     from tuner.run.printout import print_table, say
 
-    claim = verifying.claim_of(script)
-    path = config or verifying.config_for(script, claim)
+    claim = claim_of(script)
+    path = config or config_for(script, claim)
     loaded = load_prepared(path, list(overrides or []), lambda text: err.print(text))
     found = verifying.verify(script, claim, loaded)
     if as_json:

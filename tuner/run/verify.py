@@ -7,10 +7,7 @@ or of what `Plugin.remeasure` says where trials are not timed so.
 
 from __future__ import annotations
 
-import ast
-import json
 import math
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,12 +19,12 @@ from tuner.config.load import Config
 from tuner.config.objective import score
 from tuner.execution.folders import working_folder
 from tuner.export.bundle import write_script
-from tuner.export.ownership import OUT, script_of
 from tuner.measure.luck import LUCKY, compare
 from tuner.measure.stopwatch import timed_process
 from tuner.plugin import Case, InputError, Params, Plugin
 from tuner.records import Null
 from tuner.report.console import show_duration
+from tuner.run.claim import Claim
 from tuner.run.rows import show_metric
 
 SAME = 1e-3
@@ -42,25 +39,6 @@ SLOWER = 0.5
 
 ROUNDS, ENOUGH = 3, 20.0
 """How often script and reference are timed, and after how many seconds no more."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What the head of a script says.
-
-    Attributes
-    ----------
-    study : str
-    params, metrics : mapping
-        Means over the tuned cases.
-    fingerprint : str
-        SHA-256 of the data that they were measured on.
-    """
-
-    study: str
-    params: Params
-    metrics: Mapping[str, float]
-    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -111,51 +89,6 @@ class Verified:
     def holds(self) -> bool:
         """Whether nothing of the claim fails."""
         return all(held is not False for held, _ in self.lines)
-
-
-def claim_of(script: Path) -> Claim:
-    """Read the claim in the head of a script; nothing of it is run.
-
-    Raises
-    ------
-    InputError
-        Where there is no script, or it has no such head.
-    """
-    try:
-        source = script.read_bytes()
-        if script.suffix == ".sh":  # its head is a comment
-            head = re.sub(r"^# ?", "", source.decode(errors="replace"), flags=re.M)
-        else:
-            head = ast.get_docstring(ast.parse(source), clean=False) or ""
-    except OSError as error:
-        raise InputError(f"cannot read {script}: {error.strerror}") from None
-    except (SyntaxError, ValueError):
-        raise InputError(f"{script} is no Python script; give one that tuner froze") from None
-    lines = dict(re.findall(r"^(Study|Metrics|Setting|Data): +(.*)$", head, re.M))
-    try:
-        metrics = dict(re.findall(r"(\S+) = (\S+?)(?:,|$)", lines["Metrics"]))
-        return Claim(
-            lines["Study"].partition(",")[0],
-            json.loads(lines["Setting"]),
-            {name: float(value) for name, value in metrics.items()},
-            lines["Data"].removeprefix("sha256 "),
-        )
-    except (KeyError, ValueError):
-        raise InputError(
-            f"{script} has no head with study, metrics, setting and data; give one that tuner froze"
-        ) from None
-
-
-def config_for(script: Path, claim: Claim) -> Path:
-    """Return the configuration that a study of this folder left beside its results."""
-    owner, _ = script_of(script)
-    path = (owner.folder if owner else OUT / claim.study) / "config.yaml"
-    if not path.is_file():
-        raise InputError(
-            f"study '{claim.study}' of {script} is not here ({path}); "
-            f"name data to measure it on: tuner verify {script} CONFIG"
-        )
-    return path
 
 
 def verify(script: Path, claim: Claim, config: Config) -> Verified:

@@ -250,7 +250,7 @@ class Coordinator:
         return self._asking.should_prune(trial, value, step=len(event.cases))
 
     def _finish(self, trial: Trial, done: JobDone, again: bool = True) -> None:
-        """Tell how a trial ended, unless it is timed again, or held; `again`: its slot is free."""
+        """Report how a trial ended, unless timed again, or held; `again`: its slot is free."""
         if done.bad_input:
             self._asking.tell_failed(trial)
             raise InputError(done.reason)

@@ -291,7 +291,7 @@ def test_the_report_fetches_nothing_and_escapes_names(folder):
 
 
 def test_the_report_opens_offline_in_a_browser(folder):
-    sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = Path("/usr/bin/chromium")
     if not chromium.exists():
         pytest.skip("no Chromium at /usr/bin/chromium; the parsed twin of this test runs")

@@ -145,7 +145,7 @@ class Roster:
         return [self._workers[address] for address in self._workers.keys() - present]
 
     def _tell_of_none(self) -> None:
-        """Say once that there is no worker, if that lasts."""
+        """Report once that there is no worker, if that lasts."""
         if self.ready:
             self._silent_until = self._looked + SILENT
         elif self._looked > self._silent_until:
