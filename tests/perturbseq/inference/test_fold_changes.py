@@ -113,3 +113,11 @@ def test_a_covariate_that_is_a_perturbation_leaves_the_others_as_they_are():
     assert np.isnan(found["log2fc"][:, 0]).all()
     alone = _found(counts, sizes, design, covariates)
     np.testing.assert_allclose(found["log2fc"][:, 1:], alone["log2fc"][:, 1:], rtol=1e-6)
+
+
+def test_covariates_that_depend_on_others_change_nothing():
+    counts, sizes, design, covariates, _ = _screen(5, genes=6)
+    found = _found(counts, sizes, design, np.column_stack([covariates, covariates.sum(axis=1)]))
+    for key, values in _found(counts, sizes, design, covariates).items():
+        assert np.isfinite(values).all()
+        np.testing.assert_allclose(found[key], values, rtol=1e-5, atol=1e-12)

@@ -78,7 +78,6 @@ def fold_changes(  # noqa: PLR0913  the parts of one regression
     spread = covariates.std(axis=0)
     scaled = (covariates - covariates.mean(axis=0))[:, spread > 0] / spread[spread > 0]
     others = np.column_stack([np.ones(len(sizes)), scaled])
-    others = others[:, _independent(others)]
     columns, offset = counts.tocsc(), np.log(sizes)
     whole = _Columns(others, design.tocsr())
 
@@ -93,12 +92,6 @@ def fold_changes(  # noqa: PLR0913  the parts of one regression
     found = found.reshape(counts.shape[1], 4, design.shape[1])
     found[:, :3] /= np.log(2)
     return dict(zip(("log2fc", "low", "high", "p"), np.moveaxis(found, 1, 0), strict=True))
-
-
-def _independent(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return columns that depend on none before them."""
-    diagonal = np.abs(np.diag(np.linalg.qr(values).R))
-    return np.flatnonzero(diagonal > 1e-9 * np.sqrt(len(values)))
 
 
 def _one_gene(
