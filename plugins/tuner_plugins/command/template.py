@@ -6,9 +6,10 @@ away. A word that is a flag's placeholder alone stands for the words of the flag
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 _PIECE = re.compile(r"(\{\{|\}\})|\{([A-Za-z_]\w*)\}|([{}])")
 
@@ -17,21 +18,22 @@ class TemplateError(ValueError):
     """A template that cannot be read; the message is one line that says what to do."""
 
 
-def pieces(template: str) -> Iterator[tuple[str, str]]:
-    """Yield what a template is made of: ``("", text)``, or ``(name, "")`` for a placeholder.
+@functools.cache
+def pieces(template: str) -> tuple[tuple[str, str], ...]:
+    """Return what a template is made of: ``("", text)``, or ``(name, "")`` for a placeholder.
 
-    >>> list(pieces("-k{k}"))
-    [('', '-k'), ('k', '')]
+    >>> pieces("-k{k}")
+    (('', '-k'), ('k', ''))
 
     Raises
     ------
     TemplateError
         For a brace that stands alone.
     """
-    at = 0
+    found, at = [], 0
     for match in _PIECE.finditer(template):
         if match.start() > at:
-            yield "", template[at : match.start()]
+            found.append(("", template[at : match.start()]))
         at = match.end()
         brace, name, alone = match.groups()
         if alone:
@@ -39,9 +41,10 @@ def pieces(template: str) -> Iterator[tuple[str, str]]:
                 f"expected a placeholder such as {{name}}, got '{template[match.start() :]:.20}'; "
                 f"write '{alone * 2}' for the character '{alone}'"
             )
-        yield (name, "") if name else ("", brace[0])
+        found.append((name, "") if name else ("", brace[0]))
     if at < len(template):
-        yield "", template[at:]
+        found.append(("", template[at:]))
+    return tuple(found)
 
 
 def names(template: str) -> list[str]:
@@ -51,7 +54,7 @@ def names(template: str) -> list[str]:
 
 def only_name(template: str) -> str | None:
     """Return the name of the placeholder that a template is; None where it is more, or none."""
-    found = list(pieces(template))
+    found = pieces(template)
     return found[0][0] or None if len(found) == 1 else None
 
 
@@ -62,7 +65,7 @@ def as_text(value: object) -> str:
 
 def fill(template: str, values: Mapping[str, object]) -> str | None:
     """Return a template with its values; None where one of them is None."""
-    found = list(pieces(template))
+    found = pieces(template)
     if any(name and values[name] is None for name, _ in found):
         return None
     return "".join(as_text(values[name]) if name else text for name, text in found)
