@@ -18,7 +18,8 @@
 #define PROX_OVERLAP 512
 #define PROX_LEAST 1024 /* and at least */
 #define PROX_KNOTS (PROX_STRETCH + PROX_OVERLAP + 1)
-#define PROX_LANE_STEPS 100 /* of a walk, in the tube's width: wider, its segments outgrow a stretch */
+#define PROX_LANE_STEPS 100 /* of a walk in the tube's width: wider, its segments outgrow a stretch; */
+#define PROX_NOISE_STEPS 30 /* and those of noise, whose steps do not add up */
 #define PROX_STEPS (6 * (PROX_STRETCH + PROX_OVERLAP)) /* then it is no signal for lanes */
 
 /* Knots found, in order of time (`keys`, `values`; lane in bits 2..7) and by lane. */
@@ -184,8 +185,9 @@ static int prox_lanes(prox_problem *p, prox_lane_knots *knots, int64_t stretch, 
 int prox_lanes_pay(const prox_shape *shape, int64_t n, double lam)
 {
     if (n <= PROX_LANES * PROX_LEAST) return 0; /* too short to be cut into lanes */
-    if (5 * shape->turns <= shape->seen) return 0;
-    return prox_is_noise(shape) || lam * (double)shape->seen <= PROX_LANE_STEPS * shape->near;
+    if (!prox_is_rough(shape)) return 0;
+    double steps = prox_is_noise(shape) ? PROX_NOISE_STEPS : PROX_LANE_STEPS;
+    return lam * (double)shape->seen <= steps * shape->near;
 }
 
 int prox_pull_lanes(prox_problem *p)

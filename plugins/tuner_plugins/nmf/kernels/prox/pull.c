@@ -7,37 +7,43 @@
 #ifndef PROX_PLAIN
 
 #define PROX_AHEAD 2048 /* positions looked at before they are used */
+#define PROX_LONG 64 /* positions since a knot from which on most are far from both first segments */
 #define PROX_SPARE 4096 /* positions that a rescan may go back on a rough signal */
 
 /* Find the first segment of `hull`, from the knot on it to `to`, and the sums up to there. */
 PROX_INLINE void prox_rescan(const prox_problem *p, prox_reach *reach, prox_hull *hull, int64_t to,
                              double sign)
 {
-    double sum = 0, weight = 0, best = INFINITY;
+    prox_reach seen = {0, 0, reach->at, reach->at, 0, 0};
+    double best = INFINITY;
     int64_t end = reach->at;
-    for (int64_t i = reach->at; i < to;) {
+    while (seen.to < to) {
 #ifdef PROX_WIDE
+        if (seen.to - end >= PROX_LONG)
+            prox_glide(p, &seen, sign > 0 ? best : -INFINITY, sign > 0 ? INFINITY : -best, 0, 0, to);
+        int64_t i = seen.to;
         if (i + PROX_BLOCK <= to && i + PROX_BLOCK < p->n && !prox_rests(p, i)) {
             int64_t last;
-            double least = prox_least(p, i, &sum, &weight, sign, &last);
+            double least = prox_least(p, i, &seen.sum, &seen.weight, sign, &last);
             end = least <= best ? last : end;
             best = least <= best ? least : best;
-            i += PROX_BLOCK;
+            seen.to += PROX_BLOCK;
             continue;
         }
+        if (i == to) break;
 #endif
-        double run_sum, run_weight;
-        i = prox_run(p, i, to, &run_sum, &run_weight);
-        sum += run_sum;
-        weight += run_weight;
-        double slope = (sign * sum - (i == p->n ? p->lam : 0.0)) * (1.0 / weight);
-        end = slope <= best ? i : end;
+        double sum, weight;
+        seen.to = prox_run(p, seen.to, to, &sum, &weight);
+        seen.sum += sum;
+        seen.weight += weight;
+        double slope = (sign * seen.sum - (seen.to == p->n ? p->lam : 0.0)) * (1.0 / seen.weight);
+        end = slope <= best ? seen.to : end;
         best = slope <= best ? slope : best;
     }
     hull->slope = sign * best;
     hull->end = end;
-    reach->sum = sum;
-    reach->weight = weight;
+    reach->sum = seen.sum;
+    reach->weight = seen.weight;
     reach->stale = 0;
 }
 
@@ -197,6 +203,8 @@ PROX_INLINE int prox_pull_kind(prox_problem *p, int64_t limit, const int64_t **k
             if (status) break;
         }
 #ifdef PROX_WIDE
+        if (reach.to - reach.at >= PROX_LONG)
+            prox_glide(p, &reach, ceiling.slope, floor.slope, up, down, p->seen);
         if (reach.to + PROX_BLOCK < p->n && !prox_rests(p, reach.to))
             found = prox_forward(p, &reach, &ceiling, &floor, up, down);
         else

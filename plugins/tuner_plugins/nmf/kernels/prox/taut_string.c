@@ -95,6 +95,7 @@ prox_problem prox_state(const double *y, const double *w, double *x, int64_t n, 
 #define PROX_FAR 16
 #define PROX_MANY_STEPS 16384
 #define PROX_WIDE_TUBE 8192
+#define PROX_WIDEST_TUBE 50000
 
 prox_shape prox_shape_of(const prox_problem *p)
 {
@@ -125,17 +126,18 @@ static int prox_has_runs(const prox_shape *shape)
 
 /* Return 1 where keeping both hulls whole is faster. It is not on noise, which leaves few knots: where
  * it turns everywhere, or the tube is wider than thousands of its steps. It is on other runs of equal
- * y, and on all else that is rough; and, without wide registers, on a smooth signal in such a tube. */
+ * y, and on all else that is rough, unless the tube is so wide that eight positions at a time hardly
+ * ever meet it; and, without wide registers, on a smooth signal in a wide tube. */
 static int prox_stack_pays(const prox_shape *shape, double lam)
 {
     double tube = lam * (double)shape->seen;
-    int rough = 5 * shape->turns > shape->seen && 2 * shape->rests < shape->seen;
+    int rough = prox_is_rough(shape) && 2 * shape->rests < shape->seen;
     if (prox_is_noise(shape) && 4 * tube >= (rough ? 1 : PROX_WIDE_TUBE) * shape->near) return 0;
-    if (prox_has_runs(shape)) return 1;
 #ifdef PROX_WIDE
-    return rough;
+    int in_eights = tube > PROX_WIDEST_TUBE * shape->near && 10 * shape->rests < 9 * shape->seen;
+    return !in_eights && (rough || prox_has_runs(shape));
 #else
-    return rough || tube > PROX_MANY_STEPS * shape->near;
+    return rough || prox_has_runs(shape) || tube > PROX_MANY_STEPS * shape->near;
 #endif
 }
 #endif
@@ -158,6 +160,10 @@ static int prox_solve(prox_problem *p)
 #endif
         if (!status && p->knot.at == 0 && prox_stack_pays(&shape, p->lam))
             status = prox_has_runs(&shape) ? prox_pull_stack_runs(p) : prox_pull_stack(p);
+#ifdef PROX_WIDE
+        if (!status && p->knot.at < p->n && prox_is_rough(&shape))
+            status = prox_pull_rough(p, INT64_MAX, &known);
+#endif
         if (!status && p->knot.at < p->n) status = prox_pull(p, INT64_MAX, &known);
 #endif
         prox_release(p);

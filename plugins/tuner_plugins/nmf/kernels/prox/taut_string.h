@@ -97,6 +97,12 @@ PROX_INLINE int prox_is_noise(const prox_shape *shape)
     return shape->far <= 2 * shape->near;
 }
 
+/* Return 1 where y turns at every few positions. */
+PROX_INLINE int prox_is_rough(const prox_shape *shape)
+{
+    return 5 * shape->turns > shape->seen;
+}
+
 /* Keep an answer within the range of y despite rounding: what was not negative stays so. */
 PROX_INLINE double prox_clamp(const prox_problem *p, double value)
 {
@@ -165,8 +171,8 @@ PROX_INLINE double prox_last_lane(__m512d v)
     return _mm512_cvtsd_f64(_mm512_permutexvar_pd(_mm512_set1_epi64(7), v));
 }
 
-/* Return 1 where lanes are faster than one string: y turns at every few positions, and is noise, or
- * a walk whose segments are short in this tube (lanes.c). */
+/* Return 1 where lanes are faster than one string: on a rough signal whose segments are short in this
+ * tube (lanes.c). */
 int prox_lanes_pay(const prox_shape *shape, int64_t n, double lam);
 
 /* Pull the string of a rough signal to its end, or until lanes do not pay (lanes.c). */
