@@ -119,6 +119,10 @@ def test_a_range_of_floats_on_a_log_scale(load: Callable[..., Any]) -> None:
         ({"data.command": "sort -k {k} {fast} {file} | head > {output}"},
          r"line \d+: data\.command: no shell runs this: '>' would be a plain word; quote it if"),
         ({"data.nonsense": 1}, r"data\.nonsense: unknown key 'nonsense'"),
+        (
+            {"data.metrics.size.jsn": "a"},
+            r"size\.jsn: unknown key 'jsn'; expected one of: direction, .*json, .*mean 'json'\?",
+        ),
         ({"objective": "recall"}, r"objective: expected one of score, size, memory, time"),
     ],
 )  # fmt: skip

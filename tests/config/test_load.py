@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ BAD = [
     (("30m", ".inf"), 2, "study.timeout: expected a finite number"),
     (("30m", "1.2.3s"), 2, "expected a time such as 90s, 30m or 2h"),
     (("trials: 5", "trials: -5"), 2, "at least 1, got -5"),
-    (("trials: 5", "trials: true"), 2, "study.trials: expected a value, got true"),
+    (("trials: 5", "trials: true"), 2, "study.trials: expected a whole number, got true"),
     (("objective: score", "objective: score\nworkers: 0"), 8, "workers: expected at least 1"),
     (("objective: score", "objective: score\nlimits: {memory: -1}"), 8, "limits.memory"),
     (("objective: score", "study2: {}"), 7, "did you mean 'study'?"),
@@ -220,6 +221,34 @@ def test_every_mistake_of_a_section_is_told_once(load: Callable[..., object]) ->
         load(f"{text.rstrip()}\ntiming: {{repeats: 0.5}}\n")
     lines = [line.split(": ")[1] for line in str(told.value).splitlines()]
     assert sorted(lines) == ["study.seed", "study.trails", "timing.repeats"]
+
+
+def test_mistakes_that_a_plug_in_is_asked_about_are_told_together(
+    load: Callable[..., object],
+) -> None:
+    text = GOOD.replace("  x: {low: -1", "  y: {low: -1").replace(
+        "objective: score", "objective: a"
+    )
+    with pytest.raises(InputError) as told:
+        load(f"{text.rstrip()}\nexport: {{select: {{b: '> 1'}}}}\n")
+    lines = [line.split(": ")[1] for line in str(told.value).splitlines()]
+    assert lines == ["search_space.y", "objective", "export.select"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("limits:", "limits: expected a mapping, got nothing: fill it in, or remove the key"),
+        ("export: {path: 3}", "export.path: expected a path, got 3"),
+        ("timing: {repeats: false}", "timing.repeats: expected a whole number, got false"),
+        ("timing: {indifference: true}", "timing.indifference: expected a number, got true"),
+    ],
+)
+def test_what_came_is_told_in_plain_words(
+    load: Callable[..., object], line: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=f"{re.escape(said)}$"):
+        load(f"{GOOD.rstrip()}\n{line}\n")
 
 
 class Lengths(BaseModel):

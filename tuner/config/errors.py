@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,6 +27,7 @@ _WORDS = {
     "a valid integer": "a whole number",
     "valid ": "",
     "dictionary": "mapping",
+    "Input is not a path for <class 'pathlib.Path'>": "expected a path",
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
     "greater than": "more than",
@@ -95,7 +96,8 @@ def _described(
         return key, _length_problem(key, detail)
     for theirs, ours in _WORDS.items():
         message = message.replace(theirs, ours)
-    return key, f"{message.partition(' or instance of ')[0]}, got {masked(repr(got)):.80}"
+    came = "nothing: fill it in, or remove the key" if got is None else masked(repr(got))
+    return key, f"{message.partition(' or instance of ')[0]}, got {came:.80}"
 
 
 def _length_problem(key: Key, detail: Mapping[str, Any]) -> str:
@@ -127,20 +129,23 @@ def unknown_key(
     names = [name for part in (also, model) if part for name in _names_beside(part, key)]
     close = difflib.get_close_matches(str(key[-1]), names, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    expected = ", ".join(dict.fromkeys(names)) or "(see the documentation)"
-    return key, f"unknown key '{key[-1]}'; expected one of: {expected}{hint}"
+    expected = f"expected one of: {', '.join(dict.fromkeys(names))}" if names else "remove it"
+    return key, f"unknown key '{key[-1]}'; {expected}{hint}"
 
 
 def _names_beside(model: type[BaseModel], key: Key) -> list[str]:
     """Return the names that the parent of `key` has in a model; none where it has no such part."""
     at: Any = model
+    under_names = False  # of the user's own, as a mapping's
     for part in key[:-1]:
-        if isinstance(part, int):
+        if isinstance(part, int) or under_names:
+            under_names = False
             continue
-        at = _inner_model(at.model_fields[part].annotation) if part in at.model_fields else None
-        if at is None:
+        if at is None or part not in at.model_fields:
             return []
-    return list(at.model_fields)
+        annotation = at.model_fields[part].annotation
+        at, under_names = _inner_model(annotation), get_origin(annotation) in (dict, Mapping)
+    return [field.alias or name for name, field in at.model_fields.items()] if at else []
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
@@ -150,6 +155,21 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
         if (found := _inner_model(argument)) is not None:
             return found
     return None
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """Return what each call returns; the mistakes that some of them find are told as one error."""
+    results, mistakes = [], list[InputError]()
+    for call in calls:
+        try:
+            results.append(call())
+        except InputError as error:
+            mistakes.append(error)
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        raise InputError("\n".join(map(str, mistakes)))
+    return results
 
 
 def at_key(document: Document, key: Key, call: Any, *args: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import yaml
 
 from tuner.config.addresses import as_written, masked_data
-from tuner.config.errors import at_key, error_at, unknown_key, validated
+from tuner.config.errors import at_key, error_at, together, unknown_key, validated
 from tuner.config.objective import Objective
 from tuner.config.schema import NO_FILE, EngineSections, wrong_name
 from tuner.config.space import Space, SpaceError, build_space
@@ -159,6 +159,22 @@ def _without(sections: Mapping[str, Any], names: Collection[str]) -> dict[str, A
     }
 
 
+def _space(document: Document, plugin: Plugin[Any], wanted: Mapping[str, Any] | None) -> Space:
+    try:
+        return build_space(plugin, wanted)
+    except SpaceError as error:
+        raise error_at(document, ("search_space", *error.key), str(error)) from None
+    except InputError as error:
+        raise error_at(document, error.key or ("search_space",), str(error)) from None
+
+
+def _check_mode(document: Document, plugin: Plugin[Any], mode: str) -> None:
+    """Raise `InputError` where a plug-in cannot be timed in this way."""
+    if mode == "process" and type(plugin).command is Plugin.command:
+        message = f"plug-in '{plugin.name}' gives no command to time; expected 'run'"
+        raise error_at(document, ("timing", "mode"), message)
+
+
 def _check_select(document: Document, plugin: Plugin[Any], select: object) -> None:
     """Raise `InputError` where the plug-in cannot choose by `export.select`."""
     offered = type(plugin).one_standard_error is not Plugin.one_standard_error
@@ -209,18 +225,13 @@ def config_of(document: Document) -> Config:
         rest["search_space"] = engine.search_space  # it has no params but those
     model = _own_sections(cls.Config, rest, document, engine.source)
     plugin = cls(model)
-    at_key(document, ("data",), plugin.inputs)
-    try:
-        space = build_space(plugin, engine.search_space)
-    except SpaceError as error:
-        raise error_at(document, ("search_space", *error.key), str(error)) from None
-    except InputError as error:
-        raise error_at(document, error.key or ("search_space",), str(error)) from None
-    objectives = _objectives(document, plugin, engine.objective)
-    if engine.timing.mode == "process" and cls.command is Plugin.command:
-        message = f"plug-in '{cls.name}' gives no command to time; expected 'run'"
-        raise error_at(document, ("timing", "mode"), message)
-    _check_select(document, plugin, engine.export.select)
+    _, space, objectives, *_ = together(
+        lambda: at_key(document, ("data",), plugin.inputs),
+        lambda: _space(document, plugin, engine.search_space),
+        lambda: _objectives(document, plugin, engine.objective),
+        lambda: _check_mode(document, plugin, engine.timing.mode),
+        lambda: _check_select(document, plugin, engine.export.select),
+    )
     sections = model.model_dump(mode="json")
     return Config(document, engine, plugin, sections, space, objectives)
 

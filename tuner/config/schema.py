@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -51,7 +51,8 @@ class Section(BaseModel):
         """Refuse true and false where a number is expected: they would be taken for 1 and 0."""
         kind = cls.model_fields[info.field_name or ""].annotation
         if isinstance(value, bool) and kind is not bool:
-            raise ValueError(f"expected a value, got {str(value).lower()}")
+            what = {int: "a whole number", float: "a number"}.get(cast(type, kind), "a value")
+            raise ValueError(f"expected {what}, got {str(value).lower()}")
         return value
 
 
