@@ -281,7 +281,7 @@ def test_code_for_any_processor_gives_the_same(fresh, monkeypatch):
         weights = rng.uniform(0.5, 20, 150_000)
         for shape in SHAPES:
             y = signals(shape, 150_000, rng)
-            for lam in (0.3, 20.0):
+            for lam in (0.3, 20.0, 2000.0):
                 yield y, prox_tv.prox_tv1d(y, lam), prox_tv.prox_tv1d(y, lam, weights)
 
     before = list(solve_all())

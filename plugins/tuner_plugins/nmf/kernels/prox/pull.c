@@ -7,7 +7,7 @@
 #ifndef PROX_PLAIN
 
 #define PROX_AHEAD 2048 /* positions looked at before they are used */
-#define PROX_LONG 64 /* positions since a knot from which on most are far from both first segments */
+#define PROX_CALM 32 /* positions since a first segment was met, after which few more will meet one */
 #define PROX_SPARE 4096 /* positions that a rescan may go back on a rough signal */
 
 /* Find the first segment of `hull`, from the knot on it to `to`, and the sums up to there. */
@@ -18,9 +18,10 @@ PROX_INLINE void prox_rescan(const prox_problem *p, prox_reach *reach, prox_hull
     double best = INFINITY;
     int64_t end = reach->at;
     while (seen.to < to) {
-#ifdef PROX_WIDE
-        if (seen.to - end >= PROX_LONG)
+        if (seen.to - end >= PROX_CALM)
             prox_glide(p, &seen, sign > 0 ? best : -INFINITY, sign > 0 ? INFINITY : -best, 0, 0, to);
+        if (seen.to == to) break;
+#ifdef PROX_WIDE
         int64_t i = seen.to;
         if (i + PROX_BLOCK <= to && i + PROX_BLOCK < p->n && !prox_rests(p, i)) {
             int64_t last;
@@ -30,7 +31,6 @@ PROX_INLINE void prox_rescan(const prox_problem *p, prox_reach *reach, prox_hull
             seen.to += PROX_BLOCK;
             continue;
         }
-        if (i == to) break;
 #endif
         double sum, weight;
         seen.to = prox_run(p, seen.to, to, &sum, &weight);
@@ -138,6 +138,7 @@ PROX_INLINE int prox_follow(prox_problem *p, prox_reach *reach, prox_hull *hull,
             reach->sum = reach->weight = 0;
             hull->slope = sign * INFINITY;
             crossing->slope = -sign * INFINITY;
+            hull->end = crossing->end = reach->at;
             hull->back = hull->front;
             return PROX_OK;
         }
@@ -195,6 +196,7 @@ PROX_INLINE int prox_pull_kind(prox_problem *p, int64_t limit, const int64_t **k
     double up = lam - from, down = -lam - from; /* offsets of the tube against the knot */
     ceiling.slope = INFINITY;
     floor.slope = -INFINITY;
+    ceiling.end = floor.end = reach.at;
     ceiling.front = ceiling.back = floor.front = floor.back = 0;
     while (reach.to < p->n) {
         int found;
@@ -202,9 +204,9 @@ PROX_INLINE int prox_pull_kind(prox_problem *p, int64_t limit, const int64_t **k
             status = prox_look(p, reach.to + PROX_AHEAD);
             if (status) break;
         }
-#ifdef PROX_WIDE
-        if (reach.to - reach.at >= PROX_LONG)
+        if (reach.to - ceiling.end >= PROX_CALM && reach.to - floor.end >= PROX_CALM)
             prox_glide(p, &reach, ceiling.slope, floor.slope, up, down, p->seen);
+#ifdef PROX_WIDE
         if (reach.to + PROX_BLOCK < p->n && !prox_rests(p, reach.to))
             found = prox_forward(p, &reach, &ceiling, &floor, up, down);
         else

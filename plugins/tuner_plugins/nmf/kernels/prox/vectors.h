@@ -101,31 +101,6 @@ PROX_INLINE int prox_forward(const prox_problem *p, prox_reach *reach, prox_hull
     return side;
 }
 
-/* Go on, up to position `end` at most, while eight positions stay above the slope `ceiling` and below
- * `floor`, as nearly all do in a wide tube: then there is nothing to divide and nothing to keep. Sums
- * begin anew: those from the knot would lose digits at every step. */
-PROX_INLINE void prox_glide(const prox_problem *p, prox_reach *reach, double ceiling, double floor,
-                            double up, double down, int64_t end)
-{
-    const __m512d steep = _mm512_set1_pd(ceiling), flat = _mm512_set1_pd(floor);
-    const __m512d above = _mm512_set1_pd(reach->sum + up - ceiling * reach->weight);
-    const __m512d below = _mm512_set1_pd(reach->sum + down - floor * reach->weight);
-    const int64_t stop = (end < p->n ? end : p->n - 1) - PROX_BLOCK; /* the last one is for others */
-    double sum = 0, weight = 0;
-    for (; reach->to <= stop; reach->to += PROX_BLOCK) {
-        double next_sum = sum, next_weight = weight;
-        __m512d sums, weights;
-        prox_prefix(p, reach->to, &next_sum, &next_weight, &sums, &weights);
-        if (_mm512_cmp_pd_mask(_mm512_add_pd(sums, above), _mm512_mul_pd(steep, weights), _CMP_LE_OQ)
-            | _mm512_cmp_pd_mask(_mm512_add_pd(sums, below), _mm512_mul_pd(flat, weights), _CMP_GE_OQ))
-            break;
-        sum = next_sum;
-        weight = next_weight;
-    }
-    reach->sum += sum;
-    reach->weight += weight;
-}
-
 /* Return the least of eight slopes, up to a sign, from a knot to its own side of the tube. */
 PROX_INLINE double prox_least(const prox_problem *p, int64_t at, double *sum, double *weight,
                               double sign, int64_t *end)
@@ -138,5 +113,41 @@ PROX_INLINE double prox_least(const prox_problem *p, int64_t at, double *sum, do
     return least;
 }
 #endif
+
+/* Go on, up to position `end` at most, while positions stay above the slope `ceiling` and below `floor`,
+ * as nearly all do in a wide tube: then there is nothing to divide and nothing to keep. Sums begin
+ * anew: those from the knot would lose digits at every step. The last position is for others. */
+PROX_INLINE void prox_glide(const prox_problem *p, prox_reach *reach, double ceiling, double floor,
+                            double up, double down, int64_t end)
+{
+    const double above = reach->sum + up - ceiling * reach->weight;
+    const double below = reach->sum + down - floor * reach->weight;
+    const int64_t stop = end < p->n ? end : p->n - 1;
+    double sum = 0, weight = 0, next_sum = 0, next_weight = 0;
+    int64_t i = reach->to;
+#ifdef PROX_WIDE
+    const __m512d steep = _mm512_set1_pd(ceiling), flat = _mm512_set1_pd(floor);
+    const __m512d up_here = _mm512_set1_pd(above), down_here = _mm512_set1_pd(below);
+    for (; i + PROX_BLOCK <= stop; i += PROX_BLOCK, sum = next_sum, weight = next_weight) {
+        __m512d sums, weights;
+        prox_prefix(p, i, &next_sum, &next_weight, &sums, &weights);
+        __m512d high = _mm512_add_pd(sums, up_here), low = _mm512_add_pd(sums, down_here);
+        if (_mm512_cmp_pd_mask(high, _mm512_mul_pd(steep, weights), _CMP_LE_OQ)
+            | _mm512_cmp_pd_mask(low, _mm512_mul_pd(flat, weights), _CMP_GE_OQ))
+            break;
+    }
+#else
+    for (; i < stop; i++, sum = next_sum, weight = next_weight) {
+        double heavy = p->w ? p->w[i] : 1.0;
+        next_sum += heavy * p->y[i];
+        next_weight += heavy;
+        if ((next_sum + above <= ceiling * next_weight) | (next_sum + below >= floor * next_weight))
+            break;
+    }
+#endif
+    reach->to = i;
+    reach->sum += sum;
+    reach->weight += weight;
+}
 
 #endif
