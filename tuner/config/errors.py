@@ -127,10 +127,12 @@ def unknown_key(
     if key in GONE:
         return key, GONE[key]
     names = [name for part in (also, model) if part for name in _names_beside(part, key)]
+    if not names:
+        return key, f"unknown key '{key[-1]}'; remove it"
     close = difflib.get_close_matches(str(key[-1]), names, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    expected = f"expected one of: {', '.join(dict.fromkeys(names))}" if names else "remove it"
-    return key, f"unknown key '{key[-1]}'; {expected}{hint}"
+    expected = ", ".join(dict.fromkeys(names))
+    return key, f"unknown key '{key[-1]}'; expected one of: {expected}{hint}"
 
 
 def _names_beside(model: type[BaseModel], key: Key) -> list[str]:

@@ -160,6 +160,7 @@ def _without(sections: Mapping[str, Any], names: Collection[str]) -> dict[str, A
 
 
 def _space(document: Document, plugin: Plugin[Any], wanted: Mapping[str, Any] | None) -> Space:
+    at_key(document, ("data",), plugin.inputs)  # by which it may check params
     try:
         return build_space(plugin, wanted)
     except SpaceError as error:
@@ -225,8 +226,7 @@ def config_of(document: Document) -> Config:
         rest["search_space"] = engine.search_space  # it has no params but those
     model = _own_sections(cls.Config, rest, document, engine.source)
     plugin = cls(model)
-    _, space, objectives, *_ = together(
-        lambda: at_key(document, ("data",), plugin.inputs),
+    space, objectives, *_ = together(
         lambda: _space(document, plugin, engine.search_space),
         lambda: _objectives(document, plugin, engine.objective),
         lambda: _check_mode(document, plugin, engine.timing.mode),
