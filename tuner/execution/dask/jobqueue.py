@@ -19,10 +19,12 @@ from dask_jobqueue.sge import SGECluster
 from dask_jobqueue.slurm import SLURMCluster
 from pydantic import BaseModel, ConfigDict, Field
 
-from tuner.execution.dask.cluster import CLOSE, ENVIRONMENT, OwnCluster, own_ip
+from tuner.execution.dask.cluster import AGAIN, ENVIRONMENT, OwnCluster, own_ip
 from tuner.execution.dask.executor import ClusterExecutor
 from tuner.execution.jobs import Setup
 from tuner.plugin import InputError
+
+CLOSE = 10.0
 
 REPLACED = {"distributed.deploy.lost-worker-timeout": "1s"}
 """When a job that has ended is replaced: Dask waits longer, for workers that connect again."""
@@ -109,6 +111,8 @@ class QueueCluster:
     jobs : int
         Jobs at a time.
     """
+
+    remedy = AGAIN
 
     def __init__(self, kind: Any, arguments: Mapping[str, Any], jobs: int) -> None:
         dask.config.set(REPLACED)
