@@ -45,8 +45,9 @@ while kill -0 $study 2>/dev/null; do  # a signal ends a wait early
     wait $study
     code=$?
 done
-if [ -n "$ending" ] && [ $code -eq 130 ]; then
-    scontrol requeue "$SLURM_JOB_ID"
+if [ -n "$ending" ] && [ $code -eq 130 ]; then  # scancel sends the same signal
+    squeue --noheader --job "$SLURM_JOB_ID" --states RUNNING --format %A | grep -q . &&
+        scontrol requeue "$SLURM_JOB_ID"
 fi
 exit $code
 """
