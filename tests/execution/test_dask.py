@@ -117,7 +117,7 @@ def test_a_job_under_which_every_worker_is_lost_fails_by_the_machine(
     assert done.outcome.startswith("3 workers were lost under it, the last one tcp://")
 
 
-def test_workers_of_our_own_that_are_all_gone_are_started_again() -> None:
+def test_workers_of_our_own_are_started_again_and_open_to_this_host_alone() -> None:
     options = DaskOptions(workers=1)
     executor = DaskExecutor(Setup("toy", {"data": {"seconds": 1.0}}), 1, 60.0, options=options)
     executor.submit(job())
@@ -129,7 +129,10 @@ def test_workers_of_our_own_that_are_all_gone_are_started_again() -> None:
     (nanny,) = [each for each in below if command_of(each)[1:3] == list(WORKER[1:])]
     nanny.kill()
     done = outcome(executor, 120.0)
+    ours = {each.pid for each in psutil.Process().children(recursive=True)}
+    sockets = [each for each in psutil.net_connections("inet") if each.pid in ours]
     executor.close()
+    assert {s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
     assert (done.state, done.losses) == ("complete", 1)
 
 
@@ -303,7 +306,9 @@ executor.wait(600.0)
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_workers_end_the_trials_of_a_coordinator_that_is_killed(cluster: Any, own: bool) -> None:
+def test_workers_end_the_trials_of_a_coordinator_that_is_killed(
+    cluster: Any, workplace: Path, own: bool
+) -> None:
     options = {"workers": 1} if own else {"address": cluster.scheduler_address}
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ["PYTHONPATH"]])
     command = [sys.executable, "-c", PROGRAM, repr(options)]

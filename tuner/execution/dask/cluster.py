@@ -34,7 +34,10 @@ LOOPBACK = "127.0.0.1"
 
 SCHEDULER = (sys.executable, "-m", "distributed.cli.dask_scheduler")
 WORKER = (sys.executable, "-m", "distributed.cli.dask_worker")
-ONE_SLOT = ("--nthreads", "1", "--no-dashboard")
+NO_PAGES = ("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0")
+"""Dask serves some pages without a dashboard too, by default to every host."""
+
+ONE_SLOT = ("--nthreads", "1", *NO_PAGES)
 ENVIRONMENT = {
     f"DASK_DISTRIBUTED__WORKER__MEMORY__{part}": "False"
     for part in ("TARGET", "SPILL", "PAUSE", "TERMINATE")
@@ -124,15 +127,16 @@ class OwnCluster:
             raise
         self._log = self._folder / "workers.log"
         sizes = ("--nworkers", str(workers), "--memory-limit", memory)
-        self._command = [*launcher, *WORKER, self.address, *ONE_SLOT, *sizes, *certificates]
+        here = ("--host", host) if host == LOOPBACK else ()  # no port is open to other hosts
+        self._command = [*launcher, *WORKER, self.address, *ONE_SLOT, *here, *sizes, *certificates]
         self._starts = 0
         self._start_workers()
 
     def _start_scheduler(self, host: str, certificates: Sequence[str]) -> str:
         """Start the scheduler, whose work is not to be the coordinator's; return its address."""
         told, log = self._folder / "scheduler.json", self._folder / "scheduler.log"
-        where = ("--host", host, "--port", "0", "--no-dashboard", "--scheduler-file", str(told))
-        process = _start([*SCHEDULER, *where, *certificates], log)
+        where = ("--host", host, "--port", "0", "--scheduler-file", str(told))
+        process = _start([*SCHEDULER, *where, *NO_PAGES, *certificates], log)
         self._stack.callback(kill_group, process)
         why, until = f"it took over {PATIENCE:g} s", time.monotonic() + PATIENCE
         while time.monotonic() < until:

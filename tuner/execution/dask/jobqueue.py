@@ -19,7 +19,7 @@ from dask_jobqueue.sge import SGECluster
 from dask_jobqueue.slurm import SLURMCluster
 from pydantic import BaseModel, ConfigDict, Field
 
-from tuner.execution.dask.cluster import AGAIN, ENVIRONMENT, OwnCluster, own_ip
+from tuner.execution.dask.cluster import AGAIN, ENVIRONMENT, NO_PAGES, OwnCluster, own_ip
 from tuner.execution.dask.executor import ClusterExecutor
 from tuner.execution.jobs import Setup
 from tuner.plugin import InputError
@@ -213,7 +213,7 @@ class QueueExecutor(ClusterExecutor):
                 *(f"export {name}={value}" for name, value in ENVIRONMENT.items()),
                 *options.prologue,
             ],
-            "worker_extra_args": ["--no-dashboard"],
+            "worker_extra_args": list(NO_PAGES),
         }
 
     @classmethod
