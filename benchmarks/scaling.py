@@ -7,9 +7,10 @@ speed-up    16 trials that sleep for a second, on 1, 2 and 4 workers. ``of ideal
             ``start``: seconds until the search begins. Dask workers have locks of their own, as if
             each were alone on its host: on one host as many trials run at a time as it has cores.
 CPU         Of the coordinator's process alone (its threads, no child), for trials that take no
-            time: milliseconds per trial over the second half of the trials. ``dask, own``: client
-            and scheduler are one process; ``dask, apart``: the scheduler is another one. Trials are
-            drawn at random, kept in SQLite in memory where there is /dev/shm, not tracked.
+            time: milliseconds per trial over the second half of the trials. ``dask, own``: it has
+            started scheduler and workers itself, and the scheduler's CPU stands beside its own;
+            ``dask, apart``: they were there. Trials are drawn at random, kept in SQLite in memory
+            where there is /dev/shm, not tracked.
 messages    The executor alone, at 1 and at 1,000 workers: a client in place of Dask's does each
             task at once, a job on every worker is under way. CPU per job, and their ratio.
 """
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 
 from benchmarks.overhead import MEMORY, ROOT, Moments
 from benchmarks.overhead_plugin import install
@@ -53,17 +55,26 @@ class Follow(Moments):
         self.begun = time.perf_counter()
         self.searching = 0.0
         self.cpu: list[float] = []
+        self.beside: list[float] = []
 
     def trial(self, record: object, best: object) -> None:
         """Note the moment and, twice, the CPU time."""
         super().trial(record, best)
         if len(self.trials) in self.marks:
             self.cpu.append(time.process_time())
+            self.beside.append(scheduler_time())
 
     def phase(self, name: str, detail: str = "") -> None:
         """Note when the search begins."""
         if name == "searching" and not self.searching:
             self.searching = time.perf_counter()
+
+
+def scheduler_time() -> float:
+    """Return the CPU seconds of the Dask scheduler below this process; 0 where there is none."""
+    below = psutil.Process().children(recursive=True)
+    schedulers = [each for each in below if "distributed.cli.dask_scheduler" in each.cmdline()]
+    return sum(sum(each.cpu_times()[:2]) for each in schedulers)
 
 
 def run_here(trials: int, seconds: float, workers: int, executor: Mapping[str, Any]) -> Any:
@@ -86,12 +97,13 @@ def run_here(trials: int, seconds: float, workers: int, executor: Mapping[str, A
     Path("study.yaml").write_text(json.dumps(config))
     follow = Follow(trials)
     session.run(load_config(Path("study.yaml")), follow, lambda: False)
-    half, whole = follow.cpu
+    cpu, beside = (1000 * (b - a) / (trials - trials // 2) for a, b in (follow.cpu, follow.beside))
     return {
         "start": follow.searching - follow.begun,
         "wall": follow.trials[-1] - follow.trials[0],
         "ideal": SECONDS * (math.ceil(trials / workers) - 1),
-        "cpu": 1000 * (whole - half) / (trials - trials // 2),
+        "cpu": cpu,
+        "beside": beside,
     }
 
 
@@ -134,7 +146,8 @@ def coordinator(quick: int) -> None:
     """Print the coordinator's own CPU time for trials that take none."""
     print(f"{'local':12} {one(quick, 0.0, 2, {'kind': 'local'})['cpu']:5.2f} ms of CPU a trial")
     row = one(quick, 0.0, 2, {"kind": "dask", "workers": 2})
-    print(f"{'dask, own':12} {row['cpu']:5.2f} ms of CPU a trial", flush=True)
+    beside = f"beside it the scheduler: {row['beside']:.2f} ms"
+    print(f"{'dask, own':12} {row['cpu']:5.2f} ms of CPU a trial; {beside}", flush=True)
     with tempfile.TemporaryDirectory() as folder, hosts(Path(folder), 2) as address:
         row = one(quick, 0.0, 2, {"kind": "dask", "address": address})
     print(f"{'dask, apart':12} {row['cpu']:5.2f} ms of CPU a trial", flush=True)

@@ -28,7 +28,7 @@ from tests.processes import command_of, running_below  # noqa: E402
 from tuner.execution.dask import cluster as cluster_module  # noqa: E402
 from tuner.execution.dask import roster as roster_module  # noqa: E402
 from tuner.execution.dask import slot  # noqa: E402
-from tuner.execution.dask.cluster import WORKER  # noqa: E402
+from tuner.execution.dask.cluster import SCHEDULER, WORKER, OwnCluster  # noqa: E402
 from tuner.execution.dask.executor import DaskExecutor, DaskOptions  # noqa: E402
 from tuner.execution.dask.roster import DaskWorker, Roster  # noqa: E402
 from tuner.execution.dask.slot import Facts  # noqa: E402
@@ -117,7 +117,7 @@ def test_a_job_under_which_every_worker_is_lost_fails_by_the_machine(
     assert done.outcome.startswith("3 workers were lost under it, the last one tcp://")
 
 
-def test_workers_of_our_own_that_are_all_gone_are_started_again() -> None:
+def test_workers_of_our_own_are_started_again_and_open_to_this_host_alone() -> None:
     options = DaskOptions(workers=1)
     executor = DaskExecutor(Setup("toy", {"data": {"seconds": 1.0}}), 1, 60.0, options=options)
     executor.submit(job())
@@ -129,7 +129,10 @@ def test_workers_of_our_own_that_are_all_gone_are_started_again() -> None:
     (nanny,) = [each for each in below if command_of(each)[1:3] == list(WORKER[1:])]
     nanny.kill()
     done = outcome(executor, 120.0)
+    ours = {each.pid for each in psutil.Process().children(recursive=True)}
+    sockets = [each for each in psutil.net_connections("inet") if each.pid in ours]
     executor.close()
+    assert {s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
     assert (done.state, done.losses) == ("complete", 1)
 
 
@@ -141,6 +144,35 @@ def test_a_command_that_starts_no_worker_says_why(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError, match="none can be started: .*no-such-option"):
         executor.wait(120.0)
     executor.close()
+
+
+def test_a_scheduler_of_our_own_that_is_gone_is_one_line() -> None:
+    options = DaskOptions(workers=1)
+    executor = DaskExecutor(Setup("toy", {"data": {}}), 1, 60.0, options=options)
+    guard, scheduler = running_below(os.getpid(), SCHEDULER[2])
+    assert guard.children() == [scheduler]
+    scheduler.kill()
+    with pytest.raises(InputError, match=r"scheduler at 'tls://\S+' is gone; run the same command"):
+        executor.wait(60.0)
+    executor.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("import no_such", "No module.*no_such"),
+        ("import time; time.sleep(99)", "it took over 0.5 s"),
+    ],
+)
+def test_a_scheduler_that_does_not_start_is_one_line_and_leaves_nothing(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, command: str, why: str
+) -> None:
+    monkeypatch.setattr(cluster_module, "SCHEDULER", (sys.executable, "-c", command, "a-scheduler"))
+    monkeypatch.setattr(cluster_module, "PATIENCE", 0.5 if "sleep" in command else 60.0)
+    with pytest.raises(InputError, match=f"on 127.0.0.1 does not start: .*{why}"):
+        OwnCluster(1)
+    assert running_below(os.getpid(), "a-scheduler") == []
+    assert not list(workplace.iterdir())
 
 
 def test_a_setting_that_dies_takes_no_worker_with_it(make: Make, cluster: Any) -> None:
@@ -274,7 +306,9 @@ executor.wait(600.0)
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_workers_end_the_trials_of_a_coordinator_that_is_killed(cluster: Any, own: bool) -> None:
+def test_workers_end_the_trials_of_a_coordinator_that_is_killed(
+    cluster: Any, workplace: Path, own: bool
+) -> None:
     options = {"workers": 1} if own else {"address": cluster.scheduler_address}
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ["PYTHONPATH"]])
     command = [sys.executable, "-c", PROGRAM, repr(options)]

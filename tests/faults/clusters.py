@@ -275,14 +275,15 @@ class Watched:
         return False
 
     def _kill_own(self, part: str) -> bool:
-        """Kill a worker or the nannies that the coordinator has started."""
-        nannies = running_below(self._child, "distributed.cli.dask_worker")
-        nannies = [each for each in nannies if not running_below(each.pid, "dask_worker")]
-        if not nannies:
+        """Kill a worker, the nannies or the scheduler that the coordinator has started."""
+        word = "dask_scheduler" if part == SCHEDULER else "dask_worker"
+        found = running_below(self._child, f"distributed.cli.{word}")
+        found = [each for each in found if not running_below(each.pid, word)]  # no guard of one
+        if not found:
             return False
         if part == WORKER:
-            return kill_worker(nannies[0].pid, self.chance)
-        nannies[0].kill()
+            return kill_worker(found[0].pid, self.chance)
+        found[0].kill()
         return True
 
 
@@ -302,7 +303,7 @@ def kills_on_dask(
     chance, toll = random.Random(f"{seed} {parts}"), Toll()
     with _skipping(), rig(folder, servers) as found:
         for number in range(count):
-            own = number % 2 == 1 and set(parts) <= {WORKER, NANNY}
+            own = number % 2 == 1 and set(parts) <= {WORKER, NANNY, SCHEDULER}
             study = found.study(number, seed, own, wanted)
             watched = Watched(found, study, chance, own)
             few = own and NANNY in parts  # they are started again a few times only

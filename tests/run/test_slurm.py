@@ -21,6 +21,7 @@ pytest.importorskip(
 from tests.faults.kills import losses  # noqa: E402
 from tests.processes import command_of  # noqa: E402
 from tests.slurm import Slurm, running_slurm  # noqa: E402
+from tuner.execution.dask.jobqueue import QueueOptions, SlurmExecutor  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("toy", "undrawn")]
 
@@ -188,6 +189,29 @@ def test_one_file_holds_coordinator_and_workers(slurm: Slurm, script: str) -> No
     assert started() < 2 * TRIALS
     await_end(slurm, submit(slurm, script))
     assert_whole(starts=2)
+
+
+ENDS_AT_ONCE = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+open('begun', 'w').close()
+signal.pause()
+"""
+
+
+def test_a_cancelled_job_does_not_go_back_to_the_queue(slurm: Slurm, workplace: Path) -> None:
+    """A study that ends at once asks for that while Slurm still ends its job."""
+    options = QueueOptions(queue="main", memory="100MB")
+    text = SlurmExecutor.batch_script(options, "ends", [sys.executable, "-c", ENDS_AT_ONCE])
+    Path("job.sh").write_text(text)
+    job = submit(slurm, "job.sh")
+    while not Path("begun").exists():
+        time.sleep(0.1)
+    slurm.ask("scancel", job)
+    slurm.wait_until("", 60, "squeue", "-h")
+    shown = slurm.ask("scontrol", "show", "job", job)
+    assert "JobState=CANCELLED" in shown
+    assert "Restarts=0" in shown
 
 
 def test_one_file_outlives_the_controller(slurm: Slurm, script: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +15,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from tests.driver import Driver
 from tests.search import rivals
 from tests.services import running_postgres
 from tuner.config.load import load_config
@@ -60,6 +62,21 @@ def test_one_of_many_has_the_study_and_who_slept_writes_nothing_more(
     assert kind == "LeaseLost"
     assert "study 'asleep' was taken over by process" in text
     assert "on second; this run ends" in text
+
+
+@pytest.mark.usefixtures("toy")
+def test_the_answer_to_a_second_coordinator_is_one_line(
+    url: str, write_config: Callable[..., Path], driver: Driver
+) -> None:
+    path = write_config(plugin="toy", study={"name": "led", "storage": url, "trials": 3})
+    _, mirror = open_study(load_config(path))
+    second = driver.run("run", path.name)
+    assert mirror.lease is not None
+    mirror.lease.renew(force=True)  # it is this process's as before
+    here = f"process {os.getpid()} on {socket.gethostname()}"
+    todo = "wait for it, stop it, or start another study with --new"
+    assert second.stderr == f"tuner: study 'led' is being run by {here}; {todo}\n"
+    assert (second.returncode, second.stdout) == (2, "")
 
 
 @pytest.fixture(params=FILES)

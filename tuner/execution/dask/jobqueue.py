@@ -19,10 +19,12 @@ from dask_jobqueue.sge import SGECluster
 from dask_jobqueue.slurm import SLURMCluster
 from pydantic import BaseModel, ConfigDict, Field
 
-from tuner.execution.dask.cluster import CLOSE, ENVIRONMENT, OwnCluster, own_ip
+from tuner.execution.dask.cluster import AGAIN, ENVIRONMENT, NO_PAGES, OwnCluster, own_ip
 from tuner.execution.dask.executor import ClusterExecutor
 from tuner.execution.jobs import Setup
 from tuner.plugin import InputError
+
+CLOSE = 10.0
 
 REPLACED = {"distributed.deploy.lost-worker-timeout": "1s"}
 """When a job that has ended is replaced: Dask waits longer, for workers that connect again."""
@@ -43,8 +45,9 @@ while kill -0 $study 2>/dev/null; do  # a signal ends a wait early
     wait $study
     code=$?
 done
-if [ -n "$ending" ] && [ $code -eq 130 ]; then
-    scontrol requeue "$SLURM_JOB_ID"
+if [ -n "$ending" ] && [ $code -eq 130 ]; then  # scancel sends the same signal
+    squeue --noheader --job "$SLURM_JOB_ID" --states RUNNING --format %A | grep -q . &&
+        scontrol requeue "$SLURM_JOB_ID"
 fi
 exit $code
 """
@@ -109,6 +112,8 @@ class QueueCluster:
     jobs : int
         Jobs at a time.
     """
+
+    remedy = AGAIN
 
     def __init__(self, kind: Any, arguments: Mapping[str, Any], jobs: int) -> None:
         dask.config.set(REPLACED)
@@ -208,7 +213,7 @@ class QueueExecutor(ClusterExecutor):
                 *(f"export {name}={value}" for name, value in ENVIRONMENT.items()),
                 *options.prologue,
             ],
-            "worker_extra_args": ["--no-dashboard"],
+            "worker_extra_args": list(NO_PAGES),
         }
 
     @classmethod

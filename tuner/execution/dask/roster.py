@@ -104,7 +104,7 @@ class Roster:
     """
 
     def __init__(self, cluster: Cluster, recipe: Recipe) -> None:
-        self._address, self._recipe = cluster.address, recipe
+        self._cluster, self._recipe = cluster, recipe
         self._client = connect(cluster)
         self._machine = recipe.setup.machine
         self._workers: dict[str, DaskWorker] = {}
@@ -135,8 +135,7 @@ class Roster:
             present = set(self._client.nthreads())
         except (OSError, TimeoutError) as error:
             raise InputError(
-                f"the Dask scheduler at '{self._address}' is gone; start it again, and its "
-                "workers, then the same command goes on"
+                f"the Dask scheduler at '{self._cluster.address}' is gone; {self._cluster.remedy}"
             ) from error
         self._tell_of_none()
         for address in sorted(present - self._workers.keys()):
@@ -159,8 +158,8 @@ class Roster:
         while not all(worker.has_told for worker in self._workers.values()):
             if time.monotonic() > until:
                 raise InputError(
-                    f"a Dask worker of '{self._address}' does not answer within {PATIENCE:g} s; "
-                    "end what it runs, or start another"
+                    f"a Dask worker of '{self._cluster.address}' does not answer within "
+                    f"{PATIENCE:g} s; end what it runs, or start another"
                 )
             self.receive(LOOK)
 
