@@ -223,18 +223,6 @@ def test_every_mistake_of_a_section_is_told_once(load: Callable[..., object]) ->
     assert sorted(lines) == ["study.seed", "study.trails", "timing.repeats"]
 
 
-def test_mistakes_that_a_plug_in_is_asked_about_are_told_together(
-    load: Callable[..., object],
-) -> None:
-    text = GOOD.replace("  x: {low: -1", "  y: {low: -1").replace(
-        "objective: score", "objective: a"
-    )
-    with pytest.raises(InputError) as told:
-        load(f"{text.rstrip()}\nexport: {{select: {{b: '> 1'}}}}\n")
-    lines = [line.split(": ")[1] for line in str(told.value).splitlines()]
-    assert lines == ["search_space.y", "objective", "export.select"]
-
-
 @pytest.mark.parametrize(
     ("line", "said"),
     [

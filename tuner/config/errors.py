@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -157,21 +157,6 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
         if (found := _inner_model(argument)) is not None:
             return found
     return None
-
-
-def together(*calls: Callable[[], Any]) -> list[Any]:
-    """Return what each call returns; the mistakes that some of them find are told as one error."""
-    results, mistakes = [], list[InputError]()
-    for call in calls:
-        try:
-            results.append(call())
-        except InputError as error:
-            mistakes.append(error)
-    if len(mistakes) == 1:
-        raise mistakes[0]
-    if mistakes:
-        raise InputError("\n".join(map(str, mistakes)))
-    return results
 
 
 def at_key(document: Document, key: Key, call: Any, *args: Any) -> Any:

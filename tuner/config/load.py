@@ -14,7 +14,7 @@ from typing import Any, cast
 import yaml
 
 from tuner.config.addresses import as_written, masked_data
-from tuner.config.errors import at_key, error_at, together, unknown_key, validated
+from tuner.config.errors import at_key, error_at, unknown_key, validated
 from tuner.config.objective import Objective
 from tuner.config.schema import NO_FILE, EngineSections, wrong_name
 from tuner.config.space import Space, SpaceError, build_space
@@ -226,12 +226,10 @@ def config_of(document: Document) -> Config:
         rest["search_space"] = engine.search_space  # it has no params but those
     model = _own_sections(cls.Config, rest, document, engine.source)
     plugin = cls(model)
-    space, objectives, *_ = together(
-        lambda: _space(document, plugin, engine.search_space),
-        lambda: _objectives(document, plugin, engine.objective),
-        lambda: _check_mode(document, plugin, engine.timing.mode),
-        lambda: _check_select(document, plugin, engine.export.select),
-    )
+    space = _space(document, plugin, engine.search_space)
+    objectives = _objectives(document, plugin, engine.objective)
+    _check_mode(document, plugin, engine.timing.mode)
+    _check_select(document, plugin, engine.export.select)
     sections = model.model_dump(mode="json")
     return Config(document, engine, plugin, sections, space, objectives)
 
