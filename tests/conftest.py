@@ -16,6 +16,7 @@ from hypothesis import settings
 from sqlalchemy import Connection, Engine, event
 
 from tests.driver import PROJECT, Driver
+from tests.fork import UNDRAWN, no_figures
 from tests.stores import making_a_store
 
 # The same examples every time; and no test fails because the machine is busy.
@@ -92,8 +93,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the toy draw no figures and make no tables: its workers import much for them."""
-    monkeypatch.setenv("TOY_UNDRAWN", "1")
+    """Let studies draw no figures, which are most of what they take, and the toy no tables.
+
+    Neither here, nor in commands of the driver, see `tests.fork`.
+    """
+    monkeypatch.setenv(UNDRAWN, "1")
+    monkeypatch.setattr("tuner.report.figures.study_figures", no_figures)
 
 
 @pytest.fixture(scope="session")
