@@ -32,6 +32,7 @@ for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
 LONGEST = (
     "faults/test_harness.py",
     "elasticnet/test_plugin.py",
+    "faults/test_crash.py",
     "tracking/test_tracker.py",
     "test_cli.py",
     "perturbseq/report/test_analysis.py",
@@ -44,6 +45,8 @@ LONGEST = (
     "command/test_faults.py",
     "run/test_printout.py",
     "run/test_requests.py",
+    "run/test_new_plugin.py",
+    "perturbseq/inference/test_plate_null.py",
 )
 """Files that take longest, in that order."""
 
