@@ -16,7 +16,10 @@ from hypothesis import settings
 from sqlalchemy import Connection, Engine, event
 
 from tests.driver import PROJECT, Driver
+from tests.fork import UNDRAWN, no_figures
 from tests.stores import making_a_store
+
+TESTS = Path(__file__).parent
 
 # The same examples every time; and no test fails because the machine is busy.
 settings.register_profile("suite", deadline=None, derandomize=True)
@@ -24,6 +27,40 @@ settings.load_profile("suite")
 # What the tests start reads compiled Python and buffers what it writes, as a user's command does.
 for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
     os.environ.pop(name, None)
+
+
+LONGEST = (
+    "faults/test_harness.py",
+    "elasticnet/test_plugin.py",
+    "faults/test_crash.py",
+    "tracking/test_tracker.py",
+    "test_cli.py",
+    "perturbseq/report/test_analysis.py",
+    "elasticnet/test_script.py",
+    "run/test_init.py",
+    "faults/test_misbehaviour.py",
+    "perturbseq/inference/test_traps.py",
+    "execution/test_dask.py",
+    "perturbseq/model/test_composition.py",
+    "command/test_faults.py",
+    "run/test_printout.py",
+    "run/test_requests.py",
+    "run/test_new_plugin.py",
+    "perturbseq/inference/test_plate_null.py",
+)
+"""Files that take longest, in that order."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist take files as they come; by itself it takes those of most tests first."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker is left with one of them at the end."""
+    ranks = {TESTS / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +99,7 @@ def closed_databases() -> Iterator[None]:
     _engines.clear()
 
 
-TOY = Path(__file__).parent / "toy"
+TOY = TESTS / "toy"
 
 
 def install_toy(folder: Path) -> None:
@@ -92,8 +129,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the toy draw no figures and make no tables: its workers import much for them."""
-    monkeypatch.setenv("TOY_UNDRAWN", "1")
+    """Let studies draw no figures, which are most of what they take, and the toy no tables.
+
+    Neither here, nor in commands of the driver, see `tests.fork`.
+    """
+    monkeypatch.setenv(UNDRAWN, "1")
+    monkeypatch.setattr("tuner.report.figures.study_figures", no_figures)
 
 
 @pytest.fixture(scope="session")

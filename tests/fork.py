@@ -32,6 +32,17 @@ NEEDED = (
 )
 """Modules that a coordinator imports, some of them late."""
 
+UNDRAWN = "TOY_UNDRAWN"
+"""Commands that have this in their environment draw no figures; see `tests.toy.tuner_toy` too."""
+
+
+def no_figures(
+    study: object, records: object, objective: object, folder: Path, best: object
+) -> list[Path]:
+    """Stand in for `tuner.report.figures.study_figures`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return []
+
 
 @cache
 def preload() -> None:
@@ -108,6 +119,8 @@ def fork_command(
             default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, default)
         sys.argv = ["tuner", *arguments]
+        if UNDRAWN in given:
+            importlib.import_module("tuner.report.figures").study_figures = no_figures
         prepare()
         code = call_main()
     except BaseException:  # noqa: BLE001 - who reads the output looks for it

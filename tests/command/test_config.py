@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from tuner.config.load import load_config
 from tuner.plugin import InputError
 from tuner.run.check import check
+
+FIRST_RESULT = Path(__file__).parents[2] / "benchmarks" / "first_result"
 
 GOOD: dict[str, Any] = {
     "plugin": "command",
@@ -50,6 +53,16 @@ def load(write_config: Callable[..., Path], workplace: Path) -> Callable[..., An
         return config
 
     return _load
+
+
+def test_the_benchmark_of_first_results_has_a_configuration_that_holds(workplace: Path) -> None:
+    for path in (*(FIRST_RESULT / "given").glob("[es]*.py"), FIRST_RESULT / "tuner/program.yaml"):
+        shutil.copy(path, workplace)
+    for name in ("noisy", "noisy2"):
+        (workplace / f"{name}.txt").write_text("1.5 1.0\n")
+    config = load_config(workplace / "program.yaml")
+    check(config)
+    assert config.plugin.metrics["error"] == "minimize"
 
 
 def test_the_file_decides_parameters_and_metrics(load: Callable[..., Any], workplace: Path) -> None:

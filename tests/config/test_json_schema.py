@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +32,17 @@ UNSEEN = {
 """Faults that take the data, the environment, or two keys at once."""
 
 
+@cache
 def validator_of(name: str) -> Draft202012Validator:
     schema = schema_of(plugin_class(name))
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
 
 
-@pytest.fixture(scope="module")
-def toy_validator() -> Iterator[Any]:
-    found: dict[str, Draft202012Validator] = {}
-    return lambda: found.setdefault("toy", validator_of("toy"))
-
-
 @pytest.mark.usefixtures("toy")
 @pytest.mark.parametrize(("change", "line", "expected"), BAD)
 def test_bad_files_are_refused_where_a_schema_can_see_it(
-    toy_validator: Any, tmp_path: Path, change: tuple[str, str], line: int, expected: str
+    tmp_path: Path, change: tuple[str, str], line: int, expected: str
 ) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(GOOD.replace(*change))
@@ -55,7 +50,7 @@ def test_bad_files_are_refused_where_a_schema_can_see_it(
         data = read_yaml(path).raw
     except InputError:  # no YAML, a key given twice, a variable that is not set
         return
-    assert toy_validator().is_valid(data) == (expected in UNSEEN)
+    assert validator_of("toy").is_valid(data) == (expected in UNSEEN)
 
 
 @pytest.mark.usefixtures("toy")
@@ -76,8 +71,8 @@ def test_bad_files_are_refused_where_a_schema_can_see_it(
         ("objective: score", "executor: {kind: local, more: 1}\nexport: {path: a.py}"),
     ],
 )
-def test_good_files_are_accepted(toy_validator: Any, change: tuple[str, str]) -> None:
-    errors = toy_validator().iter_errors(yaml.safe_load(GOOD.replace(*change)))
+def test_good_files_are_accepted(change: tuple[str, str]) -> None:
+    errors = validator_of("toy").iter_errors(yaml.safe_load(GOOD.replace(*change)))
     assert [error.message for error in errors] == []
 
 

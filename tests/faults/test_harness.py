@@ -27,6 +27,7 @@ def test_kills_at_commit_points_do_no_harm(place: Path) -> None:
     assert counts.injected >= 4
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_script_is_its_studys_own_whenever_the_study_dies(place: Path) -> None:
     study = kills.Killed(place / "study")
     for after in (False, True):
@@ -35,6 +36,7 @@ def test_a_script_is_its_studys_own_whenever_the_study_dies(place: Path) -> None
     assert study.toll.injected >= 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_worker_does_no_harm(place: Path) -> None:
     counts = kills.kills_of_parts(place, seed=1, studies=1)
     assert counts.harmless, counts.details
@@ -54,11 +56,13 @@ def test_a_full_disk_does_no_harm(place: Path) -> None:
     assert counts.injected == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_clock_that_jumps_does_no_harm(place: Path) -> None:
     counts = resources.jumping_clock(place, seed=1, studies=1)
     assert counts.harmless, counts.details
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_three_starts_at_once_have_one_winner(place: Path) -> None:
     counts = resources.several_coordinators(place, seed=1, studies=2)
     assert counts.harmless, counts.details
@@ -70,6 +74,7 @@ def test_damaged_files_get_one_line(place: Path, kind: str) -> None:
     assert counts.harmless, counts.details
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_trial_that_is_gone_is_seen(place: Path) -> None:
     study = kills.Killed(place / "study")
     study.wait(study.start())

@@ -14,6 +14,8 @@ from tests.driver import Driver
 from tests.faults.oracle import Place
 from tests.faults.scenarios import SCENARIOS, TRIALS, Scenario, configure, run, wrongs
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from tuner_plugins.nmf.io.annotation import read_annotation
 from tuner_plugins.nmf.simulate.tracks import simulate_tracks
 
 from tests.driver import Driver
+from tests.fork import UNDRAWN
 from tuner.config.load import load_config
 from tuner.plugin import InputError
 from tuner.run.init import write_config
@@ -36,7 +38,8 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, driver: Driver) -> Path:
     assert "4 of 4 bigWig tracks have chr21; annotation: genes.bed" in done.stdout
     checked = driver.run("validate", "own.yaml", folder=home)
     assert checked.returncode == 0, checked.stderr
-    ran = driver.run("run", "own.yaml", *QUICK, folder=home)
+    environment = {**os.environ, UNDRAWN: "1"}
+    ran = driver.run("run", "own.yaml", *QUICK, folder=home, environment=environment)
     assert ran.returncode == 0, ran.stderr
     return home
 
@@ -137,6 +140,7 @@ def screen(path: Path, **changes: object) -> None:
     adata.write_h5ad(path)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_screen_is_understood_and_its_study_runs(driver: Driver, workplace: Path) -> None:
     (workplace / "data").mkdir()
     screen(workplace / "data" / "screen.h5ad")
@@ -178,6 +182,7 @@ def test_measured_tracks_and_screens_are_understood(shared_data: Path, workplace
         assert len(data.control) == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_any_files_become_cases_of_a_program(driver: Driver, workplace: Path) -> None:
     (workplace / "texts").mkdir()
     for name in ("a b.txt", "c.txt", "d.txt"):

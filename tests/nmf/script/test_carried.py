@@ -6,7 +6,9 @@ import binascii
 import re
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,26 +63,45 @@ def scripts(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return {kind: make_script(plugin_of(folder, kind), path).read_text() for kind in kinds}
 
 
+Run = tuple[bytes, str, Path]
+
+
+def start(
+    folder: Path, place: Path, text: str, *options: str, before: str, code: int, **environment: str
+) -> Run:
+    """Run a script's text in a folder that is made: return its array, its words, its cache."""
+    (place / "cache").mkdir(parents=True)
+    (place / "sitecustomize.py").write_text(before)
+    script, out = place / "assign2.py", place / "out.npy"
+    script.write_text(text)
+    environment = {"XDG_CACHE_HOME": str(place / "cache"), **environment}
+    done = run_script(
+        script, *flat(usual(folder, out)), *options, PYTHONPATH=str(place), **environment
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1
+    return out.read_bytes() if out.exists() else b"", done.stderr, place / "cache"
+
+
 @pytest.fixture
-def run(folder: Path, tmp_path: Path):
-    """Run a script's text on an empty cache: return its array, its words, and its cache."""
+def run(folder: Path, tmp_path: Path) -> Callable[..., Run]:
+    """Run a script's text on an empty cache; see `start`."""
     counter = iter(range(99))
 
-    def start(text: str, *options: str, before: str = "", code: int = 0, **environment: str):
+    def once(text: str, *options: str, before: str = "", code: int = 0, **environment: str) -> Run:
         place = tmp_path / f"run{next(counter)}"
-        (place / "cache").mkdir(parents=True)
-        (place / "sitecustomize.py").write_text(before)
-        script, out = place / "assign2.py", place / "out.npy"
-        script.write_text(text)
-        environment = {"XDG_CACHE_HOME": str(place / "cache"), **environment}
-        done = run_script(
-            script, *flat(usual(folder, out)), *options, PYTHONPATH=str(place), **environment
-        )
-        assert done.returncode == code, done.stderr
-        assert done.stderr.count("\n") == 1
-        return out.read_bytes() if out.exists() else b"", done.stderr, place / "cache"
+        return start(folder, place, text, *options, before=before, code=code, **environment)
 
-    return start
+    return once
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path, scripts: dict[str, str], tmp_path_factory: Any) -> dict[str, Run]:
+    """Return what each script gives on an empty cache, nothing being amiss."""
+    home = tmp_path_factory.mktemp("expected")
+    return {
+        kind: start(folder, home / kind, text, before="", code=0) for kind, text in scripts.items()
+    }
 
 
 def libraries(cache: Path, count: int) -> list[Path]:
@@ -108,8 +129,8 @@ def library_of(text: str) -> bytes:
     return carried.unpack(re.findall(r"'library': r'''(.*?)'''", text, flags=re.S)[0])
 
 
-def test_source_library_and_both_write_the_same_bytes(scripts, run) -> None:
-    found = {kind: run(text) for kind, text in scripts.items()}
+def test_source_library_and_both_write_the_same_bytes(scripts, expected) -> None:
+    found = expected
     assert found["both"][0] == found["source"][0] == found["binary"][0]
     assert len(found["both"][0]) > 1000
     assert [len(libraries(found[kind][2], kind == "source")) for kind in found] == [
@@ -121,20 +142,20 @@ def test_source_library_and_both_write_the_same_bytes(scripts, run) -> None:
 
 
 @pytest.mark.parametrize("kind", ["both", "binary"])
-def test_no_compiler_is_needed(scripts, run, kind) -> None:
+def test_no_compiler_is_needed(scripts, expected, run, kind) -> None:
     blocked = "import sys\nsys.modules['numpy'] = sys.modules['numba'] = None\n"
-    assert run(scripts[kind], before=blocked, **NO_COMPILER)[0] == run(scripts["source"])[0]
+    assert run(scripts[kind], before=blocked, **NO_COMPILER)[0] == expected["source"][0]
 
 
 @pytest.mark.parametrize("numpy", [True, False])
-def test_without_compiler_library_and_numpy(scripts, run, numpy) -> None:
+def test_without_compiler_library_and_numpy(scripts, expected, run, numpy) -> None:
     """The same answer to rounding, in Python alone; Numba is not asked."""
     blocked = "import sys\nsys.modules['numba'] = None\n"
     blocked += "" if numpy else "sys.modules['numpy'] = None\n"
-    expected, told, _ = run(scripts["source"])
+    compiled, told, _ = expected["source"]
     found, said, cache = run(scripts["source"], before=blocked, **NO_COMPILER)
-    assert (said, libraries(cache, 0), found[:128]) == (told, [], expected[:128])
-    values, wanted = (np.frombuffer(content[128:]) for content in (found, expected))
+    assert (said, libraries(cache, 0), found[:128]) == (told, [], compiled[:128])
+    values, wanted = (np.frombuffer(content[128:]) for content in (found, compiled))
     np.testing.assert_allclose(values, wanted, rtol=0, atol=1e-11 * np.abs(wanted).max())
 
 
@@ -164,22 +185,20 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_what_does_not_fit_is_compiled_instead(scripts, run, what) -> None:
+def test_what_does_not_fit_is_compiled_instead(scripts, expected, run, what) -> None:
     text = scripts["both"]
     changed = CHANGES[what](text)
     assert changed != text
-    expected, said, _ = run(text)
     found, told, cache = run(changed)
-    assert (found, told, len(libraries(cache, 1))) == (expected, said, 1)
+    assert (found, told, len(libraries(cache, 1))) == (*expected["both"][:2], 1)
 
 
 @pytest.mark.parametrize(
     ("before", "compiles"), [(NO_MEMFD, 0), (NOTHING_CARRIED_OPENS, 1)], ids=["memfd", "noexec"]
 )
-def test_where_memory_may_not_be_executed(scripts, run, before, compiles) -> None:
-    expected, said, _ = run(scripts["both"])
+def test_where_memory_may_not_be_executed(scripts, expected, run, before, compiles) -> None:
     found, told, cache = run(scripts["both"], before=before)
-    assert (found, told, len(libraries(cache, compiles))) == (expected, said, compiles)
+    assert (found, told, len(libraries(cache, compiles))) == (*expected["both"][:2], compiles)
 
 
 def test_nothing_is_left_in_the_cache_folder(monkeypatch, tmp_path) -> None:
@@ -202,10 +221,9 @@ def test_it_runs_on_any_processor_of_its_kind() -> None:
     assert max(map(int, re.findall(rb"GLIBC_2\.(\d+)", library))) <= 17  # that of 2012
 
 
-def test_rebuild_agrees(scripts, run) -> None:
-    expected, _, _ = run(scripts["source"])
+def test_rebuild_agrees(scripts, expected, run) -> None:
     found, said, _ = run(scripts["both"], "--rebuild")
-    assert (found, said) == (expected, "assign2.py: --rebuild: the same bytes\n")
+    assert (found, said) == (expected["source"][0], "assign2.py: --rebuild: the same bytes\n")
 
 
 @pytest.fixture(scope="module")
@@ -226,12 +244,12 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return content
 
 
-def test_rebuild_finds_another_library(scripts, run, another) -> None:
+def test_rebuild_finds_another_library(scripts, expected, run, another) -> None:
     changed = replace_library(scripts["both"], another)
-    assert run(changed)[0] != run(scripts["both"])[0]  # it is used
+    assert run(changed)[0] != expected["both"][0]  # it is used
     found, said, _ = run(changed, "--rebuild", code=1)
     assert "different bytes" in said
-    assert found == run(scripts["source"])[0]
+    assert found == expected["source"][0]
 
 
 @pytest.mark.parametrize("what", ["library", "machine", "no library"])
@@ -280,8 +298,16 @@ def test_what_the_library_is_no_use_for_does_not_carry_it(folder, tmp_path) -> N
 def test_one_library_is_compiled_once(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     make, compiled = carry.make_carried.__wrapped__, []
-    compile_it = carry._compile
-    monkeypatch.setattr(carry, "_compile", lambda *a: compiled.append(1) or compile_it(*a))
+    content = b""
+
+    def compile_it(*arguments):
+        nonlocal content  # a second of work, and the same bytes each time
+        content = content or really(*arguments)
+        compiled.append(1)
+        return content
+
+    really = carry._compile
+    monkeypatch.setattr(carry, "_compile", compile_it)
     first = make()
     (path,) = tmp_path.rglob("carried-*.json")
     assert (make(), len(compiled)) == (first, 1)

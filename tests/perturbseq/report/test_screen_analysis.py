@@ -16,6 +16,7 @@ from tuner_plugins.enet.cross_validation import refit
 from tuner_plugins.perturbseq.data.screen import open_screen
 from tuner_plugins.perturbseq.data.transform import blocks
 from tuner_plugins.perturbseq.model.load import load
+from tuner_plugins.perturbseq.report import analysis
 from tuner_plugins.perturbseq.report.command import options_of
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
 from tuner_plugins.perturbseq.report.steps import fit_coefficients, group, wide
@@ -78,7 +79,8 @@ def _responses_of(case, chosen):
     return sparse.vstack(parts).toarray()[:, chosen]
 
 
-def test_a_configuration_is_analysed_to_a_report(simulated, tmp_path):
+def test_a_configuration_is_analysed_to_a_report(simulated, tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis, "draw", lambda evidence: [])  # test_analysis.py has figures
     ElasticNetPlugin(config_of(simulated)).analyse(PARAMS, tmp_path)
     assert (tmp_path / "report.html").exists()
     truth = ad.read_h5ad(simulated["truth"])
