@@ -348,7 +348,8 @@ class Killed:
         for trial in trials:
             if (x := trial.params["x"]) not in (0.0, best):  # these are timed and drawn
                 more = ran[x] - 1 - self._excused[x] - losses(trial)
-                self.toll.harm("repeated", f"{self.folder}: x {x}", max(0, more))
+                told = f"trial {trial.number}, x {x}: {ran[x]} runs, {losses(trial)} losses"
+                self.toll.harm("repeated", f"{self.folder}: {told}", max(0, more))
 
     def _check_leftovers(self) -> None:
         known = {"study.yaml", "out", "out.txt", "err.txt", "tmp", "ran.jsonl", "best.py"}
