@@ -1,11 +1,6 @@
 """Which coefficients are more than chance: full refits under permuted labels.
 
-An elastic net sets many coefficients to exactly zero, under the null as well, which would leave
-p-values in lumps. A coefficient is therefore ranked by what it was before the penalty shrank it,
-
-    u = x'r + x'x b      (r: residuals of the full fit, b: the coefficient),
-
-of which the fitted coefficient is the soft-thresholded value: the order is the same, without ties.
+Coefficients are ranked by their `statistic`.
 """
 
 from __future__ import annotations
@@ -24,36 +19,6 @@ from tuner_plugins.perturbseq.inference.tails import FEW, keep_largest, tail_p
 
 STABLE = 0.9
 """A coefficient that is selected in this share of the halves counts as stable."""
-
-
-def entry_statistic(
-    gram: NDArray[np.float64], cross: NDArray[np.float64], coef: NDArray[np.float64], columns: slice
-) -> NDArray[np.float64]:
-    """Return every coefficient before the penalty shrank it, times the square of its column.
-
-    Parameters
-    ----------
-    gram : ndarray, (columns, columns)
-        Z'Z, with the intercept among the columns.
-    cross : ndarray, (columns, genes)
-        Z'Y.
-    coef : ndarray, (columns, genes)
-        Of Z, intercept included.
-    columns : slice
-        Which columns are perturbations.
-
-    Returns
-    -------
-    ndarray, (genes, perturbations)
-    """
-    own = gram[columns, columns]
-    others = np.ones(len(gram), dtype=bool)
-    others[columns] = False
-    found = cross[columns] - gram[columns][:, others] @ coef[others]
-    overlap = own - np.diag(own.diagonal())
-    if overlap.any():  # cells with several perturbations
-        found -= overlap @ coef[columns]
-    return np.asarray(found.T)
 
 
 @dataclass(frozen=True)
@@ -84,7 +49,7 @@ def permutation_p(
     Parameters
     ----------
     observed : ndarray, (genes, perturbations)
-        As `entry_statistic` gives them.
+        As `statistic.entry_statistic` gives them.
     nulls : iterable of ndarray, (genes, perturbations)
         One array a permutation, never kept.
     pooled_scale : ndarray, (genes,), optional

@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from tuner_plugins.enet import Statistics, summarise
 from tuner_plugins.enet.path import Refit, alpha_max, fit_grid
-from tuner_plugins.perturbseq.inference.coefficients import entry_statistic
 from tuner_plugins.perturbseq.inference.program_tests import permute_within
 from tuner_plugins.perturbseq.inference.relabelling import sums_by_label, with_cross_sums
+from tuner_plugins.perturbseq.inference.statistic import entry_statistic
 
 AT_ONCE = 200_000_000
 """Bytes of sums that are held while permutations share a pass over the responses."""

@@ -108,10 +108,7 @@ def add_fold_changes(found: Analysis, model: Model, options: AnalysisOptions) ->
         found.tables["epistasis"] = found.adata.uns["epistasis"] = pairs
         classes = pairs["class"][pairs["class"] != ""].value_counts()
         said = ", ".join(f"{n:,} {kind}" for kind, n in classes.items())
-        found.notes.append(
-            f"Pairs of perturbations against the sum of both: {said}. A penalty spreads what pairs "
-            "do over the columns of both perturbations: for these go by log2fc_q, not by q."
-        )
+        found.notes.append(f"Pairs of perturbations against the sum of both: {said}.")
 
 
 def _note_on_own(own: pd.DataFrame, targets: int, q_threshold: float) -> str:
