@@ -115,31 +115,6 @@ def _some(n_permutations: int) -> int:
     return n_permutations
 
 
-def note_on_floor(counts: Counts, n_permutations: int, q_threshold: float) -> list[str]:
-    """Return a note where permutations are too few for any q below the threshold.
-
-    Examples
-    --------
-    >>> p = np.full((30, 10), 0.5)
-    >>> p[0, 0] = 1 / 301  # beyond all of 10 permutations of 30 genes
-    >>> [note] = note_on_floor(Counts(p, 300), 10, 0.05)
-    >>> note.endswith("ask for 200 permutations or more, or for tail_fit.")
-    True
-    """
-    floor = 1 / (counts.n_null + 1)
-    tests = int(np.isfinite(counts.p).sum())
-    at_floor = int((counts.p <= floor * (1 + 1e-9)).sum())
-    least = floor * tests / max(at_floor, 1)
-    if not at_floor or np.nanmin(counts.p) < floor * (1 - 1e-9) or least <= q_threshold:
-        return []
-    more = int(np.ceil(n_permutations * least / q_threshold))
-    return [
-        f"{at_floor} of {tests} coefficients are beyond all permutations, yet no q can be below "
-        f"{least:.2g}: {n_permutations} permutations give no p below {floor:.2g}; ask for {more} "
-        "permutations or more, or for tail_fit."
-    ]
-
-
 def tabulate(
     coef: pd.DataFrame, p: NDArray[np.float64], n_cells: Sequence[int] | None = None
 ) -> pd.DataFrame:
