@@ -15,6 +15,7 @@ by a factor of ten and more where some 25 cells have a handful of counts.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ from tuner_plugins.perturbseq.inference.score_test import score_z
 
 NO_COUNT = -np.log(0.025)
 """Upper bound, at 95 %, of the mean of a Poisson that gave no count."""
+
+GENES_AT_ONCE = 128
+"""Genes whose counts are held a second time, by genes."""
 
 FEWEST_CELLS = 7
 """Cells with a count that a gene needs to be tested (and two for each column beside perturbations):
@@ -47,7 +51,7 @@ def fold_changes(  # noqa: PLR0913  the parts of one regression
     Parameters
     ----------
     counts : sparse matrix, (cells, genes)
-        Whole numbers; not copied if by columns (CSC).
+        Whole numbers.
     sizes : ndarray, (cells,)
         Size factors: their logarithm is the offset.
     design : csr_matrix, (cells, perturbations)
@@ -81,18 +85,21 @@ def fold_changes(  # noqa: PLR0913  the parts of one regression
     spread = covariates.std(axis=0)
     scaled = (covariates - covariates.mean(axis=0))[:, spread > 0] / spread[spread > 0]
     others = np.column_stack([np.ones(len(sizes)), scaled])
-    columns, offset = counts.tocsc(), np.log(sizes)
-    whole = Columns(others, design.tocsr())
+    offset, whole = np.log(sizes), Columns(others, design.tocsr())
 
-    def work(gene: int) -> NDArray[np.float64]:
+    def work(columns: sparse.csc_matrix, gene: int) -> NDArray[np.float64]:
         y = np.zeros(len(sizes))
         at = slice(columns.indptr[gene], columns.indptr[gene + 1])
         y[columns.indices[at]] = columns.data[at]
         return _one_gene(y, offset, whole, level)
 
+    found = np.empty((counts.shape[1], 4, design.shape[1]))
     with threadpool_limits(1), ThreadPoolExecutor(max(1, threads)) as pool:
-        found = np.array(list(pool.map(work, range(counts.shape[1]))))
-    found = found.reshape(counts.shape[1], 4, design.shape[1])
+        for start in range(0, len(found), GENES_AT_ONCE):
+            here = found[start : start + GENES_AT_ONCE]
+            columns = counts[:, start : start + GENES_AT_ONCE].tocsc()
+            for gene, one in enumerate(pool.map(partial(work, columns), range(len(here)))):
+                here[gene] = one
     found[:, :3] /= np.log(2)
     return dict(zip(("log2fc", "low", "high", "p"), np.moveaxis(found, 1, 0), strict=True))
 

@@ -35,7 +35,7 @@ def fold_changes_of(
     adata: ad.AnnData, model: Model, level: float = LEVEL, threads: int | None = None
 ) -> dict[str, pd.DataFrame]:
     """Return `FOLD_CHANGES` from the raw counts in X, each genes by perturbations."""
-    counts, at = sparse.csc_matrix(adata.X), adata.var_names.get_indexer(model.genes)
+    counts, at = sparse.csr_matrix(adata.X), adata.var_names.get_indexer(model.genes)
     if len(at) < adata.n_vars or (np.diff(at) != 1).any():
         counts = counts[:, at]
     sizes = model.sizes

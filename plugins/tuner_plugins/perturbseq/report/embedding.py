@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import scanpy as sc
 from numpy.typing import NDArray
 from scipy import sparse
@@ -49,12 +50,15 @@ class PrepareOptions:
         have, where counts were normalised before; None sums the counts.
     whole : bool
         Whether counts must be whole numbers.
+    shared : bool
+        ``layers["lognorm"]`` shares the places of its values with X, which nobody changes.
     cell_cycle : mapping
         ``{"S": genes, "G2M": genes}``; empty for no phases.
     """
 
     size_factor: str | float | None = None
     whole: bool = True
+    shared: bool = False
     n_pcs: int = 40
     n_neighbors: int = 20
     seed: int = 0
@@ -96,7 +100,7 @@ def prepare(adata: ad.AnnData, options: PrepareOptions | None = None) -> ad.AnnD
             f"{odd[0]:g}"
         )
     _quality(adata, options)
-    adata.layers["lognorm"] = log_normalised(adata, options.size_factor)
+    adata.layers["lognorm"] = log_normalised(adata, options.size_factor, not options.shared)
     view = ad.AnnData(adata.layers["lognorm"], obs=adata.obs[[]], var=adata.var[[]])
     _phases(adata, view, options)
     chosen = _variable_genes(view)
@@ -129,8 +133,13 @@ def _quality(adata: ad.AnnData, options: PrepareOptions) -> None:
             adata.obs[name] = values
 
 
-def log_normalised(adata: ad.AnnData, size_factor: str | float | None) -> sparse.csr_matrix:
-    """Return log1p of counts per 10,000, by a column of obs, a number, or the sums of X."""
+def log_normalised(
+    adata: ad.AnnData, size_factor: str | float | None, copy: bool = True
+) -> sparse.csr_matrix:
+    """Return log1p of counts per 10,000, by a column of obs, a number, or the sums of X.
+
+    Without `copy` the places of the values are those of X, not others alike.
+    """
     if size_factor is None:
         size = np.asarray(adata.X.sum(axis=1), dtype=np.float64).ravel()
     elif isinstance(size_factor, float):
@@ -150,7 +159,7 @@ def log_normalised(adata: ad.AnnData, size_factor: str | float | None) -> sparse
         rows = slice(start, min(start + BLOCK, adata.n_obs))
         part, n = slice(at[rows.start], at[rows.stop]), np.diff(at[rows.start : rows.stop + 1])
         data[part] = np.log1p(counts.data[part] * np.repeat(scale[rows], n))
-    return sparse.csr_matrix((data, counts.indices, at), counts.shape, copy=True)
+    return sparse.csr_matrix((data, counts.indices, at), counts.shape, copy=copy)
 
 
 def _phases(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None:
@@ -176,13 +185,35 @@ def _phases(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> Non
 
 def _variable_genes(view: ad.AnnData) -> NDArray[np.bool_]:
     """Choose highly variable genes; all that vary where the limits leave fewer than ten."""
-    varied = np.asarray(view.X.max(axis=0).toarray()).ravel() > 0
+    varied = np.asarray(view.X.sum(axis=0)).ravel() > 0
     if varied.sum() >= 50:
-        sc.pp.highly_variable_genes(view, **VARIABLE)
-        chosen = np.asarray(view.var["highly_variable"].to_numpy() & varied)
+        chosen = _dispersed(view.X) & varied
         if chosen.sum() >= 10:
             return chosen
     return varied
+
+
+def _dispersed(logged: sparse.csr_matrix) -> NDArray[np.bool_]:
+    """Return what `scanpy.pp.highly_variable_genes` chooses, which copies the matrix twice."""
+    total, squares = np.zeros((2, logged.shape[1]))
+    for start in range(0, logged.shape[0], BLOCK):
+        linear = np.expm1(logged[start : start + BLOCK]).astype(np.float64)
+        total += np.asarray(linear.sum(axis=0)).ravel()
+        squares += np.asarray(linear.multiply(linear).sum(axis=0)).ravel()
+    n = logged.shape[0]
+    mean = total / n
+    variance = (squares / n - mean**2) * n / (n - 1)
+    mean[mean == 0] = 1e-12
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dispersion = pd.Series(np.log(np.where(variance == 0, np.nan, variance / mean)))
+    mean = np.log1p(mean)
+    bins = dispersion.groupby(pd.cut(mean, bins=20), observed=True)
+    centre, spread = bins.transform("mean"), bins.transform("std")
+    alone = spread.isna()  # the only gene of its bin
+    spread[alone], centre[alone] = centre[alone], 0.0
+    normalised = ((dispersion - centre) / spread).fillna(0.0).to_numpy()
+    chosen = (mean > VARIABLE["min_mean"]) & (mean < VARIABLE["max_mean"])
+    return np.asarray(chosen & (normalised > VARIABLE["min_disp"]))
 
 
 def _embed(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None:

@@ -31,6 +31,7 @@ from tuner_plugins.perturbseq.model.resampling import (
     residual_scale,
     select_halves,
 )
+from tuner_plugins.perturbseq.model.responses import matrix_of
 from tuner_plugins.perturbseq.programs import enrichment
 from tuner_plugins.perturbseq.programs.clustering import Clustering, cluster, find_modules
 from tuner_plugins.perturbseq.programs.gprofiler import gprofiler
@@ -52,7 +53,7 @@ def weighted(model: Model, seed: int) -> tuple[Model, Efficacy]:
     learnt = efficacy_weights(
         pd.DataFrame.sparse.from_spmatrix(model.design, columns=model.targets),
         model.covariates,
-        model.responses,
+        matrix_of(model.responses),
         efficacy_refit(model),
         seed=seed,
     )
