@@ -7,8 +7,10 @@ import pytest
 import scanpy as sc
 from anndata import AnnData
 from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.report import embedding
 from tuner_plugins.perturbseq.report.embedding import (
     VARIABLE,
     PrepareOptions,
@@ -153,3 +155,14 @@ def test_variable_genes_are_those_of_scanpy(seed):
     expected = view.var["highly_variable"].to_numpy()
     assert 20 < expected.sum() < 200
     np.testing.assert_array_equal(_dispersed(logged), expected)
+
+
+def test_neighbours_of_many_cells_are_searched_approximately(monkeypatch):
+    monkeypatch.setattr(embedding, "EXACT_UP_TO", 100)
+    adata, cycle, _ = cycling()
+    prepare(adata, PrepareOptions(n_neighbors=10, cell_cycle=cycle))
+    assert np.isfinite(adata.obsm["X_umap"]).all()
+    nearest = NearestNeighbors(n_neighbors=10).fit(adata.obsm["X_pca"])
+    exact = nearest.kneighbors_graph(adata.obsm["X_pca"])
+    searched = embedding._search(adata.n_obs, 10, seed=0).fit_transform(adata.obsm["X_pca"])
+    assert (searched != 0).multiply(exact).sum() > 0.85 * exact.sum()  # a cell is its own nearest

@@ -9,6 +9,7 @@ import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -28,6 +29,9 @@ EXACT_UP_TO = 50_000
 
 BLOCK = 4096
 """Cells that are normalised at once, in twice the precision that is kept."""
+
+VALUES = 1 << 22
+"""Values that are checked at once."""
 
 TARGET_SUM = 1e4
 """Counts per cell after normalisation."""
@@ -93,12 +97,14 @@ def prepare(adata: ad.AnnData, options: PrepareOptions | None = None) -> ad.AnnD
             f"the view needs 4 cells and 2 genes at least; got {adata.n_obs} x {adata.n_vars}"
         )
     values = np.ravel(adata.X.data if sparse.issparse(adata.X) else adata.X)
-    odd = values[(values < 0) | (options.whole & (values != np.round(values)))]
-    if len(odd):
-        raise AnalysisError(
-            f"X must hold raw counts, {'whole ' * options.whole}numbers from 0; got values such as "
-            f"{odd[0]:g}"
-        )
+    for start in range(0, len(values), VALUES):
+        part = values[start : start + VALUES]
+        odd = part[(part < 0) | (options.whole & (part != np.round(part)))]
+        if len(odd):
+            raise AnalysisError(
+                f"X must hold raw counts, {'whole ' * options.whole}numbers from 0; "
+                f"got values such as {odd[0]:g}"
+            )
     _quality(adata, options)
     adata.layers["lognorm"] = log_normalised(adata, options.size_factor, not options.shared)
     view = ad.AnnData(adata.layers["lognorm"], obs=adata.obs[[]], var=adata.var[[]])
@@ -122,8 +128,12 @@ def _quality(adata: ad.AnnData, options: PrepareOptions) -> None:
             f"{int((total <= 0).sum())} cells have no counts, '{name}' for one: drop them first"
         )
     mitochondria = np.asarray(counts[:, is_mitochondrial(adata.var_names)].sum(axis=1)).ravel()
+    n_genes = [
+        np.asarray((counts[start : start + BLOCK] > 0).sum(axis=1)).ravel()
+        for start in range(0, adata.n_obs, BLOCK)
+    ]
     found = {
-        "n_genes_by_counts": np.asarray((counts > 0).sum(axis=1)).ravel(),
+        "n_genes_by_counts": np.concatenate(n_genes),
         "pct_counts_mt": 100 * mitochondria / np.where(total > 0, total, 1),
     }
     if not isinstance(options.size_factor, float):  # normalised counts do not tell
@@ -223,12 +233,11 @@ def _embed(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None
     sc.pp.pca(view, n_comps=n_pcs, svd_solver="arpack", mask_var=None, random_state=options.seed)
     k = min(options.n_neighbors, view.n_obs - 1)
     _keep_umap_kernels()
-    exact = KNeighborsTransformer(n_neighbors=k, algorithm="brute", n_jobs=1)
     sc.pp.neighbors(
         view,
         n_neighbors=k,
         use_rep="X_pca",
-        transformer=exact if view.n_obs <= EXACT_UP_TO else None,
+        transformer=_search(view.n_obs, k, options.seed),
         random_state=options.seed,
     )
     sc.tl.umap(
@@ -243,6 +252,23 @@ def _embed(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None
         "variance_ratio": np.asarray(view.uns["pca"]["variance_ratio"]),
         "seed": options.seed,
     }
+
+
+def _search(n_cells: int, k: int, seed: int) -> Any:
+    """Return what finds the neighbours of cells."""
+    if n_cells <= EXACT_UP_TO:
+        return KNeighborsTransformer(n_neighbors=k, algorithm="brute", n_jobs=1)
+    from pynndescent import PyNNDescentTransformer  # type: ignore[import-untyped]
+
+    class Matrix(PyNNDescentTransformer):  # type: ignore[misc]  # which has no types
+        """Return a matrix, not the array of pynndescent 0.7, which scanpy 1.11 cannot read."""
+
+        def fit_transform(self, X: Any, y: Any = None) -> sparse.csr_matrix:
+            return sparse.csr_matrix(super().fit_transform(X, y))
+
+    # trees and rounds of UMAP
+    trees, rounds = min(64, 5 + round(n_cells**0.5 / 20)), max(5, round(np.log2(n_cells)))
+    return Matrix(n_neighbors=k, random_state=seed, n_trees=trees, n_iters=rounds, n_jobs=1)
 
 
 def _keep_umap_kernels() -> None:
