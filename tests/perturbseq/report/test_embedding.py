@@ -157,6 +157,7 @@ def test_variable_genes_are_those_of_scanpy(seed):
     np.testing.assert_array_equal(_dispersed(logged), expected)
 
 
+@pytest.mark.slow  # pynndescent compiles for most of a minute
 def test_neighbours_of_many_cells_are_searched_approximately(monkeypatch):
     monkeypatch.setattr(embedding, "EXACT_UP_TO", 100)
     adata, cycle, _ = cycling()
