@@ -165,7 +165,7 @@ def test_programs_are_renamed_everywhere(analysed):
     assert "interferon" in set(adata.uns["enrichment"]["set"])
     ticks = [t.get_text() for t in ps.pl.dotplot(adata)[0].get_yticklabels()]
     assert "interferon" in ticks
-    ps.tl.score_programs(adata, n_permutations=20)
+    ps.tl.score_programs(adata, n_permutations=60)
     assert adata.obsm["program_scores"].columns[0] == "interferon"
     with pytest.raises(AnalysisError, match="no program 'P9'; there are: interferon, P1"):
         ps.tl.rename_programs(adata, {"P9": "x"})
@@ -267,7 +267,7 @@ def test_cells_and_genes_that_are_left_out_have_no_values(tiny):
     assert tiny.uns["elasticnet"]["y_obs"].index.tolist() == ["score"]
     with pytest.warns(ScreenWarning, match="optimistic|no programs|modules take"):
         ps.tl.programs(tiny)
-    ps.tl.score_programs(tiny, {"mine": ["g1", "g2"]}, n_permutations=9)
+    ps.tl.score_programs(tiny, {"mine": ["g1", "g2"]}, n_permutations=99)
     scores = tiny.obsm["program_scores"]["mine"]
     assert scores.isna().to_numpy().nonzero()[0].tolist() == [0, 1, 2]
     assert set(tiny.uns["program_tests"]["program"]) == {"mine"}

@@ -20,10 +20,9 @@ def test_what_was_planted_is_found_and_errors_are_nominal(kind):
     assert found["log2fc_false"] < 0.2  # 0.1 is nominal, of some dozens
     assert 0.02 < found["log2fc_p05"] < 0.08
     assert 0.92 < found["log2fc_covered"] < 0.975
-    if kind == "high":
-        assert found["net_false"] < 0.2
-        assert 0.01 < found["net_p05"] < 0.09
-    else:
+    assert found["net_false"] < 0.2
+    assert 0.01 < found["net_p05"] < 0.09
+    if kind == "pairs":
         assert found["pair_found"] > 0.6
         assert found["pair_false"] < 0.2
         assert found["pair_class"] > 0.85

@@ -12,7 +12,6 @@ from tuner_plugins.enet import summarise
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.calibration import inflation, pseudo_perturbations
 from tuner_plugins.perturbseq.inference.coefficients import (
-    entry_statistic,
     permutation_p,
     stability_selection,
     tabulate,
@@ -72,18 +71,6 @@ def test_the_statistic_before_shrinkage_orders_like_the_coefficient():
     np.testing.assert_allclose(coef, shrunk, atol=1e-9)
     assert (coef == 0).any()
     assert (coef != 0).any()
-
-
-def test_the_statistic_is_what_residuals_say():
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 2))
-    z = np.column_stack([np.ones(40), x])
-    coef = rng.normal(size=(4, 2))
-    found = entry_statistic(z.T @ z, z.T @ y, coef, slice(1, 3))
-    residual = y - z @ coef
-    for gene, column in itertools.product(range(2), range(2)):
-        expected = x[:, column] @ (residual[:, gene] + x[:, column] * coef[column + 1, gene])
-        assert found[gene, column] == pytest.approx(expected)
 
 
 def test_gene_wise_p_counts_permutations():

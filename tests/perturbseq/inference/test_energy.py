@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 from scipy.spatial.distance import cdist
 from tuner_plugins.perturbseq.inference.energy import energy_distances
+from tuner_plugins.perturbseq.report.effects import note_on_distances
 
 
 def _found(x, labels, strata=None, **options):
@@ -52,4 +53,19 @@ def test_batches_are_no_distance():
     assert _found(x, labels, n_permutations=199)["p"].item() < 0.01
     apart = _found(x, np.where(strata == 0, 0, -1), strata, n_permutations=9)
     assert np.isnan(apart["p"].item())
-    assert apart["n_cells"].item() == 0
+    assert apart["n_cells"].item() == 100
+    assert apart["n_compared"].item() == 0
+
+
+def test_too_few_permutations_are_said():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([*range(8), -1], [15] * 8 + [60])
+    x = rng.normal(size=(180, 2)) + 3.0 * (labels == 0)[:, None]
+    (note,) = note_on_distances(_found(x, labels, n_permutations=19), 19)
+    assert note.startswith(
+        "1 of 8 distances are beyond all permutations, yet no q can be below 0.4"
+    )
+    (asked,) = (int(word) for word in note.split() if word.isdigit() and int(word) > 19)
+    enough = _found(x, labels, n_permutations=asked)
+    assert note_on_distances(enough, asked) == []
+    assert enough["q"][0] < 0.05

@@ -210,7 +210,7 @@ def test_one_cell_a_constant_program_and_a_batch_without_controls():
     design.loc[single, "one"] = 1.0
     batch = np.where(design["T3"] == 1, 2, batch)
     table = compare_programs(scores, design, control, strata=batch).set_index("perturbation")
-    assert (table.loc["one", "n_cells"] == 1).all()
+    assert (table.loc["one", "n_compared"] == 1).all()
     assert table.loc["one", "p_permutation"].between(0, 1).all()
     constant = table[table["program"] == "P0"]
     assert (constant["p_permutation"].dropna() == 1).all()

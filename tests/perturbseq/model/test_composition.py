@@ -202,5 +202,5 @@ def test_perturbations_that_share_no_batch_with_controls_stay_as_they_are(paths)
     screen, transform = learn(open_screen(adata, recipe), np.zeros(adata.n_obs, dtype=np.int64))
     table = compose(screen, transform).table.set_index("perturbation")
     assert table.loc["PERT01", "shift"] == 0
-    assert table.loc["PERT01", "n_cells"] == 0
+    assert table.loc["PERT01", "n_compared"] == 0
     assert (table.drop("PERT01")["shift"] != 0).all()

@@ -160,8 +160,18 @@ def test_programs_are_tested_in_other_cells_than_they_were_found_in(analysed):
     tests = found.tables["program_tests"].drop_duplicates("perturbation")
     expected = found.adata.obs.loc[~discovery, "perturbation"].value_counts()
     for _, row in tests.iterrows():
-        assert row["n_cells"] == expected[row["perturbation"]]
+        assert row["n_compared"] == expected[row["perturbation"]]
         assert row["n_control"] == expected["control"]
+
+
+def test_the_cells_of_a_perturbation_are_as_many_in_every_table(analysed):
+    _, found = analysed
+    expected = found.adata.obs["perturbation"].value_counts()
+    tables = [table for table in found.tables.values() if {"perturbation", "n_cells"} <= {*table}]
+    assert len(tables) >= 4
+    for table in tables:
+        named = table[table["perturbation"].isin(expected.index)]  # mocks have names of their own
+        assert (named["n_cells"].to_numpy() == expected[named["perturbation"]].to_numpy()).all()
 
 
 def test_the_split_keeps_every_group():

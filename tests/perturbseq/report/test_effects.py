@@ -81,7 +81,7 @@ def test_the_report_has_fold_changes_own_genes_pairs_distances_and_guides(tmp_pa
     page = (tmp_path / "report.html").read_text()
     for said in (
         "Positive controls: 2 of 2 perturbations change their own gene",
-        "Pairs of perturbations against the sum of both: 59 additive, 1 synergistic. A penalty",
+        "Pairs of perturbations against the sum of both: 59 additive, 1 synergistic.",
         "Cells of 3 of 3 perturbations lie apart from control",
         "What perturbations leave of their own gene",
         "Guides that were called",

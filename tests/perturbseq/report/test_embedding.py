@@ -4,11 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scanpy as sc
 from anndata import AnnData
 from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 from tuner_plugins.perturbseq.errors import AnalysisError
-from tuner_plugins.perturbseq.report.embedding import PrepareOptions, prepare
+from tuner_plugins.perturbseq.report import embedding
+from tuner_plugins.perturbseq.report.embedding import (
+    VARIABLE,
+    PrepareOptions,
+    _dispersed,
+    prepare,
+)
 
 from tests.perturbseq.planted import planted_screen
 
@@ -133,3 +141,29 @@ def test_what_was_compiled_for_umap_is_kept_for_other_processes():
     kernel = umap_.smooth_knn_dist
     assert kernel.stats.cache_hits or kernel.stats.cache_misses
     assert any(Path(kernel.stats.cache_path).glob("*smooth_knn_dist*.nbc"))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_variable_genes_are_those_of_scanpy(seed):
+    rng = np.random.default_rng(seed)
+    rate = np.exp(rng.normal(-1.0, 1.5, 300)) * rng.gamma(2.0, 0.5, (500, 300)) ** 2
+    counts = rng.poisson(rate).astype(np.float32)
+    counts[:, 7] = 0
+    logged = sparse.csr_matrix(np.log1p(counts))
+    view = AnnData(logged.copy())
+    sc.pp.highly_variable_genes(view, **VARIABLE)
+    expected = view.var["highly_variable"].to_numpy()
+    assert 20 < expected.sum() < 200
+    np.testing.assert_array_equal(_dispersed(logged), expected)
+
+
+@pytest.mark.slow  # pynndescent compiles for most of a minute
+def test_neighbours_of_many_cells_are_searched_approximately(monkeypatch):
+    monkeypatch.setattr(embedding, "EXACT_UP_TO", 100)
+    adata, cycle, _ = cycling()
+    prepare(adata, PrepareOptions(n_neighbors=10, cell_cycle=cycle))
+    assert np.isfinite(adata.obsm["X_umap"]).all()
+    nearest = NearestNeighbors(n_neighbors=10).fit(adata.obsm["X_pca"])
+    exact = nearest.kneighbors_graph(adata.obsm["X_pca"])
+    searched = embedding._search(adata.n_obs, 10, seed=0).fit_transform(adata.obsm["X_pca"])
+    assert (searched != 0).multiply(exact).sum() > 0.85 * exact.sum()  # a cell is its own nearest

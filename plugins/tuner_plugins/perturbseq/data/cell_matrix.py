@@ -19,7 +19,7 @@ from tuner_plugins.perturbseq.data.stored import CellsError, require_indices, un
 Block: TypeAlias = sparse.csr_matrix | np.ndarray
 """Some rows of a matrix, float64, shape (cells, genes)."""
 
-BLOCK_CELLS = 8192
+BLOCK_CELLS = 2048
 
 DENSE_VALUES = 1 << 25
 """So many values of a dense matrix are read at a time, at most: 256 MB of them."""

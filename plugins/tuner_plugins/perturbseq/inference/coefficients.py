@@ -1,11 +1,6 @@
 """Which coefficients are more than chance: full refits under permuted labels.
 
-An elastic net sets many coefficients to exactly zero, under the null as well, which would leave
-p-values in lumps. A coefficient is therefore ranked by what it was before the penalty shrank it,
-
-    u = x'r + x'x b      (r: residuals of the full fit, b: the coefficient),
-
-of which the fitted coefficient is the soft-thresholded value: the order is the same, without ties.
+Coefficients are ranked by their `statistic`.
 """
 
 from __future__ import annotations
@@ -24,36 +19,6 @@ from tuner_plugins.perturbseq.inference.tails import FEW, keep_largest, tail_p
 
 STABLE = 0.9
 """A coefficient that is selected in this share of the halves counts as stable."""
-
-
-def entry_statistic(
-    gram: NDArray[np.float64], cross: NDArray[np.float64], coef: NDArray[np.float64], columns: slice
-) -> NDArray[np.float64]:
-    """Return every coefficient before the penalty shrank it, times the square of its column.
-
-    Parameters
-    ----------
-    gram : ndarray, (columns, columns)
-        Z'Z, with the intercept among the columns.
-    cross : ndarray, (columns, genes)
-        Z'Y.
-    coef : ndarray, (columns, genes)
-        Of Z, intercept included.
-    columns : slice
-        Which columns are perturbations.
-
-    Returns
-    -------
-    ndarray, (genes, perturbations)
-    """
-    own = gram[columns, columns]
-    others = np.ones(len(gram), dtype=bool)
-    others[columns] = False
-    found = cross[columns] - gram[columns][:, others] @ coef[others]
-    overlap = own - np.diag(own.diagonal())
-    if overlap.any():  # cells with several perturbations
-        found -= overlap @ coef[columns]
-    return np.asarray(found.T)
 
 
 @dataclass(frozen=True)
@@ -84,7 +49,7 @@ def permutation_p(
     Parameters
     ----------
     observed : ndarray, (genes, perturbations)
-        As `entry_statistic` gives them.
+        As `statistic.entry_statistic` gives them.
     nulls : iterable of ndarray, (genes, perturbations)
         One array a permutation, never kept.
     pooled_scale : ndarray, (genes,), optional
@@ -148,31 +113,6 @@ def _some(n_permutations: int) -> int:
     if n_permutations < 1:
         raise AnalysisError("permutation needs at least one permutation; got none")
     return n_permutations
-
-
-def note_on_floor(counts: Counts, n_permutations: int, q_threshold: float) -> list[str]:
-    """Return a note where permutations are too few for any q below the threshold.
-
-    Examples
-    --------
-    >>> p = np.full((30, 10), 0.5)
-    >>> p[0, 0] = 1 / 301  # beyond all of 10 permutations of 30 genes
-    >>> [note] = note_on_floor(Counts(p, 300), 10, 0.05)
-    >>> note.endswith("ask for 200 permutations or more, or for tail_fit.")
-    True
-    """
-    floor = 1 / (counts.n_null + 1)
-    tests = int(np.isfinite(counts.p).sum())
-    at_floor = int((counts.p <= floor * (1 + 1e-9)).sum())
-    least = floor * tests / max(at_floor, 1)
-    if not at_floor or np.nanmin(counts.p) < floor * (1 - 1e-9) or least <= q_threshold:
-        return []
-    more = int(np.ceil(n_permutations * least / q_threshold))
-    return [
-        f"{at_floor} of {tests} coefficients are beyond all permutations, yet no q can be below "
-        f"{least:.2g}: {n_permutations} permutations give no p below {floor:.2g}; ask for {more} "
-        "permutations or more, or for tail_fit."
-    ]
 
 
 def tabulate(

@@ -43,9 +43,9 @@ def energy_distances(  # noqa: PLR0913  keywords
     Returns
     -------
     DataFrame
-        One row a perturbation: ``perturbation``, ``n_cells``, ``n_control`` (that were compared),
-        ``edistance`` (unbiased, so that it may be below 0), ``p`` and ``q`` (Benjamini-Hochberg);
-        NaN with fewer than two cells of either kind.
+        One row a perturbation: ``perturbation``, ``n_cells``, those that were compared
+        (``n_compared``, ``n_control``), ``edistance`` (unbiased, so that it may be below 0), ``p``
+        and ``q`` (Benjamini-Hochberg); NaN with fewer than two cells of either kind.
 
     Examples
     --------
@@ -72,8 +72,8 @@ def energy_distances(  # noqa: PLR0913  keywords
             cells = np.concatenate(chosen)
             mine = np.arange(len(cells)) < sizes[0]
             found = _test(coordinates[cells], mine, strata[cells], n_permutations, rng)
-        rows.append((name, *sizes, *found))
-    names = ["perturbation", "n_cells", "n_control", "edistance", "p"]
+        rows.append((name, int(treated.sum()), *sizes, *found))
+    names = ["perturbation", "n_cells", "n_compared", "n_control", "edistance", "p"]
     table = pd.DataFrame(rows, columns=names)
     return table.assign(q=adjust(table["p"]))
 

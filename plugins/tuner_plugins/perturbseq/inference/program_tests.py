@@ -51,6 +51,52 @@ def adjust(p: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
+def note_on_floor(  # noqa: PLR0913  two numbers of permutations, and words
+    p: ArrayLike,
+    n_permutations: int,
+    q_threshold: float,
+    *,
+    what: str,
+    n_null: int | None = None,
+    instead: str = "",
+) -> list[str]:
+    """Return a note where permutations are too few for any q below the threshold.
+
+    Parameters
+    ----------
+    p : array-like of any shape
+        Of all tests that are adjusted together.
+    what : str
+        What was tested.
+    n_null : int, optional
+        Null values that each p rests on: as many as permutations, unless they are pooled.
+    instead : str
+        Another remedy.
+
+    Examples
+    --------
+    >>> p = np.full((30, 10), 0.5)
+    >>> p[0, 0] = 1 / 301  # beyond all of 10 permutations of 30 genes
+    >>> [note] = note_on_floor(p, 10, 0.05, what="coefficients", n_null=300)
+    >>> note.endswith("ask for 200 permutations or more.")
+    True
+    """
+    values = np.asarray(p, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    each = 1 if n_null is None else n_null / n_permutations
+    floor = 1 / (each * n_permutations + 1)
+    at_floor = int((values <= floor * (1 + 1e-9)).sum())
+    least = floor * len(values) / max(at_floor, 1)
+    if not at_floor or values.min() < floor * (1 - 1e-9) or least <= q_threshold:
+        return []
+    more = int((least / floor / q_threshold - 1) / each) + 1
+    return [
+        f"{at_floor} of {len(values)} {what} are beyond all permutations, yet no q can be below "
+        f"{least:.2g}: {n_permutations} permutations give no p below {floor:.2g}; ask for {more} "
+        f"permutations or more{instead}."
+    ]
+
+
 def any_effect(p: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     """Test whether anything happens along an axis; return p-values adjusted over the other one.
 
@@ -177,9 +223,9 @@ def compare_programs(
     Returns
     -------
     pandas.DataFrame
-        One row a test: ``program``, ``perturbation``, ``n_cells``, ``n_control``, ``mean``,
-        ``mean_control``, ``difference`` (within batches), ``effect_size`` (difference over the
-        standard deviation within groups), ``p_permutation``, ``q_permutation``,
+        One row a test: ``program``, ``perturbation``, ``n_compared`` and ``n_control`` cells,
+        ``mean``, ``mean_control``, ``difference`` (within batches), ``effect_size`` (difference
+        over the standard deviation within groups), ``p_permutation``, ``q_permutation``,
         ``z_mannwhitney``, ``p_mannwhitney``, ``q_mannwhitney``. NaN where no batch holds both
         the perturbation and controls.
 
@@ -193,9 +239,9 @@ def compare_programs(
     >>> scores = pd.DataFrame({"P0": [2.0, 3.0, 2.5, 2.5, 0.0, 0.5, 0.2, 0.1]})
     >>> design = pd.DataFrame({"STAT1": [1, 1, 1, 1, 0, 0, 0, 0]})
     >>> table = compare_programs(scores, design, design["STAT1"].to_numpy() == 0)
-    >>> table[["program", "perturbation", "n_cells", "difference"]]
-      program perturbation  n_cells  difference
-    0      P0        STAT1        4         2.3
+    >>> table[["program", "perturbation", "n_compared", "difference"]]
+      program perturbation  n_compared  difference
+    0      P0        STAT1           4         2.3
     >>> bool(table["p_permutation"].item() < 0.05)
     True
     """
@@ -214,7 +260,7 @@ def compare_programs(
         shared = controlled & (np.bincount(codes[treated], minlength=len(controlled)) > 0)
         used = (treated | control) & shared[codes]
         result: dict[str, object] = {"program": scores.columns, "perturbation": name}
-        result["n_cells"] = int((used & treated).sum())
+        result["n_compared"] = int((used & treated).sum())
         result["n_control"] = int((used & control).sum())
         if used.any():
             compact = np.unique(codes[used], return_inverse=True)[1]
@@ -230,7 +276,7 @@ def compare_programs(
 
 
 _TEST_COLUMNS = (
-    *("program", "perturbation", "n_cells", "n_control", "mean", "mean_control", "difference"),
+    *("program", "perturbation", "n_compared", "n_control", "mean", "mean_control", "difference"),
     *("effect_size", "p_permutation", "q_permutation"),
     *("z_mannwhitney", "p_mannwhitney", "q_mannwhitney"),
 )

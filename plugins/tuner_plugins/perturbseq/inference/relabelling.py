@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +19,30 @@ COLUMNS_AT_ONCE = 8
 
 
 def sums_by_label(
-    values: Any, labels: NDArray[np.int32], n_groups: int, threads: int
+    blocks: Iterable[tuple[slice, sparse.csc_matrix]],
+    labels: NDArray[np.int32],
+    n_groups: int,
+    n_columns: int,
+    threads: int,
 ) -> NDArray[np.float64]:
-    """Sum rows by permuted labels, (permutations, groups, columns); columns among threads."""
-    out = np.zeros((len(labels), n_groups, values.shape[1]))
-    columns = sparse.csc_matrix(values, dtype=np.float64)
+    """Sum rows by permuted labels, (permutations, groups, columns); columns among threads.
+
+    The matrix, of so many columns, comes in blocks of them.
+    """
+    out = np.zeros((len(labels), n_groups, n_columns))
     turned = np.ascontiguousarray(labels.T)
     if n_groups < 2**16:
         turned = turned.astype(np.uint16)
 
-    def piece(first: int) -> None:
-        last = min(first + COLUMNS_AT_ONCE, values.shape[1])
+    def piece(columns: sparse.csc_matrix, first: int, sums: NDArray[np.float64]) -> None:
+        last = min(first + COLUMNS_AT_ONCE, columns.shape[1])
         indptr = columns.indptr[first : last + 1]
-        permuted_cross(indptr, columns.indices, columns.data, turned, out[:, :, first:last])
+        permuted_cross(indptr, columns.indices, columns.data, turned, sums[:, :, first:last])
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        list(pool.map(piece, range(0, values.shape[1], COLUMNS_AT_ONCE)))
+        for here, columns in blocks:
+            firsts = range(0, columns.shape[1], COLUMNS_AT_ONCE)
+            list(pool.map(partial(piece, columns, sums=out[:, :, here]), firsts))
     return out
 
 

@@ -48,8 +48,9 @@ class Composition:
     Attributes
     ----------
     table : DataFrame
-        One row a label: ``perturbation``, ``n_cells``, ``shift`` (natural logarithm, of an unmoved
-        gene's share against controls), ``n_genes`` that had a say; 0 where too few had.
+        One row a label: ``perturbation``, ``n_cells``, ``n_compared`` (in batches that
+        have controls), ``shift`` (natural logarithm, of an unmoved gene's share against
+        controls), ``n_genes`` that had a say; 0 where too few had.
     per_cell : array, shape (cells,)
         The shift of each cell's label; 0 for controls.
     moved : array of bool, shape (genes,)
@@ -83,7 +84,8 @@ def compose(screen: Screen, transform: Transform) -> Composition:
     table = pd.DataFrame(
         {
             "perturbation": np.asarray(names, dtype=str)[others],
-            "n_cells": used[others].astype(np.int64),
+            "n_cells": np.bincount(labels, weights=~control)[others].astype(np.int64),
+            "n_compared": used[others].astype(np.int64),
             "shift": shift[others],
             "n_genes": voters[others],
         }

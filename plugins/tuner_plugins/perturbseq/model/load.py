@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from tuner_plugins.perturbseq.data.matrix import Cells
-from tuner_plugins.perturbseq.data.screen import Screen, count_blocks
+from tuner_plugins.perturbseq.data.screen import LOG, Screen, count_blocks
 from tuner_plugins.perturbseq.data.transform import blocks, learn
+from tuner_plugins.perturbseq.data.values import WHOLE
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.program_tests import stratum_codes
 from tuner_plugins.perturbseq.model import composition as comp
 from tuner_plugins.perturbseq.model.resampling import Model
+from tuner_plugins.perturbseq.model.responses import LogCounts
+
+
+def stacked(parts: list[sparse.csr_matrix]) -> sparse.csr_matrix:
+    """Stack matrices that are emptied from the list on the way, so that memory holds them once.
+
+    Examples
+    --------
+    >>> stacked([sparse.csr_matrix(np.eye(2)), sparse.csr_matrix(np.ones((1, 2)))]).toarray()
+    array([[1., 0.],
+           [0., 1.],
+           [1., 1.]])
+    """
+    shape = sum(part.shape[0] for part in parts), parts[0].shape[1]
+    kind = sparse.get_index_dtype(maxval=max(sum(part.nnz for part in parts), *shape))
+    data = np.empty(sum(part.nnz for part in parts), dtype=parts[0].dtype)
+    indices = np.empty(len(data), dtype=kind)
+    indptr = np.zeros(shape[0] + 1, dtype=kind)
+    row = at = 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        part.sort_indices()
+        data[at : at + part.nnz], indices[at : at + part.nnz] = part.data, part.indices
+        indptr[row + 1 : row + 1 + part.shape[0]] = at + part.indptr[1:]
+        row, at = row + part.shape[0], at + part.nnz
+    return sparse.csr_matrix((data, indices, indptr), shape)
 
 
 def load(  # noqa: PLR0913  of a setting, by keyword
@@ -77,13 +107,14 @@ def load(  # noqa: PLR0913  of a setting, by keyword
         screen, transform = comp.balance(screen, transform, found)
     k = len(screen.design.names)
     chosen = np.flatnonzero(transform.chosen[-1][: len(transform.kept)])
-    parts = [
-        (X[:, transform.columns[-1]][:, k:].toarray(), sparse.csr_matrix(Y[:, chosen]))
-        for _, X, Y in blocks(screen, transform)
-    ]
-    covariates = np.vstack([part[0] for part in parts])
-    responses = sparse.vstack([part[1] for part in parts], format="csr")
-    del parts  # as large again
+    lazy = screen.recipe.response == LOG and screen.recipe.values == WHOLE and not scale_genes
+    covariates = np.empty((len(screen.obs), len(transform.columns[-1]) - k))
+    parts = []
+    for where, X, Y in blocks(screen, transform):
+        covariates[where] = X[:, transform.columns[-1]][:, k:].toarray()
+        if not lazy:
+            parts.append(sparse.csr_matrix(Y[:, chosen]))
+    responses: Any = None if lazy else stacked(parts)
     if scale_genes:
         spread = _spread(responses)
         responses = sparse.csr_matrix(responses @ sparse.diags_array(1 / spread))
@@ -91,9 +122,15 @@ def load(  # noqa: PLR0913  of a setting, by keyword
     if penalise_covariates:
         spread = covariates.std(axis=0)
         scale = np.where(spread > 0, spread, 1.0)
-    counts = sparse.vstack(
-        [block.astype(np.float32) for _, block in count_blocks(screen, checked=True)], format="csr"
+    counts = stacked(
+        [
+            sparse.csr_matrix(block, dtype=np.float32)
+            for _, block in count_blocks(screen, checked=True)
+        ]
     )
+    if lazy:
+        every = np.arange(len(screen.obs))
+        responses = LogCounts(counts, transform.sizes, transform.kept[chosen], every)
     names = gene_names(screen.counts)
     adata = ad.AnnData(
         counts,

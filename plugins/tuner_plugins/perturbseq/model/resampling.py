@@ -14,9 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from tuner_plugins.enet import Statistics, summarise
 from tuner_plugins.enet.path import Refit, alpha_max, fit_grid
-from tuner_plugins.perturbseq.inference.coefficients import entry_statistic
 from tuner_plugins.perturbseq.inference.program_tests import permute_within
 from tuner_plugins.perturbseq.inference.relabelling import sums_by_label, with_cross_sums
+from tuner_plugins.perturbseq.inference.statistic import entry_statistic
+from tuner_plugins.perturbseq.model.responses import column_blocks, matrix_of, rows_of, summed
 
 AT_ONCE = 200_000_000
 """Bytes of sums that are held while permutations share a pass over the responses."""
@@ -34,7 +35,7 @@ class Model:
     design : csr_matrix, (cells, perturbations)
         Zeros and ones, or weights between; rows of zeros are control cells.
     covariates : ndarray, (cells, covariates)
-    responses : ndarray or sparse array, (cells, genes)
+    responses : ndarray, sparse array or LogCounts, (cells, genes)
     targets, genes : list of str
         Names of perturbations and genes.
     strata : ndarray of int, (cells,)
@@ -99,7 +100,7 @@ class Model:
             self,
             design=self.design[rows],
             covariates=self.covariates[rows],
-            responses=self.responses[rows],
+            responses=rows_of(self.responses, rows),
             strata=self.strata[rows],
             sizes=None if self.sizes is None else self.sizes[rows],
         )
@@ -110,7 +111,7 @@ class Model:
 
     def summed(self, folds: NDArray[np.int64] | None = None) -> Statistics:
         """Sum the statistics, of all cells or by fold."""
-        found = summarise(self.columns(), self.responses, folds, threads=self.threads)
+        found = summed(self.columns(), self.responses, folds, self.threads)
         return found if self.doubt is None else with_diagonal(found, self.doubt)
 
     def fit(
@@ -212,16 +213,19 @@ def permuted_statistics(
     """
     single = np.diff(model.design.indptr).max(initial=0) <= 1
     if not single or (model.design.data != 1).any():
+        held = replace(model, responses=matrix_of(model.responses))
         for order in orders:
-            yield replace(model, design=model.design[order]).summed()
+            yield replace(held, design=model.design[order]).summed()
         return
     k = len(model.targets)
     group = np.full(model.design.shape[0], k, dtype=np.int32)
     group[np.repeat(np.arange(len(group)), np.diff(model.design.indptr))] = model.design.indices
     labels = np.ascontiguousarray(group[np.asarray(orders)])
-    with_covariates = sums_by_label(model.covariates, labels, k, model.threads)
-    with_genes = sums_by_label(model.responses, labels, k, model.threads)
-    for sums in zip(with_covariates, with_genes, strict=True):
+    both = (
+        sums_by_label(column_blocks(values), labels, k, values.shape[1], model.threads)
+        for values in (model.covariates, model.responses)
+    )
+    for sums in zip(*both, strict=True):
         yield with_cross_sums(summed, *(one[None] for one in sums))
 
 

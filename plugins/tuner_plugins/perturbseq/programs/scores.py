@@ -13,6 +13,9 @@ from scipy import sparse
 from tuner_plugins.perturbseq.data.matrix import layers_of
 from tuner_plugins.perturbseq.errors import AnalysisError
 
+BLOCK = 4096
+"""Cells that are scored at once."""
+
 
 def control_weights(
     means: NDArray[np.float64], inside: NDArray[np.bool_], n_control: int
@@ -111,7 +114,7 @@ def score_programs(
             f"no layer '{layer}' to score programs in; there are: {', '.join(names) or '-'}"
         )
     matrix = adata.layers[layer]
-    means = np.asarray(matrix.mean(axis=0), dtype=np.float64).ravel()
+    means = np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel() / adata.n_obs
     weights = np.zeros((adata.n_vars, len(programs)))
     for column, (name, genes) in enumerate(programs.items()):
         where = adata.var_names.get_indexer(list(genes))
@@ -123,7 +126,11 @@ def score_programs(
         inside[where] = True
         weights[:, column] = inside / inside.sum() - control_weights(means, inside, n_control)
     # A sparse product runs on one thread and a dense one in float64: the same on any machine.
-    scores = matrix @ weights if sparse.issparse(matrix) else np.asarray(matrix, float) @ weights
-    table = pd.DataFrame(np.asarray(scores), index=adata.obs_names, columns=list(programs))
+    scores = np.empty((adata.n_obs, len(programs)))
+    for start in range(0, adata.n_obs, BLOCK):  # in float64, which takes memory
+        rows = slice(start, start + BLOCK)
+        part = matrix[rows] if sparse.issparse(matrix) else np.asarray(matrix[rows], float)
+        scores[rows] = part @ weights
+    table = pd.DataFrame(scores, index=adata.obs_names, columns=list(programs))
     adata.obsm[key] = table
     return table

@@ -67,6 +67,7 @@ def options_of(
         view=PrepareOptions(
             size_factor=size_factor,
             whole=whole,
+            shared=True,
             seed=plain["seed"],
             cell_cycle={"S": S_GENES, "G2M": G2M_GENES},
         ),

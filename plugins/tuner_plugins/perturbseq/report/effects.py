@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -11,8 +13,8 @@ from scipy.stats import norm
 
 from tuner_plugins.perturbseq.inference.energy import energy_distances
 from tuner_plugins.perturbseq.inference.epistasis import epistasis
-from tuner_plugins.perturbseq.inference.fold_changes import fold_changes
-from tuner_plugins.perturbseq.inference.program_tests import adjust
+from tuner_plugins.perturbseq.inference.fold_changes import FEWEST_CELLS, fold_changes
+from tuner_plugins.perturbseq.inference.program_tests import adjust, note_on_floor
 from tuner_plugins.perturbseq.model.resampling import Model
 from tuner_plugins.perturbseq.programs.grouping import own_gene
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
@@ -33,7 +35,7 @@ def fold_changes_of(
     adata: ad.AnnData, model: Model, level: float = LEVEL, threads: int | None = None
 ) -> dict[str, pd.DataFrame]:
     """Return `FOLD_CHANGES` from the raw counts in X, each genes by perturbations."""
-    counts, at = sparse.csc_matrix(adata.X), adata.var_names.get_indexer(model.genes)
+    counts, at = sparse.csr_matrix(adata.X), adata.var_names.get_indexer(model.genes)
     if len(at) < adata.n_vars or (np.diff(at) != 1).any():
         counts = counts[:, at]
     sizes = model.sizes
@@ -50,6 +52,16 @@ def fold_changes_of(
     return {
         key: model.framed(values) for key, values in zip(FOLD_CHANGES, found.values(), strict=True)
     }
+
+
+def note_on_untested(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Return a note where genes have fold changes and no p."""
+    changes, p = (tables[key].notna().any(axis=1) for key in ("log2fc", "log2fc_p"))
+    untested = int((changes & ~p).sum())
+    return [
+        f"{untested} of {len(p)} genes have counts in too few cells (fewer than {FEWEST_CELLS}, or "
+        "than twice the covariates) for p-values of their fold changes."
+    ] * bool(untested)
 
 
 def own_effects(table: pd.DataFrame, q_threshold: float = 0.05) -> pd.DataFrame:
@@ -98,6 +110,7 @@ def add_fold_changes(found: Analysis, model: Model, options: AnalysisOptions) ->
     for key, table in tables.items():
         found.adata.varm[key] = table.reindex(found.adata.var_names)
         coefficients[key] = table.to_numpy().ravel()
+    found.notes += note_on_untested(tables)
     coefficients["log2fc_q"] = adjust(coefficients["log2fc_p"])
     own = own_effects(coefficients, options.q_threshold)
     if len(own):
@@ -108,10 +121,7 @@ def add_fold_changes(found: Analysis, model: Model, options: AnalysisOptions) ->
         found.tables["epistasis"] = found.adata.uns["epistasis"] = pairs
         classes = pairs["class"][pairs["class"] != ""].value_counts()
         said = ", ".join(f"{n:,} {kind}" for kind, n in classes.items())
-        found.notes.append(
-            f"Pairs of perturbations against the sum of both: {said}. A penalty spreads what pairs "
-            "do over the columns of both perturbations: for these go by log2fc_q, not by q."
-        )
+        found.notes.append(f"Pairs of perturbations against the sum of both: {said}.")
 
 
 def _note_on_own(own: pd.DataFrame, targets: int, q_threshold: float) -> str:
@@ -148,3 +158,11 @@ def add_distances(found: Analysis, model: Model, options: AnalysisOptions) -> No
         f"Cells of {far} of {len(table)} perturbations lie apart from control (energy distance in "
         f"principal components, q < {options.q_threshold:g})."
     )
+    found.notes += note_on_distances(table, options.n_distance_permutations, options.q_threshold)
+
+
+def note_on_distances(
+    table: pd.DataFrame, n_permutations: int, q_threshold: float = 0.05
+) -> list[str]:
+    """Return a note where permutations are too few for any distance to be significant."""
+    return note_on_floor(table["p"], n_permutations, q_threshold, what="distances")

@@ -9,9 +9,11 @@ import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import scanpy as sc
 from numpy.typing import NDArray
 from scipy import sparse
@@ -27,6 +29,9 @@ EXACT_UP_TO = 50_000
 
 BLOCK = 4096
 """Cells that are normalised at once, in twice the precision that is kept."""
+
+VALUES = 1 << 22
+"""Values that are checked at once."""
 
 TARGET_SUM = 1e4
 """Counts per cell after normalisation."""
@@ -49,12 +54,15 @@ class PrepareOptions:
         have, where counts were normalised before; None sums the counts.
     whole : bool
         Whether counts must be whole numbers.
+    shared : bool
+        ``layers["lognorm"]`` shares the places of its values with X, which nobody changes.
     cell_cycle : mapping
         ``{"S": genes, "G2M": genes}``; empty for no phases.
     """
 
     size_factor: str | float | None = None
     whole: bool = True
+    shared: bool = False
     n_pcs: int = 40
     n_neighbors: int = 20
     seed: int = 0
@@ -89,14 +97,16 @@ def prepare(adata: ad.AnnData, options: PrepareOptions | None = None) -> ad.AnnD
             f"the view needs 4 cells and 2 genes at least; got {adata.n_obs} x {adata.n_vars}"
         )
     values = np.ravel(adata.X.data if sparse.issparse(adata.X) else adata.X)
-    odd = values[(values < 0) | (options.whole & (values != np.round(values)))]
-    if len(odd):
-        raise AnalysisError(
-            f"X must hold raw counts, {'whole ' * options.whole}numbers from 0; got values such as "
-            f"{odd[0]:g}"
-        )
+    for start in range(0, len(values), VALUES):
+        part = values[start : start + VALUES]
+        odd = part[(part < 0) | (options.whole & (part != np.round(part)))]
+        if len(odd):
+            raise AnalysisError(
+                f"X must hold raw counts, {'whole ' * options.whole}numbers from 0; "
+                f"got values such as {odd[0]:g}"
+            )
     _quality(adata, options)
-    adata.layers["lognorm"] = log_normalised(adata, options.size_factor)
+    adata.layers["lognorm"] = log_normalised(adata, options.size_factor, not options.shared)
     view = ad.AnnData(adata.layers["lognorm"], obs=adata.obs[[]], var=adata.var[[]])
     _phases(adata, view, options)
     chosen = _variable_genes(view)
@@ -118,8 +128,12 @@ def _quality(adata: ad.AnnData, options: PrepareOptions) -> None:
             f"{int((total <= 0).sum())} cells have no counts, '{name}' for one: drop them first"
         )
     mitochondria = np.asarray(counts[:, is_mitochondrial(adata.var_names)].sum(axis=1)).ravel()
+    n_genes = [
+        np.asarray((counts[start : start + BLOCK] > 0).sum(axis=1)).ravel()
+        for start in range(0, adata.n_obs, BLOCK)
+    ]
     found = {
-        "n_genes_by_counts": np.asarray((counts > 0).sum(axis=1)).ravel(),
+        "n_genes_by_counts": np.concatenate(n_genes),
         "pct_counts_mt": 100 * mitochondria / np.where(total > 0, total, 1),
     }
     if not isinstance(options.size_factor, float):  # normalised counts do not tell
@@ -129,8 +143,13 @@ def _quality(adata: ad.AnnData, options: PrepareOptions) -> None:
             adata.obs[name] = values
 
 
-def log_normalised(adata: ad.AnnData, size_factor: str | float | None) -> sparse.csr_matrix:
-    """Return log1p of counts per 10,000, by a column of obs, a number, or the sums of X."""
+def log_normalised(
+    adata: ad.AnnData, size_factor: str | float | None, copy: bool = True
+) -> sparse.csr_matrix:
+    """Return log1p of counts per 10,000, by a column of obs, a number, or the sums of X.
+
+    Without `copy` the places of the values are those of X, not others alike.
+    """
     if size_factor is None:
         size = np.asarray(adata.X.sum(axis=1), dtype=np.float64).ravel()
     elif isinstance(size_factor, float):
@@ -150,7 +169,7 @@ def log_normalised(adata: ad.AnnData, size_factor: str | float | None) -> sparse
         rows = slice(start, min(start + BLOCK, adata.n_obs))
         part, n = slice(at[rows.start], at[rows.stop]), np.diff(at[rows.start : rows.stop + 1])
         data[part] = np.log1p(counts.data[part] * np.repeat(scale[rows], n))
-    return sparse.csr_matrix((data, counts.indices, at), counts.shape, copy=True)
+    return sparse.csr_matrix((data, counts.indices, at), counts.shape, copy=copy)
 
 
 def _phases(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None:
@@ -176,13 +195,35 @@ def _phases(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> Non
 
 def _variable_genes(view: ad.AnnData) -> NDArray[np.bool_]:
     """Choose highly variable genes; all that vary where the limits leave fewer than ten."""
-    varied = np.asarray(view.X.max(axis=0).toarray()).ravel() > 0
+    varied = np.asarray(view.X.sum(axis=0)).ravel() > 0
     if varied.sum() >= 50:
-        sc.pp.highly_variable_genes(view, **VARIABLE)
-        chosen = np.asarray(view.var["highly_variable"].to_numpy() & varied)
+        chosen = _dispersed(view.X) & varied
         if chosen.sum() >= 10:
             return chosen
     return varied
+
+
+def _dispersed(logged: sparse.csr_matrix) -> NDArray[np.bool_]:
+    """Return what `scanpy.pp.highly_variable_genes` chooses, which copies the matrix twice."""
+    total, squares = np.zeros((2, logged.shape[1]))
+    for start in range(0, logged.shape[0], BLOCK):
+        linear = np.expm1(logged[start : start + BLOCK]).astype(np.float64)
+        total += np.asarray(linear.sum(axis=0)).ravel()
+        squares += np.asarray(linear.multiply(linear).sum(axis=0)).ravel()
+    n = logged.shape[0]
+    mean = total / n
+    variance = (squares / n - mean**2) * n / (n - 1)
+    mean[mean == 0] = 1e-12
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dispersion = pd.Series(np.log(np.where(variance == 0, np.nan, variance / mean)))
+    mean = np.log1p(mean)
+    bins = dispersion.groupby(pd.cut(mean, bins=20), observed=True)
+    centre, spread = bins.transform("mean"), bins.transform("std")
+    alone = spread.isna()  # the only gene of its bin
+    spread[alone], centre[alone] = centre[alone], 0.0
+    normalised = ((dispersion - centre) / spread).fillna(0.0).to_numpy()
+    chosen = (mean > VARIABLE["min_mean"]) & (mean < VARIABLE["max_mean"])
+    return np.asarray(chosen & (normalised > VARIABLE["min_disp"]))
 
 
 def _embed(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None:
@@ -192,12 +233,11 @@ def _embed(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None
     sc.pp.pca(view, n_comps=n_pcs, svd_solver="arpack", mask_var=None, random_state=options.seed)
     k = min(options.n_neighbors, view.n_obs - 1)
     _keep_umap_kernels()
-    exact = KNeighborsTransformer(n_neighbors=k, algorithm="brute", n_jobs=1)
     sc.pp.neighbors(
         view,
         n_neighbors=k,
         use_rep="X_pca",
-        transformer=exact if view.n_obs <= EXACT_UP_TO else None,
+        transformer=_search(view.n_obs, k, options.seed),
         random_state=options.seed,
     )
     sc.tl.umap(
@@ -212,6 +252,23 @@ def _embed(adata: ad.AnnData, view: ad.AnnData, options: PrepareOptions) -> None
         "variance_ratio": np.asarray(view.uns["pca"]["variance_ratio"]),
         "seed": options.seed,
     }
+
+
+def _search(n_cells: int, k: int, seed: int) -> Any:
+    """Return what finds the neighbours of cells."""
+    if n_cells <= EXACT_UP_TO:
+        return KNeighborsTransformer(n_neighbors=k, algorithm="brute", n_jobs=1)
+    from pynndescent import PyNNDescentTransformer  # type: ignore[import-untyped]
+
+    class Matrix(PyNNDescentTransformer):  # type: ignore[misc]  # which has no types
+        """Return a matrix, not the array of pynndescent 0.7, which scanpy 1.11 cannot read."""
+
+        def fit_transform(self, X: Any, y: Any = None) -> sparse.csr_matrix:
+            return sparse.csr_matrix(super().fit_transform(X, y))
+
+    # trees and rounds of UMAP
+    trees, rounds = min(64, 5 + round(n_cells**0.5 / 20)), max(5, round(np.log2(n_cells)))
+    return Matrix(n_neighbors=k, random_state=seed, n_trees=trees, n_iters=rounds, n_jobs=1)
 
 
 def _keep_umap_kernels() -> None:

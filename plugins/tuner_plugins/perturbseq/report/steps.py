@@ -18,6 +18,7 @@ from tuner_plugins.perturbseq.inference.efficacy import Efficacy, efficacy_weigh
 from tuner_plugins.perturbseq.inference.program_tests import (
     any_effect,
     compare_programs,
+    note_on_floor,
     uniformity,
 )
 from tuner_plugins.perturbseq.model.resampling import (
@@ -30,6 +31,7 @@ from tuner_plugins.perturbseq.model.resampling import (
     residual_scale,
     select_halves,
 )
+from tuner_plugins.perturbseq.model.responses import matrix_of
 from tuner_plugins.perturbseq.programs import enrichment
 from tuner_plugins.perturbseq.programs.clustering import Clustering, cluster, find_modules
 from tuner_plugins.perturbseq.programs.gprofiler import gprofiler
@@ -51,7 +53,7 @@ def weighted(model: Model, seed: int) -> tuple[Model, Efficacy]:
     learnt = efficacy_weights(
         pd.DataFrame.sparse.from_spmatrix(model.design, columns=model.targets),
         model.covariates,
-        model.responses,
+        matrix_of(model.responses),
         efficacy_refit(model),
         seed=seed,
     )
@@ -99,7 +101,14 @@ def fit_coefficients(
         )
     coef = used.coefficients()
     tested = _tested(model, options)
-    found.notes += co.note_on_floor(tested, options.n_permutations, options.q_threshold)
+    found.notes += note_on_floor(
+        tested.p,
+        options.n_permutations,
+        options.q_threshold,
+        what="coefficients",
+        n_null=tested.n_null,
+        instead=", or for tail_fit" if options.pooled_null else "",
+    )
     table = co.tabulate(coef, tested.p, cells_of(model))
     if options.n_selection_pairs:
         probability, bound = co.stability_selection(
@@ -204,6 +213,14 @@ def compare_with_control(
         strata=model.strata[rows],
         n_permutations=options.n_score_permutations,
         seed=options.seed,
+    )
+    cells = dict(zip(model.targets, cells_of(model), strict=True))
+    table.insert(2, "n_cells", table["perturbation"].map(cells))
+    found.notes += note_on_floor(
+        table["p_permutation"],
+        options.n_score_permutations,
+        options.q_threshold,
+        what="effects on programs",
     )
     found.tables["program_tests"] = table
     adata.uns["program_tests"] = table

@@ -19,7 +19,11 @@ from tuner_plugins.perturbseq.inference.energy import energy_distances
 from tuner_plugins.perturbseq.inference.program_tests import stratum_codes
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
 from tuner_plugins.perturbseq.programs.grouping import clustering_of
-from tuner_plugins.perturbseq.report.effects import fold_changes_of
+from tuner_plugins.perturbseq.report.effects import (
+    fold_changes_of,
+    note_on_distances,
+    note_on_untested,
+)
 from tuner_plugins.perturbseq.report.embedding import log_normalised
 from tuner_plugins.perturbseq.report.options import Analysis
 from tuner_plugins.perturbseq.report.steps import (
@@ -125,6 +129,7 @@ def score_programs(
     share = 0.5 if known and not view.obs["discovery"].all() else 1.0
     options = own.options(seed=seed, n_score_permutations=n_permutations, discovery=share)
     compare_with_control(found, model, options, members)
+    tell(note for note in found.notes if "no q can be below" in note)
     if members:
         own.adata.obsm["program_scores"] = view.obsm["program_scores"].reindex(own.adata.obs_names)
         own.adata.uns["program_tests"] = found.tables["program_tests"]
@@ -226,8 +231,10 @@ def fold_changes(
         `coefficient_table` has as well.
     """
     own = fitted(data, modality)
-    for key, table in fold_changes_of(*own.load(threads), level, threads).items():
+    tables = fold_changes_of(*own.load(threads), level, threads)
+    for key, table in tables.items():
         own.keep_in_varm(key, table)
+    tell(note_on_untested(tables))
 
 
 def edistance(
@@ -255,7 +262,7 @@ def edistance(
         raise AnalysisError(f"no obsm '{basis}': run pp.prepare, or name another basis")
     screen = open_screen(own.adata, own.plan.recipe)
     coordinates = np.asarray(own.adata.obsm[basis], dtype=np.float64)[screen.design.rows]
-    own.adata.uns["edistance"] = energy_distances(
+    table = own.adata.uns["edistance"] = energy_distances(
         coordinates,
         screen.design.matrix,
         screen.design.names,
@@ -263,3 +270,4 @@ def edistance(
         n_permutations=n_permutations,
         seed=seed,
     )
+    tell(note_on_distances(table, n_permutations))
