@@ -249,7 +249,7 @@ class Watched:
         code = self.study.wait(self._child, 0.1)
         struck, self.struck = self.struck, set()
         self.study.look(f"{sorted(struck)} killed")
-        text = (self.study.folder / "err.txt").read_text(errors="replace")
+        text = self.study.errors()
         lines = [line for line in text.splitlines() if line.startswith("tuner: ")]
         allowed = {0, 2, None} if struck & MAY_END else {0, None}
         if code not in allowed or "Traceback" in text or (code == 2 and len(lines) != 1):

@@ -254,7 +254,11 @@ class Killed:
 
     def said(self) -> str:
         """Return the end of what the last start wrote to standard error."""
-        return f": {(self.folder / 'err.txt').read_text(errors='replace')[-400:]!r}"
+        return f": {self.errors()[-400:]!r}"
+
+    def errors(self) -> str:
+        """Return what the last start has written to standard error."""
+        return (self.folder / "err.txt").read_text(errors="replace")
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -286,7 +290,9 @@ class Killed:
         kept = {}
         for trial in self.trials():
             if trial.state == TrialState.RUNNING and "tuner:record" not in trial.user_attrs:
-                self._excused[trial.params.get("x", 0.0)] += 1
+                # and what this start has told of, but could not record any more
+                lost = self.errors().count(f": trial {trial.number} begins again")
+                self._excused[trial.params.get("x", 0.0)] += 1 + lost
             elif trial.state.is_finished():
                 kept[trial.number] = (trial.state, tuple(trial.params.items()), trial.values)
         gone = [number for number, held in self._kept.items() if kept.get(number) != held]

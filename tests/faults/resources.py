@@ -204,7 +204,7 @@ def _one_line(study: Killed, code: int | None, what: str, happened: bool = False
     """Hold that a start without the resource ended in one line, or got by without it."""
     study.look(what)
     study.toll.injected += happened or code != 0  # else there was room enough
-    text = (study.folder / "err.txt").read_text(errors="replace")
+    text = study.errors()
     said = [line for line in text.splitlines() if line.startswith("tuner: ")]
     if code not in (0, 1, 2, None) or "Traceback" in text or (code != 0 and len(said) != 1):
         where = f"{study.folder}: {what}: exit code {code}"
