@@ -150,6 +150,32 @@ def test_small_p_of_few_cells_are_no_smaller_than_they_should_be(mean, multiple)
         assert (wald < 0.001).sum() > 0.004 * np.isfinite(wald).sum()
 
 
+def _pair(rng, lone, genes, change=1.0):
+    """Simulate 200 controls, `lone` cells of A, 60 of B and 40 of both, with a column for the pair.
+
+    `change`: of the mean, wherever A is.
+    """
+    design = np.repeat([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1]], [200, lone, 60, 40], axis=0)
+    mean = np.exp(rng.normal(1.5, 1.2, genes)) * np.where(design[:, :1] > 0, change, 1.0)
+    counts = rng.poisson(rng.gamma(5.0, mean / 5.0))
+    return _found(counts, np.ones(len(design)), design.astype(float), np.empty((len(design), 0)))
+
+
+def test_p_of_a_perturbation_of_few_cells_beside_a_pair_are_no_smaller_than_they_should_be():
+    p = _pair(np.random.default_rng(0), lone=3, genes=3000)["p"]
+    for level, most in ((0.05, 1.2), (0.01, 1.3), (0.001, 2.0)):
+        assert ((p < level).mean(axis=0) < most * level).all()
+    assert np.nanmin(p) > 1e-7  # was 2e-308
+
+
+def test_a_column_for_a_pair_takes_no_evidence_from_both():
+    found = _pair(np.random.default_rng(1), lone=60, genes=20, change=0.125)
+    error = (found["high"] - found["low"])[:, 0]
+    clear = np.abs(found["log2fc"][:, 0]) > 2.5 * error  # ten standard errors
+    assert clear.sum() > 5
+    assert found["p"][clear, 0].max() < 1e-12
+
+
 def test_one_cell_with_most_counts_is_no_evidence():
     rng = np.random.default_rng(0)
     design = np.repeat([[1.0], [0.0]], [25, 175], axis=0)

@@ -38,6 +38,23 @@ class Columns:
         return self.information(np.ones(self.ones.shape[0]))
 
     @cached_property
+    def telling(self) -> sparse.csr_matrix:
+        """Cells that tell of each column of ones, (columns, cells), in CSR form.
+
+        Those of a column within it, such as a pair's, tell nothing of it: what it has there, the
+        other's coefficient takes up.
+        """
+        shared = (self.transposed @ self.ones).toarray()
+        sizes = shared.diagonal()
+        within = (shared == sizes) & (sizes < sizes[:, None])
+        if not within.any():
+            return self.transposed
+        taken = sparse.csr_matrix(within.astype(np.float64)) @ self.transposed > 0
+        left = (self.transposed - self.transposed.multiply(taken)).tocsr()
+        left.eliminate_zeros()
+        return left
+
+    @cached_property
     def independent(self) -> NDArray[np.intp]:
         """Which columns depend on none before them."""
         return independent(self._gram)

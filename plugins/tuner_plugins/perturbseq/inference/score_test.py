@@ -1,8 +1,9 @@
 """Score tests of single perturbations in a regression that was fitted with all of them.
 
-In the least informative direction a perturbation is a comparison of two groups: its own cells, and
-others with as many counts as give the baseline the variance that it has in the fit. What both have
-in common where the perturbation does nothing follows from their counts; no other fit is needed.
+In the least informative direction a perturbation is a comparison of two groups: its own cells (of
+one that has a column for a pair, those without the other), and others with as many counts as give
+the baseline the variance that it has in the fit. What both have in common where the perturbation
+does nothing follows from their counts; no other fit is needed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def score_z(
     expected : ndarray, (perturbations,)
         Counts without the perturbation.
     """
-    fit, seen = fitted.fit, fitted.seen
+    fit, seen, own = fitted.fit, fitted.seen, whole.telling
     effect = np.zeros(len(seen))
     effect[seen] = np.nan_to_num(fitted.spread(fit.coef))
     alone = fitted.alone(offset, whole)
@@ -38,21 +39,24 @@ def score_z(
     moments = np.column_stack([mean, mean**2])
     total, squares = np.where(
         seen,
-        (whole.transposed @ (moments * fitted.used[:, None])).T,
-        0.0 if seen.all() else (whole.transposed @ (moments * fitted.lone[:, None])).T,
+        (own @ (moments * fitted.used[:, None])).T,
+        0.0 if seen.all() else (own @ (moments * fitted.lone[:, None])).T,
     )
-    others, spread = _baseline(whole, fitted, mean, total, squares)
-    expected, squares = total * np.exp(-effect), squares * np.exp(-2 * effect)
-    counted = np.asarray(whole.transposed @ y)
-    common = (counted + others) / (expected + others)  # fold change of both groups
-    ratio = expected / others
-    variance = fit.scale * common * (expected + fit.excess * common * squares)
-    variance += ratio**2 * spread * common
-    z = (counted - common * expected) * (1 + ratio) / np.sqrt(variance)
+    with np.errstate(divide="ignore", invalid="ignore"):  # no count in the cells that tell
+        others, spread = _baseline(whole, fitted, mean, total, squares)
+        expected, squares = total * np.exp(-effect), squares * np.exp(-2 * effect)
+        counted = np.asarray(own @ y)
+        common = (counted + others) / (expected + others)  # fold change of both groups
+        ratio = expected / others
+        variance = fit.scale * common * (expected + fit.excess * common * squares)
+        # as of their own cells, the part beyond Poisson's grows by the square of the fold change
+        beyond = np.maximum(spread - fit.scale * others, 0.0)
+        variance += ratio**2 * common * (spread - beyond + common * beyond)
+        z = (counted - common * expected) * (1 + ratio) / np.sqrt(variance)
     # the cells of each perturbation, one after the other
-    indptr, cells = whole.transposed.indptr, whole.transposed.indices
+    indptr, cells = own.indptr, own.indices
     target = np.repeat(np.arange(len(seen)), np.diff(indptr))
-    plain, own = np.exp(np.clip(alone, -FARTHEST, FARTHEST)), (common * np.exp(-effect))[target]
+    plain, change = np.exp(np.clip(alone, -FARTHEST, FARTHEST)), (common * np.exp(-effect))[target]
     return score_roots(
         z,
         ratio,
@@ -61,7 +65,7 @@ def score_z(
         fitted.used,
         np.where(seen[target], fitted.used[cells], fitted.lone[cells]),
         *_residuals(y, mean, plain, fitted),
-        *_residuals(y[cells], mean[cells] * own, plain[cells], fitted),
+        *_residuals(y[cells], mean[cells] * change, plain[cells], fitted),
     ), expected
 
 
@@ -92,7 +96,7 @@ def _baseline(
     poisson[seen] = fitted.spread(fit.inverse.diagonal()) - 1 / total[seen]
     spread[seen] = fitted.spread(fit.covariance.diagonal()) - own
     if not seen.all():
-        rows = whole.transposed[~seen] @ sparse.diags_array(mean * fitted.lone)
+        rows = whole.telling[~seen] @ sparse.diags_array(mean * fitted.lone)
         ones = (rows @ whole.ones[:, seen]).toarray()
         at = np.column_stack([rows @ whole.dense, ones])[:, fitted.x.independent]
         with np.errstate(invalid="ignore"):  # no cells are left
