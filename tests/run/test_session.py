@@ -71,8 +71,10 @@ def test_a_study_runs_where_the_configuration_says(
         ({"kind": "gone:Threads"}, r"executor 'gone:Threads' needs the package 'gone'"),
         ({"kind": "tuner_toy_executor:CaseDone", "at": 1}, r"has no option 'at'; it has: none"),
         ({"kind": "local", "log": "x"}, r"executor 'local' has no option 'log'; it has: none"),
-        ({"kind": "threads"}, r"executor 'threads', option 'log': Field required"),
-        ({"kind": "threads", "log": 3}, r"executor 'threads', option 'log': Input is not a valid"),
+        ({"kind": "threads"}, r"executor 'threads' needs the option 'log'"),
+        ({"kind": "threads", "lgo": "x"}, r"no option 'lgo'; it has: log; did you mean 'log'\?"),
+        ({"kind": "threads", "log": 3}, r"threads., option .log.: expected a path, got 3"),
+        ({"kind": "dask", "workers": 0}, r"option 'workers': expected at least 1, got 0"),
     ],
 )
 def test_an_executor_that_cannot_be_had_is_one_line(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from tuner.config.addresses import masked
 from tuner.config.yaml import Document, Key
 from tuner.plugin import InputError
+from tuner.plugin.words import in_words
 
 _ONE_SET = "is gone, it gained too little: a script has one set of params; remove it"
 GONE: Mapping[Key, str] = {
@@ -21,22 +22,6 @@ GONE: Mapping[Key, str] = {
 }
 """Keys of earlier versions, and what to do about them."""
 
-
-_WORDS = {
-    "Input should be": "expected",
-    "a valid integer": "a whole number",
-    "valid ": "",
-    "dictionary": "mapping",
-    "Input is not a path for <class 'pathlib.Path'>": "expected a path",
-    "greater than or equal to": "at least",
-    "less than or equal to": "at most",
-    "greater than": "more than",
-    ", unable to parse string as an integer": "",
-    ", unable to parse string as a number": "",
-    ", unable to interpret input": "",
-    ", got a number with a fractional part": "",
-}
-"""Pydantic's words, and ours."""
 
 _LENGTHS = {
     "too_short": ("at least", "min_length"),
@@ -94,10 +79,8 @@ def _described(
         return (*key, *getattr(detail["ctx"]["error"], "key", ())), message
     if kind in _LENGTHS:
         return key, _length_problem(key, detail)
-    for theirs, ours in _WORDS.items():
-        message = message.replace(theirs, ours)
     came = "nothing: fill it in, or remove the key" if got is None else masked(repr(got))
-    return key, f"{message.partition(' or instance of ')[0]}, got {came:.80}"
+    return key, f"{in_words(message)}, got {came:.80}"
 
 
 def _length_problem(key: Key, detail: Mapping[str, Any]) -> str:

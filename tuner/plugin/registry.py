@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ValidationError, create_model
 
 from tuner.plugin import InputError, Plugin
+from tuner.plugin.words import in_words
 
 PLUGINS = "tuner.plugins"
 SIMULATORS = "tuner.simulators"
@@ -286,12 +287,16 @@ def _checked(
 def _validated(what: str, model: type[BaseModel], options: Mapping[str, Any]) -> BaseModel:
     if unknown := [option for option in options if option not in model.model_fields]:
         offered = ", ".join(model.model_fields) or "none"
-        raise InputError(f"{what} has no option '{unknown[0]}'; it has: {offered}")
+        close = difflib.get_close_matches(unknown[0], model.model_fields, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise InputError(f"{what} has no option '{unknown[0]}'; it has: {offered}{hint}")
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0])
+        if first["type"] == "missing":
+            raise InputError(f"{what} needs the option '{option}'") from None
         raise InputError(
-            f"{what}, option '{option}': {first['msg']}, got {first.get('input')!r}"
+            f"{what}, option '{option}': {in_words(first['msg'])}, got {first['input']!r}"
         ) from None
