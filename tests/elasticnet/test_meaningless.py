@@ -106,6 +106,10 @@ def combined(adata):
     _label(adata, np.flatnonzero(_is(adata, "B"))[:5], "perturbation", "A+B")
 
 
+def never_alone(adata):
+    _label(adata, np.flatnonzero(_is(adata, "A")), "perturbation", "A+B")
+
+
 def spelled(adata):
     _label(adata, np.flatnonzero(_is(adata, "A"))[:5], "perturbation", "a ")
     _label(adata, np.flatnonzero(_is(adata, "ctrl"))[:5], "perturbation", "CTRL")
@@ -315,6 +319,11 @@ NOTED = {
         shuffled_guides, {"guide": "guide"}, r"^\d of 9 guides .obs column 'guide'. have cells of",
     ),
     "perturbation of one cell": (one_cell, {}, "these perturbations have one cell.*: 'A'; min_"),
+    "never alone": (
+        never_alone,
+        {"separator": "+", "multiple": "additive", "combinations": True},
+        "^these are in the same cells.*: 'A and A,B'; leave one",
+    ),
     "one guide each": (one_guide, {"guide": "guide"}, "no perturbation has two guides"),
 }  # fmt: skip
 

@@ -93,6 +93,7 @@ def notes_on_labels(screen: Screen, guide: str | None) -> list[str]:
         *notes,
         *_with_control(screen),
         *_single_cells(screen),
+        *_same_cells(screen),
         *_apart(screen),
         *_apart_by_lane(screen),
         *shared_guides(screen, guide),
@@ -232,4 +233,20 @@ def _single_cells(screen: Screen) -> list[str]:
     return [
         f"these perturbations have one cell, whose noise is their effect: {listed(single)}; "
         "min_cells leaves out rare ones"
+    ]
+
+
+def _same_cells(screen: Screen) -> list[str]:
+    """Return a note on columns of the design that no cell tells apart, as of one never alone."""
+    matrix, names = screen.design.matrix, screen.design.names
+    shared = (matrix.T @ matrix).tocoo()
+    sizes = np.asarray(matrix.sum(axis=0)).reshape(-1)
+    same = (shared.data == sizes[shared.row]) & (shared.data == sizes[shared.col])
+    pairs = zip(shared.row[same].tolist(), shared.col[same].tolist(), strict=True)
+    alike = [f"{names[at]} and {names[other]}" for at, other in sorted(pairs) if at < other]
+    if not alike:
+        return []
+    return [
+        f"these are in the same cells, so that nothing tells their effects apart: {listed(alike)}; "
+        "leave one of both out, or columns for pairs (data.combinations: false)"
     ]
