@@ -122,7 +122,7 @@ class Home:
         }
 
     def do(self, step: str) -> tuple[float, str]:
-        """Give a command with the environment active; return its processor time and its words."""
+        """Return the processor time and the words of a command; the environment is active."""
         begin = processor_time()
         done = subprocess.run(
             shlex.split(step),

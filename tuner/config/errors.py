@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_origin
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from tuner.config.addresses import masked
 from tuner.config.yaml import Document, Key
 from tuner.plugin import InputError
-from tuner.plugin.words import in_words
+from tuner.plugin.words import did_you_mean, in_words
 
 _ONE_SET = "is gone, it gained too little: a script has one set of params; remove it"
 GONE: Mapping[Key, str] = {
@@ -112,8 +111,7 @@ def unknown_key(
     names = [name for part in (also, model) if part for name in _names_beside(part, key)]
     if not names:
         return key, f"unknown key '{key[-1]}'; remove it"
-    close = difflib.get_close_matches(str(key[-1]), names, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    hint = did_you_mean(str(key[-1]), names)
     expected = ", ".join(dict.fromkeys(names))
     return key, f"unknown key '{key[-1]}'; expected one of: {expected}{hint}"
 

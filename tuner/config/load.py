@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +23,7 @@ from tuner.config.yaml import Document, read_yaml
 from tuner.export.provenance import file_digests, fingerprint, named_digests
 from tuner.plugin import InputError, Plugin
 from tuner.plugin.registry import plugin_class
+from tuner.plugin.words import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -267,8 +267,7 @@ def _objectives(document: Document, plugin: Plugin[Any], chosen: str | list[str]
     known = {"score": "maximize", **plugin.metrics, "time": "minimize"}
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
+            hint = did_you_mean(name, known)
             message = f"expected one of {', '.join(known)}, got '{name}'{hint}"
             raise error_at(document, ("objective",), message)
     if not names or len(set(names)) != len(names):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -25,6 +24,7 @@ from tuner.config.catch_up import CatchUpPruner
 from tuner.config.long_studies import BruteForce, LongGrid, LongTPE
 from tuner.config.space import Space
 from tuner.plugin import InputError, registry
+from tuner.plugin.words import did_you_mean
 
 SAMPLERS = {
     "tpe": "TPESampler",
@@ -89,8 +89,7 @@ class Choice(BaseModel):
             name = self.name
         elif name not in offered:
             names = [*offered, *others]
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
+            hint = did_you_mean(name, names)
             raise ValueError(
                 f"no {kind} called '{self.name}'; expected one of {', '.join(names)}{hint}"
             )

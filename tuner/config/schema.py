@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationInfo,
     field_validator,
 )
 
@@ -23,6 +22,7 @@ from tuner.config.paths import NO_FILE as NO_FILE
 from tuner.config.paths import InputPath as InputPath
 from tuner.config.paths import InputPaths as InputPaths
 from tuner.config.samplers import PRUNERS, SAMPLERS, Choice
+from tuner.config.section import Section
 from tuner.plugin.registry import LOCAL
 
 LONGEST_NAME = 100
@@ -38,22 +38,6 @@ def wrong_name(name: str) -> str | None:
     if len(name.encode()) > LONGEST_NAME:
         return f"expected at most {LONGEST_NAME} bytes, got {len(name.encode())}"
     return f"'{name}' is a folder of the program's own" if name == "unsent" else None
-
-
-class Section(BaseModel):
-    """A section of the file: frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true and false where a number is expected: they would be taken for 1 and 0."""
-        kind = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and kind is not bool:
-            what = {int: "a whole number", float: "a number"}.get(cast(type, kind), "a value")
-            raise ValueError(f"expected {what}, got {str(value).lower()}")
-        return value
 
 
 class StudySection(Section):

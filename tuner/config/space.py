@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from optuna.distributions import (
 )
 
 from tuner.plugin import InputError, Params, Plugin, Value
+from tuner.plugin.words import did_you_mean
 
 LARGEST = 1e300
 """Numbers beyond it overflow where a range is measured."""
@@ -159,8 +159,7 @@ def nearest(value: Value, dist: BaseDistribution) -> Value:
 
 def unknown_param(name: str, names: list[str]) -> str:
     """Return in a line that there is no such parameter, and which there are."""
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    hint = did_you_mean(name, names)
     return f"unknown parameter '{name}'; the plug-in has: {', '.join(dict.fromkeys(names))}{hint}"
 
 

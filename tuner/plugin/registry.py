@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +13,10 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from pydantic import BaseModel, ValidationError, create_model
 
 from tuner.plugin import InputError, Plugin
-from tuner.plugin.words import in_words
+from tuner.plugin.options import checked_options, options_of, validated_options
+from tuner.plugin.words import did_you_mean
 
 PLUGINS = "tuner.plugins"
 SIMULATORS = "tuner.simulators"
@@ -103,8 +101,8 @@ def executor(kind: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     if not callable(found):
         raise InputError(f"{what} is no class: {found!r:.60}")
     if model := getattr(found, "Options", None):
-        return partial(found, options=_validated(what, model, options))
-    return partial(found, **_checked(what, options_of(found), options))
+        return partial(found, options=validated_options(what, model, options))
+    return partial(found, **checked_options(what, options_of(found), options))
 
 
 def load(group: str, kind: str, name: str) -> Any:
@@ -193,8 +191,7 @@ def _load(group: str, kind: str, name: str) -> tuple[EntryPoint, Any]:
     points = _points(group)
     if name not in points:
         known = names(group)
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
+        hint = did_you_mean(name, known)
         raise InputError(
             f"no {kind} called '{name}'; installed: {', '.join(known) or 'none'}{hint}"
         )
@@ -229,13 +226,6 @@ def _import(point: EntryPoint, where: str) -> Any:
         ) from error
 
 
-def options_of(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the options of a simulator or an executor: its keyword-only arguments but ``seed``."""
-    parameters = inspect.signature(call, eval_str=True).parameters.values()
-    kept = (p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "seed")
-    return {parameter.name: parameter for parameter in kept}
-
-
 def simulate(name: str, folder: Path, seed: int, options: Mapping[str, Any]) -> None:
     """Run simulator `name` into `folder`, which appears only once it is whole.
 
@@ -254,7 +244,7 @@ def simulate(name: str, folder: Path, seed: int, options: Mapping[str, Any]) -> 
         For an unknown simulator or option, a wrong value, or a folder that exists.
     """
     call = simulator(name)
-    checked = _checked(f"simulator '{name}'", options_of(call), options)
+    checked = checked_options(f"simulator '{name}'", options_of(call), options)
     if folder.exists():
         raise InputError(f"{folder} exists; give another folder, or remove it first")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -268,35 +258,3 @@ def simulate(name: str, folder: Path, seed: int, options: Mapping[str, Any]) -> 
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _checked(
-    what: str, known: Mapping[str, inspect.Parameter], options: Mapping[str, Any]
-) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        key: (
-            Any if p.annotation is p.empty else p.annotation,
-            ... if p.default is p.empty else p.default,
-        )
-        for key, p in known.items()
-    }
-    model = _validated(what, create_model("Options", **fields), options)
-    return {key: getattr(model, key) for key in options}
-
-
-def _validated(what: str, model: type[BaseModel], options: Mapping[str, Any]) -> BaseModel:
-    if unknown := [option for option in options if option not in model.model_fields]:
-        offered = ", ".join(model.model_fields) or "none"
-        close = difflib.get_close_matches(unknown[0], model.model_fields, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise InputError(f"{what} has no option '{unknown[0]}'; it has: {offered}{hint}")
-    try:
-        return model.model_validate(dict(options))
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0])
-        if first["type"] == "missing":
-            raise InputError(f"{what} needs the option '{option}'") from None
-        raise InputError(
-            f"{what}, option '{option}': {in_words(first['msg'])}, got {first['input']!r}"
-        ) from None

@@ -1,6 +1,9 @@
-"""What pydantic finds wrong with a value, in the words of all other messages."""
+"""Words that messages share."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 WORDS = {
     "Input should be": "expected",
@@ -20,7 +23,7 @@ WORDS = {
 
 
 def in_words(message: str) -> str:
-    """Return what was expected.
+    """Return what pydantic had expected, in the words of all other messages.
 
     >>> in_words("Input should be greater than or equal to 1")
     'expected at least 1'
@@ -28,3 +31,13 @@ def in_words(message: str) -> str:
     for theirs, ours in WORDS.items():
         message = message.replace(theirs, ours)
     return message.partition(" or instance of ")[0]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message that proposes the nearest of some names; empty where none is.
+
+    >>> did_you_mean("trails", ["name", "trials"])
+    "; did you mean 'trials'?"
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from tuner.config.own_space import listed_defaults, listed_ranges
 from tuner.plugin import InputError, Value
+from tuner.plugin.words import did_you_mean
 from tuner_plugins.command.sections import BUILT_IN, Case, DataSection
 from tuner_plugins.command.template import names, only_name, shell_text
 
@@ -187,12 +187,10 @@ def _values(config: CommandConfig, name: str) -> Sequence[Value]:
 
 
 def _expected(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    hint = did_you_mean(name, known)
     return f"expected one of: {', '.join(dict.fromkeys(known))}{hint}"
 
 
 def _unused(name: str, used: set[str]) -> str:
-    close = difflib.get_close_matches(name, used, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    hint = did_you_mean(name, used)
     return f"'{name}' is used nowhere; write {{{name}}} where it goes, or remove it{hint}"
