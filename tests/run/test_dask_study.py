@@ -116,7 +116,7 @@ def test_workers_killed_in_mid_study_lose_and_repeat_nothing(
         ({"address": "tcp://127.0.0.1:9"}, "no Dask scheduler answers at 'tcp://127.0.0.1:9'"),
         ({"address": "here"}, "no Dask scheduler answers at 'here'"),
         ({"address": "tcp://127.0.0.1:9", "workers": 2}, "expected 'address' or 'workers', got"),
-        ({"workers": 0}, "option 'workers': Input should be greater than"),
+        ({"workers": 0}, "option 'workers': expected at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_had_is_one_line(
