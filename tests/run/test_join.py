@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from tuner.plugin import InputError
 from tuner.records import TrialRecord
 from tuner.run import requests
 from tuner.run.join import require_same
-from tuner.run.status import Status, lines_of, status_of
+from tuner.run.status import lines_of, status_of
+from tuner.search.channel import PartnerRow, channel_of
+from tuner.search.fenced_storage import LEASE, fence_of
 from tuner.search.record_json import records_of
 from tuner.search.storage import open_study, read_study
 
@@ -33,6 +36,7 @@ pytestmark = pytest.mark.usefixtures("toy", "undrawn")
 
 JOIN = "run", "study.yaml", "--join", "--json"
 PATIENCE = 60.0
+ON_TWO_HOSTS = pytest.mark.skipif((WHY := why_impossible()) is not None, reason=str(WHY))
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +66,39 @@ def write(postgres: str, write_config: Callable[..., Path]) -> Callable[..., Pat
     return made
 
 
-def until(path: Path, wanted: Callable[[Status], bool], *commands: Command) -> Status:
-    """Wait until a study's status is as wanted; some commands are to run meanwhile."""
-    config, end = load_config(path), time.monotonic() + PATIENCE
+@dataclass
+class Seen:
+    """A study as its storage has it: who leads it, and who helps."""
+
+    leader: int
+    partners: Sequence[PartnerRow]
+
+    @property
+    def pids(self) -> set[int]:
+        return {each.process["pid"] for each in self.partners}
+
+
+def until(
+    path: Path, wanted: Callable[[Seen], bool], *commands: Command, late: float = PATIENCE
+) -> None:
+    """Wait until a study is as wanted; some commands are to run meanwhile."""
+    study, end = read_study(load_config(path)), time.monotonic() + late
+    channel = channel_of(study._storage, study._study_id)
+    assert channel is not None
     while True:
         for command in commands:
             assert command.poll() is None, command.said(command.stderr)
-        if wanted(status := status_of(config)):
-            return status
-        assert time.monotonic() < end, status
+        lease = study.user_attrs[LEASE]
+        seen = Seen(lease["pid"], channel.partners(lease["token"]))
+        if wanted(seen):
+            break
+        assert time.monotonic() < end, seen
         time.sleep(0.05)
+    fence_of(study._storage).engine.dispose()  # type: ignore[union-attr]
 
 
-def works(status: Status) -> bool:
-    return any(each["running"] for each in status.partners)
+def works(seen: Seen) -> bool:
+    return any(each.running for each in seen.partners)
 
 
 def records(path: Path) -> list[TrialRecord]:
@@ -108,6 +131,13 @@ def begun(driver: Driver) -> Command:
     return leader
 
 
+def elsewhere() -> subprocess.Popen[str]:
+    """Start one more process, on a host called `other`."""
+    inside = 'hostname other && exec "$@"'
+    command = ["unshare", "--uts", "sh", "-c", inside, "sh", sys.executable, "-m", "tuner", *JOIN]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 def both(path: Path, driver: Driver) -> tuple[Command, Command]:
     """Start a leader, then a partner; both at work."""
     leader = begun(driver)
@@ -116,7 +146,7 @@ def both(path: Path, driver: Driver) -> tuple[Command, Command]:
     return leader, partner
 
 
-@pytest.mark.skipif((WHY := why_impossible()) is not None, reason=str(WHY))
+@ON_TWO_HOSTS
 def test_two_hosts_run_one_study_each_with_a_baseline_of_its_own(
     write: Callable[..., Path], driver: Driver, postgres: str, toy: Path
 ) -> None:
@@ -131,15 +161,11 @@ def test_two_hosts_run_one_study_each_with_a_baseline_of_its_own(
         },
     )
     leader = driver.start(*JOIN)
-    inside = 'hostname other && exec "$@"'
-    tuner = [sys.executable, "-m", "tuner", *JOIN]
-    other = subprocess.run(
-        ["unshare", "--uts", "sh", "-c", inside, "sh", *tuner], capture_output=True, text=True
-    )
+    other = elsewhere()
+    helped, said = other.communicate()
     out, err = leader.communicate()
-    assert (other.returncode, leader.returncode) == (0, 0), other.stderr + err
-    result = json.loads(out)
-    helped = json.loads(other.stdout)
+    assert (other.returncode, leader.returncode) == (0, 0), said + err
+    result, helped = json.loads(out), json.loads(helped)
     assert (helped["study"], helped["ending"]) == ("hosts", "complete")
     told = records(path)
     by_host = Counter(record.host for record in told)
@@ -163,15 +189,18 @@ def test_a_partner_is_named_and_may_die_leave_or_be_stopped_with_the_leader(
     path = write("parting", trials=200)
     leader, killed = both(path, driver)
     third = driver.start(*JOIN)
-    status = until(path, lambda status: len(status.partners) == 2, leader, killed, third)
-    shown = "\n".join(lines_of(status, load_config(path)))
+    until(path, lambda seen: seen.pids == {killed.pid, third.pid}, leader, killed, third)
+    config = load_config(path)
+    status = status_of(config)
+    assert {each["pid"] for each in status.partners} == {killed.pid, third.pid}
+    shown = "\n".join(lines_of(status, config))
     assert f"partner: process {killed.pid} on {os.uname().nodename}, 1 at a time" in shown
     refused = driver.run("run", "study.yaml")
     assert refused.returncode == 2
     assert "help it with --join" in refused.stderr
     killed.kill()
     begun = time.monotonic()
-    until(path, lambda status: [each["pid"] for each in status.partners] == [third.pid])
+    until(path, lambda seen: seen.pids == {third.pid})
     third.send_signal(signal.SIGINT)
     assert third.wait() == 130
     assert "left study 'parting'" in third.said(third.stderr)
@@ -198,7 +227,7 @@ def test_a_partner_leads_once_the_leader_is_dead(
     path = write("heir", trials=24)
     leader, heir = both(path, driver)
     third = driver.start(*JOIN)
-    until(path, lambda status: len(status.partners) == 2, leader, heir, third)
+    until(path, lambda seen: seen.pids == {heir.pid, third.pid}, leader, heir, third)
     leader.kill()
     codes = heir.wait(), third.wait()
     told = [heir.said(heir.stderr), third.said(third.stderr)]
@@ -212,6 +241,44 @@ def test_a_partner_leads_once_the_leader_is_dead(
     again = {x: count - 1 for x, count in measured().items() if count > 1}
     best = result["best"]["params"]["x"]
     assert sum(count for x, count in again.items() if x not in (0.0, best)) <= 3  # slots
+    assert rows(postgres) == (0, 0)
+
+
+@ON_TWO_HOSTS
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_other_hosts_are_given_up_after_a_while_and_sleepers_come_back(
+    write: Callable[..., Path], driver: Driver, postgres: str
+) -> None:
+    """What nobody can look at is known by its silence alone."""
+    path = write("silent", trials=2000)
+    leader = elsewhere()
+    while not Path("log.txt").exists():
+        assert leader.poll() is None
+        time.sleep(0.02)
+    sleeper, heir = driver.start(*JOIN), driver.start(*JOIN)
+    two = {sleeper.pid, heir.pid}
+    until(path, lambda seen: seen.pids == two)
+    sleeper.send_signal(signal.SIGSTOP)
+    until(path, lambda seen: seen.pids == {heir.pid})
+    sleeper.send_signal(signal.SIGCONT)
+    until(path, lambda seen: seen.pids == two)
+    assert "or has given this up" in sleeper.said(sleeper.stderr)
+    leader.kill()
+    leader.communicate()
+    until(path, lambda seen: seen.leader in two, heir, late=3 * PATIENCE)
+    third = elsewhere()
+    until(path, lambda seen: len(seen.partners) == 2)
+    third.kill()
+    third.communicate()
+    until(path, lambda seen: len(seen.partners) == 1 and works(seen))
+    requests.stop(path)
+    assert (sleeper.wait(), heir.wait()) == (130, 130)
+    found = records(path)
+    assert {record.state for record in found} == {"complete"}
+    ran, losses = measured(), sum(record.losses for record in found)
+    again = sum(count - 1 for x, count in ran.items() if x != 0.0)
+    assert losses <= again <= losses + 3, (losses, again)  # and three at the leader's end
     assert rows(postgres) == (0, 0)
 
 

@@ -22,6 +22,7 @@ from tuner.search.clocks import kept_machine
 from tuner.search.fenced_storage import LEASE, FencedDatabase, fence_of
 from tuner.search.lease import PARTNERS, StudyHeld, is_held
 from tuner.search.partner import LEFT, Partner
+from tuner.search.shared_executor import at_a_time
 from tuner.search.storage import read_study
 from tuner.selection.results import RunResult
 
@@ -105,7 +106,7 @@ def _help(config: Config, progress: Display, should_stop: Callable[[], bool]) ->
         assert channel is not None  # its leader has made the tables
         executor = session.make_executor(config, study)
         try:
-            progress.note(f"helps {leader} with study '{name}', {executor.slots} at a time")
+            progress.note(f"helps {leader} with study '{name}'{at_a_time(executor.slots)}")
             read = lambda: fence.read(study._study_id)  # noqa: E731
             partner = Partner(executor, channel, lease["token"], read, should_stop)
             ending = partner.run()

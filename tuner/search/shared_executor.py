@@ -174,7 +174,7 @@ class SharedExecutor:
         for partner in found.values():
             line = Line(partner.id, to_leader=False)
             self._lenders[partner.id] = _Lender(partner=partner, line=line)
-            self._say(f"partner {partner} has come, with {partner.slots} at a time")
+            self._say(f"partner {partner} has come{at_a_time(partner.slots)}")
         self._looked = time.monotonic()
 
     def _poll(self) -> None:
@@ -273,6 +273,11 @@ class SharedExecutor:
         del self._flights[flight.job.ticket]
         lost = JobDone(flight.job.ticket, "failed", flight.started, now(), (), reason)
         self._events.append(replace(lost, losses=MOST_LOSSES, host=host))
+
+
+def at_a_time(slots: int) -> str:
+    """Return how many jobs there may be, for a sentence; nothing as long as there are none."""
+    return f", for {slots} at a time" if slots else ""
 
 
 def shared(
