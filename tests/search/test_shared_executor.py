@@ -191,6 +191,23 @@ def test_a_partner_that_leaves_gives_back_what_it_has_not_begun(
     assert outcome(shared).losses == 0
 
 
+def test_what_a_partner_that_has_left_was_to_begin_is_no_loss(
+    shared: SharedExecutor, channel: Channel
+) -> None:
+    line = channel.register(LEADER, 1)
+    shared.wait(0.1)
+    occupied(shared)
+    channel.remove(line.partner)
+    shared.submit(job(1))
+    assert shared.slots == 1
+    other, until = channel.register(LEADER, 1), time.monotonic() + 30
+    while not orders(channel, other):
+        assert time.monotonic() < until
+        shared.wait(0.01)
+    channel.send(other, packed(done(1)))
+    assert outcome(shared).losses == 0
+
+
 def test_a_new_leader_has_none_of_the_partners_of_the_last(
     own: LocalExecutor, channel: Channel, engine: Engine, said: list[str]
 ) -> None:

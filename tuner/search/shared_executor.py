@@ -18,7 +18,6 @@ from tuner.execution.jobs import (
     CaseDone,
     Event,
     Executor,
-    FixedCostJob,
     Job,
     JobDone,
     PhaseBegun,
@@ -210,13 +209,12 @@ class SharedExecutor:
                 self._waiting.remove(flight)
                 self._fail(flight, f"{host} has gone", host)
             elif member := next((each for each in members if self._has_room(each)), None):
+                if isinstance(member, _Lender) and not self._order(member, flight.job):
+                    continue
                 self._waiting.remove(flight)
                 member.tickets.add(flight.job.ticket)
                 flight.member = member
-                if isinstance(member, _Lender):
-                    assert isinstance(flight.job, TrialJob | FixedCostJob)
-                    self._order(member, flight.job)
-                else:
+                if member is self._here:
                     self._own.submit(flight.job)
 
     def _members_on(self, host: str) -> list[_Member]:
@@ -236,11 +234,15 @@ class SharedExecutor:
             return member.free > 0
         return member.room(max(1, self._own.slots)) > 0  # without any the own executor knows why
 
-    def _order(self, lender: _Lender, order: Order) -> None:
+    def _order(self, lender: _Lender, order: Job | Proceed) -> bool:
+        """Send an order; return False where the partner is not there any more."""
+        assert isinstance(order, Order)
         try:
             self._channel.send(lender.line, packed(order))
         except Gone:
             self._part(lender, "has left")
+            return False
+        return True
 
     def _put_back(self, flight: _Flight) -> None:
         """Let a job wait for a slot once more, before all others."""
