@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import optuna
@@ -81,11 +83,9 @@ def join(config: Config, progress: Display, should_stop: Callable[[], bool]) -> 
             f"hosts reach, got {masked(storage)}; set it, or run without --join"
         )
     while True:
-        try:
+        with suppress(StudyHeld):
             return session.run(config, progress, should_stop)
-        except StudyHeld:
-            found = _help(config, progress, should_stop)
-        if found is not None:
+        if (found := _help(config, progress, should_stop)) is not None:
             return found
         if should_stop():
             return Help(config.name, LEFT, 0)
@@ -107,7 +107,7 @@ def _help(config: Config, progress: Display, should_stop: Callable[[], bool]) ->
         executor = session.make_executor(config, study)
         try:
             progress.note(f"helps {leader} with study '{name}'{at_a_time(executor.slots)}")
-            read = lambda: fence.read(study._study_id)  # noqa: E731
+            read = partial(fence.read, study._study_id)
             partner = Partner(executor, channel, lease["token"], read, should_stop)
             ending = partner.run()
         finally:
@@ -127,7 +127,10 @@ def _await_leader(
     task = config.task
     bound = task.compares_times and task.baseline is None
     while True:
-        attributes = study.user_attrs
+        try:
+            attributes = study.user_attrs
+        except KeyError:  # deleted just now, to begin anew
+            return None
         lease: Mapping[str, Any] = attributes.get(LEASE) or {}
         if not is_held(lease) or should_stop():
             return None
