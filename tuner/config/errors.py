@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from tuner.config.addresses import masked
 from tuner.config.yaml import Document, Key
 from tuner.plugin import InputError
-from tuner.plugin.words import did_you_mean, in_words
+from tuner.plugin.switches import misread
+from tuner.plugin.words import did_you_mean, in_words, shown
 
 _ONE_SET = "is gone, it gained too little: a script has one set of params; remove it"
 GONE: Mapping[Key, str] = {
@@ -39,17 +40,18 @@ def validated(
     also: type[BaseModel] | None = None,
 ) -> Any:
     """Return sections as a model; `also` has further keys beside those of `model`."""
+    found = dict(misread(model, data))
     try:
-        return model.model_validate(data, context={"folder": folder})
+        made = model.model_validate(data, context={"folder": folder})
+        if not found:
+            return made
     except ValidationError as error:
-        found: dict[Key, str] = {}
         for each in error.errors():
             key, message = _described(model, tuple(each["loc"]), each, document, also)
             # What one value could be, each kind with its own complaint, is told once.
             if not any(_is_part(key, told) or _is_part(told, key) for told in found):
                 found[key] = message
-        errors = [str(error_at(document, *item)) for item in found.items()]
-        raise InputError("\n".join(errors)) from None
+    raise InputError("\n".join(str(error_at(document, *item)) for item in found.items()))
 
 
 def _is_part(key: Key, whole: Key) -> bool:
@@ -64,11 +66,12 @@ def _described(
     also: type[BaseModel] | None,
 ) -> tuple[Key, str]:
     """Turn a pydantic error into the key of the file it is about and a sentence."""
-    while len(key) > 1 and not _stands(document.data, key) and _stands(document.data, key[:-1]):
-        if detail["type"] == "missing":
-            break
-        key = key[:-1]
     kind, got = detail["type"], detail.get("input")
+    given, key = key, ()
+    for part in given[:-1]:  # pydantic's names of what a value could be stand nowhere
+        key = (*key, part) if _stands(document.data, (*key, part)) else key
+    if not key or kind == "missing" or _stands(document.data, (*key, *given[-1:])):
+        key = (*key, *given[-1:])
     if kind == "extra_forbidden":
         return unknown_key(model, key, also)
     if kind == "missing":
@@ -78,7 +81,7 @@ def _described(
         return (*key, *getattr(detail["ctx"]["error"], "key", ())), message
     if kind in _LENGTHS:
         return key, _length_problem(key, detail)
-    came = "nothing: fill it in, or remove the key" if got is None else masked(repr(got))
+    came = "nothing: fill it in, or remove the key" if got is None else masked(shown(got))
     return key, f"{in_words(message)}, got {came:.80}"
 
 

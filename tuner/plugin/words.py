@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 WORDS = {
     "Input should be": "expected",
     "a valid integer": "a whole number",
+    "a valid string": "a text",
     "valid ": "",
     "dictionary": "mapping",
     "Input is not a path for <class 'pathlib.Path'>": "expected a path",
@@ -31,6 +33,15 @@ def in_words(message: str) -> str:
     for theirs, ours in WORDS.items():
         message = message.replace(theirs, ours)
     return message.partition(" or instance of ")[0]
+
+
+def shown(value: Any) -> str:
+    """Return a value as a file has it: a switch as YAML writes it, all else as Python does.
+
+    >>> shown(True), shown("4 GB")
+    ('true', "'4 GB'")
+    """
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
