@@ -152,6 +152,12 @@ def at_key(document: Document, key: Key, call: Any, *args: Any) -> Any:
 
 
 def error_at(document: Document, key: Key, message: str) -> InputError:
-    """Return an error of the value at `key`, with the place where it stands."""
+    """Return an error of the value at `key`, with the place where it stands.
+
+    The key is not said twice: of "executor 'dask', option ..." at ``executor`` its name is left.
+    """
     dotted = ".".join(map(str, key))
-    return InputError(f"{document.where(key)}: {dotted}: {message.removeprefix(f'{dotted}: ')}")
+    message = message.removeprefix(f"{dotted}: ")
+    if key and message.startswith(f"{key[-1]} '"):
+        message = message.removeprefix(f"{key[-1]} ")
+    return InputError(f"{document.where(key)}: {dotted}: {message}")
