@@ -41,8 +41,37 @@ def test_it_tells_how_a_program_ended_and_what_it_wrote(programs: Programs, tmp_
         require_success("sort", found)
     require_success("sort", found, (0, 3))
     killed = shell(programs, "kill -9 $$", tmp_path)
-    with pytest.raises(ProgramError, match="sort ended with signal 9"):
+    with pytest.raises(ProgramError, match=r"sort ended with signal 9 \(SIGKILL\)"):
         require_success("sort", killed)
+
+
+PASSES_ON = r"import subprocess, sys; sys.exit(subprocess.call(['sh', '-c', 'kill -9 \$\$']))"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "sh -c 'kill -9 $$'; exit $?",
+            r"exit code 137 \(128 \+ 9, perhaps for .* SIGKILL\)",
+        ),
+        ("sh -c 'kill -15 $$'; exit $?", r"exit code 143 \(128 \+ 15, perhaps for .* SIGTERM\)"),
+        (
+            f'"$PYTHON" -c "{PASSES_ON}"',
+            r"exit code 247 \(256 - 9, perhaps for .* SIGKILL\)",
+        ),
+        ("exit 255", "exit code 255$"),
+        ("exit 127", "exit code 127$"),
+    ],
+)
+def test_a_signal_that_a_program_passes_on_is_told(
+    programs: Programs, tmp_path: Path, text: str, said: str
+) -> None:
+    """A shell says 128 + 9 of a command that was killed, and Python's sys.exit(-9) is 256 - 9."""
+    text = text.replace("$PYTHON", sys.executable)
+    found = shell(programs, text, tmp_path)
+    with pytest.raises(ProgramError, match=f"sort ended with {said}"):
+        require_success("sort", found)
 
 
 def test_standard_output_goes_to_a_file(programs: Programs, tmp_path: Path) -> None:

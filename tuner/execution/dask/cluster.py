@@ -19,6 +19,7 @@ from tuner.execution.folders import working_folder
 from tuner.execution.subprocesses import guarded, kill_group
 from tuner.execution.text import last_lines
 from tuner.plugin import InputError
+from tuner.plugin.words import how_ended
 
 PATIENCE = 60.0
 """Seconds in which a scheduler of our own must have started."""
@@ -193,9 +194,9 @@ def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 def _last_line(log: Path, process: subprocess.Popen[bytes]) -> str:
-    """Return the last thing that a process of `_start` said, or its exit code."""
+    """Return the last thing that a process of `_start` said, or how it ended."""
     said = last_lines(log.read_bytes()).rpartition("\n")[2]
-    return said or f"exit code {process.returncode}"
+    return said or how_ended(process.returncode)
 
 
 def own_ip(interface: str | None) -> str:
