@@ -15,7 +15,7 @@ from typing import Protocol
 from distributed.security import Security
 from distributed.utils import get_ip, get_ip_interface
 
-from tuner.execution.folders import working_folder
+from tuner.execution.folders import sweep, working_folder
 from tuner.execution.subprocesses import guarded, kill_group
 from tuner.execution.text import last_lines
 from tuner.plugin import InputError
@@ -25,6 +25,9 @@ PATIENCE = 60.0
 """Seconds in which a scheduler of our own must have started."""
 
 LOOK = 0.05
+
+ENDING = 3.0
+"""Seconds in which trials of workers that were killed must have ended."""
 
 AGAIN = "run the same command again, which goes on"
 
@@ -174,9 +177,10 @@ class OwnCluster:
         return _last_line(self._log, self._workers)
 
     def close(self) -> None:
-        """End workers and scheduler."""
+        """End workers and scheduler; remove what their trials leave."""
         kill_group(self._workers)
         self._stack.close()
+        sweep(Path.cwd(), ENDING)
 
 
 def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
