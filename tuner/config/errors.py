@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,6 +14,8 @@ from tuner.config.yaml import Document, Key
 from tuner.plugin import InputError
 from tuner.plugin.switches import misread
 from tuner.plugin.words import did_you_mean, in_words, shown
+
+T = TypeVar("T")
 
 _ONE_SET = "is gone, it gained too little: a script has one set of params; remove it"
 GONE: Mapping[Key, str] = {
@@ -38,11 +41,12 @@ def validated(
     document: Document,
     folder: Path | None = None,
     also: type[BaseModel] | None = None,
+    absent: bool = False,
 ) -> Any:
-    """Return sections as a model; `also` has further keys beside those of `model`."""
+    """Return sections as a model; `also` has further keys, and files may be `absent`."""
     found = dict(misread(model, data))
     try:
-        made = model.model_validate(data, context={"folder": folder})
+        made = model.model_validate(data, context={"folder": folder, "absent": absent})
         if not found:
             return made
     except ValidationError as error:
@@ -141,6 +145,34 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
         if (found := _inner_model(argument)) is not None:
             return found
     return None
+
+
+class Mistakes:
+    """What parts that stand apart find wrong, to be told as one error, in the file's order."""
+
+    def __init__(self, document: Document) -> None:
+        self.document, self.lines = document, list[str]()
+
+    def of(self, call: Callable[..., T], *args: Any) -> T | None:
+        """Return what a function returns; None, and keep what it says, where it finds mistakes."""
+        try:
+            return call(*args)
+        except InputError as error:
+            self.lines += str(error).splitlines()
+            return None
+
+    def add(self, key: Key, message: str) -> None:
+        """Keep what is wrong with the value at `key`."""
+        self.lines.append(str(error_at(self.document, key, message)))
+
+    def tell(self) -> None:
+        """Raise `InputError` where there are any."""
+        if self.lines:
+            raise InputError("\n".join(sorted(dict.fromkeys(self.lines), key=self._line)))
+
+    def _line(self, told: str) -> int:
+        place = re.match(r", line (\d+): ", told.removeprefix(str(self.document.path)))
+        return int(place[1]) if place else 0
 
 
 def at_key(document: Document, key: Key, call: Any, *args: Any) -> Any:
