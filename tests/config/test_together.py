@@ -73,11 +73,11 @@ def test_what_only_a_whole_plug_in_can_tell(workplace: Path) -> None:
 
 
 def test_a_file_that_is_not_there_hides_no_other_mistake(workplace: Path) -> None:
-    text = "plugin: toy\ndata: {file: absent.txt, seconds: 1}\nsearch_space: {y: 1}\nobjective: a\n"
+    text = "plugin: toy\ndata: {file: absent.txt}\nsearch_space: {x: {lo: 1}}\nobjective: a\n"
     lines = lines_of(written(workplace, text))
     assert [line.split(": ")[:2] for line in lines] == [
         ["line 2", "data.file"],
-        ["line 3", "search_space.y"],
+        ["line 3", "search_space.x.lo"],
         ["line 4", "objective"],
     ]
 

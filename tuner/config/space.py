@@ -197,7 +197,10 @@ def _ranged(name: str, entry: Any, own: BaseDistribution | None) -> BaseDistribu
         if own is None:
             raise SpaceError((name,), "has no range of its own; give a value or a list of choices")
         return own
-    check_keys(name, entry)
+    try:
+        check_keys(name, entry)
+    except InputError as error:
+        raise SpaceError(error.key[1:], str(error)) from None
     if "choices" in entry:
         return _choices(name, entry, own)
     if isinstance(own, CategoricalDistribution) or own is None:

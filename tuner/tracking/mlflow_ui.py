@@ -74,7 +74,7 @@ def serve(
             _announce(base, landing, links or {}, open_browser)
             print("Ctrl-C ends the server.", flush=True)
             process.wait()
-        raise InputError(f"the MLflow server ended by itself ({how_ended(process.returncode)})")
+        raise InputError(f"the MLflow server ended by itself, with {how_ended(process.returncode)}")
 
 
 @contextlib.contextmanager
