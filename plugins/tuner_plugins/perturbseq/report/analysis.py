@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.resampling import Model
 from tuner_plugins.perturbseq.programs.enrichment import read_gmt
+from tuner_plugins.perturbseq.report.cis import add_cis, pairs_of
 from tuner_plugins.perturbseq.report.effects import add_distances, add_fold_changes
 from tuner_plugins.perturbseq.report.embedding import prepare
 from tuner_plugins.perturbseq.report.gallery import Evidence, draw
@@ -48,7 +49,8 @@ def analyse(
         genes without a model), ``log2fc``, ``log2fc_low``, ``log2fc_high``, ``log2fc_p``,
         ``var["program"]``, ``obsm["program_scores"]``,
         ``obs["discovery"]``, and ``uns`` ``programs``, ``modules``, ``program_colors``,
-        ``program_tests``, ``enrichment``, ``edistance``, ``epistasis``, ``elasticnet``.
+        ``program_tests``, ``enrichment``, ``edistance``, ``epistasis``, ``cis_pairs``,
+        ``cis_controls``, ``elasticnet``.
     model : Model
         Design, covariates, responses and the setting.
     obs_columns : mapping, optional
@@ -77,6 +79,7 @@ def analyse(
     coef, table = fit_coefficients(found, model, options)
     significant = wide(table, "q", coef) < options.q_threshold
     add_fold_changes(found, model, options)
+    add_cis(found, model, options, guides)
     add_distances(found, model, options)
     step("finding programs and modules")
     programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())
@@ -112,3 +115,5 @@ def _check(
         raise AnalysisError("calibration by guide needs the guide of each cell; name its column")
     if isinstance(options.gmt, Path) and options.enrich_online is None:
         read_gmt(options.gmt)
+    if options.cis is not None:
+        pairs_of(adata, model, options.cis)

@@ -28,6 +28,8 @@ TABLES = {
     "enrichment": "Over-represented gene sets",
     "coefficients": "Coefficients, and fold changes",
     "knockdown": "What perturbations leave of their own gene",
+    "cis_pairs": "Elements and genes near them",
+    "cis_controls": "Negative controls of these tests",
     "epistasis": "Pairs of perturbations against the sum of both",
     "edistance": "Energy distances to control cells",
     "guide_calls": "Guides that were called",
