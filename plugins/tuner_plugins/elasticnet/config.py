@@ -103,6 +103,8 @@ class AnalysisSection(Section):
         Mock perturbations of control cells.
     efficacy : bool
         Learn how far each perturbed cell was perturbed.
+    responders : bool
+        Tell cells that responded to their perturbation from those that escaped it.
     fold_changes : bool
         Estimate log2 fold changes with intervals from counts, and interactions of pairs.
     distance_permutations : int
@@ -130,6 +132,7 @@ class AnalysisSection(Section):
     selection_pairs: int = Field(default=0, ge=0)
     calibration: Literal["random", "guides", "none"] = "random"
     efficacy: bool = False
+    responders: bool = True
     fold_changes: bool = True
     distance_permutations: int = Field(default=1000, ge=0)
     cis: CisSection | None = None

@@ -19,6 +19,7 @@ from tuner_plugins.perturbseq.report.embedding import prepare
 from tuner_plugins.perturbseq.report.gallery import Evidence, draw
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Surface
 from tuner_plugins.perturbseq.report.progress import step
+from tuner_plugins.perturbseq.report.responders import add_responders
 from tuner_plugins.perturbseq.report.steps import (
     calibrate,
     compare_with_control,
@@ -48,9 +49,10 @@ def analyse(
         `prepare` adds: ``varm`` ``coef``, ``coef_p``, ``coef_q`` (genes by perturbations, NaN for
         genes without a model), ``log2fc``, ``log2fc_low``, ``log2fc_high``, ``log2fc_p``,
         ``var["program"]``, ``obsm["program_scores"]``,
-        ``obs["discovery"]``, and ``uns`` ``programs``, ``modules``, ``program_colors``,
+        ``obs`` ``discovery``, ``responder``, ``responder_of``, ``responder_posterior``,
+        ``responder_score``, and ``uns`` ``programs``, ``modules``, ``program_colors``,
         ``program_tests``, ``enrichment``, ``edistance``, ``epistasis``, ``cis_pairs``,
-        ``cis_controls``, ``elasticnet``.
+        ``cis_controls``, ``responders``, ``elasticnet``.
     model : Model
         Design, covariates, responses and the setting.
     obs_columns : mapping, optional
@@ -81,6 +83,7 @@ def analyse(
     add_fold_changes(found, model, options)
     add_cis(found, model, options, guides)
     add_distances(found, model, options)
+    add_responders(found, model, options)
     step("finding programs and modules")
     programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())
     step(f"testing programs, {options.n_score_permutations} permutations")

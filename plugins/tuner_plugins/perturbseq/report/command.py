@@ -60,6 +60,7 @@ def options_of(
         n_selection_pairs=plain["selection_pairs"],
         calibration=plain["calibration"],
         efficacy=plain["efficacy"],
+        responders=plain.get("responders", True),
         clustering=ClusterOptions(**{own.name: plain[own.name] for own in fields(ClusterOptions)}),
         fold_changes=plain.get("fold_changes", True),
         n_distance_permutations=plain.get("distance_permutations", 1000),

@@ -34,6 +34,7 @@ TABLES = {
     "edistance": "Energy distances to control cells",
     "guide_calls": "Guides that were called",
     "composition": "Shares of unmoved genes, against control cells",
+    "responders": "Cells that responded",
     "efficacy": "Efficacy of perturbations",
     "calibration": "Mock perturbations of control cells",
 }

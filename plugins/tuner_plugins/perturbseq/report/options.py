@@ -51,6 +51,8 @@ class AnalysisOptions:
         Mock perturbations of control cells, drawn at random or by non-targeting guide.
     efficacy : bool
         Learn how far each perturbed cell was perturbed.
+    responders : bool
+        Tell cells that responded to their perturbation from those that escaped it.
     gmt : Path, mapping or None
         Gene sets, as a GMT file or by term; without them enrichment is left out.
     enrich_online : str or None
@@ -78,6 +80,7 @@ class AnalysisOptions:
     n_selection_pairs: int = 0
     calibration: Literal["random", "guides", "none"] = "random"
     efficacy: bool = False
+    responders: bool = True
     clustering: ClusterOptions = field(default_factory=ClusterOptions)
     gmt: Path | Mapping[str, Sequence[str]] | None = None
     enrich_online: str | None = None

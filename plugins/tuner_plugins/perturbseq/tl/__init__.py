@@ -15,3 +15,4 @@ from tuner_plugins.perturbseq.tl.downstream import rename_programs as rename_pro
 from tuner_plugins.perturbseq.tl.downstream import score_programs as score_programs
 from tuner_plugins.perturbseq.tl.fit import elasticnet as elasticnet
 from tuner_plugins.perturbseq.tl.interactions import epistasis as epistasis
+from tuner_plugins.perturbseq.tl.responders import responders as responders
