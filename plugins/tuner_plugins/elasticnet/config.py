@@ -9,8 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from tuner.config.schema import InputPath
 from tuner.plugin import About, InputError, Params
 from tuner_plugins.elasticnet.data_section import DataSection, Section
-from tuner_plugins.perturbseq.data.positions import bases
-from tuner_plugins.perturbseq.inference.cis import DISTANCE
+from tuner_plugins.perturbseq.data.positions import DISTANCE, bases
 from tuner_plugins.perturbseq.model.reading import Plan
 
 ABOUT = {

@@ -12,8 +12,6 @@ from tuner_plugins.perturbseq.data.screen import COUNTS, LOG
 from tuner_plugins.perturbseq.data.texts import is_mtx
 from tuner_plugins.perturbseq.data.values import LOG1P
 from tuner_plugins.perturbseq.errors import AnalysisError
-from tuner_plugins.perturbseq.inference.cis import CisOptions, find_pairs
-from tuner_plugins.perturbseq.model.load import gene_names
 from tuner_plugins.perturbseq.model.reading import Loaded
 
 
@@ -41,6 +39,9 @@ def require_cis_pairs(config: ElasticNetConfig, loaded: Loaded) -> None:
     cis, screen = config.analysis.cis, loaded.dataset.screen
     if cis is None:
         return
+    from tuner_plugins.perturbseq.inference.cis import CisOptions, find_pairs
+    from tuner_plugins.perturbseq.model.load import gene_names
+
     if screen.recipe.values == LOG1P:
         raise AnalysisError("pairs are tested by counts, and data.values is log1p; leave cis out")
     kept = loaded.dataset.transform.kept

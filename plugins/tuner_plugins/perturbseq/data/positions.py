@@ -22,6 +22,9 @@ from tuner_plugins.genome_tables.lines import (
 from tuner_plugins.perturbseq.data.stored import comparable, has_dots
 from tuner_plugins.perturbseq.errors import AnalysisError
 
+DISTANCE = 1_000_000
+"""Bases between the middle of an element and the start of a gene, at most."""
+
 Levels = list[dict[tuple[str, str, str], tuple[int, int, str]]]
 """By level: identifier, chromosome and strand of a gene to its start, end and name."""
 

@@ -15,13 +15,16 @@ import numpy as np
 import pandas as pd
 
 from tuner_plugins.genome_tables.names import same_names
-from tuner_plugins.perturbseq.data.positions import places_of, read_elements, read_genes, starts_of
+from tuner_plugins.perturbseq.data.positions import (
+    DISTANCE,
+    places_of,
+    read_elements,
+    read_genes,
+    starts_of,
+)
 from tuner_plugins.perturbseq.data.stored import listed
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.program_tests import adjust
-
-DISTANCE = 1_000_000
-"""Bases between the middle of an element and the start of a gene, at most."""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 The idea is mixscape's (Papalexi et al. 2021, doi:10.1038/s41588-021-00778-2): cells are placed on a
 line along the effect of their perturbation, where those that escaped it lie as control cells do.
 The component of these is fixed by control cells, so that only share, mean and spread of the
-responders are fitted. In mixscape a cell has a part in the effect that it is judged by, and cells
-of a perturbation without any effect then lie apart; here it has none (`project`, in
-`tuner_plugins.perturbseq.model.projection`).
+responders are fitted. In mixscape a cell has a part in the effect that it is judged by, so that
+noise looks like an effect, which a least number of significant genes must prevent; here it has none
+(`project`, in `tuner_plugins.perturbseq.model.projection`).
 """
 
 from __future__ import annotations

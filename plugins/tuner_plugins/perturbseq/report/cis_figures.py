@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from tuner_plugins.perturbseq.report.figures import bare, canvas
 
@@ -27,7 +28,7 @@ def cis_pairs(
     q_threshold : float
         What is coloured: by whether the gene falls or rises.
     n_named : int
-        So many genes are named, the most significant ones.
+        So many genes are named at most, the most significant ones first, none over another.
     """
     rows = table[table["p"].notna()].sort_values("p", kind="stable")
     figure = canvas(figure, 6.4, 3.6)
@@ -52,7 +53,7 @@ def cis_pairs(
             label=f"{label} ({int(chosen.sum()):,})",
             rasterized=True,
         )
-    for at in range(min(n_named, int(hit.sum()))):
+    for at in _apart(x, y, np.flatnonzero(hit))[:n_named]:
         axes.annotate(
             str(rows["gene"].iloc[at]),
             (x[at], y[at]),
@@ -67,6 +68,17 @@ def cis_pairs(
         ylabel="-log10 p",
         ylim=(0, None),
     )
+    axes.set_xlim(*(np.array([-1.04, 1.14]) * (reach or 1.0) / unit))  # for names at the right
     axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(0.0, 1.16), ncols=3)
     bare(axes)
     return figure
+
+
+def _apart(x: NDArray[np.float64], y: NDArray[np.float64], order: NDArray[np.int64]) -> list[int]:
+    """Return those points, in order, that lie apart from all before them by the size of a name."""
+    width, height = 0.28 * float(np.abs(x).max(initial=0.0)), 0.06 * float(y.max(initial=0.0))
+    kept: list[int] = []
+    for at in order.tolist():
+        if all(abs(x[at] - x[k]) > width or abs(y[at] - y[k]) > height for k in kept):
+            kept.append(at)
+    return kept

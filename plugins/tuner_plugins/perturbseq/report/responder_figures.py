@@ -40,7 +40,12 @@ def responders(
     left.hlines(at, rows["share_low"], rows["share_high"], color="#555555", lw=1)
     left.scatter(rows["share"], at, s=22, c=MOVED, zorder=3)
     left.set_yticks(at, rows["perturbation"].astype(str), fontsize=7)
-    left.set(xlim=(-0.02, 1.02), xlabel="share of responders", ylim=(len(rows) - 0.4, -1.0))
+    left.set(
+        xticks=(0, 0.5, 1),
+        xlim=(-0.02, 1.02),
+        xlabel="share of responders",
+        ylim=(len(rows) - 0.4, -1.0),
+    )
     cells = cells[cells["responder_of"].isin(rows["perturbation"])]
     of, posterior, score = (
         cells[f"responder_{name}"].to_numpy() for name in ("of", "posterior", "score")
@@ -62,7 +67,8 @@ def responders(
         right.fill_between([], [], color=colour, label=label)
     right.legend(frameon=False, fontsize=7, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2)
     right.tick_params(axis="y", length=0)
-    left.set_title(f"{len(rows)} of {len(table)} perturbations", fontsize=8, loc="left")
+    which = f"{len(rows)} told apart best" if len(told) > len(rows) else str(len(rows))
+    left.set_title(f"{which} of {len(table)} perturbations", fontsize=8, loc="left")
     for axes in (left, right):
         bare(axes)
     return figure

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from tuner_plugins.perturbseq.annotated import KEY, fitted, tell
-from tuner_plugins.perturbseq.data.positions import bases
-from tuner_plugins.perturbseq.inference.cis import DISTANCE, CisOptions, tabulate_pairs
+from tuner_plugins.perturbseq.data.positions import DISTANCE, bases
+from tuner_plugins.perturbseq.inference.cis import CisOptions, tabulate_pairs
 from tuner_plugins.perturbseq.report.cis import negative_controls, pairs_of, tabulate_effects
 from tuner_plugins.perturbseq.report.effects import FOLD_CHANGES
 
