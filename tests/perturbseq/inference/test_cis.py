@@ -21,7 +21,7 @@ from tuner_plugins.perturbseq.inference.coefficients import tabulate
 from tuner_plugins.perturbseq.inference.fold_changes import fold_changes
 from tuner_plugins.perturbseq.inference.program_tests import adjust
 
-from tests.perturbseq.enhancers import CONTROL, enhancer_screen
+from benchmarks.perturbseq_cis import CONTROL, enhancer_screen
 
 OPTIONS = {"control": CONTROL, "n_permutations": 0, "alphas": [0.01], "l1_ratios": [0.5]}
 

@@ -21,7 +21,7 @@ from tuner_plugins.perturbseq.report.effects import add_fold_changes, own_effect
 from tuner_plugins.perturbseq.report.embedding import PrepareOptions
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
 
-from tests.perturbseq.enhancers import CONTROL, enhancer_screen
+from benchmarks.perturbseq_cis import CONTROL, enhancer_screen
 
 SETTING = {"alpha": 1e-3, "l1_ratio": 0.5, "penalise_covariates": False, "scale_genes": False}
 QUICK = {"permutations": 5, "bootstraps": 0, "distance_permutations": 49, "calibration": "none"}
