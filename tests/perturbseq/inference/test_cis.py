@@ -78,6 +78,11 @@ FORMS = {
     + gtf_line("exon", 301, 400, "-", 'gene_id "ENSG2"; gene_name "tp53";'),
     "genes.gff3": gtf_line("gene", 101, 200, "+", "ID=gene:ENSG1;Name=MYC;biotype=x")
     + gtf_line("gene", 301, 400, "-", "ID=gene:ENSG2;Name=tp53"),
+    "transcripts.gff3": gtf_line(
+        "mRNA", 101, 150, "+", "ID=transcript:T1;Parent=gene:ENSG1;Name=MYC"
+    )
+    + gtf_line("mRNA", 120, 200, "+", "ID=transcript:T2;Parent=gene:ENSG1;Name=MYC")
+    + gtf_line("mRNA", 301, 400, "-", "ID=transcript:T3;Parent=gene:ENSG2;Name=tp53"),
     "genes.bed": "chr1\t100\t200\tMYC\t0\t+\nchr1\t300\t400\ttp53\t0\t-\n",
 }
 
@@ -173,6 +178,9 @@ def test_what_does_not_meet_is_one_line(tmp_path):
         find_pairs(CisOptions(gtf, bed), ["STAT1"], genes)
     with pytest.raises(AnalysisError, match="by labels, such as chr1:100-200 .* give elements"):
         find_pairs(CisOptions(gtf), ["STAT1"], genes)
+    for wrong in (screen.elements.drop(columns="end"), screen.elements.iloc[[0, 0]]):
+        with pytest.raises(AnalysisError, match="no end|a name comes twice"):
+            find_pairs(CisOptions(gtf, wrong), names, genes)
     for wrong in ("far", "1 parsec", True, "-3"):
         with pytest.raises(AnalysisError, match="expected a distance such as 1Mb"):
             bases(wrong)

@@ -32,7 +32,8 @@ LEVELS = {"gene": 0, "ncRNA_gene": 0, "pseudogene": 0, "transcript": 1, "mRNA": 
 """Types of lines that say where a gene begins: the first level that a file has is taken."""
 
 GTF = (".gtf", ".gff", ".gff2", ".gff3")
-_ID = (r'\bgene_id[ =]"?([^";]+)', r"\b(?:ID|Parent)=(?:gene[:-])?([^;]+)")
+_ID = r'\bgene_id[ =]"?([^";]+)'
+_OWN, _PARENT = r"\bID=(?:gene[:-])?([^;]+)", r"\bParent=(?:gene[:-])?([^;]+)"
 _NAME = (r'\bgene_name[ =]"?([^";]+)', r"\bName=([^;]+)", r'\bgene[ =]"?([^";]+)')
 _VERSION = re.compile(r"\.\d+$")
 _LABEL = re.compile(r"(chr[^\s:]*?|[^\s:]+(?=:))[:_.-]([\d,]+)(?:-|_|\.\.|\.|:)([\d,]+)")
@@ -114,7 +115,11 @@ def _from_gtf(path: Path, row: Row, found: Levels) -> None:
         return
     start, end = gtf_positions(str(path), row)
     about = row.columns[8] if len(row.columns) > 8 else ""
-    gene = _first(_ID, about) or _first(_NAME, about) or f"line {row.line}"
+    gene = (
+        _first((_ID, _PARENT if level else _OWN), about)
+        or _first(_NAME, about)
+        or f"line {row.line}"
+    )
     key = gene, row.chrom, row.columns[6]
     known = found[level].get(key, (start, end, ""))
     name = known[2] or _first(_NAME, about) or gene
@@ -206,6 +211,12 @@ def places_of(perturbations: Sequence[str], elements: pd.DataFrame | None) -> pd
     chrX_5_7      chrX      5    7
     """
     if elements is not None:
+        missing = [name for name in ("chrom", "start", "end") if name not in elements]
+        if missing or elements.index.has_duplicates:
+            raise AnalysisError(
+                "elements are a table with chrom, start and end, and a row for each perturbation; "
+                + (f"it has no {missing[0]}" if missing else "a name comes twice")
+            )
         return elements[["chrom", "start", "end"]].reindex(
             [name for name in perturbations if name in elements.index]
         )

@@ -104,8 +104,7 @@ class _Axes:
         observed = observed.toarray() if sparse.issparse(observed) else np.asarray(observed)
         direction = whiten(observed - model.covariates[rows] @ gamma.T, beta)
         length = np.sqrt((direction * beta).sum(axis=0))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            direction = direction / np.where(length > 0, length, np.nan)
+        direction = direction / np.where(length > 0, length, np.nan)
         return cls(
             np.ascontiguousarray(direction.T), fit.intercept @ direction, gamma.T @ direction
         )

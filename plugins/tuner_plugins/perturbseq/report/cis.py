@@ -74,7 +74,8 @@ def negative_controls(  # noqa: PLR0913  what mock perturbations are made of
         What they are, or why there are none.
     """
     genes = list(pairs.table["gene"].unique())
-    like = [t for t in model.targets if LIKE_CONTROL.search(t) and t not in pairs.placed]
+    others = set(model.targets) - pairs.placed - set(model.genes)  # WT1 is a gene
+    like = [name for name in model.targets if name in others and LIKE_CONTROL.search(name)]
     named = effects[effects["perturbation"].isin(like) & effects["gene"].isin(genes)]
     parts = [named[["perturbation", "gene", "log2fc", "log2fc_p"]]]
     about = [f"perturbations that are called like controls ({listed(like)})"] * bool(like)
