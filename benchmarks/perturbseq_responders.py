@@ -40,7 +40,7 @@ def measure(seed: int, effect: float, penetrance: float) -> tuple[pd.DataFrame, 
     sizes = {"cells": 2500, "genes": 300, "perturbations": 10}
     with tempfile.TemporaryDirectory() as folder:
         options = {**sizes, "effect": effect, "penetrance": penetrance}
-        paths = simulate(Path(folder), seed=seed, **options)  # type: ignore[arg-type]
+        paths = simulate(Path(folder), seed=seed, **options)
         adata, truth = ad.read_h5ad(paths["screen"]), ad.read_h5ad(paths["truth"])
         works = pd.read_csv(paths["cells"], index_col=0)["works"].to_numpy()
     ps.tl.elasticnet(

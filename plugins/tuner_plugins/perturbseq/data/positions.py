@@ -115,11 +115,7 @@ def _from_gtf(path: Path, row: Row, found: Levels) -> None:
         return
     start, end = gtf_positions(str(path), row)
     about = row.columns[8] if len(row.columns) > 8 else ""
-    gene = (
-        _first((_ID, _PARENT if level else _OWN), about)
-        or _first(_NAME, about)
-        or f"line {row.line}"
-    )
+    gene = _first((_ID, _PARENT if level else _OWN, *_NAME), about) or f"line {row.line}"
     key = gene, row.chrom, row.columns[6]
     known = found[level].get(key, (start, end, ""))
     name = known[2] or _first(_NAME, about) or gene
