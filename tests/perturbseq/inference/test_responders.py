@@ -23,7 +23,8 @@ from tuner_plugins.perturbseq.model.load import load
 from tuner_plugins.perturbseq.model.projection import project
 from tuner_plugins.perturbseq.model.resampling import Model, cell_groups
 from tuner_plugins.perturbseq.model.responses import matrix_of
-from tuner_plugins.perturbseq.report.responders import responders_of
+from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
+from tuner_plugins.perturbseq.report.responders import add_responders, responders_of
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 
@@ -225,3 +226,16 @@ def test_measured_controls_have_no_responders_and_strong_knock_outs_have(shared_
             targets=list(mock.columns),
         )
         assert (responders_of(alone, seed).table["share"] == 0).all()
+
+
+def test_an_analysis_leaves_them_out_where_asked_or_without_controls(tmp_path):
+    adata, *_ = planted(tmp_path, 0, cells=300, genes=160, perturbations=3)
+    view, model = fitted(adata).load()
+    found = Analysis(view)
+    add_responders(found, model, AnalysisOptions(responders=False))
+    assert not found.tables
+    few = np.append(np.flatnonzero(model.control)[:7], np.flatnonzero(~model.control))
+    add_responders(found, model.rows(few), AnalysisOptions())
+    assert not found.tables
+    (note,) = found.notes
+    assert note.startswith("Responders were left out: responders are told from 20 control cells")
