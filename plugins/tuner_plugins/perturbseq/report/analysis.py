@@ -74,6 +74,7 @@ def analyse(
     """
     options = options or AnalysisOptions()
     _check(adata, model, options, guides)
+    pairs = None if options.cis is None else pairs_of(adata, model, options.cis)
     found = Analysis(adata)
     step("normalising and embedding cells")
     prepare(adata, options.view)
@@ -81,7 +82,7 @@ def analyse(
     coef, table = fit_coefficients(found, model, options)
     significant = wide(table, "q", coef) < options.q_threshold
     add_fold_changes(found, model, options)
-    add_cis(found, model, options, guides)
+    add_cis(found, model, options, pairs, guides)
     add_distances(found, model, options)
     add_responders(found, model, options)
     step("finding programs and modules")
@@ -118,5 +119,3 @@ def _check(
         raise AnalysisError("calibration by guide needs the guide of each cell; name its column")
     if isinstance(options.gmt, Path) and options.enrich_online is None:
         read_gmt(options.gmt)
-    if options.cis is not None:
-        pairs_of(adata, model, options.cis)

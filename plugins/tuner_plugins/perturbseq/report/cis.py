@@ -139,14 +139,17 @@ def add_cis(
     found: Analysis,
     model: Model,
     options: AnalysisOptions,
+    pairs: CisPairs | None,
     guides: NDArray[np.object_] | None = None,
 ) -> None:
     """Test pairs of elements and genes near them, where a screen of elements was described."""
-    effects = found.tables["coefficients"]
-    if options.cis is None or not set(FOLD_CHANGES) <= set(effects):
+    if options.cis is None or pairs is None:
         return
-    step("testing cis pairs")
-    pairs = pairs_of(found.adata, model, options.cis)
+    effects = found.tables["coefficients"]
+    if not set(FOLD_CHANGES) <= set(effects):
+        found.notes.append("Cis pairs were left out: they are tested by fold changes.")
+        return
+    step(f"testing {len(pairs.table):,} cis pairs")
     table = tabulate_pairs(pairs.table, effects)
     found.tables["cis_pairs"] = found.adata.uns["cis_pairs"] = table
     found.notes += notes_of(pairs, table, options.cis, options.q_threshold)
