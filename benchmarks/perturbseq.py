@@ -104,7 +104,8 @@ def run(method: str, python: str, adata: ad.AnnData) -> tuple[pd.DataFrame, dict
         command = [python, str(script), method, str(screen), str(table)]
         said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found = pd.read_csv(table)
-    return found.assign(q=adjust(found["p"])), json.loads(said.splitlines()[-1])
+    found = found.assign(q=adjust(found["p"])) if "p" in found else found
+    return found, json.loads(said.splitlines()[-1])
 
 
 def answers(table: pd.DataFrame, one: Measured) -> dict[str, float | str]:

@@ -186,6 +186,49 @@ def fold_changes(adata: ad.AnnData) -> pd.DataFrame:
     return _tidy(list(adata.var_names), list(effect.columns), effect.to_numpy(), p.to_numpy())
 
 
+def _cells(adata: ad.AnnData, responds: np.ndarray, posterior: np.ndarray) -> pd.DataFrame:
+    """Return which cells a method says responded, perturbed ones alone."""
+    found = pd.DataFrame(
+        {
+            "cell": adata.obs_names,
+            "perturbation": adata.obs["perturbation"].to_numpy(dtype=str),
+            "responds": responds,
+            "posterior": posterior,
+        }
+    )
+    return found[found["perturbation"] != CONTROL]
+
+
+def responders(adata: ad.AnnData) -> pd.DataFrame:
+    """Tell responders from other cells with `ps.tl.responders`."""
+    import tuner_plugins.perturbseq as ps
+
+    fitted = _fitted(adata, 0)
+    ps.tl.responders(fitted)
+    return _cells(fitted, fitted.obs["responder"] == "responder", fitted.obs["responder_posterior"])
+
+
+def pertpy_mixscape(adata: ad.AnnData) -> pd.DataFrame:
+    """Tell perturbed cells (KO) from others (NP) with pertpy's mixscape, by its defaults."""
+    import pertpy as pt
+    import scanpy as sc
+
+    view = _logged(adata)
+    sc.pp.pca(view)
+    tool = pt.tl.Mixscape()
+    batch = "batch" if view.obs["batch"].nunique() > 1 else None
+    tool.perturbation_signature(view, "perturbation", CONTROL, split_by=batch)
+    tool.mixscape(view, "perturbation", CONTROL, layer="X_pert")
+    called = view.obs["mixscape_class_global"].astype(str) == "KO"
+    return _cells(view, called, view.obs["mixscape_class_p_ko"])
+
+
+CELLS: dict[str, Callable[[ad.AnnData], pd.DataFrame]] = {
+    "responders": responders,
+    "pertpy_mixscape": pertpy_mixscape,
+}
+"""Methods that judge cells: ``cell``, ``perturbation``, ``responds``, ``posterior``."""
+
 OURS: dict[str, Callable[[ad.AnnData], pd.DataFrame]] = {
     "elastic_net": elastic_net,
     "fold_changes": fold_changes,
@@ -206,7 +249,7 @@ def main() -> None:
     before = sum(os.times()[:4])
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
-        found = {**OURS, **PEERS}[method](adata)
+        found = {**OURS, **PEERS, **CELLS}[method](adata)
     seconds = sum(os.times()[:4]) - before
     found.to_csv(table, index=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -281,7 +281,7 @@ def test_quiet_says_errors_alone_and_verbose_where_they_come_from(
 def test_validate_shows_the_space(tuner: Command, config: str) -> None:
     command = [sys.executable, "-m", "tuner", "validate", config]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "study.yaml is valid; objective: score" in shown
+    assert "study.yaml is valid; objective: maximize score" in shown
     assert tuner("validate", config).stdout == shown
     shown = json.loads(tuner("validate", config, "--json").stdout)
     assert set(shown["search_space"]) == {"x", "size"}

@@ -37,6 +37,7 @@ NOT_DECLARED = {
 EXTRAS = {
     "tuner": ("dashboard", "dask"),
     "tuner_plugins.native": (),
+    "tuner_plugins.genome_tables": (),
     "tuner_plugins.function": (),
     "tuner_plugins.command": (),
     "tuner_plugins.nmf": ("nmf",),

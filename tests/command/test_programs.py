@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +42,37 @@ def test_it_tells_how_a_program_ended_and_what_it_wrote(programs: Programs, tmp_
         require_success("sort", found)
     require_success("sort", found, (0, 3))
     killed = shell(programs, "kill -9 $$", tmp_path)
-    with pytest.raises(ProgramError, match="sort ended with signal 9"):
+    with pytest.raises(ProgramError, match=r"sort ended with signal 9 \(SIGKILL\)"):
         require_success("sort", killed)
+
+
+PASSES_ON = r"import subprocess, sys; sys.exit(subprocess.call(['sh', '-c', 'kill -9 \$\$']))"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "sh -c 'kill -9 $$'; exit $?",
+            r"exit code 137 \(128 \+ 9, perhaps for .* SIGKILL\)",
+        ),
+        ("sh -c 'kill -15 $$'; exit $?", r"exit code 143 \(128 \+ 15, perhaps for .* SIGTERM\)"),
+        (
+            f'"$PYTHON" -c "{PASSES_ON}"',
+            r"exit code 247 \(256 - 9, perhaps for .* SIGKILL\)",
+        ),
+        ("exit 255", "exit code 255$"),
+        ("exit 127", "exit code 127$"),
+    ],
+)
+def test_a_signal_that_a_program_passes_on_is_told(
+    programs: Programs, tmp_path: Path, text: str, said: str
+) -> None:
+    """A shell says 128 + 9 of a command that was killed, and Python's sys.exit(-9) is 256 - 9."""
+    text = text.replace("$PYTHON", sys.executable)
+    found = shell(programs, text, tmp_path)
+    with pytest.raises(ProgramError, match=f"sort ended with {said}"):
+        require_success("sort", found)
 
 
 def test_standard_output_goes_to_a_file(programs: Programs, tmp_path: Path) -> None:
@@ -136,3 +166,49 @@ def test_a_program_ends_with_whoever_asked(tmp_path: Path) -> None:
     if psutil.pid_exists(program):
         psutil.wait_procs([psutil.Process(program)], timeout=20)
     assert not psutil.pid_exists(program)
+
+
+WITHOUT_PIDFD = "import os; del os.pidfd_open; from tuner_plugins.command import host; host.main()"
+
+
+def test_without_descriptors_of_processes_the_end_is_told_by_a_signal(
+    programs: Programs, tmp_path: Path
+) -> None:
+    """As on macOS, on Linux before 5.3 and in some sandboxes."""
+    programs._host = subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_PIDFD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(20):
+        assert shell(programs, "exit 3", tmp_path).code == 3
+    found = shell(programs, "exec >&- 2>&-; sleep 0.3", tmp_path)
+    assert (found.code, found.stdout) == (0, "")
+    assert shell(programs, "kill -9 $$", tmp_path).code == -9
+
+
+def test_the_end_is_told_when_it_comes(programs: Programs, tmp_path: Path) -> None:
+    """Of a program that has closed all that is read of it, too."""
+    text = "exec >&- 2>&-; sleep 0.31"  # the next look at its memory is at 0.35 s
+    assert any(shell(programs, text, tmp_path).seconds < 0.335 for _ in range(30))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of signals on Linux")
+@pytest.mark.parametrize("ignored", [(), (signal.SIGHUP, signal.SIGUSR1)])
+def test_a_program_begins_with_the_signals_of_who_runs_the_study(
+    tmp_path: Path, ignored: tuple[signal.Signals, ...]
+) -> None:
+    """Those that `nohup` has it ignore are ignored; what Python ignores of itself is not."""
+    before = [signal.signal(each, signal.SIG_IGN) for each in ignored]
+    programs = Programs()
+    try:
+        said = programs.run(Call("/bin/cat", ["cat", "/proc/self/status"], tmp_path, {}, None))
+    finally:
+        programs.close()
+        for each, handler in zip(ignored, before, strict=True):
+            signal.signal(each, handler)
+    found = dict(line.split(":\t") for line in said.stdout.splitlines())
+    bits = {each: int(found["SigIgn"], 16) >> each - 1 & 1 for each in signal.valid_signals()}
+    assert {each for each, bit in bits.items() if bit} == {*ignored}  # the C library has its own
+    assert int(found["SigBlk"], 16) == int(found["SigCgt"], 16) == 0

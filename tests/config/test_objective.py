@@ -67,3 +67,8 @@ def test_the_formula_itself_rewards_slowness_below_the_baseline() -> None:
 def test_several_objectives_are_told_in_order() -> None:
     objective = Objective({"r": "maximize"}, {"time": "minimize", "r": "maximize"})
     assert objective.values([CaseRecord("a", {"r": 0.5}, 2.0)], None) == [2.0, 0.5]
+
+
+def test_the_goal_names_each_direction() -> None:
+    both = Objective({"r": "maximize"}, {"r": "maximize", "time": "minimize"})
+    assert both.goal == "maximize r, minimize time"

@@ -485,6 +485,22 @@ SETTINGS = {
     ),
     "grid ratio above 1": ({"surface": {"l1_ratios": [0.5, 2.0]}}, "at most 1"),
     "gene sets of other genes": ({"analysis": {"gene_sets": "sets.gmt"}}, "none of 1 terms has"),
+    "genes of another file": (
+        {"analysis": {"cis": {"annotation": "genes.gtf", "elements": "elements.bed"}}},
+        "analysis.cis: no cis pair: none of 12 genes is in genes.gtf, which names 'MYC'",
+    ),
+    "labels without positions": (
+        {"analysis": {"cis": {"annotation": "genes.gtf"}}},
+        "analysis.cis: no cis pair: none of 3 perturbations has a position by labels",
+    ),
+    "a distance of no unit": (
+        {"analysis": {"cis": {"annotation": "genes.gtf", "distance": "1 mile"}}},
+        "analysis.cis.distance: .*expected a distance such as 1Mb, 500kb or 20000",
+    ),
+    "pairs without fold changes": (
+        {"analysis": {"cis": {"annotation": "genes.gtf"}, "fold_changes": False}},
+        "cis pairs are tested by fold changes",
+    ),
     "no gene sets": ({"analysis": {"gene_sets": "empty.gmt"}}, "holds no gene sets"),
 }
 
@@ -495,6 +511,9 @@ def test_settings_that_mean_nothing_are_refused_in_one_line(validate, tmp_path, 
     sections, message = SETTINGS[kind]
     (tmp_path / "sets.gmt").write_text("TERM\t\t" + "\t".join(f"H{i}" for i in range(9)) + "\n")
     (tmp_path / "empty.gmt").write_text("\n")
+    (tmp_path / "elements.bed").write_text("chr1\t10\t20\tA\n")
+    gene = 'chr1\tx\tgene\t101\t200\t.\t+\t.\tgene_id "ENSG1"; gene_name "MYC";\n'
+    (tmp_path / "genes.gtf").write_text(gene)
     code, _, error = validate(_written(tmp_path, None), {}, **sections)
     assert code == 2
     (line,) = error.splitlines()

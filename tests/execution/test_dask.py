@@ -32,7 +32,7 @@ from tuner.execution.dask.cluster import SCHEDULER, WORKER, OwnCluster  # noqa: 
 from tuner.execution.dask.executor import DaskExecutor, DaskOptions  # noqa: E402
 from tuner.execution.dask.roster import DaskWorker, Roster  # noqa: E402
 from tuner.execution.dask.slot import Facts  # noqa: E402
-from tuner.execution.jobs import CaseDone, Setup, TimeJob  # noqa: E402
+from tuner.execution.jobs import CaseDone, FixedCostJob, Setup, TimeJob  # noqa: E402
 from tuner.export.provenance import DISTRIBUTION  # noqa: E402
 from tuner.measure.stopwatch import machine  # noqa: E402
 from tuner.plugin import InputError  # noqa: E402
@@ -155,6 +155,21 @@ def test_a_scheduler_of_our_own_that_is_gone_is_one_line() -> None:
     with pytest.raises(InputError, match=r"scheduler at 'tls://\S+' is gone; run the same command"):
         executor.wait(60.0)
     executor.close()
+
+
+def test_workers_of_our_own_leave_no_folder_of_a_trial_behind(workplace: Path) -> None:
+    """The scheduler is killed: nobody can tell the workers to end their trials."""
+    setup, options = Setup("toy", {"data": {"start_up": 60.0}}), DaskOptions(workers=1)
+    executor = DaskExecutor(setup, 1, 60.0, options=options)
+    _, scheduler = running_below(os.getpid(), SCHEDULER[2])
+    executor.submit(FixedCostJob(job().trial.params, 0, repeats=1))
+    until = time.monotonic() + 60
+    while not list(workplace.glob(".tuner-*/script.py")):
+        assert time.monotonic() < until
+        executor.wait(0.1)
+    scheduler.kill()
+    executor.close()
+    assert list(workplace.glob(".tuner-*")) == []
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -489,6 +490,22 @@ def test_too_few_permutations_are_noted_and_a_tail_helps(tiny):
         ps.tl.elasticnet(tiny, **{**options, "n_permutations": 5}, tail_fit=True)
     ps.tl.elasticnet(tiny, **{**options, "n_permutations": 60}, tail_fit=True)
     assert tiny.varm["coef_p"].loc["g3", "A"] < 1 / 721  # the least that 60 x 12 give
+
+
+def test_what_a_step_warns_of_stays_with_the_screen(tiny):
+    counts = tiny.X.toarray()
+    counts[2:, 3] = 0  # two cells are too few for a p
+    tiny.X = sparse.csr_matrix(counts)
+    del tiny.obs["total_counts"]
+    ps.tl.elasticnet(tiny, **QUICK)
+    before = tiny.uns["elasticnet"]["notes"].tolist()
+    said = f"1 of {tiny.n_vars} genes have counts in too few cells"
+    for _ in range(2):
+        with pytest.warns(ScreenWarning, match=said) as warned:
+            ps.tl.fold_changes(tiny)
+        assert {Path(each.filename).name for each in warned} == {Path(__file__).name}
+    (added,) = tiny.uns["elasticnet"]["notes"].tolist()[len(before) :]
+    assert added.startswith(said)
 
 
 def test_distances_of_cells_from_control(analysed):

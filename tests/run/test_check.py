@@ -64,7 +64,7 @@ def clutter(workplace: Path) -> None:
         (["study.sampler={name: nsgaii, population_size: 1}"], "'nsgaii' refuses its options"),
         (["study.sampler={name: grid, points: 1}"], "points: expected a whole number above 1"),
         (["study.sampler=brute-force"], "'brute-force' needs a step for every range"),
-        (["study.pruner=percentile"], "pruner 'percentile' needs the option 'percentile'"),
+        (["study.pruner=percentile"], "pruner: 'percentile' needs the option 'percentile'"),
         (["study.pruner={name: percentile, percentile: 150}"], "'percentile' refuses: Percentile"),
         (["study.pruner=threshold"], "'threshold' refuses: Either lower or upper"),
         (["study.pruner=median", "objective=[fit, time]"], "a pruner serves one objective"),

@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,26 @@ def test_a_study_that_was_left_is_told_from_one_that_runs(
     assert told[0].startswith("study 'study' was left by a process that ended without a word: ")
     assert told[2].startswith("  trial 0, to be run again: x ")
     assert told[-1].endswith(f" run {config}")
+
+
+def test_a_trial_that_runs_again_is_timed_since_this_run_began(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process drew it two hours ago, and was killed."""
+    loaded = load_config(config)
+    study, storage = open_study(loaded)
+    template = study.ask(dict(loaded.space.searched))._cached_frozen_trial
+    template.datetime_start = datetime.now() - timedelta(hours=2)
+    storage.settle()
+    storage._backend.create_new_trial(study._study_id, template)
+    assert storage.lease is not None
+    storage.lease.release()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(leases, "_here", lambda: {"host": "second", "place": "there"})
+        Lease(study, {"trials": 300, "timeout": None}).take()
+    found = status_of(loaded)
+    assert (found.state, len(found.running)) == ("running", 2)
+    (_, _, fresh), (_, _, again) = found.running
+    assert 0 <= fresh <= again < 60
+    shown = next(line for line in lines_of(found, loaded) if line.startswith("  trial 1, for "))
+    assert " s: " in shown or " ms: " in shown

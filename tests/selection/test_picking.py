@@ -77,7 +77,7 @@ def test_bounds(bound: str, value: float, kept: bool) -> None:
     [
         ("bset", "expected best, smoothed, one_standard_error, a trial's number, or bounds on"),
         (-1, "or bounds on metrics such as {r: '>= 0.5'}, got -1"),
-        (True, "expected a value, got true"),
+        (True, "or bounds on metrics such as {r: '>= 0.5'}, got true"),
         ({}, "got {}"),
         ({"fit": 0.5}, "expected a bound such as '>= 0.5', got '0.5'"),
         ({"fit": "about 1"}, "expected a bound such as '>= 0.5', got 'about 1'"),

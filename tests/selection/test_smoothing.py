@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.selection.test_finalists import make_record
 from tuner.config.objective import Objective
@@ -124,3 +125,23 @@ def test_what_the_race_has_shown_counts_as_well(scores, expected):
     chosen, reason = smoothed_best(records, records[spike], final, objective, SPACE)
     assert (chosen.number == spike) == (expected == "spike")
     assert (reason == "") == (expected == "spike")
+
+
+def test_the_surface_takes_one_thread_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+    seen: list[int] = []
+    for name in ("fit", "predict"):
+        real = getattr(GaussianProcessRegressor, name)
+
+        def looked(self: Any, *args: Any, real: Any = real) -> Any:
+            seen.extend(pool["num_threads"] for pool in threadpool_info())
+            return real(self, *args)
+
+        monkeypatch.setattr(GaussianProcessRegressor, name, looked)
+    drawn, worth = draw(3, 12)
+    with threadpool_limits(4):
+        if max(pool["num_threads"] for pool in threadpool_info()) == 1:
+            pytest.skip("BLAS was built for one thread")
+        expected_values(drawn, worth, SPACE)
+    assert set(seen) == {1}

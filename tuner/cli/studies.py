@@ -94,7 +94,7 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
     out.print(table)
     for note in notes:
         plain(note)
-    plain(f"{config} is valid; objective: {', '.join(loaded.objectives)}")
+    plain(f"{config} is valid; objective: {loaded.objective.goal}")
 
 
 @app.command()

@@ -8,17 +8,20 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from tuner.plugin.words import shown
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"mb": 10**6, "gb": 10**9, "mib": 2**20, "gib": 2**30}
 
 
 def _amount(value: Any, units: Mapping[str, float], expected: str) -> Any:
-    """Return a text such as 1.5h in its base unit; what is no text as it is."""
-    if not isinstance(value, str):
+    """Return a text such as 1.5h in its base unit; a number, or nothing, as it is."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*", value.lower())
+    pattern = r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]+)\s*"
+    match = re.fullmatch(pattern, value.lower()) if isinstance(value, str) else None
     if not match or match[2] not in units:
-        raise ValueError(f"expected {expected}, got '{value}'")
+        raise ValueError(f"expected {expected}, got {shown(value):.80}")
     return float(match[1]) * units[match[2]]
 
 

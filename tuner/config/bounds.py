@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tuner.plugin.words import shown
+
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -47,5 +49,5 @@ def checked_selector(value: Any) -> Any:
         return value
     raise ValueError(
         f"expected {', '.join(SELECTORS)}, a trial's number, or bounds on metrics such as "
-        f"{{r: '>= 0.5'}}, got {value!r}"
+        f"{{r: '>= 0.5'}}, got {shown(value)}"
     )

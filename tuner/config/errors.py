@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from tuner.config.addresses import masked
 from tuner.config.yaml import Document, Key
 from tuner.plugin import InputError
-from tuner.plugin.words import did_you_mean, in_words
+from tuner.plugin.switches import misread
+from tuner.plugin.words import did_you_mean, in_words, shown
+
+T = TypeVar("T")
 
 _ONE_SET = "is gone, it gained too little: a script has one set of params; remove it"
 GONE: Mapping[Key, str] = {
@@ -37,19 +41,21 @@ def validated(
     document: Document,
     folder: Path | None = None,
     also: type[BaseModel] | None = None,
+    absent: bool = False,
 ) -> Any:
-    """Return sections as a model; `also` has further keys beside those of `model`."""
+    """Return sections as a model; `also` has further keys, and files may be `absent`."""
+    found = dict(misread(model, data))
     try:
-        return model.model_validate(data, context={"folder": folder})
+        made = model.model_validate(data, context={"folder": folder, "absent": absent})
+        if not found:
+            return made
     except ValidationError as error:
-        found: dict[Key, str] = {}
         for each in error.errors():
             key, message = _described(model, tuple(each["loc"]), each, document, also)
             # What one value could be, each kind with its own complaint, is told once.
             if not any(_is_part(key, told) or _is_part(told, key) for told in found):
                 found[key] = message
-        errors = [str(error_at(document, *item)) for item in found.items()]
-        raise InputError("\n".join(errors)) from None
+    raise InputError("\n".join(str(error_at(document, *item)) for item in found.items()))
 
 
 def _is_part(key: Key, whole: Key) -> bool:
@@ -64,11 +70,12 @@ def _described(
     also: type[BaseModel] | None,
 ) -> tuple[Key, str]:
     """Turn a pydantic error into the key of the file it is about and a sentence."""
-    while len(key) > 1 and not _stands(document.data, key) and _stands(document.data, key[:-1]):
-        if detail["type"] == "missing":
-            break
-        key = key[:-1]
     kind, got = detail["type"], detail.get("input")
+    given, key = key, ()
+    for part in given[:-1]:  # pydantic's names of what a value could be stand nowhere
+        key = (*key, part) if _stands(document.data, (*key, part)) else key
+    if not key or kind == "missing" or _stands(document.data, (*key, *given[-1:])):
+        key = (*key, *given[-1:])
     if kind == "extra_forbidden":
         return unknown_key(model, key, also)
     if kind == "missing":
@@ -78,7 +85,7 @@ def _described(
         return (*key, *getattr(detail["ctx"]["error"], "key", ())), message
     if kind in _LENGTHS:
         return key, _length_problem(key, detail)
-    came = "nothing: fill it in, or remove the key" if got is None else masked(repr(got))
+    came = "nothing: fill it in, or remove the key" if got is None else masked(shown(got))
     return key, f"{in_words(message)}, got {came:.80}"
 
 
@@ -140,6 +147,34 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+class Mistakes:
+    """What parts that stand apart find wrong, to be told as one error, in the file's order."""
+
+    def __init__(self, document: Document) -> None:
+        self.document, self.lines = document, list[str]()
+
+    def of(self, call: Callable[..., T], *args: Any) -> T | None:
+        """Return what a function returns; None, and keep what it says, where it finds mistakes."""
+        try:
+            return call(*args)
+        except InputError as error:
+            self.lines += str(error).splitlines()
+            return None
+
+    def add(self, key: Key, message: str) -> None:
+        """Keep what is wrong with the value at `key`."""
+        self.lines.append(str(error_at(self.document, key, message)))
+
+    def tell(self) -> None:
+        """Raise `InputError` where there are any."""
+        if self.lines:
+            raise InputError("\n".join(sorted(dict.fromkeys(self.lines), key=self._line)))
+
+    def _line(self, told: str) -> int:
+        place = re.match(r", line (\d+): ", told.removeprefix(str(self.document.path)))
+        return int(place[1]) if place else 0
+
+
 def at_key(document: Document, key: Key, call: Any, *args: Any) -> Any:
     """Call a function; what it finds wrong is an error of the value at `key`, or at its own."""
     try:
@@ -149,6 +184,12 @@ def at_key(document: Document, key: Key, call: Any, *args: Any) -> Any:
 
 
 def error_at(document: Document, key: Key, message: str) -> InputError:
-    """Return an error of the value at `key`, with the place where it stands."""
+    """Return an error of the value at `key`, with the place where it stands.
+
+    The key is not said twice: of "executor 'dask', option ..." at ``executor`` its name is left.
+    """
     dotted = ".".join(map(str, key))
-    return InputError(f"{document.where(key)}: {dotted}: {message.removeprefix(f'{dotted}: ')}")
+    message = message.removeprefix(f"{dotted}: ")
+    if key and message.startswith(f"{key[-1]} '"):
+        message = message.removeprefix(f"{key[-1]} ")
+    return InputError(f"{document.where(key)}: {dotted}: {message}")

@@ -13,17 +13,24 @@ from typing import Any, cast
 import yaml
 
 from tuner.config.addresses import as_written, masked_data
-from tuner.config.errors import at_key, error_at, unknown_key, validated
+from tuner.config.errors import Mistakes, at_key, error_at
 from tuner.config.objective import Objective
-from tuner.config.schema import NO_FILE, EngineSections, wrong_name
-from tuner.config.space import Space, SpaceError, build_space
+from tuner.config.parts import (
+    WITH_PLUGIN,
+    ask,
+    engine_sections,
+    own_sections,
+    space_of,
+    tell_all,
+)
+from tuner.config.schema import EngineSections
+from tuner.config.space import Space
 from tuner.config.task import Task
 from tuner.config.text import cleaned_data
 from tuner.config.yaml import Document, read_yaml
 from tuner.export.provenance import file_digests, fingerprint, named_digests
-from tuner.plugin import InputError, Plugin
+from tuner.plugin import Plugin
 from tuner.plugin.registry import plugin_class
-from tuner.plugin.words import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -159,39 +166,6 @@ def _without(sections: Mapping[str, Any], names: Collection[str]) -> dict[str, A
     }
 
 
-def _space(document: Document, plugin: Plugin[Any], wanted: Mapping[str, Any] | None) -> Space:
-    at_key(document, ("data",), plugin.inputs)  # by which it may check params
-    try:
-        return build_space(plugin, wanted)
-    except SpaceError as error:
-        raise error_at(document, ("search_space", *error.key), str(error)) from None
-    except InputError as error:
-        raise error_at(document, error.key or ("search_space",), str(error)) from None
-
-
-def _check_mode(document: Document, plugin: Plugin[Any], mode: str) -> None:
-    """Raise `InputError` where a plug-in cannot be timed in this way."""
-    if mode == "process" and type(plugin).command is Plugin.command:
-        message = f"plug-in '{plugin.name}' gives no command to time; expected 'run'"
-        raise error_at(document, ("timing", "mode"), message)
-
-
-def _check_select(document: Document, plugin: Plugin[Any], select: object) -> None:
-    """Raise `InputError` where the plug-in cannot choose by `export.select`."""
-    offered = type(plugin).one_standard_error is not Plugin.one_standard_error
-    if select == "one_standard_error" and not offered:
-        message = (
-            f"plug-in '{plugin.name}' has no 'one_standard_error'; expected 'best' or 'smoothed'"
-        )
-        raise error_at(document, ("export", "select"), message)
-    beside = ["score", "speedup"] if plugin.baseline() is not None else []
-    known = [*plugin.metrics, *beside, "time"]
-    for name in select if isinstance(select, Mapping) else ():
-        if name not in known:
-            message = f"expected a bound on one of {', '.join(known)}, got '{name}'"
-            raise error_at(document, ("export", "select"), message)
-
-
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read and validate the configuration at `path`.
 
@@ -212,24 +186,22 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def config_of(document: Document) -> Config:
     """Validate the configuration in `document`; errors as in `load_config`."""
-    path, engine = document.path, _engine_sections(document)
-    ours = EngineSections.model_fields
-    rest = {name: value for name, value in document.data.items() if name not in ours}
-    if engine.study.name is None and (wrong := wrong_name(path.stem)):
-        raise InputError(f"{path}: the file's name is no name of a study: {wrong}; set study.name")
-    cls = at_key(document, ("plugin",), plugin_class, engine.plugin)
-    for key in engine.export.options if "export" not in cls.Config.model_fields else ():
-        raise error_at(document, *unknown_key(EngineSections, ("export", key)))
-    if engine.export.options:
-        rest["export"] = engine.export.options
-    if engine.search_space is not None and "search_space" in cls.Config.model_fields:
-        rest["search_space"] = engine.search_space  # it has no params but those
-    model = _own_sections(cls.Config, rest, document, engine.source)
+    found, name = Mistakes(document), document.data.get("plugin")
+    engine = found.of(engine_sections, document)
+    cls = model = None
+    if isinstance(name, str):
+        cls = found.of(at_key, document, ("plugin",), plugin_class, name)
+    if cls is not None:
+        model = found.of(own_sections, document, cls.Config)
+    if engine is None or cls is None or model is None:
+        tell_all(found, engine, cls, model)
     plugin = cls(model)
-    space = _space(document, plugin, engine.search_space)
-    objectives = _objectives(document, plugin, engine.objective)
-    _check_mode(document, plugin, engine.timing.mode)
-    _check_select(document, plugin, engine.export.select)
+    found.of(at_key, document, ("data",), ask, plugin)
+    found.tell()
+    space = found.of(space_of, document, plugin, engine.search_space)
+    objectives, *_ = [found.of(check, document, plugin, engine) for check in WITH_PLUGIN]
+    if space is None or objectives is None or found.lines:
+        tell_all(found, engine, cls, model)
     sections = model.model_dump(mode="json")
     return Config(document, engine, plugin, sections, space, objectives)
 
@@ -239,44 +211,4 @@ def read_engine_sections(
 ) -> tuple[Document, EngineSections]:
     """Read the file and validate the engine's own sections alone; errors as in `load_config`."""
     document = read_yaml(path, overrides)
-    return document, _engine_sections(document)
-
-
-def _engine_sections(document: Document) -> EngineSections:
-    ours = EngineSections.model_fields
-    own = {name: value for name, value in document.data.items() if name in ours}
-    sections: EngineSections = validated(EngineSections, own, document)
-    return sections
-
-
-def _own_sections(
-    model: type[Any], sections: Mapping[str, Any], document: Document, source: str | None
-) -> Any:
-    """Validate the plug-in's sections; where a file is not there say where it comes from."""
-    folder = document.path.resolve().parent
-    try:
-        return validated(model, sections, document, folder, also=EngineSections)
-    except InputError as error:
-        if source is None or NO_FILE not in str(error):
-            raise
-        raise InputError(f"{error}; {source}", error.key) from None
-
-
-def _objectives(document: Document, plugin: Plugin[Any], chosen: str | list[str]) -> dict[str, str]:
-    names = [chosen] if isinstance(chosen, str) else chosen
-    known = {"score": "maximize", **plugin.metrics, "time": "minimize"}
-    for name in names:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            message = f"expected one of {', '.join(known)}, got '{name}'{hint}"
-            raise error_at(document, ("objective",), message)
-    if not names or len(set(names)) != len(names):
-        raise error_at(document, ("objective",), f"expected different objectives, got {names}")
-    if "score" in names and plugin.baseline() is None:
-        raise error_at(
-            document,
-            ("objective",),
-            f"'score' needs a baseline and plug-in '{plugin.name}' has none; "
-            f"expected one of {', '.join(plugin.metrics)}",
-        )
-    return {name: known[name] for name in names}
+    return document, engine_sections(document)

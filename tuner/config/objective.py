@@ -102,6 +102,11 @@ class Objective:
         """Return 1 where a larger primary metric is better, else -1."""
         return 1.0 if self.metrics[self.primary] == "maximize" else -1.0
 
+    @property
+    def goal(self) -> str:
+        """What is tuned, in words: ``maximize r2, minimize time``."""
+        return ", ".join(f"{direction} {name}" for name, direction in self.objectives.items())
+
     def ranked_by(self, records: Sequence[TrialRecord]) -> tuple[str, float]:
         """Return the metric that trials are ranked by, and its sign: 1 where larger is better.
 

@@ -14,6 +14,10 @@ from optuna.distributions import (
 )
 
 from tuner.plugin import InputError, Value
+from tuner.plugin.words import did_you_mean
+
+KEYS = ("choices", "low", "high", "log", "step")
+"""What an entry may have."""
 
 
 def listed_ranges(section: Mapping[str, Any]) -> dict[str, BaseDistribution]:
@@ -43,7 +47,18 @@ def listed_defaults(section: Mapping[str, Any]) -> dict[str, Value]:
     }
 
 
+def check_keys(name: str, entry: Mapping[Any, Any]) -> None:
+    """Raise `InputError` for a key that no entry of ``search_space`` has."""
+    for key in entry:
+        if key not in KEYS:
+            message = f"unknown key '{key}'; a range has: {', '.join(KEYS[1:])}"
+            hint = did_you_mean(str(key), KEYS)
+            raise InputError(f"{message}{hint}", ("search_space", name, str(key)))
+
+
 def _distribution(name: str, entry: Any) -> BaseDistribution:
+    if isinstance(entry, Mapping):
+        check_keys(name, entry)
     choices = entry if isinstance(entry, list) else entry.get("choices")
     if isinstance(choices, list) and choices:
         if wrong := [choice for choice in choices if not isinstance(choice, Value)]:

@@ -16,9 +16,14 @@ def _anchor(path: Path, info: ValidationInfo) -> Path:
     return path if folder is None or path.is_absolute() else Path(folder) / path
 
 
+def may_lack(info: ValidationInfo) -> bool:
+    """Whether files may be absent: to see what else is wrong (context key ``absent``)."""
+    return bool((info.context or {}).get("absent"))
+
+
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     anchored = _anchor(path.expanduser(), info)
-    if not anchored.exists():
+    if not anchored.exists() and not may_lack(info):
         raise ValueError(f"{NO_FILE}: {anchored}")
     return anchored
 
@@ -33,7 +38,7 @@ def expand_paths(patterns: list[Path], info: ValidationInfo) -> list[Path]:
     for pattern in patterns:
         anchored = _anchor(pattern.expanduser(), info)
         matches = [anchored] if anchored.exists() else sorted(map(Path, glob.glob(str(anchored))))
-        if not matches:
+        if not matches and not may_lack(info):
             raise ValueError(f"{NO_FILE}, and no file matches: {anchored}")
         found.extend(matches)
     return found

@@ -15,6 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from tuner.config.own_space import check_keys
 from tuner.plugin import InputError, Params, Plugin, Value
 from tuner.plugin.words import did_you_mean
 
@@ -196,15 +197,15 @@ def _ranged(name: str, entry: Any, own: BaseDistribution | None) -> BaseDistribu
         if own is None:
             raise SpaceError((name,), "has no range of its own; give a value or a list of choices")
         return own
+    try:
+        check_keys(name, entry)
+    except InputError as error:
+        raise SpaceError(error.key[1:], str(error)) from None
     if "choices" in entry:
         return _choices(name, entry, own)
     if isinstance(own, CategoricalDistribution) or own is None:
         offered = f" of {list(own.choices)}" if own is not None else ""
         raise SpaceError((name,), f"expected a value or a list{offered}, got a range")
-    if unknown := sorted(entry.keys() - {"low", "high", "log", "step"}):
-        raise SpaceError(
-            (name, unknown[0]), f"unknown key '{unknown[0]}'; a range has: low, high, log, step"
-        )
     assert isinstance(own, FloatDistribution | IntDistribution)
     return _range(name, entry, own)
 

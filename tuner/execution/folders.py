@@ -9,11 +9,14 @@ import shutil
 import socket
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+
+from tuner.execution.keeper import LOOK
 
 WORKERS = "tuner-workers-"
 """How the names of the temporary folders of local executors begin."""
@@ -71,9 +74,24 @@ def working_folder() -> Iterator[Path]:
         yield Path(name).resolve()
 
 
-def sweep(where: Path) -> None:
-    """Remove the working folders in `where` whose processes, on this machine, are gone."""
+def sweep(where: Path, patience: float = 0.0) -> None:
+    """Remove the working folders in `where` whose processes, on this machine, are gone.
+
+    Others' processes that live are given `patience` seconds to end, as those of a worker that was
+    killed do once they see it.
+    """
+    until = time.monotonic() + patience
+    while list(_swept(where)) and time.monotonic() < until:
+        time.sleep(LOOK / 10)
+
+
+def _swept(where: Path) -> Iterator[Path]:
+    """Sweep once; yield the folders of other processes that live."""
     for folder in where.glob(f"{_prefix()}*"):
         owner = folder.name.removeprefix(_prefix()).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+        if not owner.isdigit() or int(owner) == os.getpid():
+            continue
+        if psutil.pid_exists(int(owner)):
+            yield folder
+        else:
             shutil.rmtree(folder, ignore_errors=True)

@@ -164,8 +164,15 @@ def main(module: str, connection: int, parent: int) -> None:
     os.close(writing)
     os.close(connection)
     status = Keeper(worker, parent, reading).keep()
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:  # nobody needs a core of the keeper
+    end_as(os.waitstatus_to_exitcode(status))
+
+
+def end_as(code: int) -> None:
+    """End this process as a child did: with its exit code, or by the signal of a negative one.
+
+    The system keeps eight bits of an exit code, and -9 would become 247.
+    """
+    if code < 0:  # nobody needs a core of this process
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with contextlib.suppress(OSError, ValueError):  # SIGKILL cannot be set
             signal.signal(-code, signal.SIG_DFL)

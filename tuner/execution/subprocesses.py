@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
-from tuner.execution.keeper import LOOK, PATIENCE
+from tuner.execution.keeper import LOOK, PATIENCE, end_as
 
 KEEPER = "tuner.execution.keeper"
 GRACE = 3.0
@@ -171,4 +171,4 @@ def guard(parent: int, command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guard(int(sys.argv[1]), sys.argv[2:]))
+    end_as(guard(int(sys.argv[1]), sys.argv[2:]))

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from tuner.plugin import Clocked
+from tuner.plugin.words import how_ended
 
 STDERR_LINES = 12
 SLICE = 0.004
@@ -150,7 +151,7 @@ def timed_process(command: Sequence[str]) -> Timed:
             errors.seek(max(0, errors.seek(0, os.SEEK_END) - ERRORS_BYTES))
             lines = errors.read().decode(errors="replace").splitlines()
             raise RuntimeError(
-                f"{' '.join(command)} ended with exit code {process.returncode}: "
+                f"{' '.join(command)} ended with {how_ended(process.returncode)}: "
                 + "\n".join(lines[-STDERR_LINES:])
             )
     if not tells_waiting():

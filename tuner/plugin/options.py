@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, create_model
 
 from tuner.plugin import InputError
-from tuner.plugin.words import did_you_mean, in_words
+from tuner.plugin.switches import misread
+from tuner.plugin.words import did_you_mean, in_words, shown
 
 
 def options_of(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -40,6 +41,8 @@ def validated_options(what: str, model: type[BaseModel], options: Mapping[str, A
         offered = ", ".join(model.model_fields) or "none"
         hint = did_you_mean(unknown[0], model.model_fields)
         raise InputError(f"{what} has no option '{unknown[0]}'; it has: {offered}{hint}")
+    for key, said in misread(model, options):
+        raise InputError(f"{what}, option '{key[0]}': {said}")
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
@@ -48,5 +51,5 @@ def validated_options(what: str, model: type[BaseModel], options: Mapping[str, A
         if first["type"] == "missing":
             raise InputError(f"{what} needs the option '{option}'") from None
         raise InputError(
-            f"{what}, option '{option}': {in_words(first['msg'])}, got {first['input']!r}"
+            f"{what}, option '{option}': {in_words(first['msg'])}, got {shown(first['input'])}"
         ) from None

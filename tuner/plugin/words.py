@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
+from typing import Any
 
 WORDS = {
     "Input should be": "expected",
     "a valid integer": "a whole number",
+    "a valid string": "a text",
     "valid ": "",
     "dictionary": "mapping",
     "Input is not a path for <class 'pathlib.Path'>": "expected a path",
@@ -31,6 +34,40 @@ def in_words(message: str) -> str:
     for theirs, ours in WORDS.items():
         message = message.replace(theirs, ours)
     return message.partition(" or instance of ")[0]
+
+
+def shown(value: Any) -> str:
+    """Return a value as a file has it: a switch as YAML writes it, all else as Python does.
+
+    >>> shown(True), shown("4 GB")
+    ('true', "'4 GB'")
+    """
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+PASSED_ON = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGKILL", "SIGSEGV", "SIGTERM", "SIGXCPU")
+"""Signals that an exit code may stand for; others are rarer than codes that mean something else."""
+
+
+def how_ended(code: int) -> str:
+    """Return how a program ended, by its exit code, negative for a signal.
+
+    A shell ends with 128 + 9 where signal 9 ended its command, and ``sys.exit(-9)`` with 256 - 9:
+    that is said of the signals of `PASSED_ON`.
+
+    >>> how_ended(-9), how_ended(3)
+    ('signal 9 (SIGKILL)', 'exit code 3')
+    >>> how_ended(137)
+    'exit code 137 (128 + 9, perhaps for signal 9, SIGKILL)'
+    """
+    names = {number.value: number.name for number in signal.Signals}
+    if code < 0:
+        return f"signal {-code}" + (f" ({names[-code]})" if -code in names else "")
+    for start, number in (("128 +", code - 128), ("256 -", 256 - code)):
+        if names.get(number) in PASSED_ON:
+            name = names[number]
+            return f"exit code {code} ({start} {number}, perhaps for signal {number}, {name})"
+    return f"exit code {code}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -9,17 +9,19 @@ from collections.abc import Iterator
 from functools import partial
 
 import psutil
+from optuna.storages import BaseStorage
 
 from tuner.config.addresses import masked
-from tuner.config.errors import at_key, error_at
+from tuner.config.errors import Mistakes, at_key, error_at
 from tuner.config.load import Config
+from tuner.config.parts import made_executor
 from tuner.config.reach import why_unreachable, why_unwritable
 from tuner.config.samplers import make_pruner, make_sampler, settings_in_all
 from tuner.export.outputs import resolved
 from tuner.export.ownership import Owner, check_folder, check_script
 from tuner.measure.stopwatch import tells_waiting
 from tuner.plugin import InputError
-from tuner.plugin.registry import LOCAL, executor
+from tuner.plugin.registry import LOCAL
 from tuner.search.peek import peek_storage
 from tuner.search.plan import IDENTITY, Plan, plan_study
 from tuner.tracking.mlflow_uri import absolute_uri, check_uri, sqlite_path
@@ -46,10 +48,18 @@ def check(config: Config, *, new: bool = False, load: bool = False) -> list[str]
     InputError
         Where `run` could not do its work: one line with the key, its place and what to do.
     """
-    notes = [*config.notes, *_search(config), *_machine(config)]
-    notes += _outputs(config, _plan(config, new))
-    if trouble := tracking_trouble(config):
+    found = Mistakes(config.document)
+    notes = [*(found.of(lambda: config.notes) or ())]
+    for part in (_search, _executor, _machine):
+        notes += found.of(list, part(config)) or []
+    if (opened := found.of(_storage, config)) is not None:
+        # With mistakes it is another study: what is wrong with that is not to be told.
+        plans = Mistakes(config.document) if found.lines else found
+        if (plan := plans.of(plan_study, *opened, config, new)) is not None:
+            notes += found.of(list, _outputs(config, plan)) or []
+    if trouble := found.of(tracking_trouble, config):
         notes.append(trouble)
+    found.tell()
     return notes + (list(_data(config)) if load else [])
 
 
@@ -93,10 +103,10 @@ def tracking_trouble(config: Config) -> str | None:
     )
 
 
-def _plan(config: Config, new: bool) -> Plan:
-    document = config.document
-    storage = at_key(document, ("study", "storage"), peek_storage, config.engine.study.storage)
-    return plan_study(storage, config, new)
+def _storage(config: Config) -> tuple[BaseStorage | None]:
+    """Return the storage alone; None in it where there is none yet."""
+    url = config.engine.study.storage
+    return (at_key(config.document, ("study", "storage"), peek_storage, url),)
 
 
 def _search(config: Config) -> Iterator[str]:
@@ -121,10 +131,9 @@ def _search(config: Config) -> Iterator[str]:
         yield f"study.sampler: '{study.sampler.name}' ends after its {size} settings"
 
 
-def _machine(config: Config) -> Iterator[str]:
-    """Check what is asked of this machine."""
-    section = config.engine.executor
-    made = at_key(config.document, ("executor",), executor, section.kind, section.options)
+def _executor(config: Config) -> Iterator[str]:
+    """Check where trials run."""
+    section, made = config.engine.executor, made_executor(config.document, config.engine)
     if probe := getattr(made.func, "probe", None):
         at_key(config.document, ("executor",), partial(probe, **made.keywords))
     task = config.task
@@ -133,6 +142,10 @@ def _machine(config: Config) -> Iterator[str]:
             f"executor: plug-in '{config.engine.plugin}' has no baseline to measure on each host: "
             "hosts of one CPU and number of cores are taken to be equally fast, others are left out"
         )
+
+
+def _machine(config: Config) -> Iterator[str]:
+    """Check what is asked of this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = config.engine.limits.threads
     for key, wanted in (("workers", config.engine.workers), ("limits.threads", threads)):

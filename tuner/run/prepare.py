@@ -6,14 +6,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner.config.load import Config, load_config, read_engine_sections
+from tuner.config.load import Config, config_of
+from tuner.config.parts import engine_sections
+from tuner.config.yaml import read_yaml
 from tuner.plugin import InputError
 from tuner.plugin.registry import simulate, simulator
 
 
 def load_prepared(path: Path, overrides: Sequence[str], say: Callable[[str], object]) -> Config:
     """Load the configuration at `path`; make the data of its ``simulate`` where there is none."""
-    _, engine = read_engine_sections(path, overrides)
+    document = read_yaml(path, overrides)
+    if "simulate" not in document.data:
+        return config_of(document)
+    engine = engine_sections(document)  # without its data the plug-in has nothing to say
     if (section := engine.simulate) is not None:
         folder = path.resolve().parent / section.folder
         if not folder.exists():
@@ -21,7 +26,7 @@ def load_prepared(path: Path, overrides: Sequence[str], say: Callable[[str], obj
             simulator(name)  # what it lacks is all that is said then
             say(f"simulating data: {name}, seed {section.seed}")
             simulate(name, folder, section.seed, section.model_extra or {})
-    return load_config(path, overrides)
+    return config_of(document)
 
 
 def extra_options(arguments: Sequence[str]) -> dict[str, Any]:

@@ -103,10 +103,9 @@ def study_page(story: Story, drawn: Mapping[str, Path | bytes]) -> Page:
         Section("What was tuned on what", tables=[*_setup(story)]),
         _reproduce(story),
     ]
-    goal = ", ".join(f"{direction} {name}" for name, direction in objective.objectives.items())
     subtitle = (
-        f"plug-in {story.info.plugin}; {goal}; trials: {counts or 'none'}; written {stamp()}"
-        f"{'' if summary.finished else '; the study has not ended'}"
+        f"plug-in {story.info.plugin}; {objective.goal}; trials: {counts or 'none'}; "
+        f"written {stamp()}{'' if summary.finished else '; the study has not ended'}"
     )
     return Page(f"Study {result.study}", subtitle, sections)
 

@@ -135,7 +135,7 @@ def status_of(config: Config) -> Status:
             "running": len(running),
             "enqueued": enqueued_in(study),
         },
-        running=[_under_way(trial, now) for trial in running],
+        running=[_under_way(trial, now, lease["taken"] if is_led else 0.0) for trial in running],
         best=best,
         baseline=stated,
         seconds_left=_left(complete, wanted, lease, now) if phase == "searching" else None,
@@ -164,9 +164,12 @@ def _state(lease: Mapping[str, Any], asked: str | None, ran: str) -> str:
     return "lost" if "token" in lease else lease.get("ending", ran)
 
 
-def _under_way(trial: FrozenTrial, now: float) -> tuple[int, Mapping[str, Any], float]:
+def _under_way(
+    trial: FrozenTrial, now: float, begun: float
+) -> tuple[int, Mapping[str, Any], float]:
+    """Return a trial that runs; one that an earlier run drew runs again since this one began."""
     is_baseline = trial.user_attrs.get(ROLE) == BASELINE
-    since = now - trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+    since = now - max(trial.datetime_start.timestamp(), begun) if trial.datetime_start else 0.0
     return trial.number, {} if is_baseline else dict(trial.params), since
 
 

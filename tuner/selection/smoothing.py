@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from threadpoolctl import threadpool_limits
 
 from tuner.config.objective import Objective
 from tuner.records import Final, TrialRecord
@@ -142,7 +143,8 @@ def _smooth(points: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray
     kernel = ConstantKernel(1.0) * Matern(scales, reach, nu=2.5) + WhiteKernel(0.3, (0.06, 10.0))
     middle, spread = values.mean(), values.std()
     process = GaussianProcessRegressor(kernel, random_state=0)
-    with warnings.catch_warnings():
+    # One thread: workers run beside it, and BLAS would take all cores.
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound is no fault
         process.fit(points, (values - middle) / spread)
-    return np.asarray(process.predict(points) * spread + middle)
+        return np.asarray(process.predict(points) * spread + middle)

@@ -21,6 +21,7 @@ from types import FrameType
 from tuner.config.addresses import masked
 from tuner.execution.subprocesses import guarded
 from tuner.plugin import InputError
+from tuner.plugin.words import how_ended
 from tuner.tracking.mlflow_uri import (
     ARTIFACT_FOLDER,
     DEFAULT_PORT,
@@ -73,7 +74,7 @@ def serve(
             _announce(base, landing, links or {}, open_browser)
             print("Ctrl-C ends the server.", flush=True)
             process.wait()
-        raise InputError(f"the MLflow server ended by itself (exit code {process.returncode})")
+        raise InputError(f"the MLflow server ended by itself, with {how_ended(process.returncode)}")
 
 
 @contextlib.contextmanager

@@ -96,13 +96,19 @@ class Host:
     """Runs one program at a time."""
 
     def __init__(self) -> None:
-        self._wakeup, wakeup = os.pipe()
-        for end in (self._wakeup, wakeup):
-            os.set_blocking(end, False)
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._wakeup: int | None = None
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would leave nothing to wait for
+        if not _has_pidfd():
+            self._wakeup, wakeup = os.pipe()
+            for end in (self._wakeup, wakeup):
+                os.set_blocking(end, False)
+            signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+            signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         become_subreaper()
+        self._nothing = os.open(os.devnull, os.O_RDONLY)  # opened once, and not on the clock
+        self._nowhere = os.open(os.devnull, os.O_WRONLY)
+        self._defaults = _reset_signals()
         self._environment: dict[str, str] = {}
         self._schedstat: int | None = None
         with suppress(OSError):  # kept open: it is read while the clock runs
@@ -120,7 +126,7 @@ class Host:
             os.chdir(asked["folder"])
             before = self._own_wait()
             begin, program = self._start(asked, errors, output)
-            ours = self._own_wait() - before
+            end = os.pidfd_open(program) if self._wakeup is None else self._wakeup
         except (OSError, ValueError) as error:
             for stream in streams:
                 os.close(stream.reading)
@@ -130,9 +136,12 @@ class Host:
                 os.close(stream.writing)
         watch = _Watch()
         watch.ours = self._own_wait()
-        self._wait(program, streams, watch)
+        ours = watch.ours - before
+        self._wait(program, end, streams, watch)
         seconds = time.perf_counter() - begin
         ours += self._own_wait() - watch.ours  # as far as it was not beside the program's own
+        if end != self._wakeup:
+            os.close(end)
         waited = ours + max(_waited(program), watch.waited)
         _, status, usage = os.wait4(program, 0)
         cpu = usage.ru_utime + usage.ru_stime + end_children()
@@ -155,11 +164,13 @@ class Host:
         """Start the program on the cores that the worker has reserved; return when, and its id."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         actions: list[tuple[Any, ...]] = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, self._nothing, 0),
             (os.POSIX_SPAWN_DUP2, errors.writing, 2),
         ]
         if output is not None:
             actions.append((os.POSIX_SPAWN_DUP2, output.writing, 1))
+        elif asked["stdout"] == os.devnull:
+            actions.append((os.POSIX_SPAWN_DUP2, self._nowhere, 1))
         else:
             actions.append((os.POSIX_SPAWN_OPEN, 1, asked["stdout"], flags, 0o666))
         words = asked["words"]
@@ -177,25 +188,27 @@ class Host:
                 self._environment,
                 file_actions=actions,
                 setpgroup=0,  # one that signals its own group does not reach us
-                setsigdef=_DEFAULT_SIGNALS,
+                setsigdef=self._defaults,
             )
         finally:
             if pin:
                 os.sched_setaffinity(0, ours | set(asked["all_cores"]))
         return begin, program
 
-    def _wait(self, program: int, streams: list[_Stream], watch: _Watch) -> None:
-        """Wait for the program's end; let `watch` look at its processes meanwhile."""
-        watched = {_STDIN, self._wakeup, *(stream.reading for stream in streams)}
+    def _wait(self, program: int, end: int, streams: list[_Stream], watch: _Watch) -> None:
+        """Wait for the program's end, told at `end`; meanwhile `watch` looks at its processes."""
+        watched = {_STDIN, end, *(stream.reading for stream in streams)}
         looked = time.monotonic()
-        while not os.waitid(os.P_PID, program, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+        while self._wakeup is None or not _has_ended(program):
             watch.ours = self._own_wait()
             ready = select.select(watched, (), (), SAMPLE)[0]
             if _STDIN in ready:  # whoever asked is gone
                 end_children()
                 os._exit(1)
-            if self._wakeup in ready:
-                os.read(self._wakeup, 512)
+            if self._wakeup is None and (end in ready or (not ready and _has_ended(program))):
+                return  # the second should a sandbox have descriptors that tell nothing
+            if end in ready:
+                os.read(end, 512)
                 continue
             for stream in streams:
                 stream.drain()
@@ -204,6 +217,30 @@ class Host:
             if time.monotonic() > looked + SAMPLE:
                 looked = time.monotonic()
                 watch.look()
+
+
+def _has_pidfd() -> bool:
+    """Whether the system gives a descriptor of a process that tells of its end."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # Linux before 5.3, other systems, some sandboxes
+        return False
+    return True
+
+
+def _reset_signals() -> list[int]:
+    """Return the signals that a program begins without: `_DEFAULT_SIGNALS`, and all not ignored.
+
+    Those are reset in any case: named, they are not asked for one by one, on the program's clock.
+    """
+    fixed = (signal.SIGKILL, signal.SIGSTOP)
+    ignored = {each for each in signal.valid_signals() if signal.getsignal(each) == signal.SIG_IGN}
+    kept = ignored - {*_DEFAULT_SIGNALS}
+    return sorted(int(each) for each in signal.valid_signals() if each not in {*fixed, *kept})
+
+
+def _has_ended(program: int) -> bool:
+    return os.waitid(os.P_PID, program, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
 def end_children() -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tuner.execution.text import last_lines
 from tuner.plugin import RunError
+from tuner.plugin.words import how_ended
 
 
 class ProgramError(RunError):
@@ -146,8 +147,7 @@ def require_success(name: str, found: Finished, codes: Sequence[int] = (0,)) -> 
     """Raise `ProgramError` where a program ended otherwise than with one of some exit codes."""
     if found.code in codes:
         return
-    how = f"exit code {found.code}" if found.code >= 0 else f"signal {-found.code}"
-    told = last_lines(found.stderr or found.stdout)
+    how, told = how_ended(found.code), last_lines(found.stderr or found.stdout)
     raise ProgramError(f"{name} ended with {how}" + (f":\n{told}" if told else ""))
 
 

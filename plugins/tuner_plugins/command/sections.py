@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from tuner.config.schema import InputPath
+from tuner.config.paths import InputPath, may_lack
 from tuner.plugin import Direction, InputError, Value
 from tuner_plugins.command.template import TemplateError, names
 
@@ -194,7 +194,7 @@ class DataSection(_Section):
             if folder is not None and isinstance(data.get(key), list):
                 texts = data.get("texts") or ()
                 found[key] = [
-                    _resolved(case, texts, Path(folder), (key, place))
+                    _resolved(case, texts, Path(folder), (key, place), may_lack(info))
                     for place, case in enumerate(data[key])
                 ]
         return found
@@ -229,7 +229,9 @@ class DataSection(_Section):
         return not plain and isinstance(value, str) and os.path.isabs(value)
 
 
-def _resolved(case: Any, texts: Sequence[str], folder: Path, key: tuple[str | int, ...]) -> Any:
+def _resolved(
+    case: Any, texts: Sequence[str], folder: Path, key: tuple[str | int, ...], may_lack: bool
+) -> Any:
     """Return a case with absolute paths where its values name files."""
     if not isinstance(case, dict):
         return case
@@ -240,7 +242,7 @@ def _resolved(case: Any, texts: Sequence[str], folder: Path, key: tuple[str | in
         path = folder / Path(value).expanduser()
         if path.exists():
             found[name] = os.path.abspath(path)
-        elif "/" in value or _FILE_NAME.fullmatch(value):
+        elif not may_lack and ("/" in value or _FILE_NAME.fullmatch(value)):
             raise InputError(
                 f"no such file or folder: {path}; for a text that is none: data.texts: [{name}]",
                 (*key, name),

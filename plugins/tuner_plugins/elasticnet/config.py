@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tuner.config.schema import InputPath
 from tuner.plugin import About, InputError, Params
 from tuner_plugins.elasticnet.data_section import DataSection, Section
+from tuner_plugins.perturbseq.data.positions import DISTANCE, bases
 from tuner_plugins.perturbseq.model.reading import Plan
 
 ABOUT = {
@@ -56,6 +57,26 @@ class SurfaceSection(Section):
     permutations: int = Field(default=100, ge=0)
 
 
+class CisSection(Section):
+    """Pairs of elements and genes near them, in a screen of enhancers.
+
+    Attributes
+    ----------
+    annotation : Path
+        Genes: GTF, GFF3, or BED with names and strands, gzipped or not.
+    elements : Path, optional
+        A BED file named by perturbation; null reads positions from labels such as ``chr1:100-200``.
+    distance : int or text
+        Bases from the middle of an element to the start of a gene, such as ``1Mb``.
+    """
+
+    annotation: InputPath
+    elements: InputPath | None = None
+    distance: Annotated[
+        int, BeforeValidator(bases, json_schema_input_type=int | str), Field(ge=0)
+    ] = DISTANCE
+
+
 class AnalysisSection(Section):
     """How coefficients become biology, once there is a best setting.
 
@@ -81,10 +102,14 @@ class AnalysisSection(Section):
         Mock perturbations of control cells.
     efficacy : bool
         Learn how far each perturbed cell was perturbed.
+    responders : bool
+        Tell cells that responded to their perturbation from those that escaped it.
     fold_changes : bool
         Estimate log2 fold changes with intervals from counts, and interactions of pairs.
     distance_permutations : int
         Of the test of energy distances to control; 0 leaves these out.
+    cis : section, optional
+        Test genes near each element of a screen of enhancers, corrected over these pairs alone.
     composition : bool, optional
         Make good for the shift of all genes where some moved; null does so where counts are
         divided by their own sum.
@@ -106,8 +131,10 @@ class AnalysisSection(Section):
     selection_pairs: int = Field(default=0, ge=0)
     calibration: Literal["random", "guides", "none"] = "random"
     efficacy: bool = False
+    responders: bool = True
     fold_changes: bool = True
     distance_permutations: int = Field(default=1000, ge=0)
+    cis: CisSection | None = None
     composition: bool | None = None
     n_neighbors: int | None = Field(default=None, ge=1)
     resolution: float | None = Field(default=None, gt=0)
@@ -115,6 +142,12 @@ class AnalysisSection(Section):
     scale: bool = False
     gene_sets: InputPath | None = None
     gprofiler: str | None = None
+
+    @model_validator(mode="after")
+    def _pairs_have_fold_changes(self) -> AnalysisSection:
+        if self.cis is not None and not self.fold_changes:
+            raise ValueError("cis pairs are tested by fold changes: leave fold_changes: true")
+        return self
 
     def plain(self) -> dict[str, Any]:
         """Return what `tuner_plugins.perturbseq.report.command` takes: numbers, text and None."""

@@ -10,6 +10,8 @@ from tuner_plugins.perturbseq.data.forms import parts_of
 from tuner_plugins.perturbseq.data.probing import probe
 from tuner_plugins.perturbseq.data.screen import COUNTS, LOG
 from tuner_plugins.perturbseq.data.texts import is_mtx
+from tuner_plugins.perturbseq.data.values import LOG1P
+from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.reading import Loaded
 
 
@@ -30,6 +32,22 @@ def require_gene_sets(config: ElasticNetConfig, loaded: Loaded) -> None:
     low, high = AnalysisOptions().term_sizes
     symbols = loaded.dataset.screen.counts.symbols[loaded.dataset.transform.kept]
     enrich({}, list(symbols), read_gmt(config.analysis.gene_sets), min_size=low, max_size=high)
+
+
+def require_cis_pairs(config: ElasticNetConfig, loaded: Loaded) -> None:
+    """Raise `AnalysisError` where no element of the screen has a gene near it."""
+    cis, screen = config.analysis.cis, loaded.dataset.screen
+    if cis is None:
+        return
+    from tuner_plugins.perturbseq.inference.cis import CisOptions, find_pairs
+    from tuner_plugins.perturbseq.model.load import gene_names
+
+    if screen.recipe.values == LOG1P:
+        raise AnalysisError("pairs are tested by counts, and data.values is log1p; leave cis out")
+    kept = loaded.dataset.transform.kept
+    ids = None if screen.recipe.symbols is None else screen.counts.genes[kept].astype(str)
+    options = CisOptions(cis.annotation, cis.elements, cis.distance)
+    find_pairs(options, screen.design.names, gene_names(screen.counts)[kept], ids)
 
 
 def probe_files(data: DataSection) -> None:

@@ -12,6 +12,7 @@ import anndata
 import numpy as np
 
 from tuner.plugin import Clocked, Params, RunError
+from tuner.plugin.words import how_ended
 from tuner_plugins.elasticnet.config import setting_of
 from tuner_plugins.elasticnet.reading import available_threads
 from tuner_plugins.enet.cross_validation import Problem, cross_validate, refit
@@ -33,7 +34,7 @@ def remeasure(command: Sequence[str], problem: Problem, params: Params, table: P
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no word on standard error"])[-1]
-        raise RunError(f"it ended with exit code {done.returncode}: {last}")
+        raise RunError(f"it ended with {how_ended(done.returncode)}: {last}")
     found = anndata.read_h5ad(table)
     alpha, ratio = (float(found.uns["elasticnet"][name]) for name in ("alpha", "l1_ratio"))
     if (alpha, ratio) != setting_of(params):

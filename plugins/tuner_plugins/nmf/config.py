@@ -71,13 +71,6 @@ class CaseSection(_Section):
     annotation: InputPath | None = None
     name: str | None = Field(default=None, pattern=r"^[\w.-]+$")
 
-    @field_validator("k", mode="before")
-    @classmethod
-    def _no_switch(cls, k: Any) -> Any:
-        if isinstance(k, bool):
-            raise ValueError(f"expected a number of loadings, got {str(k).lower()}")
-        return k
-
     @field_validator("region")
     @classmethod
     def _zero_based(cls, text: str, info: ValidationInfo) -> str:

@@ -33,6 +33,15 @@ K = 5
 MOST_CHROMOSOMES = 30
 """Chromosomes that are looked at, those of most tracks first."""
 
+MOST_OTHERS = 5
+"""Further ones that are looked at for a region to hold out."""
+
+NOWHERE = 1 << 40
+"""Beyond every chromosome."""
+
+Region = tuple[str, int, int]
+"""Chromosome, start and end, 0-based and half-open."""
+
 _TABLE = re.compile(r".*\.(bed|gtf|gff3?)(\.gz)?", re.I)
 _NAMED_SO = re.compile(r"annot|gene|gencode|refseq", re.I)
 
@@ -54,35 +63,53 @@ def draft_for(folder: Path) -> Draft | None:
     tracks = [path for path in found[home] if path not in answers]
     if not tracks:
         return None
-    for chrom in _by_tracks(tracks):
-        span = _span(next(path for path in tracks if chrom in chromosomes(path)), chrom)
-        for answer in answers if span is not None else ():
-            assert span is not None
-            try:
-                genes = read_annotation(answer, chrom, *span)
-            except (AnnotationError, BigWigError):
-                continue
-            if regions := _regions(genes, *span):
-                return _drafted([p for p in found[home] if p != answer], answer, chrom, regions)
+    chroms = _by_tracks(tracks)
+    for place, chrom in enumerate(chroms):
+        here = [path for path in tracks if chrom in chromosomes(path)]
+        for answer in answers:
+            if regions := _regions_on(chrom, here[:1], answer):
+                taken = [path for path in found[home] if path != answer]
+                others = chroms[place + 1 :][:MOST_OTHERS]
+                far = (_regions_on(other, here, answer)[:1] for other in others)
+                return _drafted(taken, answer, regions, next(filter(None, far), []))
     raise InputError(
         f"{home}: {len(tracks)} bigWig tracks, and no annotation beside them that has a gene where "
         "they have data; put one there: BED, GTF, or a bigWig named after genes or annotation"
     )
 
 
+def _regions_on(chrom: str, tracks: Sequence[Path], answer: Path) -> list[Region]:
+    """Return up to three regions of a chromosome where all of some tracks have data, and genes."""
+    spans = [_span(path, chrom) if chrom in chromosomes(path) else None for path in tracks]
+    start = max(span[0] if span else NOWHERE for span in spans)
+    end = min(span[1] if span else 0 for span in spans)
+    try:
+        genes = read_annotation(answer, chrom, start, end) if start < end else None
+    except (AnnotationError, BigWigError):
+        return []
+    return [] if genes is None else [(chrom, *ends) for ends in _regions(genes, start, end)]
+
+
 def _drafted(
-    tracks: Sequence[Path], answer: Path, chrom: str, regions: Sequence[tuple[int, int]]
+    tracks: Sequence[Path], answer: Path, regions: Sequence[Region], far: Sequence[Region]
 ) -> Draft:
+    """Return the draft; a region of another chromosome is held out, else the last of this one."""
+    chrom = regions[0][0]
     home, have = tracks[0].parent, sum(chrom in chromosomes(path) for path in tracks)
-    cases = [{"region": f"{chrom}:{start}-{end}", "k": min(K, have)} for start, end in regions]
-    data = {"bigwigs": home, "annotation": answer, "cases": cases[: max(1, len(cases) - 1)]}
-    if len(cases) > 1:
-        data["held_out"] = cases[-1:]
+    tuned = regions[: max(1, len(regions) - 1)]
+    cases, held_out = (
+        [{"region": f"{name}:{start}-{end}", "k": min(K, have)} for name, start, end in each]
+        for each in (tuned, far or regions[len(tuned) :])
+    )
+    data = {"bigwigs": home, "annotation": answer, "cases": cases}
+    if held_out:
+        data["held_out"] = held_out
     notes = [
         f"{have} of {len(tracks)} bigWig tracks have {chrom}; annotation: {answer.name}",
         f"regions of {WIDTH:,} bases at most, where genes cover about half; k is a guess: about "
         "as many as there are kinds of chromatin that you expect",
     ]
+    notes += [f"held out: a region of {far[0][0]}, where nothing was tuned"] if far else []
     return Draft({"data": data, "objective": "score"}, notes)
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner_plugins.genome_tables.names import suggest_names
 from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
-from tuner_plugins.nmf.io.names import suggest_names
 from tuner_plugins.nmf.io.regions import Place
 from tuner_plugins.nmf.io.tracks import with_chromosome
 from tuner_plugins.nmf.kernels.fast_path import bin_widths, column_lambdas

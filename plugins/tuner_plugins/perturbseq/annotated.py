@@ -35,10 +35,10 @@ class ScreenWarning(UserWarning):
     """What of a screen means little or nothing, in one line."""
 
 
-def tell(notes: Iterable[str]) -> None:
+def tell(notes: Iterable[str], stacklevel: int = 3) -> None:
     """Warn of what is to be known, a line each."""
     for note in notes:
-        warnings.warn(note, ScreenWarning, stacklevel=3)
+        warnings.warn(note, ScreenWarning, stacklevel=stacklevel)
 
 
 def adata_of(data: Any, modality: str | None = None, *, copy: bool = False) -> ad.AnnData:
@@ -92,6 +92,12 @@ class Fitted:
     plan: Plan
     names: pd.Index
     genes: pd.Index
+
+    def tell(self, notes: Iterable[str]) -> None:
+        """Warn of what is to be known, a line each, and keep it with the notes of the screen."""
+        kept, found = np.asarray(self.adata.uns[KEY]["notes"]).tolist(), list(notes)
+        self.adata.uns[KEY]["notes"] = np.array(list(dict.fromkeys([*kept, *found])), dtype=str)
+        tell(found, stacklevel=4)
 
     def keep_in_varm(self, key: str, table: pd.DataFrame) -> None:
         """Write a table of genes to ``varm``, NaN for genes that it lacks."""

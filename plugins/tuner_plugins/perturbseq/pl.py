@@ -17,7 +17,13 @@ from tuner_plugins.perturbseq.annotated import KEY, adata_of, coefficient_table,
 from tuner_plugins.perturbseq.annotated import knockdown as _knockdown
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.programs.grouping import clustering_of
-from tuner_plugins.perturbseq.report import effect_figures, figures, heatmaps
+from tuner_plugins.perturbseq.report import (
+    cis_figures,
+    effect_figures,
+    figures,
+    heatmaps,
+    responder_figures,
+)
 
 
 def _drawn(
@@ -79,6 +85,18 @@ def dotplot(data: Any, *, figure: Figure | None = None) -> list[Axes]:
 def knockdown(data: Any, *, q_threshold: float = 0.05, figure: Figure | None = None) -> list[Axes]:
     """Draw what perturbations leave of their own gene, after `tl.fold_changes`."""
     return _drawn(effect_figures.knockdown, figure, _knockdown(data, q_threshold=q_threshold))
+
+
+def cis_pairs(data: Any, *, q_threshold: float = 0.05, figure: Figure | None = None) -> list[Axes]:
+    """Draw significance of elements and genes near them by distance, after `tl.cis_pairs`."""
+    table = _stored(data, "cis_pairs", "tl.cis_pairs")
+    return _drawn(cis_figures.cis_pairs, figure, table, q_threshold=q_threshold)
+
+
+def responders(data: Any, *, figure: Figure | None = None) -> list[Axes]:
+    """Draw shares of responders and scores of cells, after `tl.responders`."""
+    table, adata = _stored(data, "responders", "tl.responders"), adata_of(data)
+    return _drawn(responder_figures.responders, figure, table, adata.obs)
 
 
 def volcano(

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tuner_plugins.genome_tables import lines
 from tuner_plugins.nmf.config import DataSection
 from tuner_plugins.nmf.inputs import Inputs
-from tuner_plugins.nmf.io import annotation
 from tuner_plugins.nmf.io.annotation import AnnotationError, read_annotation
 from tuner_plugins.nmf.io.bigwig import BigWigError, read_runs
 
@@ -129,12 +129,12 @@ def test_garbage_is_one_line(tmp_path: Path, content: bytes, name: str) -> None:
 def test_a_gzip_bomb_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(annotation, "_FREE_TEXT", 1 << 16)
-    lines, path = "chr1\t1\t2\n" * 100_000, tmp_path / "bomb.bed.gz"
-    path.write_bytes(gzip.compress(lines.encode()))
+    monkeypatch.setattr(lines, "_FREE_TEXT", 1 << 16)
+    text, path = "chr1\t1\t2\n" * 100_000, tmp_path / "bomb.bed.gz"
+    path.write_bytes(gzip.compress(text.encode()))
     with pytest.raises(AnnotationError, match="unpack to over .*, as no table does; give it unp"):
         read_annotation(path, "chr1", 0, 400)
-    (tmp_path / "whole.bed").write_text(lines)  # as text it is what it is
+    (tmp_path / "whole.bed").write_text(text)  # as text it is what it is
     assert read_annotation(tmp_path / "whole.bed", "chr1", 0, 400).values.any()
 
 

@@ -13,12 +13,15 @@ from tuner_plugins.elasticnet.config import AnalysisSection
 from tuner_plugins.perturbseq.data.guide_calls import GuideCalling
 from tuner_plugins.perturbseq.data.labels import Labels
 from tuner_plugins.perturbseq.data.screen import Recipe
+from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.coefficients import tabulate
 from tuner_plugins.perturbseq.model.resampling import Model
 from tuner_plugins.perturbseq.report.command import analyse_file
 from tuner_plugins.perturbseq.report.effects import add_fold_changes, own_effects
 from tuner_plugins.perturbseq.report.embedding import PrepareOptions
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
+
+from benchmarks.perturbseq_cis import CONTROL, enhancer_screen
 
 SETTING = {"alpha": 1e-3, "l1_ratio": 0.5, "penalise_covariates": False, "scale_genes": False}
 QUICK = {"permutations": 5, "bootstraps": 0, "distance_permutations": 49, "calibration": "none"}
@@ -146,3 +149,32 @@ def test_power_is_how_often_a_fall_to_one_half_is_seen():
     assert len(unsure) > 15
     assert unsure["power"].mean() == pytest.approx(unsure["seen"].mean(), abs=0.2)
     assert own.loc[own["power"] > 0.95, "seen"].mean() > 0.9
+
+
+def test_the_report_has_pairs_of_elements_and_genes(tmp_path):
+    screen = enhancer_screen(2, cells=1200, genes=60, elements=10)
+    gtf, bed = screen.write(tmp_path)
+    cis = {"annotation": gtf, "elements": bed, "distance": "1Mb"}
+    quick = QUICK | {"calibration": "random"}
+    options = {**AnalysisSection(**quick, cis=cis).plain(), "guide": None}
+    recipe = asdict(Recipe(Labels("perturbation", (CONTROL,))))
+    analyse_file(screen.adata, recipe, SETTING, options, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out/tables/cis_pairs.csv")
+    columns = ["element", "gene", "distance", "n_cells", "log2fc", "log2fc_low", "log2fc_high"]
+    assert list(table) == [*columns, "p", "q", "q_all"]
+    assert (table["distance"].abs() <= 1_000_000).all()
+    called = {tuple(row) for row in table.loc[table["q"] < 0.05, ["element", "gene"]].to_numpy()}
+    assert len(called & screen.truth) > 2
+    page = (tmp_path / "out/report.html").read_text()
+    for said in (
+        "10 of 10 perturbations have a position and 60 of 60 genes a start in genes.gtf",
+        "Negative controls of the cis pairs, 3 mock perturbations of control cells: p &lt; .05 in",
+        "Elements and genes near them",
+        'alt="cis_pairs"',
+        'alt="cis_qq"',
+    ):
+        assert said in page, said
+    assert {"cis_pairs", "cis_controls"} <= set(ad.read_h5ad(tmp_path / "out/analysis.h5ad").uns)
+    far = options | {"cis": {**options["cis"], "distance": 1}}
+    with pytest.raises(AnalysisError, match="no cis pair within 1 bases: 10 of 10 "):
+        analyse_file(screen.adata, recipe, SETTING, far, tmp_path / "none")

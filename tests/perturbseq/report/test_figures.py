@@ -15,7 +15,7 @@ from tuner_plugins.perturbseq.colours import palette
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.programs.clustering import cluster
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
-from tuner_plugins.perturbseq.report import figures, heatmaps
+from tuner_plugins.perturbseq.report import cis_figures, figures, heatmaps, responder_figures
 
 
 def screen(n_targets=20, n_genes=60, seed=0):
@@ -158,6 +158,44 @@ def test_untested_perturbations_are_left_out():
     table.loc[table["perturbation"] == "GENE0003", ["effect_size", "q_permutation"]] = np.nan
     main = named(heatmaps.dotplot(table))
     assert "GENE0003" not in {label.get_text() for label in main.get_xticklabels()}
+
+
+@pytest.mark.parametrize("n_targets", [3, 26, 300])
+def test_the_figure_of_responders_is_legible(n_targets):
+    rng, names = np.random.default_rng(0), [f"GENE{i:04d}" for i in range(n_targets)]
+    share = np.sort(rng.uniform(0.1, 1.0, n_targets))[::-1]
+    ends = {"share_low": share - 0.1, "share_high": np.minimum(share + 0.1, 1)}
+    table = pd.DataFrame({"perturbation": names, "share": share, **ends})
+    table = table.assign(separation=rng.uniform(1, 6, n_targets), note="")
+    table.loc[n_targets - 1, "note"] = "its cells lie as control cells do"
+    cells = pd.DataFrame({"responder_of": np.repeat(names, 40)})
+    cells["responder_score"] = rng.normal(2, 2, len(cells))
+    cells["responder_posterior"] = 1 / (1 + np.exp(2 - cells["responder_score"]))
+    figure = responder_figures.responders(table, cells)
+    assert max(figure.get_size_inches()) <= 18
+    texts = drawn_texts(figure)
+    words = [text for text, _ in texts if re.search("[a-z]|GENE", text.get_text())]
+    assert overlapping(words, figure) == 0  # of numbers, those beyond the axes count as well
+    shown = [text.get_text() for text, _ in texts if text.get_text().startswith("GENE")]
+    assert len(shown) == min(n_targets - 1, 60)
+    assert names[-1] not in shown
+    said = " ".join(text.get_text() for text, _ in texts)
+    assert ("60 told apart best of 300" in said) == (n_targets == 300)
+
+
+@pytest.mark.parametrize("n_pairs", [1, 40, 5000])
+def test_the_figure_of_pairs_names_genes_apart(n_pairs):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"gene": [f"GENE{i:05d}" for i in range(n_pairs)]})
+    table["distance"] = rng.integers(-(10**6), 10**6, n_pairs)
+    table = table.assign(p=rng.random(n_pairs) ** 8, log2fc=rng.normal(size=n_pairs))
+    table["q"] = table["p"] * 4
+    figure = cis_figures.cis_pairs(table)
+    texts = drawn_texts(figure)
+    named = [text for text, _ in texts if text.get_text().startswith("GENE")]
+    assert len(named) == min(n_pairs, 8) or n_pairs == 40
+    assert overlapping(named, figure) == 0
+    assert n_pairs == 1 or table.nsmallest(1, "p")["gene"].item() == named[0].get_text()
 
 
 def test_the_volcano_names_the_most_significant_genes_apart():

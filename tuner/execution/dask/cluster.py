@@ -15,15 +15,19 @@ from typing import Protocol
 from distributed.security import Security
 from distributed.utils import get_ip, get_ip_interface
 
-from tuner.execution.folders import working_folder
+from tuner.execution.folders import sweep, working_folder
 from tuner.execution.subprocesses import guarded, kill_group
 from tuner.execution.text import last_lines
 from tuner.plugin import InputError
+from tuner.plugin.words import how_ended
 
 PATIENCE = 60.0
 """Seconds in which a scheduler of our own must have started."""
 
 LOOK = 0.05
+
+ENDING = 3.0
+"""Seconds in which trials of workers that were killed must have ended."""
 
 AGAIN = "run the same command again, which goes on"
 
@@ -173,9 +177,10 @@ class OwnCluster:
         return _last_line(self._log, self._workers)
 
     def close(self) -> None:
-        """End workers and scheduler."""
+        """End workers and scheduler; remove what their trials leave."""
         kill_group(self._workers)
         self._stack.close()
+        sweep(Path.cwd(), ENDING)
 
 
 def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
@@ -193,9 +198,9 @@ def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 def _last_line(log: Path, process: subprocess.Popen[bytes]) -> str:
-    """Return the last thing that a process of `_start` said, or its exit code."""
+    """Return the last thing that a process of `_start` said, or how it ended."""
     said = last_lines(log.read_bytes()).rpartition("\n")[2]
-    return said or f"exit code {process.returncode}"
+    return said or how_ended(process.returncode)
 
 
 def own_ip(interface: str | None) -> str:

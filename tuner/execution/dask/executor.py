@@ -120,10 +120,12 @@ class ClusterExecutor:
     def close(self) -> None:
         """End all jobs at once, and the workers that are our own."""
         roster, self._roster = self._roster, None
-        if roster is not None:
-            futures = [flight.future for flight in self._flights.values()]
-            roster.close([future for future in futures if future is not None])
-        self._cluster.close()
+        try:
+            if roster is not None:
+                futures = [flight.future for flight in self._flights.values()]
+                roster.close([future for future in futures if future is not None])
+        finally:
+            self._cluster.close()
 
     @property
     def _known(self) -> Roster:

@@ -10,6 +10,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,8 +216,8 @@ class Roster:
             try:
                 with self._client.as_current():
                     wait(last, timeout=GATHER)
-            except TimeoutError:
-                pass  # a worker that hangs: its executor ends with it
+            except (TimeoutError, CancelledError):
+                pass  # a worker that hangs, or is gone: its executor ends with it
         self._owners.clear()
         self._workers.clear()
         self._ready = None

@@ -6,27 +6,19 @@ included). Text files may be compressed with gzip.
 
 from __future__ import annotations
 
-import gzip
 import os
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from io import BufferedReader, TextIOWrapper
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 
+from tuner_plugins.genome_tables.lines import LAST, AnnotationError, Row, rows_of
+from tuner_plugins.genome_tables.names import suggest_names
 from tuner_plugins.nmf.io.bigwig import chromosomes, read_runs
 from tuner_plugins.nmf.io.folder import open_regular
-from tuner_plugins.nmf.io.gene_tables import (
-    LAST,
-    AnnotationError,
-    Interval,
-    Row,
-    read_bed,
-    read_gtf,
-)
-from tuner_plugins.nmf.io.names import suggest_names
+from tuner_plugins.nmf.io.gene_tables import Interval, read_bed, read_gtf
 from tuner_plugins.nmf.io.regions import Place
 from tuner_plugins.nmf.io.step_functions import Runs, join_sorted, zero_gaps
 
@@ -45,10 +37,6 @@ _BIGWIG_MAGICS = frozenset(
     for magic in (0x888FFC26, 0x8789F2EB)
     for order in ("little", "big")
 )
-_LONGEST_LINE = 1 << 20
-_FREE_TEXT = 1 << 28
-_MOST_TIMES = 100
-"""Characters that a packed file may unpack to for each of its bytes, `_FREE_TEXT` in any case."""
 
 
 def read_annotation(
@@ -211,32 +199,7 @@ def _read_intervals(name: str, chrom: str) -> list[Interval]:
 def _rows(name: str, chrom: str, seen: dict[str, None]) -> Iterator[Row]:
     """Return the rows of one chromosome; note the names of all."""
     with open(open_regular(name), "rb") as file:
-        for number, line in enumerate(_lines(name, file), 1):
-            if line.startswith("##FASTA"):
-                return
-            if not line.strip() or line.startswith(("#", "track ", "track\t", "browser ")):
-                continue
-            columns = line.split("\t") if "\t" in line else line.split()
-            seen[columns[0]] = None
-            if columns[0] == chrom:
-                yield Row(number, chrom, columns)
-
-
-def _lines(name: str, file: BufferedReader) -> Iterator[str]:
-    """Return the lines of a text file, unpacked; refuse what unpacks to far more than text does."""
-    size, read = os.fstat(file.fileno()).st_size, 0
-    packed = file.peek(2)[:2] == b"\x1f\x8b"
-    source = cast("BufferedReader", gzip.GzipFile(fileobj=file)) if packed else file
-    with TextIOWrapper(source, encoding="utf-8") as text:
-        while line := text.readline(_LONGEST_LINE):
-            read += len(line)
-            if len(line) == _LONGEST_LINE:
-                raise AnnotationError(
-                    f"{name}: no table, a line has {_LONGEST_LINE:,} characters or more"
-                )
-            if read > max(_FREE_TEXT, _MOST_TIMES * size):
-                raise AnnotationError(
-                    f"{name}: its {size:,} bytes unpack to over {read:,}, as no table does; "
-                    "give it unpacked"
-                )
-            yield line.rstrip("\r\n")
+        for row in rows_of(name, file):
+            seen[row.chrom] = None
+            if row.chrom == chrom:
+                yield row

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tuner_plugins.genome_tables.names import suggest_names
 from tuner_plugins.nmf.io.bigwig_blocks import LARGEST_BLOCK, item_bounds, item_kind
 from tuner_plugins.nmf.io.folder import open_regular
-from tuner_plugins.nmf.io.names import suggest_names
 from tuner_plugins.nmf.io.remote import RemoteError, RemoteFile, is_remote, open_remote
 
 _BIGWIG_MAGIC = 0x888FFC26

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
+from tuner_plugins.genome_tables.names import same_names, suggest_names
 from tuner_plugins.kernel_folder import digest_of
 from tuner_plugins.nmf.io.bigwig import BigWigError, chromosomes
 from tuner_plugins.nmf.io.bigwig_index import Source
@@ -15,7 +16,6 @@ from tuner_plugins.nmf.io.folder import (
     is_bigwig,
     list_folder,
 )
-from tuner_plugins.nmf.io.names import same_names, suggest_names
 from tuner_plugins.nmf.io.remote import is_remote
 
 

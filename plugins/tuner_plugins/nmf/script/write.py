@@ -10,6 +10,7 @@ from tuner.export.bundle import Quick, bundle
 from tuner.export.provenance import provenance_head
 from tuner.plugin import Params, Provenance, Value
 from tuner_plugins import code_cache, kernel_folder
+from tuner_plugins.genome_tables import names
 from tuner_plugins.nmf import genome, pipeline, streaming
 from tuner_plugins.nmf import params as nmf_params
 from tuner_plugins.nmf.config import Kernels
@@ -18,7 +19,6 @@ from tuner_plugins.nmf.io import (
     bigwig_blocks,
     bigwig_index,
     folder,
-    names,
     regions,
     remote,
     step_functions,

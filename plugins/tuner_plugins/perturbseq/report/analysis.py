@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.resampling import Model
 from tuner_plugins.perturbseq.programs.enrichment import read_gmt
+from tuner_plugins.perturbseq.report.cis import add_cis, pairs_of
 from tuner_plugins.perturbseq.report.effects import add_distances, add_fold_changes
 from tuner_plugins.perturbseq.report.embedding import prepare
 from tuner_plugins.perturbseq.report.gallery import Evidence, draw
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Surface
 from tuner_plugins.perturbseq.report.progress import step
+from tuner_plugins.perturbseq.report.responders import add_responders
 from tuner_plugins.perturbseq.report.steps import (
     calibrate,
     compare_with_control,
@@ -47,8 +49,10 @@ def analyse(
         `prepare` adds: ``varm`` ``coef``, ``coef_p``, ``coef_q`` (genes by perturbations, NaN for
         genes without a model), ``log2fc``, ``log2fc_low``, ``log2fc_high``, ``log2fc_p``,
         ``var["program"]``, ``obsm["program_scores"]``,
-        ``obs["discovery"]``, and ``uns`` ``programs``, ``modules``, ``program_colors``,
-        ``program_tests``, ``enrichment``, ``edistance``, ``epistasis``, ``elasticnet``.
+        ``obs`` ``discovery``, ``responder``, ``responder_of``, ``responder_posterior``,
+        ``responder_score``, and ``uns`` ``programs``, ``modules``, ``program_colors``,
+        ``program_tests``, ``enrichment``, ``edistance``, ``epistasis``, ``cis_pairs``,
+        ``cis_controls``, ``responders``, ``elasticnet``.
     model : Model
         Design, covariates, responses and the setting.
     obs_columns : mapping, optional
@@ -70,6 +74,7 @@ def analyse(
     """
     options = options or AnalysisOptions()
     _check(adata, model, options, guides)
+    pairs = None if options.cis is None else pairs_of(adata, model, options.cis)
     found = Analysis(adata)
     step("normalising and embedding cells")
     prepare(adata, options.view)
@@ -77,7 +82,9 @@ def analyse(
     coef, table = fit_coefficients(found, model, options)
     significant = wide(table, "q", coef) < options.q_threshold
     add_fold_changes(found, model, options)
+    add_cis(found, model, options, pairs, guides)
     add_distances(found, model, options)
+    add_responders(found, model, options)
     step("finding programs and modules")
     programs, modules = group(found, model, options, wide(table, "p", coef).to_numpy())
     step(f"testing programs, {options.n_score_permutations} permutations")

@@ -22,6 +22,7 @@ from tuner_plugins.perturbseq.data.screen import Recipe, open_screen, recipe_of
 from tuner_plugins.perturbseq.data.stored import CellsError
 from tuner_plugins.perturbseq.data.values import LOG1P, WHOLE
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference.cis import CisOptions
 from tuner_plugins.perturbseq.model.load import load
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
 from tuner_plugins.perturbseq.programs.enrichment import read_gmt
@@ -59,9 +60,11 @@ def options_of(
         n_selection_pairs=plain["selection_pairs"],
         calibration=plain["calibration"],
         efficacy=plain["efficacy"],
+        responders=plain.get("responders", True),
         clustering=ClusterOptions(**{own.name: plain[own.name] for own in fields(ClusterOptions)}),
         fold_changes=plain.get("fold_changes", True),
         n_distance_permutations=plain.get("distance_permutations", 1000),
+        cis=_cis_of(plain.get("cis")),
         gmt=None if gene_sets is None else Path(gene_sets),
         enrich_online=plain["gprofiler"],
         view=PrepareOptions(
@@ -72,6 +75,14 @@ def options_of(
             cell_cycle={"S": S_GENES, "G2M": G2M_GENES},
         ),
     )
+
+
+def _cis_of(plain: Mapping[str, Any] | None) -> CisOptions | None:
+    if plain is None:
+        return None
+    elements = plain["elements"]
+    files = Path(plain["annotation"]), None if elements is None else Path(elements)
+    return CisOptions(*files, plain["distance"])
 
 
 @spoken()

@@ -12,7 +12,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tuner_plugins.perturbseq.programs.clustering import Clustering
-from tuner_plugins.perturbseq.report import effect_figures, figures, heatmaps
+from tuner_plugins.perturbseq.report import (
+    cis_figures,
+    effect_figures,
+    figures,
+    heatmaps,
+    responder_figures,
+)
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Drawn, Surface
 
 
@@ -99,6 +105,24 @@ def _knockdown(evidence: Evidence) -> Mapping[str, Figure]:
     return {} if own is None else {"knockdown": effect_figures.knockdown(own)}
 
 
+def _cis(evidence: Evidence) -> Mapping[str, Figure]:
+    tables = evidence.found.tables
+    if "cis_pairs" not in tables:
+        return {}
+    level, pairs = evidence.options.q_threshold, tables["cis_pairs"]
+    titles = {"cis_controls": "negative controls", "cis_pairs": "cis pairs"}
+    groups = {title: tables[name]["p"] for name, title in titles.items() if name in tables}
+    drawn = cis_figures.cis_pairs(pairs, q_threshold=level)
+    return {"cis_pairs": drawn, "cis_qq": figures.qq(groups)}
+
+
+def _responders(evidence: Evidence) -> Mapping[str, Figure]:
+    table, adata = evidence.found.tables.get("responders"), evidence.found.adata
+    if table is None or not (table["note"] == "").any():
+        return {}
+    return {"responders": responder_figures.responders(table, adata.obs)}
+
+
 def _volcanoes(evidence: Evidence) -> Mapping[str, Figure]:
     table, level = evidence.found.tables["coefficients"], evidence.options.q_threshold
     hits = table[table["q"] < level]["perturbation"].value_counts()
@@ -134,6 +158,16 @@ GALLERY = (
         _knockdown,
         "What perturbations leave of their own gene, estimated from counts, with 95 % intervals; "
         "filled where the change is significant.",
+    ),
+    Entry(
+        _cis,
+        "Elements and the genes near them, by the distance from the start of the gene along its "
+        "strand; p-values of the pairs beside those of negative controls.",
+    ),
+    Entry(
+        _responders,
+        "Share of the cells of a perturbation that responded, with 95 % intervals, and how far "
+        "cells lie along its effect, coloured by the probability of having responded.",
     ),
     Entry(
         _volcanoes,

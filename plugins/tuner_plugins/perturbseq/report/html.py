@@ -28,10 +28,13 @@ TABLES = {
     "enrichment": "Over-represented gene sets",
     "coefficients": "Coefficients, and fold changes",
     "knockdown": "What perturbations leave of their own gene",
+    "cis_pairs": "Elements and genes near them",
+    "cis_controls": "Negative controls of these tests",
     "epistasis": "Pairs of perturbations against the sum of both",
     "edistance": "Energy distances to control cells",
     "guide_calls": "Guides that were called",
     "composition": "Shares of unmoved genes, against control cells",
+    "responders": "Cells that responded",
     "efficacy": "Efficacy of perturbations",
     "calibration": "Mock perturbations of control cells",
 }

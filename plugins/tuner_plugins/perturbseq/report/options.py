@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.inference.cis import CisOptions
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
 from tuner_plugins.perturbseq.report.embedding import PrepareOptions
 
@@ -50,6 +51,8 @@ class AnalysisOptions:
         Mock perturbations of control cells, drawn at random or by non-targeting guide.
     efficacy : bool
         Learn how far each perturbed cell was perturbed.
+    responders : bool
+        Tell cells that responded to their perturbation from those that escaped it.
     gmt : Path, mapping or None
         Gene sets, as a GMT file or by term; without them enrichment is left out.
     enrich_online : str or None
@@ -58,6 +61,8 @@ class AnalysisOptions:
         Regress counts for log2 fold changes that no penalty shrinks, with intervals.
     n_distance_permutations : int
         Of the test of energy distances to control; 0 leaves these out.
+    cis : CisOptions, optional
+        Pairs of elements and genes near them, which are corrected alone.
     term_sizes : (int, int)
         Smallest and largest term that is tested.
     max_volcanoes : int
@@ -75,11 +80,13 @@ class AnalysisOptions:
     n_selection_pairs: int = 0
     calibration: Literal["random", "guides", "none"] = "random"
     efficacy: bool = False
+    responders: bool = True
     clustering: ClusterOptions = field(default_factory=ClusterOptions)
     gmt: Path | Mapping[str, Sequence[str]] | None = None
     enrich_online: str | None = None
     fold_changes: bool = True
     n_distance_permutations: int = 1000
+    cis: CisOptions | None = None
     term_sizes: tuple[int, int] = (5, 500)
     view: PrepareOptions = field(default_factory=PrepareOptions)
     max_volcanoes: int = 12
@@ -92,6 +99,8 @@ class AnalysisOptions:
             raise AnalysisError(f"q_threshold must be between 0 and 1; got {self.q_threshold}")
         if self.tail_fit and not self.pooled_null:
             raise AnalysisError("tail_fit needs pooled_null: one gene has too few null values")
+        if self.cis is not None and not self.fold_changes:
+            raise AnalysisError("cis pairs are tested by fold changes; switch these on")
         if self.n_permutations < 1 or self.n_score_permutations < 1:
             raise AnalysisError("n_permutations and n_score_permutations must be at least 1")
 

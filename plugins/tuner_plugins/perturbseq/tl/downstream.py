@@ -11,7 +11,6 @@ import numpy as np
 from tuner_plugins.perturbseq.annotated import (
     adata_of,
     fitted,
-    tell,
 )
 from tuner_plugins.perturbseq.data.screen import open_screen
 from tuner_plugins.perturbseq.errors import AnalysisError
@@ -82,7 +81,7 @@ def programs(  # noqa: PLR0913  keywords of a call in a notebook
     )
     found = Analysis(view)
     group(found, model, options, p.to_numpy())
-    tell(found.notes)
+    own.tell(found.notes)
     own.keep_in_var("program", view.var["program"])
     own.adata.obs["discovery"] = (
         view.obs["discovery"].reindex(own.adata.obs_names, fill_value=False).astype(bool)
@@ -129,7 +128,7 @@ def score_programs(
     share = 0.5 if known and not view.obs["discovery"].all() else 1.0
     options = own.options(seed=seed, n_score_permutations=n_permutations, discovery=share)
     compare_with_control(found, model, options, members)
-    tell(note for note in found.notes if "no q can be below" in note)
+    own.tell(note for note in found.notes if "no q can be below" in note)
     if members:
         own.adata.obsm["program_scores"] = view.obsm["program_scores"].reindex(own.adata.obs_names)
         own.adata.uns["program_tests"] = found.tables["program_tests"]
@@ -234,7 +233,7 @@ def fold_changes(
     tables = fold_changes_of(*own.load(threads), level, threads)
     for key, table in tables.items():
         own.keep_in_varm(key, table)
-    tell(note_on_untested(tables))
+    own.tell(note_on_untested(tables))
 
 
 def edistance(
@@ -270,4 +269,4 @@ def edistance(
         n_permutations=n_permutations,
         seed=seed,
     )
-    tell(note_on_distances(table, n_permutations))
+    own.tell(note_on_distances(table, n_permutations))

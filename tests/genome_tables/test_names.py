@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tuner_plugins.nmf.io.names import shown, suggest_names
+from tuner_plugins.genome_tables.names import shown, suggest_names
 
 UCSC = [f"chr{i}" for i in (*range(1, 23), "X", "Y", "M")]
 ENSEMBL = [name[3:].replace("M", "MT") for name in UCSC]
