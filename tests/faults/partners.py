@@ -136,7 +136,7 @@ class Joined:
                 (folder / f"{stem}.out").rename(folder / "out.txt")
                 told += 1
             self.forget(child)
-        study.toll.harm("misreported", f"{folder}: {told} led it to its end", told != 1)
+        study.toll.harm("misreported", f"{folder}: nobody led it to its end", told == 0)
         left = self.rows()
         study.toll.harm("leftovers", f"{folder}: rows of partners", left)
         (folder / "err.txt").write_text("")
@@ -207,7 +207,7 @@ def _kills(folder: Path, seed: int, count: int, leads: bool) -> Toll:
                 joined.start(_armed(chance, leads))
             joined.start()  # one at least is not to kill itself
             while joined.strike(leads):
-                pass
+                joined.start()  # who comes next removes the folders of one that was killed
             toll.add(joined.finish())
             number += 1
     return toll
