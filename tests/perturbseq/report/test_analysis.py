@@ -23,13 +23,12 @@ from tuner_plugins.perturbseq.report.embedding import PrepareOptions
 from tuner_plugins.perturbseq.report.gallery import GALLERY, Entry, Evidence
 from tuner_plugins.perturbseq.report.html import safe_stem, write
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Surface
-from tuner_plugins.perturbseq.report.steps import (
+from tuner_plugins.perturbseq.report.program_steps import (
     compare_with_control,
-    fit_coefficients,
     group,
     split_cells,
-    wide,
 )
+from tuner_plugins.perturbseq.report.steps import fit_coefficients, wide
 
 from tests.perturbseq.inference.test_coefficients import model_of
 from tests.perturbseq.planted import planted_screen

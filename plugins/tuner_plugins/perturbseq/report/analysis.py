@@ -17,15 +17,13 @@ from tuner_plugins.perturbseq.report.effects import add_distances, add_fold_chan
 from tuner_plugins.perturbseq.report.embedding import prepare
 from tuner_plugins.perturbseq.report.gallery import Evidence, draw
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Surface
-from tuner_plugins.perturbseq.report.progress import step
-from tuner_plugins.perturbseq.report.steps import (
-    calibrate,
+from tuner_plugins.perturbseq.report.program_steps import (
     compare_with_control,
-    fit_coefficients,
     group,
-    look_up,
-    wide,
+    name_programs,
 )
+from tuner_plugins.perturbseq.report.progress import step
+from tuner_plugins.perturbseq.report.steps import calibrate, fit_coefficients, look_up, wide
 
 
 def analyse(
@@ -47,7 +45,9 @@ def analyse(
         `prepare` adds: ``varm`` ``coef``, ``coef_p``, ``coef_q`` (genes by perturbations, NaN for
         genes without a model), ``log2fc``, ``log2fc_low``, ``log2fc_high``, ``log2fc_p``,
         ``var["program"]``, ``obsm["program_scores"]``,
-        ``obs["discovery"]``, and ``uns`` ``programs``, ``modules``, ``program_colors``,
+        ``obs["discovery"]``, of factor programs ``obsm["program_usage"]`` and
+        ``varm["program_spectra"]``, and ``uns`` ``program_choices``, ``program_stability``,
+        ``programs``, ``modules``, ``program_colors``,
         ``program_tests``, ``enrichment``, ``edistance``, ``epistasis``, ``elasticnet``.
     model : Model
         Design, covariates, responses and the setting.
@@ -83,6 +83,7 @@ def analyse(
     step(f"testing programs, {options.n_score_permutations} permutations")
     compare_with_control(found, model, options, programs.members())
     look_up(found, options, programs.members(), coef, significant)
+    programs = name_programs(found, options, programs)
     calibrate(found, model, options, guides)
     step("drawing figures")
     evidence = Evidence(found, options, coef, programs, modules, obs_columns or {}, surface)
