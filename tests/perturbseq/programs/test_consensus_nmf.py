@@ -86,7 +86,7 @@ def test_the_planted_number_is_chosen(planted):
 def test_one_program_of_one_replicate_is_that_of_scikit_learn(planted):
     ours = consensus_nmf(planted.counts, logged(planted.counts), NmfOptions((1,), replicates=1))
     scaled = planted.counts.toarray().astype(float) / spread(planted.counts)
-    theirs = NMF(1, init="nndsvd", tol=1e-6, max_iter=1000)
+    theirs = NMF(1, init="random", random_state=0, tol=1e-8, max_iter=1000)
     usage = theirs.fit_transform(scaled)
     error = np.linalg.norm(scaled - usage @ theirs.components_) / np.linalg.norm(scaled)
     assert ours.choices["error"].item() == pytest.approx(error, rel=1e-6)

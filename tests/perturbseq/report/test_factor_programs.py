@@ -12,11 +12,15 @@ import pytest
 import tuner_plugins.perturbseq as ps
 from tuner_plugins.elasticnet.config import ProgramsSection
 from tuner_plugins.perturbseq.errors import AnalysisError
+from tuner_plugins.perturbseq.programs.consensus import NmfOptions
+from tuner_plugins.perturbseq.programs.grouping import clustering_of
 from tuner_plugins.perturbseq.programs.naming import COLUMNS
 from tuner_plugins.perturbseq.report.analysis import analyse
 from tuner_plugins.perturbseq.report.html import write
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
-from tuner_plugins.perturbseq.report.program_steps import name_programs
+from tuner_plugins.perturbseq.report.program_figures import program_choices
+from tuner_plugins.perturbseq.report.program_steps import group, name_programs
+from tuner_plugins.perturbseq.report.steps import fit_coefficients, wide
 
 from tests.perturbseq.factor_screens import factor_screen, matched, planted_factors
 from tests.perturbseq.report.test_analysis import SIZES, model_of, options_of, planted_screen
@@ -107,19 +111,28 @@ def test_clusters_take_the_place_of_factor_programs(screen):
         ps.tl.programs(adata, method="nmf")
 
 
-def analysed(terms=None, **changes) -> Analysis:
-    planted = planted_screen(**SIZES)
-    options = options_of(n_selection_pairs=0, calibration="none", fold_changes=False)
-    options = replace(options, n_score_permutations=99, gmt=terms, **changes)
-    return analyse(planted.adata, model_of(planted), options)
+def small(**changes):
+    planted = planted_screen(**{**SIZES, "n_cells": 900})
+    options = options_of(
+        n_selection_pairs=0, calibration="none", fold_changes=False, max_volcanoes=0
+    )
+    return planted.adata, model_of(planted), replace(options, n_score_permutations=99, **changes)
+
+
+def grouped(**changes) -> Analysis:
+    """Return programs and modules alone."""
+    adata, model, options = small(**changes)
+    found = Analysis(adata)
+    coef, table = fit_coefficients(found, model, options)
+    programs, _ = group(found, model, options, wide(table, "p", coef).to_numpy())
+    name_programs(found, options, programs)
+    return found
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> tuple[Analysis, dict[str, pd.DataFrame], ad.AnnData]:
-    from tuner_plugins.perturbseq.programs.consensus import NmfOptions
-
     factors = NmfOptions((2, 3), replicates=4, top_genes=12)
-    found = analysed(factors=factors, names={"0": "cell cycle", "P9": "nothing"})
+    found = analyse(*small(factors=factors, names={"0": "cell cycle", "P9": "nothing"}))
     folder = tmp_path_factory.mktemp("factors")
     write(found, folder)
     tables = {path.stem: pd.read_csv(path) for path in (folder / "tables").glob("*.csv")}
@@ -142,25 +155,26 @@ def test_a_report_has_usages_spectra_and_the_choice(report):
     assert not any("optimistic" in note for note in found.notes)
 
 
-def test_resolutions_are_compared_and_the_best_is_taken(tmp_path):
+def test_resolutions_are_compared_and_the_best_is_taken():
     options = AnalysisOptions().clustering
     several = replace(options, resolution=[0.1, 1.0, 3.0])
-    found = analysed(clustering=several, names="best_term")
+    found = grouped(clustering=several, names="best_term")
     choices = found.tables["program_choices"]
     assert choices["resolution"].tolist() == [0.1, 1.0, 3.0]
-    assert choices["chosen"].tolist() == (choices["silhouette"].rank() == 3).tolist()
     stable = found.tables["program_stability"]
     best = choices[choices["chosen"]].iloc[0]
+    assert best["silhouette"] == choices["silhouette"].max()
     assert best["n_programs"] == len(stable)
     weighted = np.average(stable["jaccard_mean"], weights=stable["size"])
     assert best["jaccard_mean"] == pytest.approx(weighted)
     chosen = found.adata.var[f"program_{best['resolution']:g}"]
     assert chosen.equals(found.adata.var["program"].rename(chosen.name))
-    alone = analysed(clustering=replace(options, resolution=best["resolution"]))
+    alone = grouped(clustering=replace(options, resolution=best["resolution"]))
     assert alone.adata.var["program"].equals(found.adata.var["program"])
     pd.testing.assert_frame_equal(alone.tables["program_stability"], stable)
     assert any("names by best term need gene sets" in note for note in found.notes)
-    assert "program_choices" in found.figures
+    figure = program_choices(choices)
+    assert figure.axes[0].get_xlabel() == "resolution; number of programs below"
 
 
 def test_names_by_best_term_in_an_analysis(report):
@@ -168,8 +182,6 @@ def test_names_by_best_term_in_an_analysis(report):
     labels = list(found.adata.var["program"].cat.categories)
     rows = {"set": labels[:1], "term": ["E2F"], "p": [1e-9], "q": [1e-6], "overlap": [3]}
     found.tables["enrichment"] = pd.DataFrame(rows)
-    from tuner_plugins.perturbseq.programs.grouping import clustering_of
-
     programs = clustering_of(found.adata, "programs")
     named = name_programs(found, AnalysisOptions(names="best_term"), programs)
     assert list(named.colours)[0] == "cell cycle E2F"

@@ -66,6 +66,15 @@ class NmfOptions:
             )
 
 
+def require_fewer(options: NmfOptions, cells: int, genes: int) -> None:
+    """Raise `AnalysisError` unless there are fewer programs than cells and than variable genes."""
+    if max(options.n_programs) >= min(genes, cells):
+        raise AnalysisError(
+            f"n_programs is {max(options.n_programs)}; expected fewer than cells and genes: "
+            f"there are {cells} cells and {genes} variable genes"
+        )
+
+
 @dataclass(frozen=True)
 class Consensus:
     """What the replicates of one number of programs agree on.

@@ -17,11 +17,11 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from tuner_plugins.perturbseq.data.response import GeneChoice, Moments, choose_genes
-from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.programs.consensus import (
     NmfOptions,
     choose,
     consensus,
+    require_fewer,
     stability_of,
 )
 from tuner_plugins.perturbseq.programs.nonnegative import (
@@ -104,11 +104,7 @@ def consensus_nmf(
     options = options or NmfOptions()
     with threadpool_limits(1):
         genes = _variable_genes(logged, options.n_genes)
-        if max(options.n_programs) >= min(len(genes), counts.shape[0]):
-            raise AnalysisError(
-                f"n_programs is {max(options.n_programs)}; expected fewer than cells and genes: "
-                f"there are {counts.shape[0]} cells and {len(genes)} variable genes"
-            )
+        require_fewer(options, counts.shape[0], len(genes))
         scale = _spread(counts)[genes]
         genes, scale = genes[scale > 0], scale[scale > 0]
         rank = max(DIRECTIONS, 5 * max(options.n_programs))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.resampling import Model
+from tuner_plugins.perturbseq.programs.consensus import require_fewer
 from tuner_plugins.perturbseq.programs.enrichment import read_gmt
 from tuner_plugins.perturbseq.report.effects import add_distances, add_fold_changes
 from tuner_plugins.perturbseq.report.embedding import prepare
@@ -109,6 +110,8 @@ def _check(
         raise AnalysisError(f"{len(missing)} genes of the model are not in adata: '{missing[0]}'")
     if not model.control.any():
         raise AnalysisError("the analysis compares with control cells; there are none")
+    if options.factors is not None:
+        require_fewer(options.factors, *adata.shape)
     if options.calibration == "guides" and guides is None:
         raise AnalysisError("calibration by guide needs the guide of each cell; name its column")
     if isinstance(options.gmt, Path) and options.enrich_online is None:
