@@ -85,7 +85,7 @@ METHODS = {"ours": ours, "cNMF": cnmf}
 
 def measure(method: str, folder: Path, programs: int, replicates: int) -> None:
     """Run a method; write what it finds, print what it takes."""
-    METHODS[method](folder, 2, 1)  # imports, and kernels of libraries
+    METHODS[method](folder, 2, 4)  # imports, and kernels of libraries
     start = time.process_time()
     usage, spectra = METHODS[method](folder, programs, replicates)
     seconds = time.process_time() - start

@@ -55,7 +55,8 @@ def compare_resolutions(
     Returns
     -------
     chosen : float
-        Resolution of the best mean silhouette, the lower one where two are as good.
+        Resolution of the best mean silhouette; where two are as good that with the larger adjusted
+        Rand index, or the lower one.
     choices : pandas.DataFrame
         One row a resolution: ``resolution``, ``n_neighbors``, ``n_programs``, ``silhouette``,
         ``jaccard_mean`` (of its genes' programs) and ``adjusted_rand_mean`` over resamples,
@@ -86,7 +87,9 @@ def compare_resolutions(
             }
         )
     choices = pd.DataFrame(rows).sort_values("resolution", ignore_index=True)
-    best = int(choices["silhouette"].fillna(-1.0).argmax())
+    ranked = choices["silhouette"].round(9), choices["adjusted_rand_mean"].round(9)
+    first, then = (one.fillna(-1.0).to_numpy(dtype=float) for one in ranked)
+    best = int(np.lexsort((np.arange(len(choices)), -then, -first))[0])
     choices["chosen"] = np.arange(len(choices)) == best
     chosen = float(choices["resolution"][best])
     return chosen, choices, stable[chosen]

@@ -13,6 +13,9 @@ from tuner_plugins.perturbseq.report.figures import bare, canvas, embedding
 MOST_PANELS = 16
 """Programs that are drawn on the cells, those of the largest mean usage."""
 
+LONGEST = 28
+"""Signs of a name that a panel has room for."""
+
 CURVES = {
     "silhouette": "mean silhouette",
     "jaccard_mean": "Jaccard index when cells are resampled",
@@ -74,7 +77,8 @@ def usage(
     figure = canvas(figure, 3.4 * columns, 3.0 * rows)
     panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     for axes, name in zip(panels, shown, strict=False):
-        embedding(coordinates, table[name].rename(str(name)[:32]), axes=axes)
+        embedding(coordinates, table[name], axes=axes)
+        axes.set_title(str(name)[:LONGEST], fontsize=9)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
     if len(shown) < table.shape[1]:
