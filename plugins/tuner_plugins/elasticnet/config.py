@@ -94,8 +94,18 @@ class ProgramsSection(Section):
     @classmethod
     def _numbers_are_names(cls, names: Any) -> Any:
         if not isinstance(names, dict):
+            if names not in (None, "best_term"):
+                raise ValueError(f"expected names by number, or best_term; got {names!r}")
             return names
         return {str(key) if isinstance(key, int) else key: name for key, name in names.items()}
+
+    @field_validator("n_programs", mode="before")
+    @classmethod
+    def _are_numbers(cls, given: Any) -> Any:
+        each = given if isinstance(given, list) and given else [given]
+        if any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in each):
+            raise ValueError(f"expected a whole number from 1, or a list of them; got {given!r}")
+        return given
 
     @model_validator(mode="after")
     def _can_be_compared(self) -> ProgramsSection:
@@ -173,6 +183,15 @@ class AnalysisSection(Section):
     programs: ProgramsSection = ProgramsSection()
     gene_sets: InputPath | None = None
     gprofiler: str | None = None
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _are_resolutions(cls, given: Any) -> Any:
+        each = given if isinstance(given, list) and given else [given]
+        known = all(isinstance(r, int | float) and not isinstance(r, bool) and r > 0 for r in each)
+        if given is not None and not known:
+            raise ValueError(f"expected a number above 0, or a list of them; got {given!r}")
+        return given
 
     def plain(self) -> dict[str, Any]:
         """Return what `tuner_plugins.perturbseq.report.command` takes: numbers, text and None."""

@@ -27,7 +27,12 @@ from tuner.plugin import (
 )
 from tuner_plugins.elasticnet.config import ABOUT, ElasticNetConfig
 from tuner_plugins.elasticnet.config import setting_of as _setting
-from tuner_plugins.elasticnet.reading import available_threads, probe_files, require_gene_sets
+from tuner_plugins.elasticnet.reading import (
+    available_threads,
+    probe_files,
+    require_gene_sets,
+    require_programs,
+)
 from tuner_plugins.elasticnet.script_modules import SCRIPT_DEPENDENCIES, SCRIPT_MODULES
 from tuner_plugins.elasticnet.selection import fold_metrics, one_standard_error
 from tuner_plugins.elasticnet.summary import Summary, findings_of, summary_of, tables_of
@@ -133,6 +138,8 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             loaded = self._read()
         with _as_input_error("analysis.gene_sets: "):
             require_gene_sets(self.config, loaded)
+        with _as_input_error("analysis.programs: "):
+            require_programs(self.config, loaded)
         self._noted = loaded if loaded.is_small else None  # for `load`, in the same process
         return loaded.notes
 

@@ -32,6 +32,19 @@ def require_gene_sets(config: ElasticNetConfig, loaded: Loaded) -> None:
     enrich({}, list(symbols), read_gmt(config.analysis.gene_sets), min_size=low, max_size=high)
 
 
+def require_programs(config: ElasticNetConfig, loaded: Loaded) -> None:
+    """Raise `AnalysisError` where more factor programs are asked for than the screen can have."""
+    if config.analysis.programs.method != "consensus_nmf":
+        return
+    from tuner_plugins.perturbseq.programs.consensus import require_fewer
+    from tuner_plugins.perturbseq.report.command import options_of
+
+    factors = options_of(config.analysis.plain(), None).factors
+    assert factors is not None, "as the method is consensus_nmf"
+    screen = loaded.dataset.screen
+    require_fewer(factors, len(screen.obs), screen.counts.matrix.shape[1])
+
+
 def probe_files(data: DataSection) -> None:
     """Read the screen's files in another process; `CellsError` where that does not survive it."""
     layers = [data.layer, None if data.response in (LOG, COUNTS) else data.response]

@@ -192,7 +192,8 @@ def test_names_by_best_term_in_an_analysis(report):
     ("section", "message"),
     [
         ({"n_programs": [5, 7], "replicates": 1}, "ask for 2 or more"),
-        ({"n_programs": []}, "at least 1"),
+        ({"n_programs": []}, "whole number from 1, or a list of them"),
+        ({"n_programs": [3, 3.5]}, "whole number from 1, or a list of them"),
         ({"names": {0: "a", "P1": "a"}}, "the same name"),
         ({"names": "best"}, "best_term"),
         ({"method": "nmf"}, "consensus_nmf"),
