@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 from tuner_plugins.command.plugin import CommandPlugin
@@ -36,7 +37,7 @@ from tuner_plugins.command.runs import Runs
 
 from tuner.measure.stopwatch import Timed
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "study": {"name": "true", "sampler": "random"},
     "plugin": "command",
     "data": {"command": ["true", "{x}"], "cases": [{"name": "nothing"}]},
@@ -89,7 +90,9 @@ def trials(count: int) -> Times:
         line = [sys.executable, "-m", "tuner", "run", str(config)]
         subprocess.run(line, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=sys.stderr)
         found = optuna.load_study(study_name="true", storage=f"sqlite:///{folder}/tuner.db").trials
-        ends = sorted(trial.datetime_complete.timestamp() for trial in found)[count // 2 :]
+        ends = sorted(end.timestamp() for trial in found if (end := trial.datetime_complete))[
+            count // 2 :
+        ]
         return [after - before for before, after in zip(ends, ends[1:], strict=False)]
 
 

@@ -192,6 +192,7 @@ def timed_sweep(
             )
             runs.append(Timed(passing, fitting, wall + time.perf_counter() - start))
     assert isinstance(result, Sweep)
+    assert total is not None
     best = min(runs, key=lambda run: run.wall if threads > 1 else run.seconds)
     return best, result, np.concatenate(few), total
 

@@ -35,9 +35,9 @@ from sklearn.linear_model import ElasticNet
 from threadpoolctl import threadpool_limits
 from tuner_plugins.elasticnet.config import ElasticNetConfig
 from tuner_plugins.elasticnet.reading import available_threads, probe_files
-from tuner_plugins.elasticnet.summary import grid_alphas
 from tuner_plugins.enet.cross_validation import cross_validate, refit
 from tuner_plugins.perturbseq.model.reading import read
+from tuner_plugins.perturbseq.model.surface import grid_alphas
 
 CONTROL, BATCHES, BLOCK = "non-targeting", 4, 10_000
 SUBSET, GENES_TIMED = 20_000, 20
@@ -120,7 +120,8 @@ def measure(path: Path) -> dict[str, Any]:
     loaded = read(config.data.source, config.plan(), threads=available_threads())
     lap("statistics")
     threads = available_threads()
-    alphas, ratios = grid_alphas(loaded.problem, config.surface), config.surface.l1_ratios
+    ratios = config.surface.l1_ratios
+    alphas = grid_alphas(loaded.problem, config.surface.alphas, ratios)
     sweep = cross_validate(loaded.problem, alphas, ratios, threads=threads)
     lap("surface")
     alpha, ratio = sweep.best

@@ -16,6 +16,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import yaml
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
@@ -26,7 +27,7 @@ def config_of(folder: Path, cells: int, genes: int, perturbations: int) -> Path:
     sizes = {"cells": cells, "genes": genes, "perturbations": perturbations}
     paths = simulate(folder, seed=1, **sizes)
     covariates = ["total_counts", "pct_counts_mt", "S_score", "G2M_score"]
-    data = {"counts": str(paths["screen"]), "control": [CONTROL], "guide": "guide"}
+    data: dict[str, Any] = {"counts": str(paths["screen"]), "control": [CONTROL], "guide": "guide"}
     data |= {"batch": "batch", "covariates": covariates, "genes": {"min_cells": 10}}
     sections = {
         "study": {"name": "cost", "trials": 40, "seed": 0},

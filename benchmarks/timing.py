@@ -115,8 +115,8 @@ def ours(machine: Machine, gains: np.ndarray, seconds: np.ndarray, budget: float
         for _ in range(again):
             if not found.disturbed:
                 break
-            again, beat = machine.measure(seconds[index])
-            found = min(found, again, key=lambda watch: watch.waited / watch.seconds)
+            second, beat = machine.measure(seconds[index])
+            found = min(found, second, key=lambda watch: watch.waited / watch.seconds)
         machine.now += ANCHOR_COST
         own = found.own_seconds
         return CaseRecord("case", {}, own, found.cpu_seconds, own, beat, found.crowded)

@@ -32,7 +32,7 @@ def read_per_base(
     -------
     ndarray of shape (end - start, tracks)
     """
-    import pyBigWig  # type: ignore[import-not-found]  # has no stubs
+    import pyBigWig
 
     signal = np.empty((end - start, len(paths)))
     for column, path in enumerate(paths):

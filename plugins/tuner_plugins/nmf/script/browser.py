@@ -104,7 +104,7 @@ def _blocks(start: int, runs: Runs) -> Iterator[tuple[list[int], list[int], list
 
 @contextmanager
 def _bigwigs(parts: Sequence[str], lengths: Mapping[str, int]) -> Iterator[Receive]:
-    import pyBigWig  # type: ignore[import-not-found]  # has no stubs
+    import pyBigWig
 
     last: list[tuple[str, int, float]] = [("", 0, 0.0)] * len(parts)
     try:

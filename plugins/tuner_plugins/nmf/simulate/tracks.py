@@ -162,7 +162,7 @@ def _coarsen(factors: np.ndarray) -> np.ndarray:
 def _write_bigwig(
     path: Path, header: list[tuple[str, int]], signals: list[tuple[str, Signal]]
 ) -> None:
-    import pyBigWig  # type: ignore[import-not-found]  # has no stubs
+    import pyBigWig
 
     def write(temporary: Path) -> None:
         with pyBigWig.open(str(temporary), "w") as file:
