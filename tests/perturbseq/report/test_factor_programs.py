@@ -188,6 +188,14 @@ def test_names_by_best_term_in_an_analysis(report):
     assert found.tables["usages"].columns[1] == "cell cycle E2F"
 
 
+def test_names_that_collide_are_noted_after_all_the_work(report):
+    found = Analysis(report[0].adata.copy(), dict(report[0].tables))
+    programs = clustering_of(found.adata, "programs")
+    kept = name_programs(found, AnalysisOptions(names={"0": "P1"}), programs)
+    assert kept is programs
+    assert "keep their numbers: two programs would have the same name" in found.notes[0]
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [

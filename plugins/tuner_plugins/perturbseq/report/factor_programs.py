@@ -62,11 +62,6 @@ def factor_programs(found: Analysis, model: Model, options: AnalysisOptions) -> 
     found.tables["spectra"] = _tidy(spectra, scores)
     if len(usage) <= MOST_ROWS:
         found.tables["usages"] = usage.rename_axis("cell").reset_index()
-    found.notes.append(
-        f"{n} factor programs by consensus of {asked.replicates} factorisations of the counts of "
-        f"variable genes; a program's genes are the {asked.top_genes} that rise most with its "
-        "usage and more than with another's. Labels of cells took no part."
-    )
     return programs
 
 

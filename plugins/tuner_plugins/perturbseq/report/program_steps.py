@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.program_tests import (
     any_effect,
     compare_programs,
@@ -125,11 +126,12 @@ def compare_with_control(
     """
     if not members:
         return
-    adata, factors = found.adata, options.factors is not None
-    scores = (
-        adata.obsm["program_usage"] if factors else score_programs(adata, members, layer="lognorm")
-    )
-    whole = factors or options.discovery == 1
+    adata = found.adata
+    if options.factors is not None:
+        scores = adata.obsm["program_usage"]
+    else:
+        scores = score_programs(adata, members, layer="lognorm")
+    whole = options.factors is not None or options.discovery == 1
     rows = np.flatnonzero(np.ones(adata.n_obs, bool) if whole else ~adata.obs["discovery"])
     table = compare_programs(
         scores.iloc[rows],
@@ -150,7 +152,13 @@ def compare_with_control(
     found.note_limits(limits)
     found.tables["program_tests"] = table
     adata.uns["program_tests"] = table
-    if factors:
+    if options.factors is not None:
+        found.notes.append(
+            f"{scores.shape[1]} factor programs by consensus of {options.factors.replicates} "
+            "factorisations of the counts of variable genes; a program's genes are the "
+            f"{options.factors.top_genes} at most that rise with its usage, and more than with "
+            "another's. Labels of cells took no part, so that all cells test the programs."
+        )
         return
     found.notes.append(
         "Programs were tested in the cells that they were found in; the p-values are optimistic."
@@ -167,7 +175,11 @@ def name_programs(found: Analysis, options: AnalysisOptions, programs: Clusterin
         return programs
     unknown: list[str] = []
     if options.names != "best_term":
-        renamed, unknown = names_for(labels, options.names)
+        try:
+            renamed, unknown = names_for(labels, options.names)
+        except AnalysisError as error:  # after all the work
+            found.notes.append(f"Programs keep their numbers: {error}.")
+            return programs
     elif "enrichment" in found.tables:
         renamed = best_terms(found.tables["enrichment"], labels, options.q_threshold)
     else:
