@@ -128,7 +128,8 @@ def consensus(components: NDArray[np.floating], k: int, options: NmfOptions) -> 
     if not kept.all():
         labels[kept] = _clusters(unit[kept], k, options.seed)
         labels[~kept] = -1
-    spectra = np.array([np.median(unit[labels == program], axis=0) for program in range(k)])
+    mine = [unit[labels == program] for program in range(k)]  # none where fewer than k differ
+    spectra = np.array([np.median(one, axis=0) if len(one) else 0 * unit[0] for one in mine])
     sums = spectra.sum(axis=1, keepdims=True)
     return Consensus(spectra / np.where(sums > 0, sums, 1.0), labels, silhouette)
 
@@ -170,6 +171,6 @@ def stability_of(found: Consensus, options: NmfOptions) -> pd.DataFrame:
         {
             "components": [int(one.sum()) for one in mine],
             "replicates": [len(np.unique(replicate[one])) / options.replicates for one in mine],
-            "silhouette": [float(found.silhouette[one].mean()) for one in mine],
+            "silhouette": [float(found.silhouette[one].sum() / max(one.sum(), 1)) for one in mine],
         }
     )
