@@ -27,7 +27,8 @@ from tuner_plugins.perturbseq.model.load import load
 from tuner_plugins.perturbseq.model.surface import grid_alphas
 from tuner_plugins.perturbseq.report.command import options_of
 from tuner_plugins.perturbseq.report.options import Analysis
-from tuner_plugins.perturbseq.report.steps import fit_coefficients, group, wide
+from tuner_plugins.perturbseq.report.program_steps import group
+from tuner_plugins.perturbseq.report.steps import fit_coefficients, wide
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 NULL = {"cells": 1500, "genes": 300, "perturbations": 12, "effect": 0.0}

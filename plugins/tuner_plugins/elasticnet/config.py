@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tuner.config.schema import InputPath
 from tuner.plugin import About, InputError, Params
@@ -77,6 +77,66 @@ class CisSection(Section):
     ] = DISTANCE
 
 
+class ProgramsSection(Section):
+    """How gene programs are found and named.
+
+    Attributes
+    ----------
+    method : {"leiden", "consensus_nmf"}
+        Cluster the genes that answer alike to perturbations, or factorise the counts of cells
+        (Kotliar et al. 2019, doi:10.7554/eLife.43803).
+    n_programs : int or list of int
+        Of the factorisation; of several the largest that is about as stable as the best.
+    replicates : int
+        Factorisations of each number of programs.
+    n_genes : int
+        Variable genes that are factorised.
+    density_threshold : float
+        Spectra farther than this from those of other replicates are left out of the consensus.
+    top_genes : int
+        Genes of each factor program that are shown and looked up in gene sets.
+    names : mapping of str, "best_term", optional
+        New names by number or name (``{0: cell cycle, P3: interferon}``), or those of the most
+        significant gene sets.
+    """
+
+    method: Literal["leiden", "consensus_nmf"] = "leiden"
+    n_programs: (
+        Annotated[int, Field(ge=1)]
+        | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    ) = 10
+    replicates: int = Field(default=20, ge=1)
+    n_genes: int = Field(default=2000, ge=2)
+    density_threshold: float = Field(default=0.5, gt=0, le=2)
+    top_genes: int = Field(default=50, ge=1)
+    names: dict[str, str] | Literal["best_term"] | None = None
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _numbers_are_names(cls, names: Any) -> Any:
+        if not isinstance(names, dict):
+            if names not in (None, "best_term"):
+                raise ValueError(f"expected names by number, or best_term; got {names!r}")
+            return names
+        return {str(key) if isinstance(key, int) else key: name for key, name in names.items()}
+
+    @field_validator("n_programs", mode="before")
+    @classmethod
+    def _are_numbers(cls, given: Any) -> Any:
+        each = given if isinstance(given, list) and given else [given]
+        if any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in each):
+            raise ValueError(f"expected a whole number from 1, or a list of them; got {given!r}")
+        return given
+
+    @model_validator(mode="after")
+    def _can_be_compared(self) -> ProgramsSection:
+        if isinstance(self.n_programs, list) and len(self.n_programs) > 1 and self.replicates < 2:
+            raise ValueError("several n_programs are compared by replicates; ask for 2 or more")
+        if isinstance(self.names, dict) and len(set(self.names.values())) < len(self.names):
+            raise ValueError("two programs would have the same name; give each its own")
+        return self
+
+
 class AnalysisSection(Section):
     """How coefficients become biology, once there is a best setting.
 
@@ -114,7 +174,10 @@ class AnalysisSection(Section):
         Make good for the shift of all genes where some moved; null does so where counts are
         divided by their own sum.
     n_neighbors, resolution, n_pcs, scale
-        Of the clustering; null chooses neighbours and resolution by silhouette.
+        Of the clustering; null chooses neighbours and resolution by silhouette. Several
+        resolutions are compared.
+    programs : section
+        Which programs are found, and their names.
     gene_sets : Path, optional
         A GMT file, such as a collection of MSigDB; without it enrichment is left out.
     gprofiler : str, optional
@@ -137,9 +200,14 @@ class AnalysisSection(Section):
     cis: CisSection | None = None
     composition: bool | None = None
     n_neighbors: int | None = Field(default=None, ge=1)
-    resolution: float | None = Field(default=None, gt=0)
+    resolution: (
+        Annotated[float, Field(gt=0)]
+        | Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+        | None
+    ) = None
     n_pcs: int | None = Field(default=None, ge=1)
     scale: bool = False
+    programs: ProgramsSection = ProgramsSection()
     gene_sets: InputPath | None = None
     gprofiler: str | None = None
 
@@ -148,6 +216,15 @@ class AnalysisSection(Section):
         if self.cis is not None and not self.fold_changes:
             raise ValueError("cis pairs are tested by fold changes: leave fold_changes: true")
         return self
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _are_resolutions(cls, given: Any) -> Any:
+        each = given if isinstance(given, list) and given else [given]
+        known = all(isinstance(r, int | float) and not isinstance(r, bool) and r > 0 for r in each)
+        if given is not None and not known:
+            raise ValueError(f"expected a number above 0, or a list of them; got {given!r}")
+        return given
 
     def plain(self) -> dict[str, Any]:
         """Return what `tuner_plugins.perturbseq.report.command` takes: numbers, text and None."""

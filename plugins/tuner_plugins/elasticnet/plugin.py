@@ -32,6 +32,7 @@ from tuner_plugins.elasticnet.reading import (
     probe_files,
     require_cis_pairs,
     require_gene_sets,
+    require_programs,
 )
 from tuner_plugins.elasticnet.script_modules import SCRIPT_DEPENDENCIES, SCRIPT_MODULES
 from tuner_plugins.elasticnet.selection import fold_metrics, one_standard_error
@@ -140,6 +141,8 @@ class ElasticNetPlugin(Plugin[ElasticNetConfig]):
             require_gene_sets(self.config, loaded)
         with _as_input_error("analysis.cis: "):
             require_cis_pairs(self.config, loaded)
+        with _as_input_error("analysis.programs: "):
+            require_programs(self.config, loaded)
         self._noted = loaded if loaded.is_small else None  # for `load`, in the same process
         return loaded.notes
 

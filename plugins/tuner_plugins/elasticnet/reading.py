@@ -50,6 +50,19 @@ def require_cis_pairs(config: ElasticNetConfig, loaded: Loaded) -> None:
     find_pairs(options, screen.design.names, gene_names(screen.counts)[kept], ids)
 
 
+def require_programs(config: ElasticNetConfig, loaded: Loaded) -> None:
+    """Raise `AnalysisError` where more factor programs are asked for than the screen can have."""
+    if config.analysis.programs.method != "consensus_nmf":
+        return
+    from tuner_plugins.perturbseq.programs.consensus import require_fewer
+    from tuner_plugins.perturbseq.report.command import options_of
+
+    factors = options_of(config.analysis.plain(), None).factors
+    assert factors is not None, "as the method is consensus_nmf"
+    screen = loaded.dataset.screen
+    require_fewer(factors, len(screen.obs), screen.counts.matrix.shape[1])
+
+
 def probe_files(data: DataSection) -> None:
     """Read the screen's files in another process; `CellsError` where that does not survive it."""
     layers = [data.layer, None if data.response in (LOG, COUNTS) else data.response]

@@ -22,6 +22,7 @@ from tuner_plugins.perturbseq.report import (
     effect_figures,
     figures,
     heatmaps,
+    program_figures,
     responder_figures,
 )
 
@@ -80,6 +81,22 @@ def clustermap(data: Any, *, q_threshold: float = 0.05, figure: Figure | None = 
 def dotplot(data: Any, *, figure: Figure | None = None) -> list[Axes]:
     """Draw the same as dots: size by -log10 q, colour by effect."""
     return _drawn(heatmaps.dotplot, figure, _stored(data, "program_tests", "tl.score_programs"))
+
+
+def program_choices(data: Any, *, figure: Figure | None = None) -> list[Axes]:
+    """Draw stability and error by the number of programs or the resolution, the choice marked."""
+    table = _stored(data, "program_choices", "tl.programs with several resolutions or n_programs")
+    return _drawn(program_figures.program_choices, figure, table)
+
+
+def usage(data: Any, *, figure: Figure | None = None) -> list[Axes]:
+    """Draw the usage of factor programs on the cells, a panel a program."""
+    adata = adata_of(data)
+    tools = {"program_usage": "tl.programs(method='consensus_nmf')", "X_umap": "pp.prepare"}
+    for key, tool in tools.items():
+        if key not in adata.obsm:
+            raise AnalysisError(f"no obsm['{key}'] to draw: run {tool} first")
+    return _drawn(program_figures.usage, figure, adata.obsm["X_umap"], adata.obsm["program_usage"])
 
 
 def knockdown(data: Any, *, q_threshold: float = 0.05, figure: Figure | None = None) -> list[Axes]:

@@ -21,7 +21,8 @@ from tuner_plugins.perturbseq.model.composition import (
 )
 from tuner_plugins.perturbseq.model.load import load
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
-from tuner_plugins.perturbseq.report.steps import fit_coefficients, group, wide
+from tuner_plugins.perturbseq.report.program_steps import group
+from tuner_plugins.perturbseq.report.steps import fit_coefficients, wide
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 PENETRANCE = 0.85

@@ -23,13 +23,12 @@ from tuner_plugins.perturbseq.report.embedding import PrepareOptions
 from tuner_plugins.perturbseq.report.gallery import GALLERY, Entry, Evidence
 from tuner_plugins.perturbseq.report.html import safe_stem, write
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Surface
-from tuner_plugins.perturbseq.report.steps import (
+from tuner_plugins.perturbseq.report.program_steps import (
     compare_with_control,
-    fit_coefficients,
     group,
     split_cells,
-    wide,
 )
+from tuner_plugins.perturbseq.report.steps import fit_coefficients, wide
 
 from tests.perturbseq.inference.test_coefficients import model_of
 from tests.perturbseq.planted import planted_screen
@@ -272,8 +271,9 @@ def test_volcanoes_stand_in_a_section_of_their_own(analysed, folder):
     assert len(names) == 2
     assert all(f'alt="{name}"' in second for name in names)
     assert "volcano_" not in first
-    # none is named after a gene or is an element: no knock-down, no pairs in cis
-    assert page.count("<figcaption>") == len(GALLERY) - 2
+    # none is named after a gene or is an element: no knock-down, no pairs in cis; clusters at one
+    # resolution: no choice, no usage
+    assert page.count("<figcaption>") == len(GALLERY) - 4
 
 
 class Sources(HTMLParser):

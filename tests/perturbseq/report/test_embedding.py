@@ -157,6 +157,14 @@ def test_variable_genes_are_those_of_scanpy(seed):
     np.testing.assert_array_equal(_dispersed(logged), expected)
 
 
+def test_many_cells_start_from_principal_components(monkeypatch):
+    adata, *_ = cycling(60)
+    prepare(adata)
+    assert embedding._start(adata) == "spectral"
+    monkeypatch.setattr(embedding, "EXACT_UP_TO", 50)
+    assert embedding._start(adata) == pytest.approx(adata.obsm["X_pca"][:, :2])
+
+
 @pytest.mark.slow  # pynndescent compiles for most of a minute
 def test_neighbours_of_many_cells_are_searched_approximately(monkeypatch):
     monkeypatch.setattr(embedding, "EXACT_UP_TO", 100)

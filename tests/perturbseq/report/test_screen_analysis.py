@@ -19,7 +19,8 @@ from tuner_plugins.perturbseq.model.load import load
 from tuner_plugins.perturbseq.report import analysis
 from tuner_plugins.perturbseq.report.command import options_of
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
-from tuner_plugins.perturbseq.report.steps import fit_coefficients, group, wide
+from tuner_plugins.perturbseq.report.program_steps import group
+from tuner_plugins.perturbseq.report.steps import fit_coefficients, wide
 from tuner_plugins.perturbseq.simulate import CONTROL, simulate
 
 from tuner.plugin import InputError

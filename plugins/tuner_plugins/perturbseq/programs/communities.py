@@ -62,10 +62,11 @@ class ClusterOptions:
     ----------
     n_neighbors : int or None
         Neighbours of each row in the graph, itself not counted.
-    resolution : float or None
+    resolution : float, sequence of float or None
         Of the modularity: larger gives more clusters.
 
-        Where either is None, those of `NEIGHBORS` and `RESOLUTIONS` are tried, and the clusters
+        Where either is None, those of `NEIGHBORS` and `RESOLUTIONS` are tried, of several
+        resolutions these, and the clusters
         with the best mean silhouette are taken (Rousseeuw 1987,
         doi:10.1016/0377-0427(87)90125-7): fixed ones split large uniform programs. Where both are
         None and rows are few, the cuts of an average-linkage tree are tried as well.
@@ -78,19 +79,27 @@ class ClusterOptions:
     """
 
     n_neighbors: int | None = None
-    resolution: float | None = None
+    resolution: float | Sequence[float] | None = None
     scale: bool = False
     n_pcs: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        given = [v for v in (self.n_neighbors, self.resolution, self.n_pcs) if v is not None]
-        if any(value <= 0 for value in given):
+        given = [v for v in (self.n_neighbors, self.n_pcs) if v is not None]
+        if any(value <= 0 for value in (*given, *self.resolutions)) or not self.resolutions:
             raise AnalysisError(
                 "clustering needs n_neighbors, resolution and n_pcs above 0, or none; got "
                 f"n_neighbors={self.n_neighbors}, resolution={self.resolution}, n_pcs={self.n_pcs}"
             )
+
+    @property
+    def resolutions(self) -> tuple[float, ...]:
+        """Those that are tried."""
+        if self.resolution is None:
+            return RESOLUTIONS
+        given = self.resolution
+        return tuple(given) if isinstance(given, Sequence) else (given,)
 
 
 def features_of(values: NDArray[np.float64], options: ClusterOptions) -> NDArray[np.float64]:
@@ -193,14 +202,15 @@ def communities(
         return alike.reshape(-1).astype(np.int64), options
     best = np.zeros(n, dtype=np.int64)
     sizes = NEIGHBORS if options.n_neighbors is None else (options.n_neighbors,)
-    resolutions = RESOLUTIONS if options.resolution is None else (options.resolution,)
     fitting = [k for k in sizes if k == sizes[0] or k < n]
     graphs = [_graph(features, k) for k in fitting]
     detect = _leiden if has_leiden() else _louvain
-    found = [detect(g, r, options.seed) for g in graphs for r in resolutions]
-    tried = [replace(options, n_neighbors=k, resolution=r) for k in fitting for r in resolutions]
+    found = [detect(g, r, options.seed) for g in graphs for r in options.resolutions]
+    tried = [
+        replace(options, n_neighbors=k, resolution=r) for k in fitting for r in options.resolutions
+    ]
     if len(found) == 1:
-        return found[0], options
+        return found[0], tried[0]
     with threadpool_limits(1):
         distances = euclidean_distances(features)
     np.fill_diagonal(distances, 0.0)

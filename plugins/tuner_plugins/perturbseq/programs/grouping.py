@@ -40,6 +40,7 @@ def describe(adata: ad.AnnData, programs: Clustering, modules: Clustering) -> No
             "order": np.array(clustering.order, dtype=str),
             "labels": clustering.labels[clustering.order].astype(str).to_numpy(dtype=str),
             "tree": clustering.tree,
+            "names": np.array(list(clustering.labels.cat.categories), dtype=str),
         }
 
 
@@ -62,7 +63,7 @@ def clustering_of(adata: ad.AnnData, key: str) -> Clustering:
         raise AnalysisError(f"no {key} in uns: run tl.programs, or read analysis.h5ad")
     stored = adata.uns[key]
     order, labels = list(map(str, stored["order"])), list(map(str, stored["labels"]))
-    names = list(dict.fromkeys(labels))
+    names = [str(name) for name in stored.get("names", dict.fromkeys(labels))]
     colours = adata.uns["program_colors"] if key == "programs" else palette(len(names))
     return Clustering(
         pd.Series(pd.Categorical(labels, names), index=order),

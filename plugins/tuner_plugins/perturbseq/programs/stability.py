@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -72,4 +72,28 @@ def stability(
             "resamples": len(scores),
             "adjusted_rand_mean": float(np.mean(rand)) if rand else np.nan,
         }
+    )
+
+
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Join what `stability` measured of the same clusters, a resample at a time.
+
+    Examples
+    --------
+    >>> from tuner_plugins.perturbseq.programs.clustering import cluster
+    >>> up, down = [1.0, 1.0, 0.0], [0.0, -1.0, 1.0]
+    >>> coef = pd.DataFrame([up, up, down, down], index=list("abcd"))
+    >>> once = stability(cluster(coef), [coef], cluster)
+    >>> joined([once, once]).equals(stability(cluster(coef), [coef, coef], cluster))
+    True
+    """
+    if not tables:
+        return pd.DataFrame(columns=["size", "jaccard_mean", "adjusted_rand_mean"])
+    means = np.array([table["jaccard_mean"] for table in tables], dtype=float)
+    rand = pd.concat([table["adjusted_rand_mean"].head(1) for table in tables]).mean()
+    return tables[0].assign(
+        jaccard_mean=means.mean(axis=0),
+        jaccard_sd=means.std(axis=0),
+        resamples=len(tables),
+        adjusted_rand_mean=float(rand),
     )

@@ -12,22 +12,21 @@ from numpy.typing import NDArray
 
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.model.resampling import Model
+from tuner_plugins.perturbseq.programs.consensus import require_fewer
 from tuner_plugins.perturbseq.programs.enrichment import read_gmt
 from tuner_plugins.perturbseq.report.cis import add_cis, pairs_of
 from tuner_plugins.perturbseq.report.effects import add_distances, add_fold_changes
 from tuner_plugins.perturbseq.report.embedding import prepare
 from tuner_plugins.perturbseq.report.gallery import Evidence, draw
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Surface
+from tuner_plugins.perturbseq.report.program_steps import (
+    compare_with_control,
+    group,
+    name_programs,
+)
 from tuner_plugins.perturbseq.report.progress import step
 from tuner_plugins.perturbseq.report.responders import add_responders
-from tuner_plugins.perturbseq.report.steps import (
-    calibrate,
-    compare_with_control,
-    fit_coefficients,
-    group,
-    look_up,
-    wide,
-)
+from tuner_plugins.perturbseq.report.steps import calibrate, fit_coefficients, look_up, wide
 
 
 def analyse(
@@ -50,9 +49,11 @@ def analyse(
         genes without a model), ``log2fc``, ``log2fc_low``, ``log2fc_high``, ``log2fc_p``,
         ``var["program"]``, ``obsm["program_scores"]``,
         ``obs`` ``discovery``, ``responder``, ``responder_of``, ``responder_posterior``,
-        ``responder_score``, and ``uns`` ``programs``, ``modules``, ``program_colors``,
-        ``program_tests``, ``enrichment``, ``edistance``, ``epistasis``, ``cis_pairs``,
-        ``cis_controls``, ``responders``, ``elasticnet``.
+        ``responder_score``, of factor programs ``obsm["program_usage"]`` and
+        ``varm["program_spectra"]``, and ``uns`` ``program_choices``, ``program_stability``,
+        ``programs``, ``modules``, ``program_colors``, ``program_tests``, ``enrichment``,
+        ``edistance``, ``epistasis``, ``cis_pairs``, ``cis_controls``, ``responders``,
+        ``elasticnet``.
     model : Model
         Design, covariates, responses and the setting.
     obs_columns : mapping, optional
@@ -90,6 +91,7 @@ def analyse(
     step(f"testing programs, {options.n_score_permutations} permutations")
     compare_with_control(found, model, options, programs.members())
     look_up(found, options, programs.members(), coef, significant)
+    programs = name_programs(found, options, programs)
     calibrate(found, model, options, guides)
     step("drawing figures")
     evidence = Evidence(found, options, coef, programs, modules, obs_columns or {}, surface)
@@ -115,6 +117,8 @@ def _check(
         raise AnalysisError(f"{len(missing)} genes of the model are not in adata: '{missing[0]}'")
     if not model.control.any():
         raise AnalysisError("the analysis compares with control cells; there are none")
+    if options.factors is not None:
+        require_fewer(options.factors, *adata.shape)
     if options.calibration == "guides" and guides is None:
         raise AnalysisError("calibration by guide needs the guide of each cell; name its column")
     if isinstance(options.gmt, Path) and options.enrich_online is None:

@@ -25,6 +25,7 @@ from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.cis import CisOptions
 from tuner_plugins.perturbseq.model.load import load
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
+from tuner_plugins.perturbseq.programs.consensus import NmfOptions
 from tuner_plugins.perturbseq.programs.enrichment import read_gmt
 from tuner_plugins.perturbseq.report.analysis import analyse
 from tuner_plugins.perturbseq.report.embedding import PrepareOptions
@@ -67,6 +68,7 @@ def options_of(
         cis=_cis_of(plain.get("cis")),
         gmt=None if gene_sets is None else Path(gene_sets),
         enrich_online=plain["gprofiler"],
+        **_programs(plain.get("programs") or {}),
         view=PrepareOptions(
             size_factor=size_factor,
             whole=whole,
@@ -83,6 +85,23 @@ def _cis_of(plain: Mapping[str, Any] | None) -> CisOptions | None:
     elements = plain["elements"]
     files = Path(plain["annotation"]), None if elements is None else Path(elements)
     return CisOptions(*files, plain["distance"])
+
+
+def _programs(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what options of an analysis the section `programs` is; older scripts have none."""
+    if not plain:
+        return {}
+    numbers = plain["n_programs"]
+    own = {name: plain[name] for name in ("replicates", "n_genes", "density_threshold")}
+    factors = NmfOptions(
+        (numbers,) if isinstance(numbers, int) else tuple(numbers),
+        **own,
+        top_genes=plain["top_genes"],
+    )
+    return {
+        "factors": factors if plain["method"] == "consensus_nmf" else None,
+        "names": plain["names"],
+    }
 
 
 @spoken()

@@ -17,6 +17,7 @@ from tuner_plugins.perturbseq.report import (
     effect_figures,
     figures,
     heatmaps,
+    program_figures,
     responder_figures,
 )
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions, Drawn, Surface
@@ -72,6 +73,21 @@ def _r2_surface(evidence: Evidence) -> Mapping[str, Figure]:
 def _coefficients(evidence: Evidence) -> Mapping[str, Figure]:
     drawn = heatmaps.coefficient_heatmap(evidence.coef, evidence.programs, evidence.modules)
     return {"coefficients": drawn}
+
+
+def _program_choices(evidence: Evidence) -> Mapping[str, Figure]:
+    table = evidence.found.tables.get("program_choices")
+    if table is None or len(table) < 2:
+        return {}
+    return {"program_choices": program_figures.program_choices(table)}
+
+
+def _program_usage(evidence: Evidence) -> Mapping[str, Figure]:
+    adata = evidence.found.adata
+    if "program_usage" not in adata.obsm:
+        return {}
+    drawn = program_figures.usage(adata.obsm["X_umap"], adata.obsm["program_usage"])
+    return {"program_usage": drawn}
 
 
 def _tested(evidence: Evidence) -> pd.DataFrame | None:
@@ -147,6 +163,12 @@ GALLERY = (
         "Elastic-net coefficients. Genes are grouped into programs and perturbations into "
         "modules, both in the order of the trees of their means.",
     ),
+    Entry(
+        _program_choices,
+        "Stability of programs, and the error of factor programs, by their number or the "
+        "resolution; the line marks the choice.",
+    ),
+    Entry(_program_usage, "Share of each factor program in the cells."),
     Entry(_program_clustermap, "Program scores against control cells, in standard deviations."),
     Entry(
         _program_dotplot, "The same: colour is the effect, size the adjusted permutation p-value."

@@ -22,7 +22,8 @@ MAX_ROWS = 50
 
 TABLES = {
     "program_tests": "Programs in perturbations, against control cells",
-    "program_stability": "How often programs come back when cells are resampled",
+    "program_choices": "Numbers of programs, or resolutions, that were compared",
+    "program_stability": "How often programs come back: resampled cells, or other replicates",
     "modules": "Perturbation modules",
     "programs": "Gene programs",
     "enrichment": "Over-represented gene sets",

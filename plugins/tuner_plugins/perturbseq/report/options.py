@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference.cis import CisOptions
 from tuner_plugins.perturbseq.programs.communities import ClusterOptions
+from tuner_plugins.perturbseq.programs.consensus import NmfOptions
 from tuner_plugins.perturbseq.report.embedding import PrepareOptions
 
 
@@ -67,6 +68,11 @@ class AnalysisOptions:
         Smallest and largest term that is tested.
     max_volcanoes : int
         Perturbations with the most significant coefficients have a volcano plot.
+    factors : NmfOptions or None
+        Find programs by consensus NMF of cells, with the seed of the analysis; None by clustering
+        coefficients.
+    names : mapping, "best_term" or None
+        Names of programs, or those of their most significant gene sets.
     """
 
     seed: int = 0
@@ -90,6 +96,8 @@ class AnalysisOptions:
     term_sizes: tuple[int, int] = (5, 500)
     view: PrepareOptions = field(default_factory=PrepareOptions)
     max_volcanoes: int = 12
+    factors: NmfOptions | None = None
+    names: Mapping[str, str] | Literal["best_term"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -128,12 +136,20 @@ class Analysis:
         Figures with their captions, in the order of the report.
     notes : list of str
         What was left out and why, in sentences.
+    limits : list of str
+        Those of them that say what permutations are too few for.
     """
 
     adata: ad.AnnData
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     drawn: list[Drawn] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+
+    def note_limits(self, notes: Sequence[str]) -> None:
+        """Note what permutations are too few for."""
+        self.limits += notes
+        self.notes += notes
 
     @property
     def figures(self) -> dict[str, Figure]:

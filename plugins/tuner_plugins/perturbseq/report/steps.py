@@ -15,15 +15,9 @@ from tuner_plugins.perturbseq.errors import AnalysisError
 from tuner_plugins.perturbseq.inference import coefficients as co
 from tuner_plugins.perturbseq.inference.calibration import inflation, pseudo_perturbations
 from tuner_plugins.perturbseq.inference.efficacy import Efficacy, efficacy_weights
-from tuner_plugins.perturbseq.inference.program_tests import (
-    any_effect,
-    compare_programs,
-    note_on_floor,
-    uniformity,
-)
+from tuner_plugins.perturbseq.inference.program_tests import note_on_floor, uniformity
 from tuner_plugins.perturbseq.model.resampling import (
     Model,
-    bootstrap_coefficients,
     cell_groups,
     efficacy_refit,
     entries,
@@ -33,11 +27,7 @@ from tuner_plugins.perturbseq.model.resampling import (
 )
 from tuner_plugins.perturbseq.model.responses import matrix_of
 from tuner_plugins.perturbseq.programs import enrichment
-from tuner_plugins.perturbseq.programs.clustering import Clustering, cluster, find_modules
 from tuner_plugins.perturbseq.programs.gprofiler import gprofiler
-from tuner_plugins.perturbseq.programs.grouping import describe, members, notes_on, own_gene
-from tuner_plugins.perturbseq.programs.scores import score_programs
-from tuner_plugins.perturbseq.programs.stability import stability
 from tuner_plugins.perturbseq.report.options import Analysis, AnalysisOptions
 from tuner_plugins.perturbseq.report.progress import step
 
@@ -61,7 +51,7 @@ def weighted(model: Model, seed: int) -> tuple[Model, Efficacy]:
     return replace(model, design=design, doubt=learnt.doubt), learnt
 
 
-def _tested(model: Model, options: AnalysisOptions) -> co.Counts:
+def tested(model: Model, options: AnalysisOptions) -> co.Counts:
     """Test every coefficient by permutation."""
     summed = model.summed()
     refit = model.fit(summed)
@@ -100,16 +90,17 @@ def fit_coefficients(
             "weighted design, p-values those of the design as it is."
         )
     coef = used.coefficients()
-    tested = _tested(model, options)
-    found.notes += note_on_floor(
-        tested.p,
+    counted = tested(model, options)
+    limits = note_on_floor(
+        counted.p,
         options.n_permutations,
         options.q_threshold,
         what="coefficients",
-        n_null=tested.n_null,
+        n_null=counted.n_null,
         instead=", or for tail_fit" if options.pooled_null else "",
     )
-    table = co.tabulate(coef, tested.p, cells_of(model))
+    found.note_limits(limits)
+    table = co.tabulate(coef, counted.p, cells_of(model))
     if options.n_selection_pairs:
         probability, bound = co.stability_selection(
             lambda halves: select_halves(model, halves),
@@ -144,92 +135,6 @@ def store_coefficients(
         "penalise_covariates": model.penalise_covariates,
         "perturbations": list(coef.columns),
     }
-
-
-def split_cells(model: Model, share: float, seed: int) -> NDArray[np.bool_]:
-    """Return a mask of the cells that programs are found in: `share` of each label and batch."""
-    groups = cell_groups(model)
-    order = np.lexsort((np.random.default_rng(seed).random(len(groups)), groups))
-    # Counting on from group to group, small groups do not all round the same way.
-    place = np.empty(len(groups))
-    place[order] = np.arange(1, len(groups) + 1)
-    return np.asarray(np.floor(place * share) > np.floor((place - 1) * share))
-
-
-def group(
-    found: Analysis, model: Model, options: AnalysisOptions, p: NDArray[np.float64]
-) -> tuple[Clustering, Clustering]:
-    """Find programs in the discovery cells and modules in all; measure their stability.
-
-    Only genes that answer to some perturbation, and perturbations that move some gene, take part
-    (`p`, (genes, perturbations), joined by `any_effect`): the others belong to no program and no
-    module, or they would make up clusters of noise. What a perturbation does to its own gene is
-    left aside: it makes no two perturbations alike, and no two genes.
-    """
-    adata = found.adata
-    own = own_gene(model.genes, model.targets)
-    p = np.where(own, np.nan, p)
-    everywhere = adata.varm["coef"].loc[model.genes].mask(own, 0.0)
-    discovery = np.ones(adata.n_obs, dtype=bool)
-    keep, used, coef = any_effect(p, 1) < options.q_threshold, model, everywhere
-    if options.discovery < 1:
-        discovery = split_cells(model, options.discovery, options.seed)
-        used = model.rows(discovery)
-        p_discovery = np.where(own, np.nan, _tested(used, options).p)
-        keep = any_effect(p_discovery, 1) < options.q_threshold
-        used = weighted(used, options.seed)[0] if options.efficacy else used
-        coef = used.coefficients().mask(own, 0.0)
-    adata.obs["discovery"] = discovery
-    programs = cluster(coef, options.clustering, keep=keep)
-    acting = any_effect(p, 0) < options.q_threshold
-    modules = find_modules(everywhere, options.clustering, acting)
-    describe(adata, programs, modules)
-    if options.n_bootstraps and programs.order:
-        found.tables["program_stability"] = stability(
-            programs,
-            bootstrap_coefficients(used, options.n_bootstraps, options.seed),
-            lambda table: cluster(table.mask(own, 0.0), programs.options, keep=keep),
-        )
-    found.tables["programs"] = members(programs, "gene", "program")
-    found.tables["modules"] = members(modules, "perturbation", "module")
-    found.notes += notes_on(programs, len(model.targets), int(acting.sum()))
-    return programs, modules
-
-
-def compare_with_control(
-    found: Analysis, model: Model, options: AnalysisOptions, members: Mapping[str, Sequence[str]]
-) -> None:
-    """Score programs in all cells and test them in those that did not find them."""
-    if not members:
-        return
-    adata = found.adata
-    scores = score_programs(adata, members, layer="lognorm")
-    tested = np.ones(adata.n_obs, bool) if options.discovery == 1 else ~adata.obs["discovery"]
-    rows = np.flatnonzero(tested)
-    table = compare_programs(
-        scores.iloc[rows],
-        pd.DataFrame.sparse.from_spmatrix(model.design[rows], columns=model.targets),
-        model.control[rows],
-        strata=model.strata[rows],
-        n_permutations=options.n_score_permutations,
-        seed=options.seed,
-    )
-    cells = dict(zip(model.targets, cells_of(model), strict=True))
-    table.insert(2, "n_cells", table["perturbation"].map(cells))
-    found.notes += note_on_floor(
-        table["p_permutation"],
-        options.n_score_permutations,
-        options.q_threshold,
-        what="effects on programs",
-    )
-    found.tables["program_tests"] = table
-    adata.uns["program_tests"] = table
-    found.notes.append(
-        "Programs were tested in the cells that they were found in; the p-values are optimistic."
-        if options.discovery == 1
-        else f"Programs were found in {int(adata.obs['discovery'].sum()):,} cells and tested in "
-        f"the other {len(rows):,}."
-    )
 
 
 def look_up(
@@ -286,7 +191,7 @@ def calibrate(
         targets=list(mock.columns),
         doubt=None,
     )
-    p = _tested(alone, options).p
+    p = tested(alone, options).p
     found.tables["calibration"] = co.tabulate(alone.coefficients(), p, cells_of(alone))
     found.notes.append(
         f"{mock.shape[1]} mock perturbations of control cells: inflation {inflation(p):.2f} "

@@ -8,11 +8,11 @@ from tuner_plugins.perturbseq.annotated import coefficient_table as coefficient_
 from tuner_plugins.perturbseq.annotated import knockdown as knockdown
 from tuner_plugins.perturbseq.tl.cis import cis_pairs as cis_pairs
 from tuner_plugins.perturbseq.tl.downstream import edistance as edistance
-from tuner_plugins.perturbseq.tl.downstream import enrich as enrich
 from tuner_plugins.perturbseq.tl.downstream import fold_changes as fold_changes
-from tuner_plugins.perturbseq.tl.downstream import programs as programs
-from tuner_plugins.perturbseq.tl.downstream import rename_programs as rename_programs
-from tuner_plugins.perturbseq.tl.downstream import score_programs as score_programs
 from tuner_plugins.perturbseq.tl.fit import elasticnet as elasticnet
+from tuner_plugins.perturbseq.tl.gene_programs import enrich as enrich
+from tuner_plugins.perturbseq.tl.gene_programs import programs as programs
+from tuner_plugins.perturbseq.tl.gene_programs import rename_programs as rename_programs
+from tuner_plugins.perturbseq.tl.gene_programs import score_programs as score_programs
 from tuner_plugins.perturbseq.tl.interactions import epistasis as epistasis
 from tuner_plugins.perturbseq.tl.responders import responders as responders

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from tuner_plugins.perturbseq.annotated import KEY, fitted, tell
+from tuner_plugins.perturbseq.annotated import KEY, fitted
 from tuner_plugins.perturbseq.data.positions import DISTANCE, bases
 from tuner_plugins.perturbseq.inference.cis import CisOptions, tabulate_pairs
 from tuner_plugins.perturbseq.report.cis import negative_controls, pairs_of, tabulate_effects
@@ -69,4 +69,4 @@ def cis_pairs(  # noqa: PLR0913  keywords of a call in a notebook
             own.adata.uns["cis_controls"] = controls
         else:
             notes.append(f"cis pairs have no negative controls: {about}")
-    tell(notes)
+    own.tell(notes)

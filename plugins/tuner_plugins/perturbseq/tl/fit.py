@@ -206,7 +206,7 @@ perturbations
     if n_permutations:
         options["n_permutations"] = n_permutations
         fit_coefficients(found, model, AnalysisOptions(**options))  # type: ignore[arg-type]
-        tell(note for note in found.notes if "no q can be below" in note)
+        tell(found.limits)
     else:
         view.varm["coef"] = model.coefficients().reindex(view.var_names)
     own = fitted_with(adata, plan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuner_plugins.perturbseq.annotated import fitted, tell
+from tuner_plugins.perturbseq.annotated import fitted
 from tuner_plugins.perturbseq.report.responders import responders_of
 
 
@@ -46,6 +46,6 @@ def responders(data: Any, *, seed: int = 0, threads: int = 1, modality: str | No
     own.adata.obs["responder_score"] = cells["responder_score"]
     own.adata.uns["responders"] = called.table
     if called.n_several:
-        tell(
+        own.tell(
             [f"{called.n_several:,} cells with several perturbations are not judged as responders"]
         )
