@@ -46,11 +46,12 @@ class Simulated:
         """Do what `hello` or `advance` would."""
         from tuner.execution.dask import slot
         from tuner.execution.jobs import JobDone, now
+        from tuner.execution.versions import versions
 
         if task is slot.hello:
             host = f"host {workers[0].rpartition(':')[2]:.2}"
-            versions = slot.versions(given.packages)
-            return Done(key, slot.Facts("", host, "machine", versions, 1 << 40, None, None))
+            there = versions(given.packages)
+            return Done(key, slot.Facts("", host, "machine", there, 1 << 40, None, None))
         if task is slot.close:
             return Done(key, None)
         return Done(key, slot.Message(JobDone(given.ticket, "complete", now(), now())))

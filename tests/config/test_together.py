@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tuner.config.errors import Mistakes
 from tuner.config.load import load_config
+from tuner.config.yaml import Document
 from tuner.plugin import InputError
 from tuner.run.check import check
 from tuner.run.prepare import load_prepared
+from tuner.search.lease import StudyHeld
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -145,3 +148,21 @@ def test_what_a_run_needs_is_told_in_one_round(write_config: Callable[..., Path]
     told = [line.split(": ")[1] for line in str(caught.value).splitlines()]
     assert sorted(told) == ["data", "executor", "limits.memory", "study.sampler", "study.storage"]
     assert set(lines) >= {each.split(".")[0] for each in told}
+
+
+def test_a_single_mistake_keeps_its_class() -> None:
+    """Whoever joins a study tells by it that the study is led."""
+    held = StudyHeld("study 's' is being run")
+
+    def refuse(error: InputError) -> None:
+        raise error
+
+    document = Document(Path("study.yaml"), {}, {}, {})
+    found = Mistakes(document)
+    found.of(refuse, held)
+    with pytest.raises(StudyHeld, match="study 's' is being run"):
+        found.tell()
+    found.of(refuse, InputError("another"))
+    with pytest.raises(InputError, match="study 's' is being run\nanother") as raised:
+        found.tell()
+    assert type(raised.value) is InputError

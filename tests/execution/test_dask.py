@@ -224,7 +224,7 @@ def test_a_worker_lost_between_two_cases_begins_again(make: Make, mortal: Any) -
 def test_another_version_is_one_line(
     make: Make, monkeypatch: pytest.MonkeyPatch, here: dict[str, str], message: str
 ) -> None:
-    monkeypatch.setattr(slot, "versions", lambda packages: here)
+    monkeypatch.setattr(roster_module, "versions", lambda packages: here)
     with pytest.raises(InputError, match=r"the Dask worker tcp://\S+ on \S+ cannot .*" + message):
         make()
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.table import Table
 
 from tests.conftest import install_toy
-from tests.faults import clusters, files, kills, misbehaviour, resources, services
+from tests.faults import clusters, files, kills, misbehaviour, partners, resources, services
 from tests.faults.toll import COLUMNS, Toll
 from tests.fork import preload
 from tuner.report.terminal import make_console
@@ -70,6 +70,9 @@ KINDS: tuple[tuple[str, Kind, int], ...] = (
         for part, servers, wanted, often in ON_DASK
     ),
     ("coordinator killed, Dask", clusters.coordinators_on_dask, 20),
+    ("partner killed", partners.partners_killed, 20),
+    ("leader killed, partners", partners.leaders_killed, 20),
+    ("PostgreSQL restarts, partners", partners.restarted_postgres, 10),
     *((f"damaged {name}", _damaged, 80) for name, _damaged in files.BY_FORMAT.items()),
 )
 """Name, what injects faults of the kind, and how often it does so at scale 1."""

@@ -52,7 +52,7 @@ def test_one_of_many_has_the_study_and_who_slept_writes_nothing_more(
     for number, outcomes in enumerate(told["rounds"]):
         assert not (bugs := [text for kind, text in outcomes if kind == "bug"]), bugs[0]
         kinds = Counter(kind for kind, _ in outcomes)
-        assert kinds == {"done": 1, "InputError": 5}, (number, outcomes)
+        assert kinds == {"done": 1, "StudyHeld": 5}, (number, outcomes)
         for kind, text in outcomes:
             assert kind == "done" or "is being run by process" in text or "just now" in text
     slept = told["slept"]
@@ -74,7 +74,8 @@ def test_the_answer_to_a_second_coordinator_is_one_line(
     assert mirror.lease is not None
     mirror.lease.renew(force=True)  # it is this process's as before
     here = f"process {os.getpid()} on {socket.gethostname()}"
-    todo = "wait for it, stop it, or start another study with --new"
+    helping = "" if url in FILES else "help it with --join, "
+    todo = f"wait for it, {helping}stop it, or start another study with --new"
     assert second.stderr == f"tuner: study 'led' is being run by {here}; {todo}\n"
     assert (second.returncode, second.stdout) == (2, "")
 

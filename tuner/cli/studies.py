@@ -10,6 +10,7 @@ import typer
 
 from tuner.cli.app import AsJson, ConfigPath, Overrides, app, err, load, out, plain, say_changes
 from tuner.config.addresses import masked
+from tuner.plugin import InputError
 from tuner.run.interrupt import StopOnInterrupt
 
 
@@ -23,15 +24,23 @@ def run(  # noqa: PLR0913 - each is an option
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check, and show what would be submitted.")
     ] = False,
+    join: Annotated[
+        bool,
+        typer.Option("--join", help="Where another host runs it, lend it this one's workers."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or resume it, and freeze its best setting."""
     from tuner.report.console import LiveProgress
     from tuner.run import session
+    from tuner.run.join import Help
+    from tuner.run.join import join as run_or_help
 
     settings = list(overrides or [])
     settings += [f"study.trials={trials}"] if trials is not None else []
     settings += [f"workers={workers}"] if workers is not None else []
+    if join and new:
+        raise InputError("--join: expected a study that all hosts share, got --new; leave one out")
     loaded = load(config, settings)
     if dry_run:
         from tuner.run.batch import dry_run as describe
@@ -39,10 +48,17 @@ def run(  # noqa: PLR0913 - each is an option
         print(describe(loaded, new=new))
         return
     stop = StopOnInterrupt()
-    result = session.run(loaded, LiveProgress(err, loaded.objective), stop, new=new)
+    progress = LiveProgress(err, loaded.objective)
+    if join:
+        result = run_or_help(loaded, progress, stop)
+    else:
+        result = session.run(loaded, progress, stop, new=new)
     if as_json:
         print(json.dumps(result.plain()))
-    else:
+    if isinstance(result, Help):
+        err.print(str(result), highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(result.code)
+    if not as_json:
         from tuner.run.printout import print_result
 
         print_result(out, result, loaded)

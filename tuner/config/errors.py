@@ -152,12 +152,14 @@ class Mistakes:
 
     def __init__(self, document: Document) -> None:
         self.document, self.lines = document, list[str]()
+        self._last: InputError | None = None
 
     def of(self, call: Callable[..., T], *args: Any) -> T | None:
         """Return what a function returns; None, and keep what it says, where it finds mistakes."""
         try:
             return call(*args)
         except InputError as error:
+            self._last = error
             self.lines += str(error).splitlines()
             return None
 
@@ -166,7 +168,9 @@ class Mistakes:
         self.lines.append(str(error_at(self.document, key, message)))
 
     def tell(self) -> None:
-        """Raise `InputError` where there are any."""
+        """Raise `InputError` where there are any; a single one as it came, for it has a class."""
+        if self._last is not None and self.lines == str(self._last).splitlines():
+            raise self._last
         if self.lines:
             raise InputError("\n".join(sorted(dict.fromkeys(self.lines), key=self._line)))
 

@@ -284,7 +284,9 @@ class Executor(Protocol):
     `tuner.records.MOST_LOSSES` losses where that host is not there any more.
     """
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """Return how many jobs may be under way now."""
 
     def submit(self, job: Job) -> None:
         """Start `job`; at most `slots` are under way at a time."""

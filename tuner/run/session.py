@@ -36,6 +36,7 @@ from tuner.search.lease import LeaseLost
 from tuner.search.loop import Coordinator
 from tuner.search.plan import plan_of
 from tuner.search.record_json import records_of
+from tuner.search.shared_executor import shared
 from tuner.search.stopped import StudyStopped
 from tuner.search.storage import enqueued_in, open_study, read_study
 from tuner.selection.finalists import kept_final
@@ -91,7 +92,7 @@ def run(
     owner = owner_of(config, plan_of(study))
     claim(owner)
     try:
-        executor = _make_executor(config, study)
+        executor = make_executor(config, study)
     except BaseException:
         lease.release()
         raise
@@ -106,6 +107,7 @@ def run(
     export = None
     try:
         task = config.task
+        executor = shared(executor, study, lease, progress.note)
         coordinator = Coordinator(task, study, storage, executor, watch, watch.should_stop)
         ending = coordinator.run()
         summary = _summarise(records, objective, finished=ending != "interrupted")
@@ -256,7 +258,8 @@ def _make_tracker(config: Config) -> Tracker:
     return MlflowTracker(_tracking_uri(config), _experiment(config), config.engine.out / "unsent")
 
 
-def _make_executor(config: Config, study: optuna.Study) -> Executor:
+def make_executor(config: Config, study: optuna.Study) -> Executor:
+    """Return the executor that a configuration asks for, for a study that is there."""
     limits, task = config.engine.limits, config.task
     sections = config.plugin.config.model_dump()  # as it is: a function, say, has no plain data
     name, phase_time = config.engine.plugin, limits.phase_time

@@ -9,14 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config.load import Config
 from tuner.records import TrialRecord, baseline_of
 from tuner.report.console import SURE, show_duration, standing
 from tuner.run.next_steps import tuner_command
+from tuner.search.channel import channel_of
 from tuner.search.fenced_storage import LEASE, STOP
-from tuner.search.lease import SEARCHED, is_held
+from tuner.search.lease import SEARCHED, has_ended, is_held
 from tuner.search.record_json import BASELINE, ROLE, records_of
 from tuner.search.storage import enqueued_in, read_study
 from tuner.selection.finalists import kept_final
@@ -56,6 +58,8 @@ class Status:
     coordinator : mapping
         Who runs it, ran it last and was lost, or is asked to stop: ``host``, ``pid``, ``taken`` and
         ``renewed`` (seconds since 1970); empty otherwise.
+    partners : sequence of mapping
+        Who lends it slots: ``host``, ``pid``, ``slots`` and ``running``, the numbers of its trials.
     phase : str
         What a coordinator does now; empty where none does.
     wanted : int
@@ -80,6 +84,7 @@ class Status:
     best: TrialRecord | None
     baseline: TrialRecord | None
     seconds_left: float | None
+    partners: Sequence[Mapping[str, Any]] = ()
 
     def plain(self) -> dict[str, Any]:
         """Return the status as data fit for JSON."""
@@ -134,7 +139,22 @@ def status_of(config: Config) -> Status:
         best=best,
         baseline=stated,
         seconds_left=_left(complete, wanted, lease, now) if phase == "searching" else None,
+        partners=_partners(study, lease["token"]) if is_led else (),
     )
+
+
+def _partners(study: optuna.Study, leader: str) -> list[Mapping[str, Any]]:
+    channel = channel_of(study._storage, study._study_id)
+    return [
+        {
+            "host": each.process["host"],
+            "pid": each.process["pid"],
+            "slots": each.slots,
+            "running": [ticket for ticket in each.running if ticket >= 0],
+        }
+        for each in (channel.partners(leader) if channel is not None else ())
+        if not has_ended(each.process)
+    ]
 
 
 def _state(lease: Mapping[str, Any], asked: str | None, ran: str) -> str:
@@ -175,6 +195,10 @@ def lines_of(status: Status, config: Config) -> Iterator[str]:
         took = show_duration(time.time() - by["taken"])
         who = f": process {by['pid']} on {by['host']}, begun {took} ago"
     yield f"study '{status.study}' {MEANINGS[status.state]}{who}"
+    for each in status.partners:
+        numbers = ", ".join(map(str, each["running"])) or "none now"
+        at_once = f"{each['slots']} at a time" if each["slots"] else "leaves"
+        yield f"  partner: process {each['pid']} on {each['host']}, {at_once}; trials: {numbers}"
     done = f"{status.counts.get('complete', 0)} of {status.wanted} complete"
     others = [f"{n} {state}" for state, n in status.counts.items() if n and state != "complete"]
     yield f"trials: {', '.join([done, *others])}"

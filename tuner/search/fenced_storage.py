@@ -112,7 +112,7 @@ class FencedDatabase(RDBStorage):
                     found = connection.execute(query).scalar()
                 break
             except DBAPIError as error:
-                if not left or not _is_cut_off(error):
+                if not left or not is_cut_off(error):
                     raise
         return found
 
@@ -135,7 +135,7 @@ class FencedDatabase(RDBStorage):
         except IntegrityError:
             return False
         except DBAPIError as error:
-            if not _is_cut_off(error):
+            if not is_cut_off(error):
                 raise
             found = self.read(study_id)
             return found == new or (found == old and self.swap_lease(study_id, old, new))
@@ -155,7 +155,7 @@ class FencedDatabase(RDBStorage):
                     self._check(session, counted=counted)
                     made = trial_rows.write(session.connection(), study_id, changes, last)
             except (StorageInternalError, DBAPIError) as error:
-                if counted is None or not left or not _is_cut_off(error):
+                if counted is None or not left or not is_cut_off(error):
                     raise
                 if self.read(study_id) != counted:
                     continue
@@ -180,7 +180,7 @@ class FencedDatabase(RDBStorage):
             self._check(state.session)
 
 
-def _is_cut_off(error: BaseException) -> bool:
+def is_cut_off(error: BaseException) -> bool:
     """Return whether a connection was lost in the midst of what it did."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     return isinstance(cause, DBAPIError) and cause.connection_invalidated

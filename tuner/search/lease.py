@@ -28,12 +28,19 @@ LEASE_SECONDS = 60.0
 SEARCHED = "searched"
 """What a lease says once its holder begins no further trial."""
 
+PARTNERS = "partners"
+"""What a lease says where its holder takes partners: the versions that they must have."""
+
 LOOK_SECONDS = 1.0
 """How often to look whether the holder of a lease is asked to stop."""
 
 
 class LeaseLost(InputError):
     """Another process has taken the study over: this one writes nothing more."""
+
+
+class StudyHeld(InputError):
+    """A living coordinator leads the study."""
 
 
 class Lease:
@@ -58,6 +65,11 @@ class Lease:
         self._about = {**(about or {}), "taken": time.time()}
 
     @property
+    def token(self) -> str:
+        """Return what tells this taking of the lease from any other."""
+        return self._token
+
+    @property
     def stop_asked(self) -> bool:
         """Whether another process has asked the holder of this lease to stop."""
         if not self._asked and time.monotonic() >= self._look:
@@ -74,7 +86,7 @@ class Lease:
         self._number = held.get("number", 0) + 1
         if not self._swap(text):
             refuse_if_held(self._name, _plain(self._fence.read(self._study_id)))
-            raise InputError(
+            raise StudyHeld(
                 f"study '{self._name}' was started by another process just now; "
                 "run the same command again once that one has ended"
             )
@@ -108,9 +120,7 @@ class Lease:
         lease = {
             "number": self._number,
             "token": self._token,
-            **_here(),
-            "pid": os.getpid(),
-            "start": _start(os.getpid()),
+            **this_process(),
             "renewed": time.time(),
             **self._about,
         }
@@ -131,11 +141,12 @@ class Lease:
 
 
 def refuse_if_held(name: str, lease: Mapping[str, Any] | None) -> None:
-    """Raise `InputError` where a living coordinator holds the lease of study `name`."""
+    """Raise `StudyHeld` where a living coordinator holds the lease of study `name`."""
     if lease and is_held(lease):
-        raise InputError(
+        help_it = "help it with --join, " if PARTNERS in lease else ""
+        raise StudyHeld(
             f"study '{name}' is being run by process {lease['pid']} on {lease['host']}; "
-            "wait for it, stop it, or start another study with --new"
+            f"wait for it, {help_it}stop it, or start another study with --new"
         )
 
 
@@ -144,15 +155,30 @@ def is_held(lease: Mapping[str, Any]) -> bool:
     return "token" in lease and _alive(lease)
 
 
+def this_process() -> dict[str, Any]:
+    """Return what tells this process from any other, on whatever host."""
+    return {**_here(), "pid": os.getpid(), "start": _start(os.getpid())}
+
+
+def has_ended(process: Mapping[str, Any]) -> bool:
+    """Return whether a process, as `this_process` has it, was on this very host and is gone."""
+    start = _start(process["pid"])
+    return _is_here(process) and start not in ("unknown", process["start"])
+
+
 def _plain(text: str | None) -> dict[str, Any]:
     return (json.loads(text) if text else None) or {}
 
 
 def _alive(lease: Mapping[str, Any]) -> bool:
     start = _start(lease["pid"])
-    if {name: lease.get(name) for name in _here()} != _here() or start == "unknown":
+    if not _is_here(lease) or start == "unknown":
         return bool(time.time() < lease["renewed"] + LEASE_SECONDS)
     return start == lease.get("start") and lease["pid"] != os.getpid()
+
+
+def _is_here(process: Mapping[str, Any]) -> bool:
+    return {name: process.get(name) for name in _here()} == _here()
 
 
 def _here() -> dict[str, str]:

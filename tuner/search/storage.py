@@ -21,11 +21,13 @@ from tuner.config.load import Config
 from tuner.config.quiet import quiet
 from tuner.config.reach import why_missing
 from tuner.config.samplers import EXHAUSTIVE, make_pruner, make_sampler
+from tuner.execution.versions import packages_of, versions
 from tuner.plugin import InputError
 from tuner.search.cached_storage import Mirror
 from tuner.search.changes import SIGNATURE, describe_study
+from tuner.search.channel import channel_of
 from tuner.search.fenced_storage import FencedDatabase, FencedJournal
-from tuner.search.lease import Lease
+from tuner.search.lease import PARTNERS, Lease
 from tuner.search.plan import IDENTITY, Plan, plan_existing, plan_study
 from tuner.search.record_json import ROLE
 from tuner.search.series import SERIES, find_study
@@ -164,7 +166,10 @@ def _taken(
                 load_if_exists=True,
             )
         section = config.engine.study
-        lease = Lease(study, {"trials": section.trials, "timeout": section.timeout})
+        about: dict[str, Any] = {"trials": section.trials, "timeout": section.timeout}
+        if channel_of(storage, study._study_id, create=True) is not None:
+            about[PARTNERS] = versions(packages_of(config.engine.plugin))
+        lease = Lease(study, about)
         lease.take()
         try:
             if storage.get_study_id_from_name(plan.name) != study._study_id:

@@ -28,10 +28,9 @@ from tuner.execution.jobs import (
     TrialJob,
     now,
 )
+from tuner.execution.versions import packages_of
 from tuner.export.bundle import write_script
-from tuner.export.provenance import DISTRIBUTION
 from tuner.plugin import InputError
-from tuner.plugin.registry import installed
 from tuner.records import MOST_LOSSES
 
 _logger = logging.getLogger("tuner")  # without a handler, Python's last one: standard error
@@ -71,8 +70,7 @@ class ClusterExecutor:
     def __init__(
         self, setup: Setup, case_seconds: float, memory: int | None, cluster: Cluster
     ) -> None:
-        packages = {entry.package for entry in installed() if entry.name == setup.plugin}
-        names = tuple(sorted({DISTRIBUTION, "distributed", *packages}))
+        names = tuple(sorted({"distributed", *packages_of(setup.plugin)}))
         recipe = Recipe(uuid.uuid4().hex, setup, case_seconds, names)
         self._study, self._memory = recipe.study, memory
         self._flights: dict[int, _Flight] = {}

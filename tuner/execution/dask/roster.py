@@ -20,6 +20,7 @@ from distributed.comm.addressing import get_address_host_port
 from tuner.execution.dask import slot
 from tuner.execution.dask.cluster import Cluster
 from tuner.execution.dask.slot import Facts, Recipe
+from tuner.execution.versions import versions
 from tuner.plugin import InputError
 
 CONNECT = 10.0
@@ -225,7 +226,7 @@ class Roster:
     def _welcome(self, worker: DaskWorker, facts: Facts) -> None:
         """Let a worker in that is as this process is."""
         worker.has_told = True
-        why = slot.difference(slot.versions(self._recipe.packages), facts)
+        why = slot.difference(versions(self._recipe.packages), facts)
         if why is None and self._machine and self._machine != facts.machine:
             why = (
                 f"it has {facts.machine}, and the study is timed on {self._machine}: without a "

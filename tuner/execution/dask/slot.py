@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,8 @@ from distributed.system import MEMORY_LIMIT
 
 from tuner.execution.jobs import Event, FreezeJob, Job, JobDone, PresentJob, Setup
 from tuner.execution.local import LocalExecutor
+from tuner.execution.versions import difference as other_versions
+from tuner.execution.versions import versions
 from tuner.measure.stopwatch import machine
 
 TICK = 0.5
@@ -235,24 +235,10 @@ def close(study: str) -> None:
         slot.close()
 
 
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of Python and of some packages; empty where one is not installed."""
-    found = {"Python": ".".join(platform.python_version_tuple()[:2])}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = ""
-    return found
-
-
 def difference(own: Mapping[str, str], facts: Facts) -> str | None:
     """Return why a worker cannot stand in for a process with `own` versions; None if it can."""
-    for name, here in own.items():
-        there = facts.versions.get(name)
-        if there != here:
-            has = f"{name} {there}" if there else f"no {name}"
-            return f"it has {has}, and the coordinator {here}"
+    if (why := other_versions(own, facts.versions, "the coordinator")) is not None:
+        return why
     return f"there is no {facts.absent} there" if facts.absent else None
 
 
