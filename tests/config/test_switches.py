@@ -112,7 +112,13 @@ def test_no_number_of_any_section_takes_a_switch(name: str) -> None:
     for key, said in places:
         line = f"{'.'.join(map(str, key))}: expected"
         lines = [each for each in told(model, nested(key, True)) if each.startswith(line)]
-        others = ("a time such as", "a size such as", "a trial's number", "a text")
+        others = (
+            "a time such as",
+            "a size such as",
+            "a distance such as",
+            "a trial's number",
+            "a text",
+        )
         if said is None:
             assert lines == [], key
         else:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tuner.config.schema import InputPath
 from tuner.plugin import About, InputError, Params
+from tuner.plugin.words import shown
 from tuner_plugins.elasticnet.data_section import DataSection, Section
 from tuner_plugins.perturbseq.data.positions import DISTANCE, bases
 from tuner_plugins.perturbseq.model.reading import Plan
@@ -57,6 +58,12 @@ class SurfaceSection(Section):
     permutations: int = Field(default=100, ge=0)
 
 
+def _distance(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int | float | str):
+        raise ValueError(f"expected a distance such as 1Mb or 20000, got {shown(given)}")
+    return bases(given)
+
+
 class CisSection(Section):
     """Pairs of elements and genes near them, in a screen of enhancers.
 
@@ -73,7 +80,7 @@ class CisSection(Section):
     annotation: InputPath
     elements: InputPath | None = None
     distance: Annotated[
-        int, BeforeValidator(bases, json_schema_input_type=int | str), Field(ge=0)
+        int, BeforeValidator(_distance, json_schema_input_type=int | str), Field(ge=0)
     ] = DISTANCE
 
 

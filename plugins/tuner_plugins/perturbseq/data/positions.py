@@ -40,7 +40,7 @@ _LABEL = re.compile(r"(chr[^\s:]*?|[^\s:]+(?=:))[:_.-]([\d,]+)(?:-|_|\.\.|\.|:)(
 _BASES = {"": 1, "b": 1, "bp": 1, "k": 1_000, "kb": 1_000, "m": 1_000_000, "mb": 1_000_000}
 
 
-def bases(value: int | str) -> int:
+def bases(value: float | str) -> int:
     """Return a distance such as ``1Mb`` or ``500kb`` in bases.
 
     Examples
@@ -49,8 +49,8 @@ def bases(value: int | str) -> int:
     (1000000, 2500, 100)
     """
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]*)\s*", str(value).lower())
-    if isinstance(value, bool) or match is None or match[2] not in _BASES:
-        raise AnalysisError(f"expected a distance such as 1Mb, 500kb or 20000; got {value!r}")
+    if match is None or match[2] not in _BASES:
+        raise AnalysisError(f"expected a distance such as 1Mb, 500kb or 20000, got {value!r}")
     return round(float(match[1]) * _BASES[match[2]])
 
 
