@@ -1,7 +1,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-suite := -m "not slow" -n 2 --dist loadfile --durations=10
+# One process more than cores that a small machine has: many tests wait for processes of their own.
+suite := -m "not slow" -n 3 --dist loadfile --durations=10
 UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
 
 .PHONY: run test coverage test-slow faults test-unlocked test-lowest docs schemas lint lock clean
