@@ -15,10 +15,14 @@ import pytest
 from tuner_plugins.command.plugin import CommandPlugin
 from tuner_plugins.command.runs import Runs
 
+from tuner.config.load import load_config
 from tuner.execution.alone import run_alone
 from tuner.execution.jobs import JobDone, Setup, TrialJob
 from tuner.execution.local import LocalExecutor
 from tuner.records import Trial
+from tuner.report.console import LiveProgress
+from tuner.report.terminal import make_console
+from tuner.run import session
 
 Run = Callable[..., JobDone]
 
@@ -184,3 +188,37 @@ def test_a_folder_that_a_run_left_untouched_is_used_again(
     assert (second.path == first) == again
     assert os.listdir(second.path) == ["here"]
     assert os.listdir(second.folder) == []
+
+
+def test_a_setting_that_fails_on_held_out_cases_is_said_to(
+    workplace: Path, write_config: Callable[..., Path]
+) -> None:
+    program = workplace / "a folder" / "double.sh"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\n[ "$1" = 1 ] || [ "$2" != far ] || exit 7\necho $1\n')
+    program.chmod(0o755)
+    path = write_config(
+        plugin="command",
+        study={"name": "s", "trials": 3, "sampler": "random"},
+        data={
+            "command": [str(program), "{n}", "{place}"],
+            "texts": ["place"],
+            "cases": [{"name": "one", "place": "near"}],
+            "held_out": [{"name": "two", "place": "far"}],
+            "metrics": {"size": {"stdout": True, "direction": "maximize"}},
+            "baseline": {"n": 1},
+        },
+        search_space={"n": {"low": 2, "high": 9}},
+        objective="size",
+        tracking={"enabled": False},
+    )
+    config = load_config(path)
+    result = session.run(config, LiveProgress(make_console(stderr=True), config.objective), bool)
+    first, *others = result.summary.verdict
+    assert first.startswith(
+        "the best setting could not be presented (running the chosen setting on held-out case "
+        "'two'): double.sh ended with exit code 7"
+    )
+    assert any(
+        line.endswith("over the baseline; held-out cases are not known of") for line in others
+    )

@@ -86,7 +86,7 @@ def ends(phase: str, kind: str, said: str, code: int = 1, quick: bool = False) -
 
 
 def not_presented(phase: str, kind: str, why: str, quick: bool = False) -> Scenario:
-    said = f"could not be presented: {why}"
+    said = rf"could not be presented( \([^)]+\))?: {why}"
     return Scenario(phase, kind, said=said, always=True, quick=quick)
 
 

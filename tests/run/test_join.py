@@ -264,16 +264,19 @@ def test_other_hosts_are_given_up_after_a_while_and_sleepers_come_back(
     sleeper.send_signal(signal.SIGCONT)
     until(path, lambda seen: seen.pids == two)
     assert "or has given this up" in sleeper.said(sleeper.stderr)
-    leader.kill()
-    leader.communicate()
+    leader.send_signal(signal.SIGSTOP)
     until(path, lambda seen: seen.leader in two, heir, late=3 * PATIENCE)
+    leader.send_signal(signal.SIGCONT)
+    until(path, lambda seen: leader.pid in seen.pids)
     third = elsewhere()
-    until(path, lambda seen: len(seen.partners) == 2)
+    until(path, lambda seen: len(seen.partners) == 3)
     third.kill()
     third.communicate()
-    until(path, lambda seen: len(seen.partners) == 1 and works(seen))
+    until(path, lambda seen: len(seen.partners) == 2 and works(seen))
     requests.stop(path)
-    assert (sleeper.wait(), heir.wait()) == (130, 130)
+    _, told = leader.communicate()
+    assert "is helped by this one now" in told
+    assert (leader.returncode, sleeper.wait(), heir.wait()) == (130, 130, 130)
     found = records(path)
     assert {record.state for record in found} == {"complete"}
     ran, losses = measured(), sum(record.losses for record in found)
@@ -299,6 +302,12 @@ def test_what_is_another_study_is_refused_in_one_line(
         ("search_space.size.high=3", "search_space.size.high: was 2, now 3"),
         ("data.seconds=0.2", "seconds: was 0.1, now 0.2"),
         ("study.trials=7", "study.trials: was 500, now 7"),
+        # what it would go by once it leads
+        ("study.max_failures=3", "study.max_failures: was 10, now 3"),
+        ("timing.finalists=2", "timing.finalists: was 0, now 2"),
+        ("tracking.uri=sqlite:///other.db", "now 'sqlite:///other.db'"),
+        ("out=elsewhere", "out: was 'out', now 'elsewhere'"),
+        ("export.path=other.py", "export.path: was None, now 'other.py'"),
     ):
         text = refused("--set", option)
         assert cannot in text
@@ -317,15 +326,17 @@ def test_a_leader_of_another_version_is_refused(write_config: Callable[..., Path
     path = write_config(plugin="toy", study={"name": "s"}, search_space={"x": {}})
     config = load_config(path)
     study, _ = open_study(config)
-    lease = {"pid": 1, "host": "h", "trials": 100, "timeout": None}
+    lease = {"pid": 1, "host": "h"}
     own = versions(packages_of("toy"))
     assert own.keys() == {"Python", "tunefreeze", "tuner-toy"}
-    require_same(study, {**lease, "partners": own, "trials": config.engine.study.trials}, config)
+    settings = config.leading()
+    require_same(study, {**lease, "partners": {"versions": own, "config": settings}}, config)
     for other, words in (
         ({**own, "Python": "3.9"}, r"it has Python 3\.9, and this process 3\.\d+; all hosts need"),
         ({**own, "tuner-toy": "0.9"}, r"it has tuner-toy 0\.9, and this process 1\.0; all"),
         (None, "it takes no partners"),
     ):
-        told = {**lease, "partners": other} if other else lease
+        partners = {"versions": other, "config": settings}
+        told = {**lease, "partners": partners} if other else lease
         with pytest.raises(InputError, match=f"cannot help process 1 on h with study 's': {words}"):
             require_same(study, told, config)

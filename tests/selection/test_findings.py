@@ -150,6 +150,9 @@ def test_the_held_out_gain_beside_the_tuned_one(r: float, expected: str) -> None
     assert list(held_out(replace(found, held_out=[]), OBJECTIVE)) == [
         "r gains +0.2000 over the baseline; no case was held out"
     ]
+    assert list(held_out(replace(found, held_out=[], unpresented="it fell"), OBJECTIVE)) == [
+        "r gains +0.2000 over the baseline; held-out cases are not known of"
+    ]
 
 
 # -- edges -------------------------------------------------------------------------------------

@@ -131,6 +131,13 @@ class Config:
             "data_fingerprint": self.fingerprint,
         }
 
+    def leading(self) -> dict[str, Any]:
+        """Return what decides how a study ends and what it leaves, beside what `deciding` has."""
+        plain = self.plain()
+        ours = ("study", "timing", "tracking", "export", "out")
+        found = {name: plain.get(name) for name in (*ours, *self.plugin.afterwards)}
+        return {**found, "study": _without(plain, ["study.storage"])["study"]}
+
     def signature(self) -> str:
         """Return the hash of what decides a trial's outcome: the study is resumed by it."""
         text = json.dumps(self._deciding(), sort_keys=True)

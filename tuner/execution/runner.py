@@ -218,10 +218,13 @@ class Bench:
         """Run the chosen setting on all cases; write its figures, tables and files."""
         started = now()
         looked_at = self._cases.tuned if self._offers(*PRESENTING) else ()
-        if looked_at or self._cases.held_out:
-            tell("running the chosen setting on every case")
+        held_out: list[Result] = []
+        if looked_at:
+            tell("running the chosen setting on every tuned case")
         tuned = [self.measure(case, job.params, job.seed) for case in looked_at]
-        held_out = [self.measure(case, job.params, job.seed) for case in self._cases.held_out]
+        for case in self._cases.held_out:
+            tell(f"running the chosen setting on held-out case '{case.name}'")
+            held_out.append(self.measure(case, job.params, job.seed))
         results = [*tuned, *(replace(result, held_out=True) for result in held_out)]
         beside = []
         if job.baseline is not None:

@@ -193,6 +193,8 @@ class Summary:
         The best setting's metric beside its null, for each case; empty where there is no null.
     findings : sequence of str
         What the plug-in finds in the best setting's results; part of the verdict.
+    unpresented : str
+        Why the best setting was not run once more on all cases, held-out ones too; or "".
     hosts : sequence of HostClock
         Those whose baseline was measured; the first one's seconds are those of the study.
     """
@@ -209,4 +211,5 @@ class Summary:
     nulls: Sequence[Null] = ()
     findings: Sequence[str] = ()
     verdict: Sequence[str] = ()
+    unpresented: str = ""
     hosts: Sequence[HostClock] = ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -13,16 +12,17 @@ import optuna
 
 from tuner.config.addresses import STORAGE_FILE, masked
 from tuner.config.load import Config
-from tuner.execution.versions import difference, packages_of, versions
+from tuner.execution.versions import difference as difference_of_versions
+from tuner.execution.versions import packages_of, versions
 from tuner.plugin import InputError
 from tuner.run import session
 from tuner.run.status import MEANINGS
 from tuner.run.watch import Display
-from tuner.search.changes import SIGNATURE, changes_since
+from tuner.search.changes import SIGNATURE, changes_since, difference
 from tuner.search.channel import channel_of
 from tuner.search.clocks import kept_machine
 from tuner.search.fenced_storage import LEASE, FencedDatabase, fence_of
-from tuner.search.lease import PARTNERS, StudyHeld, is_held
+from tuner.search.lease import PARTNERS, LeaseLost, StudyHeld, is_held
 from tuner.search.partner import LEFT, Partner
 from tuner.search.shared_executor import at_a_time
 from tuner.search.storage import read_study
@@ -83,8 +83,12 @@ def join(config: Config, progress: Display, should_stop: Callable[[], bool]) -> 
             f"hosts reach, got {masked(storage)}; set it, or run without --join"
         )
     while True:
-        with suppress(StudyHeld):
+        try:
             return session.run(config, progress, should_stop)
+        except StudyHeld:
+            pass
+        except LeaseLost as error:  # it slept, and leads no more
+            progress.note(f"{str(error).partition(';')[0]}, and is helped by this one now")
         if (found := _help(config, progress, should_stop)) is not None:
             return found
         if should_stop():
@@ -148,13 +152,10 @@ def require_same(study: optuna.Study, lease: Mapping[str, Any], config: Config) 
             f"{cannot}: it takes no partners (an earlier version, or its user may make no tables)"
         )
     own = versions(packages_of(config.engine.plugin))
-    if why := difference(own, lease[PARTNERS], "this process"):
+    if why := difference_of_versions(own, lease[PARTNERS]["versions"], "this process"):
         raise InputError(f"{cannot}: {why}; all hosts need the same environment")
-    section = config.engine.study
     changes = changes_since(study.user_attrs, config)
-    for key, here in (("trials", section.trials), ("timeout", section.timeout)):
-        if lease[key] != here:
-            changes.append(f"study.{key}: was {lease[key]!r}, now {here!r}")
+    changes += map(str, difference(lease[PARTNERS]["config"], config.leading()))
     if changes:
         raise InputError(
             f"{cannot}: it runs another configuration: {'; '.join(changes)}; all hosts need the "

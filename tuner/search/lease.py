@@ -29,7 +29,7 @@ SEARCHED = "searched"
 """What a lease says once its holder begins no further trial."""
 
 PARTNERS = "partners"
-"""What a lease says where its holder takes partners: the versions that they must have."""
+"""What a lease says where its holder takes partners: versions and settings that they must have."""
 
 LOOK_SECONDS = 1.0
 """How often to look whether the holder of a lease is asked to stop."""

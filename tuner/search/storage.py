@@ -168,7 +168,8 @@ def _taken(
         section = config.engine.study
         about: dict[str, Any] = {"trials": section.trials, "timeout": section.timeout}
         if channel_of(storage, study._study_id, create=True) is not None:
-            about[PARTNERS] = versions(packages_of(config.engine.plugin))
+            own = versions(packages_of(config.engine.plugin))
+            about[PARTNERS] = {"versions": own, "config": config.leading()}
         lease = Lease(study, about)
         lease.take()
         try:

@@ -51,7 +51,8 @@ def verdict(task: Task, summary: Summary, records: Sequence[TrialRecord], ending
     best = summary.best
     if best is None or not summary.finished:
         return found
-    result = [*no_gain(summary, objective)]
+    result = [summary.unpresented] if summary.unpresented else []
+    result += [*no_gain(summary, objective)]
     result += [*luck([n for n in summary.nulls if not n.held_out], objective.primary, "tuned")]
     result += [*luck([n for n in summary.nulls if n.held_out], objective.primary, "held-out")]
     result += [*weak_baseline(summary, objective), *summary.findings]
@@ -141,7 +142,8 @@ def held_out(summary: Summary, objective: Objective) -> Iterator[str]:
         return
     tuned = _mean(gains_of(best.cases, baseline.cases, objective))
     if not summary.held_out or not summary.held_out_baseline:
-        yield f"{objective.primary} gains {tuned:+.4f} over the baseline; no case was held out"
+        why = "held-out cases are not known of" if summary.unpresented else "no case was held out"
+        yield f"{objective.primary} gains {tuned:+.4f} over the baseline; {why}"
         return
     gain = _mean(gains_of(summary.held_out, summary.held_out_baseline, objective))
     numbers = (

@@ -67,6 +67,7 @@ class Finish:
         self._coordinator = coordinator
         self._progress = progress
         self._referee = Referee(task, coordinator, progress)
+        self._phase = ""
 
     def choose(self, summary: Summary) -> tuple[Summary, str]:
         """Time the best trials again and choose what is frozen; why, where it is not the best."""
@@ -112,8 +113,9 @@ class Finish:
             figures.null_rows(done.nulls).to_csv(plots / "nulls.csv", index=False)
         remember_made(plots, others)
         if done.state != "complete":
-            note = f"the best setting could not be presented: {done.reason}"
-            return replace(summary, artifacts=folder, notes=[*summary.notes, note])
+            at = f" ({self._phase})" if self._phase else ""
+            said = f"the best setting could not be presented{at}: {done.reason}"
+            return replace(summary, artifacts=folder, unpresented=said)
         cases = self._held_out(done, params, what)
         if known:
             reference = [CaseRecord(**case) for case in kept["baseline"]]
@@ -136,8 +138,13 @@ class Finish:
 
     def _presented(self, params: Params, plots: Path, beside: Params | None) -> JobDone:
         job = PresentJob(params, self._task.seed, plots, beside, self._task.timing.nulls)
-        executor, progress = self._coordinator.executor, self._progress
-        return run_alone(executor, job, progress.beat, progress.phase)
+        executor, progress, self._phase = self._coordinator.executor, self._progress, ""
+
+        def begun(phase: str) -> None:
+            self._phase = phase
+            progress.phase(phase)
+
+        return run_alone(executor, job, progress.beat, begun)
 
     def _keep(self, found: Mapping[str, Any]) -> None:
         """Keep what was found on held-out cases and beside the null; `tuner best` shows it."""

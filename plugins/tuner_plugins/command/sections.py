@@ -216,12 +216,13 @@ class DataSection(_Section):
     @property
     def program(self) -> str:
         """The program's name, for messages."""
-        return os.path.basename(self.command[0].split()[0]).strip("{}")
+        first = self.command[0].split()[0] if self.shell else self.command[0]
+        return os.path.basename(first).strip("{}")
 
     @property
     def is_python(self) -> bool:
         """Whether the interpreter itself runs: ``{python} program.py``."""
-        return self.command[0].split()[0] == "{python}" and not self.shell
+        return self.command[0] == "{python}" and not self.shell
 
     def is_file(self, key: str, value: Value) -> bool:
         """Whether a value of a case is the path of a file or a folder."""

@@ -162,8 +162,9 @@ def test_components_far_from_all_others_are_left_out():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_programs": ()}, "n_programs is none; expected numbers from 1"),
-        ({"n_programs": (0,)}, "n_programs is 0; expected numbers from 1"),
+        ({"n_programs": ()}, "n_programs is none; expected whole numbers from 1"),
+        ({"n_programs": (5, 5.5)}, "n_programs is 5, 5.5; expected whole numbers from 1"),
+        ({"n_programs": (0,)}, "n_programs is 0; expected whole numbers from 1"),
         ({"n_programs": (3, 4), "replicates": 1}, "ask for 2 or more"),
         ({"replicates": 0}, "replicates is 0; expected 1 or more"),
         ({"density_threshold": 0.0}, "density_threshold is 0; expected a distance"),

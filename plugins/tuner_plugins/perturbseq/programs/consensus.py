@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -54,9 +55,10 @@ class NmfOptions:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise AnalysisError(f"{name} is {getattr(self, name)}; expected {low} or more")
-        if not self.n_programs or min(self.n_programs) < 1:
+        known = all(isinstance(k, Integral) and int(k) >= 1 for k in self.n_programs)
+        if not self.n_programs or not known:
             given = ", ".join(map(str, self.n_programs)) or "none"
-            raise AnalysisError(f"n_programs is {given}; expected numbers from 1")
+            raise AnalysisError(f"n_programs is {given}; expected whole numbers from 1")
         if len(self.n_programs) > 1 and self.replicates < 2:
             raise AnalysisError("several n_programs are compared by replicates; ask for 2 or more")
         if not 0 < self.density_threshold <= 2:
