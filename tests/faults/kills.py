@@ -326,7 +326,7 @@ class Killed:
             wrong("misreported", f"{self.folder}: exit {code}, {len(trials)} trials{self.said()}")
             return
         result = json.loads((self.folder / "out.txt").read_text())
-        best = max(trials, key=lambda trial: trial.value or 0.0)
+        best = max(trials, key=lambda trial: trial.values[0])
         told = (result["trials"]["complete"], result["best"]["number"])
         if told != (stored := (self.wanted, best.number)):
             wrong("misreported", f"{self.folder}: told {told}, stored {stored}")
@@ -350,7 +350,8 @@ class Killed:
         for line in map(json.loads, (self.folder / "ran.jsonl").read_text().splitlines()):
             ran[line["x"]] += line["case"] == TARGETS[0] and before.get(line["pid"]) != line
             before[line["pid"]] = line
-        best = max(trials, key=lambda trial: trial.value or 0.0).params["x"]
+        values = {trial.params["x"]: trial.value for trial in trials if trial.value is not None}
+        best = max(values, key=values.__getitem__, default=None)
         for trial in trials:
             if (x := trial.params["x"]) not in (0.0, best):  # these are timed and drawn
                 more = ran[x] - 1 - self._excused[x] - losses(trial)

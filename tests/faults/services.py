@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
 from tests.faults.kills import Killed
 from tests.faults.resources import several_coordinators
@@ -28,6 +29,8 @@ from tests.services import running_postgres
 
 FAULTS = ("error", "lost reply", "closed", "slow", "garbage")
 SLOW = 1.0
+PARENT = "mlflow.parentRunId"
+"""Tag of the run of a trial."""
 
 
 def free_port() -> int:
@@ -232,9 +235,16 @@ def check_store(study: Killed, uri: str, name: str) -> None:
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(name)
     runs = client.search_runs([found.experiment_id]) if found else []
-    children = [run.data.tags["trial"] for run in runs if "mlflow.parentRunId" in run.data.tags]
-    states = {run.info.status for run in runs}
+    children = {run.data.tags["trial"]: run.info.status for run in runs if PARENT in run.data.tags}
+    count = sum(PARENT in run.data.tags for run in runs)
+    # as in the storage: `check` holds that to account for trials that failed
+    states = {TrialState.COMPLETE: "FINISHED", TrialState.FAIL: "FAILED"}
+    wanted = {str(trial.number): states.get(trial.state) for trial in study.trials()}
     wrong = study.toll.harm
-    wrong("lost", f"{study.folder}: {children}", study.wanted - len(set(children)))
-    wrong("repeated", f"{study.folder}: {children}", len(children) - len(set(children)))
-    wrong("misreported", f"{study.folder}: {states}", int(states != {"FINISHED"}))
+    gone = sorted(wanted.keys() - children.keys())
+    wrong("lost", f"{study.folder}: {gone}", len(gone))
+    wrong("repeated", f"{study.folder}: {sorted(children)}", count - len(children))
+    other = {name: state for name, state in children.items() if wanted.get(name) != state}
+    wrong("misreported", f"{study.folder}: {other}", len(other))
+    ends = {run.info.status for run in runs if PARENT not in run.data.tags}
+    wrong("misreported", f"{study.folder}: {ends}", int(ends != {"FINISHED"}))
