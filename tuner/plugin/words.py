@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import signal
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +14,6 @@ WORDS = {
     "a valid string": "a text",
     "valid ": "",
     "dictionary": "mapping",
-    "Input is not a path for <class 'pathlib.Path'>": "expected a path",
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
     "greater than": "more than",
@@ -24,6 +24,9 @@ WORDS = {
 }
 """Pydantic's words, and ours."""
 
+_NO_PATH = re.compile(r"Input is not a valid path for <class '[\w.]+'>")
+"""The class is `pathlib.Path`, and in Python 3.13 `pathlib._local.Path`."""
+
 
 def in_words(message: str) -> str:
     """Return what pydantic had expected, in the words of all other messages.
@@ -31,6 +34,7 @@ def in_words(message: str) -> str:
     >>> in_words("Input should be greater than or equal to 1")
     'expected at least 1'
     """
+    message = _NO_PATH.sub("expected a path", message)
     for theirs, ours in WORDS.items():
         message = message.replace(theirs, ours)
     return message.partition(" or instance of ")[0]
