@@ -200,7 +200,7 @@ def _cells(adata: ad.AnnData, responds: np.ndarray, posterior: np.ndarray) -> pd
 
 
 def responders(adata: ad.AnnData) -> pd.DataFrame:
-    """Tell responders from other cells with `ps.tl.responders`."""
+    """Return which cells responded, by `ps.tl.responders`."""
     import tuner_plugins.perturbseq as ps
 
     fitted = _fitted(adata, 0)
@@ -209,7 +209,7 @@ def responders(adata: ad.AnnData) -> pd.DataFrame:
 
 
 def pertpy_mixscape(adata: ad.AnnData) -> pd.DataFrame:
-    """Tell perturbed cells (KO) from others (NP) with pertpy's mixscape, by its defaults."""
+    """Return which cells are perturbed (KO, not NP) by pertpy's mixscape, by its defaults."""
     import pertpy as pt
     import scanpy as sc
 

@@ -167,6 +167,6 @@ def test_options_take_no_switch_for_a_number() -> None:
     with pytest.raises(InputError, match="option 'points': expected a whole number, got true"):
         checked_options("simulator 'a'", known, {"points": True})
     assert checked_options("simulator 'a'", known, {"noisy": True}) == {"noisy": True}
-    pytest.importorskip("distributed")
+    pytest.importorskip("distributed", reason="Dask is an extra")
     with pytest.raises(InputError, match="option 'workers': expected a whole number, got false"):
         executor("dask", {"workers": False})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tuner.execution.jobs import Executor, JobDone, PhaseBegun, TrialJob
+from tuner.execution.executor import Executor
+from tuner.execution.jobs import JobDone, PhaseBegun, TrialJob
 from tuner.records import Trial
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.execution.jobs import job, outcome
 from tuner.execution.alone import run_alone
+from tuner.execution.executor import Executor
 from tuner.execution.jobs import (
     CaseDone,
-    Executor,
     FixedCostJob,
     FreezeJob,
     PresentJob,

@@ -28,7 +28,7 @@ from tuner.run import requests
 from tuner.run.join import require_same
 from tuner.run.status import lines_of, status_of
 from tuner.search.channel import PartnerRow, channel_of
-from tuner.search.fenced_storage import LEASE, fence_of
+from tuner.search.fenced_storage import LEASE, FencedDatabase, fence_of
 from tuner.search.record_json import records_of
 from tuner.search.storage import open_study, read_study
 
@@ -94,7 +94,9 @@ def until(
             break
         assert time.monotonic() < end, seen
         time.sleep(0.05)
-    fence_of(study._storage).engine.dispose()  # type: ignore[union-attr]
+    fence = fence_of(study._storage)
+    assert isinstance(fence, FencedDatabase)  # as PostgreSQL is
+    fence.engine.dispose()
 
 
 def works(seen: Seen) -> bool:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, event
@@ -64,7 +65,7 @@ def done(ticket: int, host: str = ELSEWHERE) -> JobDone:
     return JobDone(ticket, "complete", now(), now(), cases, host=host, machine="m")
 
 
-def orders(channel: Channel, line: Line) -> list[object]:
+def orders(channel: Channel, line: Line) -> list[Any]:
     return [unpacked(text) for _, text in channel.receive([line])]
 
 
@@ -107,7 +108,7 @@ def test_what_is_no_trial_stays_but_for_what_sets_the_clock_of_a_host(
     for each in (present, replace(cost, ticket=-2, host=""), job(0, is_baseline=True)):
         shared.submit(each)
     shared.submit(job(1))
-    assert [each.ticket for each in orders(channel, line)] == [1]  # type: ignore[attr-defined]
+    assert [each.ticket for each in orders(channel, line)] == [1]
     channel.send(line, packed(done(1)))
     assert outcome(shared).host == ELSEWHERE
     shared.submit(cost)

@@ -135,7 +135,7 @@ class Config:
         """Return what decides how a study ends and what it leaves, beside what `deciding` has."""
         plain = self.plain()
         ours = ("study", "timing", "tracking", "export", "out")
-        found = {name: plain.get(name) for name in (*ours, *self.plugin.afterwards)}
+        found = {name: plain[name] for name in (*ours, *self.plugin.afterwards) if name in plain}
         return {**found, "study": _without(plain, ["study.storage"])["study"]}
 
     def signature(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tuner.execution.jobs import Executor, Job, JobDone, PhaseBegun
+from tuner.execution.executor import Executor
+from tuner.execution.jobs import Job, JobDone, PhaseBegun
 
 TICK = 0.5
 """Seconds that the coordinator waits for an event before it looks elsewhere."""

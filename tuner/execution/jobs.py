@@ -1,4 +1,7 @@
-"""What an executor takes and gives: jobs in, events out, nothing of Optuna or MLflow."""
+"""What an executor takes and gives: jobs in, events out, nothing of Optuna or MLflow.
+
+The executor itself: `tuner.execution.executor`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from tuner.execution.text import clean
 from tuner.measure.stopwatch import machine
@@ -275,27 +278,3 @@ class JobDone:
 
 Job = TrialJob | PresentJob | FixedCostJob | TimeJob | FreezeJob
 Event = CaseDone | PhaseBegun | JobDone
-
-
-class Executor(Protocol):
-    """Runs jobs somewhere. Not thread-safe: the coordinator alone calls it.
-
-    A job that names its host, which is the name that a `JobDone` has given, ends as failed with
-    `tuner.records.MOST_LOSSES` losses where that host is not there any more.
-    """
-
-    @property
-    def slots(self) -> int:
-        """Return how many jobs may be under way now."""
-
-    def submit(self, job: Job) -> None:
-        """Start `job`; at most `slots` are under way at a time."""
-
-    def wait(self, timeout: float) -> Event | None:
-        """Return the next event, or None after `timeout` seconds."""
-
-    def proceed(self, ticket: int, onward: bool) -> None:
-        """Answer a `CaseDone`: go on with the next case, or stop the job as pruned."""
-
-    def close(self) -> None:
-        """End all workers at once."""

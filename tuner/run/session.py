@@ -14,8 +14,9 @@ import optuna
 from tuner.config.load import Config
 from tuner.config.objective import Objective
 from tuner.config.reach import why_unwritable
+from tuner.execution.executor import Executor
 from tuner.execution.folders import sweep
-from tuner.execution.jobs import Executor, Setup
+from tuner.execution.jobs import Setup
 from tuner.export.ownership import check_script, claim, stale_note
 from tuner.plugin import InputError
 from tuner.plugin.registry import executor as executor_of

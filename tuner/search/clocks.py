@@ -28,9 +28,9 @@ import optuna
 from tuner.config.objective import Reference
 from tuner.config.task import Task
 from tuner.execution.alone import run_alone
+from tuner.execution.executor import Executor
 from tuner.execution.jobs import (
     CaseDone,
-    Executor,
     FixedCostJob,
     JobDone,
     Ticket,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tuner.execution.jobs import Executor, FixedCostJob, JobDone, TrialJob
+from tuner.execution.executor import Executor
+from tuner.execution.jobs import FixedCostJob, JobDone, TrialJob
 from tuner.records import MOST_LOSSES, Trial
 from tuner.search.clocks import Clocks
 from tuner.search.observer import Observer

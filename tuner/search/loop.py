@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 from tuner.config.quiet import quiet
 from tuner.config.task import Task
 from tuner.execution.alone import TICK, run_alone
-from tuner.execution.jobs import CaseDone, Executor, JobDone, TrialJob
+from tuner.execution.executor import Executor
+from tuner.execution.jobs import CaseDone, JobDone, TrialJob
 from tuner.plugin import InputError, Params
 from tuner.records import Trial, TrialRecord
 from tuner.search.cached_storage import Mirror

@@ -11,7 +11,8 @@ from typing import Any
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from tuner.execution.jobs import Event, Executor, JobDone
+from tuner.execution.executor import Executor
+from tuner.execution.jobs import Event, JobDone
 from tuner.execution.wire import Order, Proceed, Returned, packed, unpacked
 from tuner.plugin import InputError
 from tuner.search.channel import Channel, Gone, Line
@@ -124,7 +125,7 @@ class Partner:
         return lease if is_led or "ending" in lease else None
 
     def _look_after(self, line: Line, now: float) -> None:
-        """Tell the leader that this process lives, and at once that it leaves."""
+        """Report to the leader that this process lives, and at once that it leaves."""
         leaves = self._leaves or self._should_stop() or self._trouble is not None
         if leaves != self._leaves or now >= self._beaten + BEAT:
             self._leaves, self._beaten = leaves, now

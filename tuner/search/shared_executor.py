@@ -14,10 +14,10 @@ from datetime import datetime
 
 import optuna
 
+from tuner.execution.executor import Executor
 from tuner.execution.jobs import (
     CaseDone,
     Event,
-    Executor,
     Job,
     JobDone,
     PhaseBegun,

@@ -9,7 +9,7 @@ from tuner_plugins.perturbseq.report.responders import responders_of
 
 
 def responders(data: Any, *, seed: int = 0, threads: int = 1, modality: str | None = None) -> None:
-    """Tell cells that responded to their perturbation from those that escaped it.
+    """Separate cells that responded to their perturbation from those that escaped it.
 
     Cells are scored along the effect of their perturbation, fitted without them, and judged by a
     mixture whose component of non-responders is that of control cells (Papalexi et al. 2021,
